@@ -1,0 +1,196 @@
+"""A folder of images, read recursively; the first level of subfolders gives the classes."""
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+from absl import logging
+
+from snjax.data import pixels
+from snjax.data.cache import Allocate, Built, cached
+from snjax.data.image_set import ImageSet
+
+# What Pillow decodes and people train on. Anything else in the folder is passed over.
+_SUFFIXES = (
+    '.avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp'
+)
+IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+_SPLIT_NAMES = frozenset({'train', 'training', 'test', 'val', 'valid', 'validation'})
+_MAX_NAMED_FILES = 20
+_UNEQUAL_CLASSES = 10  # the commonest class has this many times the images of the rarest
+
+
+def load_folder(
+    path: str | None,
+    *,
+    split: str,
+    image_size: int,
+    channels: int,
+    skip_broken: bool,
+    cache_dir: str | None,
+) -> ImageSet:
+    """Reads every image under `path`, in the order of the sorted paths.
+
+    The classes are the first-level subfolders, sorted by name, where every image lies in one;
+    otherwise the set has no labels. Hidden files and folders (a leading dot) are passed over.
+
+    Args:
+        path: the folder.
+        split: 'train'; a folder has no other split.
+        image_size, channels: of the result, see `pixels`.
+        skip_broken: leave out the files that cannot be decoded, count them and name them in a
+            warning, instead of stopping at the first.
+        cache_dir: see `cache.cached`.
+
+    Raises:
+        ValueError: no such folder, no image in it, another split, or a broken file.
+    """
+    if not path:
+        raise ValueError("the set 'folder' needs a folder; set --config.data.path=<folder>")
+    root = pathlib.Path(path).expanduser()
+    if not root.is_dir():
+        raise ValueError(f'{root} is not a folder; set --config.data.path to a folder of images')
+    if split != 'train':
+        raise ValueError(
+            f"a folder has no split {split!r}; accepted: 'train' (all its images); "
+            'set --config.data.path to the folder of that split'
+        )
+    files = sorted(_image_files(root))
+    if not files:
+        raise ValueError(
+            f'{root} has no images; accepted: files named {_SUFFIXES}, '
+            'also in subfolders; set --config.data.path to another folder'
+        )
+    stats = [(name, *_size_and_time(root / name)) for name in files]
+    source = {'root': str(root.resolve()), 'files': stats, 'skip_broken': skip_broken}
+
+    def build(allocate):
+        return _build(root, files, image_size, channels, skip_broken, allocate)
+
+    image_set = cached(
+        'folder',
+        split,
+        source,
+        build,
+        image_size=image_size,
+        channels=channels,
+        cache_dir=cache_dir,
+    )
+    _warn_of_classes(root, image_set, files)
+    return image_set
+
+
+def _image_files(root: pathlib.Path) -> Iterator[str]:
+    """Paths relative to `root`, with '/', of the images in it and in folders linked into it."""
+    seen = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back to a folder above it would never end
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+        for name in names:
+            if not name.startswith('.') and pathlib.Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield pathlib.Path(folder, name).relative_to(root).as_posix()
+
+
+def _size_and_time(file: pathlib.Path) -> tuple[int, int]:
+    """(bytes, nanoseconds); zeros for a link that leads nowhere, which decoding then reports."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _classes(files: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Class names and labels (N,) from the first-level subfolders; ((), None) without them."""
+    if any('/' not in name for name in files):
+        return (), None
+    folders = [name.split('/', 1)[0] for name in files]
+    class_names, labels = np.unique(folders, return_inverse=True)
+    return tuple(str(name) for name in class_names), labels
+
+
+def _build(
+    root: pathlib.Path,
+    files: list[str],
+    image_size: int,
+    channels: int,
+    skip_broken: bool,
+    allocate: Allocate,
+) -> Built:
+    images = allocate((len(files), image_size, image_size, channels))
+    is_good = np.ones(len(files), bool)
+
+    def read(start, stop):
+        for i in range(start, stop):
+            try:
+                images[i] = pixels.decode(root / files[i], image_size, channels, upright=True)
+            except MemoryError:
+                raise
+            except Exception as error:  # Pillow's plugins raise many types on broken bytes
+                if not skip_broken:
+                    raise ValueError(
+                        f'{root / files[i]} is broken ({_one_line(error)}); repair or remove it, '
+                        'or leave such files out with --config.data.skip_broken=True'
+                    ) from error
+                is_good[i] = False
+
+    pixels.in_chunks(len(files), read, what=f'images of {root} decoded')
+    class_names, labels = _classes(files)
+    if is_good.all():
+        return images, labels, class_names, ''
+    if not is_good.any():
+        raise ValueError(f'all {len(files)} images in {root} are broken; set --config.data.path')
+    broken = [files[i] for i in np.flatnonzero(~is_good)]
+    named = ', '.join(broken[:_MAX_NAMED_FILES])
+    if len(broken) > _MAX_NAMED_FILES:
+        named += f' and {len(broken) - _MAX_NAMED_FILES} more'
+    note = f'left out {len(broken)} broken of {len(files)} images in {root}: {named}'
+    # Moved one by one: the array may be larger than the memory.
+    kept = np.flatnonzero(is_good)
+    for to, i in enumerate(kept):
+        if to != i:
+            images[to] = images[i]
+    return images[: len(kept)], None if labels is None else labels[kept], class_names, note
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _warn_of_classes(root: pathlib.Path, image_set: ImageSet, files: list[str]) -> None:
+    """Says what is probably not meant: strays, splits as classes, one class, unequal classes."""
+    names = image_set.class_names
+    if not names:
+        num_loose = sum('/' not in name for name in files)
+        if num_loose < len(files):
+            logging.warning(
+                '%s has %d images outside its subfolders, so the subfolders are not classes',
+                root,
+                num_loose,
+            )
+        return
+    if len(names) > 1 and {name.lower() for name in names} <= _SPLIT_NAMES:
+        logging.warning(
+            'the classes of %s are %s, which look like splits; give one: --config.data.path=%s',
+            root,
+            ', '.join(names),
+            root / names[0],
+        )
+    counts = np.bincount(image_set.labels, minlength=len(names))
+    if len(names) == 1:
+        logging.warning('%s has one class only, %r (%d images)', root, names[0], counts[0])
+    elif counts.max() >= _UNEQUAL_CLASSES * max(counts.min(), 1):
+        fewest, most = counts.argmin(), counts.argmax()
+        logging.warning(
+            'the classes of %s are unequal: %r has %d images, %r has %d',
+            root,
+            names[fewest],
+            counts[fewest],
+            names[most],
+            counts[most],
+        )

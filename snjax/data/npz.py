@@ -1,0 +1,103 @@
+"""Images in a NumPy `.npz` file, as `images` and `labels` or `<split>_images` and so on."""
+
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from snjax.data import pixels
+from snjax.data.cache import cached
+from snjax.data.image_set import ImageSet, image_set
+
+
+def load_npz(
+    path: str | None, *, split: str, image_size: int, channels: int, cache_dir: str | None
+) -> ImageSet:
+    """Reads uint8 images (N, H, W) or (N, H, W, C), C = 1, 3 or 4, and integer labels (N,) if any.
+
+    Names of the classes are taken from an array `class_names`, or else are '0', '1', ....
+
+    Args:
+        path: the file.
+        split: reads `<split>_images`; 'train' also reads `images`.
+        image_size, channels: of the result, see `pixels`. Images that are resized or recoloured are
+            cached.
+        cache_dir: see `cache.cached`.
+
+    Raises:
+        ValueError: no such file or array, or arrays of another type or shape.
+    """
+    if not path:
+        raise ValueError("the set 'npz' needs a file; set --config.data.path=<file.npz>")
+    file = pathlib.Path(path).expanduser()
+    if not file.is_file():
+        raise ValueError(f'{file} is not a file; set --config.data.path to an .npz file')
+    images, labels, class_names = _read(file, split)
+    if images.shape[1:] == (image_size, image_size, channels):
+        return image_set('npz', split, images, labels, class_names)
+
+    def build(allocate):
+        del allocate  # the source is in memory already
+        return pixels.fit_arrays(images, image_size, channels), labels, class_names, ''
+
+    stat = file.stat()
+    return cached(
+        'npz',
+        split,
+        {'file': str(file.resolve()), 'size': stat.st_size, 'time': stat.st_mtime_ns},
+        build,
+        image_size=image_size,
+        channels=channels,
+        cache_dir=cache_dir,
+    )
+
+
+def _read(file: pathlib.Path, split: str):
+    """(images (N, H, W, C), labels (N,) or None, class names) as stored, checked."""
+    try:
+        if not zipfile.is_zipfile(file):  # an .npy file, which np.load would take as well
+            raise ValueError('not a zip archive')
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f'{file} cannot be read as .npz ({error})') from error
+    prefix = f'{split}_'
+    if f'{prefix}images' not in arrays and split == 'train':
+        prefix = ''
+    if f'{prefix}images' not in arrays:
+        raise ValueError(
+            f'{file} has no array {split}_images for split {split!r}; it has: '
+            f'{", ".join(arrays) or "nothing"}; set --config.data.split'
+        )
+    images, labels = arrays[f'{prefix}images'], arrays.get(f'{prefix}labels')
+    images = _checked_images(file, images)
+    if labels is None:
+        return images, None, ()
+    if labels.shape == (len(images), 1):
+        labels = labels[:, 0]
+    if labels.shape != (len(images),) or labels.dtype.kind not in 'iu' or labels.min() < 0:
+        raise ValueError(
+            f'labels in {file} are {labels.dtype} {labels.shape}; accepted: integers >= 0 of '
+            f'shape ({len(images)},)'
+        )
+    num_classes = int(labels.max()) + 1
+    if 'class_names' not in arrays:
+        return images, labels, tuple(str(i) for i in range(num_classes))
+    class_names = tuple(str(name) for name in arrays['class_names'])
+    if len(class_names) < num_classes:
+        raise ValueError(f'{file} names {len(class_names)} classes; its labels need {num_classes}')
+    return images, labels, class_names
+
+
+def _checked_images(file: pathlib.Path, images: np.ndarray) -> np.ndarray:
+    """The images as (N, H, W, C)."""
+    if images.ndim == 3:
+        images = images[..., None]
+    is_image = images.ndim == 4 and images.shape[3] in (1, 3, 4) and images.size > 0
+    if images.dtype != np.uint8 or not is_image:
+        raise ValueError(
+            f'images in {file} are {images.dtype} {images.shape}; accepted: uint8, 0..255, of '
+            'shape (N, H, W) or (N, H, W, C) with C = 1, 3 or 4'
+        )
+    return images

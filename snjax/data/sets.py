@@ -1,0 +1,78 @@
+"""`load`: an image set by name."""
+
+import difflib
+import re
+
+from snjax.data.digits import load_digits
+from snjax.data.folder import load_folder
+from snjax.data.image_set import ImageSet
+from snjax.data.npz import load_npz
+from snjax.data.tfds_sets import is_known, known_names, load_tfds
+
+_OWN_SETS = ('digits', 'folder', 'npz')
+
+
+def load(
+    name: str,
+    *,
+    image_size: int,
+    channels: int = 3,
+    split: str = 'train',
+    data_dir: str | None = None,
+    path: str | None = None,
+    skip_broken: bool = False,
+    cache_dir: str | None = None,
+) -> ImageSet:
+    """Loads an image set as square uint8 arrays; TensorFlow is never imported.
+
+    Args:
+        name: 'digits' (embedded in scikit-learn), 'folder', 'npz' (both need `path`), or any image
+            set of TFDS, e.g. 'cifar10'. CIFAR-10, CIFAR-100 and STL-10 are downloaded and prepared
+            where they are missing.
+        image_size: height and width of the images, pixels; others are resized and cropped.
+        channels: 1 (grey) or 3 (RGB).
+        split: 'train' or another split of the set; TFDS's syntax for TFDS sets.
+        data_dir: TFDS's data folder; None for `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
+        path: the folder or the `.npz` file.
+        skip_broken: for 'folder', leave out files that cannot be decoded.
+        cache_dir: where prepared sets are kept; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
+
+    Raises:
+        ValueError: in one line, what was wrong, what is accepted and which config key to change.
+    """
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
+        raise ValueError(
+            f'image_size is {image_size!r}; accepted: a whole number of pixels >= 1; '
+            'set --config.data.image_size'
+        )
+    if channels not in (1, 3):
+        raise ValueError(
+            f'channels is {channels!r}; accepted: 1 (grey) or 3 (RGB); set --config.data.channels'
+        )
+    if path and name not in ('folder', 'npz'):
+        raise ValueError(
+            f'the set {name!r} takes no path, but path is {path!r}; accepted with a path: '
+            "'folder', 'npz'; set --config.data.name or leave --config.data.path empty"
+        )
+    pixels = {'split': split, 'image_size': image_size, 'channels': channels}
+    if name == 'digits':
+        return load_digits(**pixels)
+    if name == 'folder':
+        return load_folder(path, skip_broken=skip_broken, cache_dir=cache_dir, **pixels)
+    if name == 'npz':
+        return load_npz(path, cache_dir=cache_dir, **pixels)
+    _check_name(name, data_dir)
+    return load_tfds(name, data_dir=data_dir, cache_dir=cache_dir, **pixels)
+
+
+def _check_name(name: str, data_dir: str | None) -> None:
+    """Raises for a name that nobody knows, with the nearest ones."""
+    base = re.split('[/:]', name)[0]
+    if is_known(base, data_dir):
+        return
+    nearest = difflib.get_close_matches(name.lower(), [*_OWN_SETS, *known_names()], n=3)
+    hint = f'did you mean {" or ".join(nearest)}? ' if nearest else ''
+    raise ValueError(
+        f"unknown image set {name!r}; {hint}accepted: {', '.join(_OWN_SETS)} and TFDS's sets; "
+        'set --config.data.name'
+    )

@@ -1,0 +1,14 @@
+"""Every shape in a signature of `snjax` is enforced while the tests run, so that none of them can rot."""
+
+import jaxtyping
+import pytest
+
+jaxtyping.install_import_hook('snjax', 'beartype.beartype')  # before anything imports snjax
+
+
+@pytest.fixture
+def own_errors():
+    """Lets wrong shapes and types through to the library, to see its own error messages."""
+    jaxtyping.config.update('jaxtyping_disable', True)
+    yield
+    jaxtyping.config.update('jaxtyping_disable', False)
