@@ -1,0 +1,1 @@
+"""Scores of generated images: NumPy float64 on features, each with the protocol it was taken by."""
