@@ -1,0 +1,81 @@
+"""Every key there is, with its meaning. The other configs start from this one and change what their paper changes."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.method = 'sngan'  # a file in experiments/
+    c.seed = 0
+    c.num_steps = 50_000  # generator updates; where the run stops, and nothing else
+    c.steps_per_call = (
+        0  # updates per XLA program; divides every interval. 0: 1 on a CPU, 50 elsewhere
+    )
+    c.batch_size = 64  # real images per discriminator update, over all devices
+    c.gen_batch_size = 128  # fakes per generator update
+    c.n_dis = 5  # discriminator updates per generator update
+    c.update_order = 'gen_first'  # gen_first (official code) or dis_first (Algorithm 1)
+    c.loss = 'hinge'  # hinge or non_saturating
+
+    c.model = ConfigDict()
+    c.model.architecture = (
+        'resnet'  # resnet (tables 4 to 6 of the paper) or standard (CNN, table 3)
+    )
+    c.model.variant = 'paper'  # of the standard CNN: paper or code, which disagree
+    c.model.gen_width = 256  # the official code's ch
+    c.model.dis_width = 128
+    c.model.dim_z = 128
+    c.model.latent = 'normal'  # normal or uniform
+    c.model.dtype = 'float32'  # or bfloat16; parameters, statistics and spectral norms stay float32
+    c.model.sync_batch_norm = (
+        True  # statistics over all devices; off: per device, as the official multi-GPU code
+    )
+    c.model.spectral_updates = 'per_update'  # or per_forward (official code)
+    c.model.n_power_iterations = 1
+    c.model.n_warmup_iterations = 0  # further power iterations at the start
+
+    c.data = ConfigDict()
+    c.data.name = 'cifar10'  # digits, folder, npz, or a TFDS image set
+    c.data.split = 'train'
+    c.data.image_size = 32  # images are resized and cropped to it
+    c.data.channels = 3  # 1 or 3; images are converted
+    c.data.flip = False
+    c.data.dequantize = True  # x/128 - 1 + U(0, 1/128); off: x/127.5 - 1
+    c.data.path = ''  # of a folder or an .npz
+    c.data.data_dir = ''  # of TFDS; empty: TFDS_DATA_DIR, or TFDS's default
+    c.data.cache_dir = ''  # of prepared sets; empty: SNJAX_CACHE, or ~/.cache/snjax
+    c.data.skip_broken = False  # leave out images of a folder that cannot be read, and say which
+
+    c.optimizer = ConfigDict()
+    c.optimizer.name = 'adam'  # adam or sgd
+    c.optimizer.lr = 2e-4
+    c.optimizer.beta1 = 0.0
+    c.optimizer.beta2 = 0.9
+    c.optimizer.eps = 1e-8
+    c.optimizer.decay_start = 0  # the rate falls linearly from here ...
+    c.optimizer.decay_end = 0  # ... to 0 here, in generator updates; 0: it does not fall
+    c.optimizer.ema_decay = 0.0  # moving average of the generator and its batch statistics; 0: none
+
+    c.checkpoint = ConfigDict()
+    c.checkpoint.every = 1000
+    c.checkpoint.keep = 3  # the latest so many
+    c.checkpoint.keep_every = 0  # and every multiple of this; 0: none
+
+    c.log = ConfigDict()
+    c.log.every = 100
+    c.log.histograms_every = 1000
+
+    c.sampling = ConfigDict()  # grids while training, and --mode=sample
+    c.sampling.every = 1000
+    c.sampling.num = 100
+    c.sampling.seed = 0  # of --mode=sample; grids follow the run's seed
+    c.sampling.truncation = 0.0  # bound on |z|; 0: none
+    c.sampling.weights = 'auto'  # ema, raw, or auto: ema where there is one
+    c.sampling.label = -1  # class of a conditional model; -1: all
+    c.sampling.format = 'grid'  # grid, images or npz
+    c.sampling.step = 0  # of the checkpoint; 0: the newest
+
+    c.eval = ConfigDict()
+    c.eval.extractor = ''  # digits, or empty: none; scores at the end of the run
+    c.eval.num_samples = 1000
+    return c

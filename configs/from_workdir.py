@@ -1,0 +1,22 @@
+"""The config of an existing run, as its `config.json` has it: `--config=configs/from_workdir.py:runs/digits`.
+
+`launch.py` uses this by itself when `--config` is left out and `--workdir` holds a run.
+"""
+
+import json
+import pathlib
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(workdir: str) -> ConfigDict:
+    path = pathlib.Path(workdir) / 'config.json'
+    if not path.is_file():
+        raise ValueError(
+            f'{workdir} holds no run: there is no {path}; give --config, or the --workdir of a run'
+        )
+    config = base.get_config()
+    config.update(json.loads(path.read_text()))
+    return config

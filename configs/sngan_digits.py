@@ -1,0 +1,42 @@
+"""SNGAN on the 1,797 handwritten digits inside scikit-learn: the demo, offline, minutes on a laptop's CPU.
+
+Reproduces no row of a paper; it is the paper's standard CNN at 16 px and a fraction of its width.
+
+    python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    c = base.get_config()
+    c.num_steps = 1600
+    c.batch_size = 32
+    c.gen_batch_size = 32
+    c.n_dis = 1
+    c.update_order = 'dis_first'
+    c.steps_per_call = 1
+
+    c.model.architecture = 'standard'
+    c.model.gen_width = 16
+    c.model.dis_width = 16
+    c.model.dim_z = 64
+
+    c.data.name = 'digits'
+    c.data.image_size = 16
+    c.data.channels = 1
+    c.data.dequantize = False
+
+    c.optimizer.lr = 5e-4
+    c.optimizer.beta1 = 0.5
+    c.optimizer.beta2 = 0.9
+    c.optimizer.ema_decay = 0.99
+
+    c.checkpoint.every = 400
+    c.log.every = 20
+    c.log.histograms_every = 400
+    c.sampling.every = 100
+    c.eval.extractor = 'digits'
+    return c

@@ -1,0 +1,33 @@
+"""SNGAN on your own images: a folder, searched through, with its images of any size.
+
+    python launch.py --config=configs/sngan_folder.py:photos --workdir=runs/photos
+    python launch.py --config=configs/sngan_folder.py:photos,128 --workdir=runs/photos128
+
+The argument is PATH or PATH,SIZE with a size of 32, 48, 64 (default), 96, 128 or 256 px; images are resized and cropped
+to it. Reproduces no row of a paper: the ResNets of Miyato et al. 2018 (tables 4 to 6) and their hinge recipe, with
+mirrored images and a moving average of the generator, which a small set profits from.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(argument: str = '') -> ConfigDict:
+    path, _, size = argument.partition(',')
+    if size and not size.isdigit():
+        raise ValueError(
+            f'sngan_folder.py:{argument}: accepted are PATH and PATH,SIZE, size in pixels'
+        )
+    c = base.get_config()
+    c.num_steps = 50_000
+    c.data.name = 'folder'
+    c.data.path = path
+    c.data.image_size = int(size or 64)
+    c.data.flip = True
+    if c.data.image_size > 32:
+        c.model.gen_width = c.model.dis_width = 64
+    c.optimizer.decay_end = 50_000
+    c.optimizer.ema_decay = 0.999
+    c.checkpoint.keep_every = 10_000
+    return c

@@ -1,0 +1,75 @@
+"""What a method is, and how a config names one: `config.method` is a file in this folder."""
+
+import difflib
+import importlib
+import pathlib
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import jax
+from ml_collections import ConfigDict
+
+
+class Method(Protocol):
+    """A way to train a generator. `state` is any pytree with an int32 leaf `.step`, counting generator updates.
+
+    Attributes:
+        batch_size: examples of a batch over all devices.
+        batches_per_step: batches that one `train_step` takes.
+        state_axes: which leaves of the state are sliced over the devices (`snjax.parallel.data_parallel`).
+    """
+
+    batch_size: int
+    batches_per_step: int
+    state_axes: Any
+
+    def init(self, rng: jax.Array) -> Any:
+        """A fresh state."""
+        ...
+
+    def train_step(
+        self, state: Any, batch: dict[str, jax.Array], rng: jax.Array
+    ) -> tuple[Any, dict[str, jax.Array]]:
+        """One step on this device's share of the batches: pure; runs under the axis of `snjax.parallel`."""
+        ...
+
+    def watched(self, state: Any) -> dict[str, Any]:
+        """Arrays by name whose histograms tell how training goes: weights, above all."""
+        ...
+
+    def sample(
+        self, state: Any, rng: jax.Array, num: int, labels: jax.Array | None = None
+    ) -> jax.Array:
+        """Images (num, H, W, C) in [-1, 1]."""
+        ...
+
+
+def names() -> list[str]:
+    """The methods there are: the files of this folder that define `Method` as a class of their own."""
+    here = pathlib.Path(__file__).parent
+    support = {'method', 'modes', 'gan', '__init__'}
+    return sorted(p.stem for p in here.glob('*.py') if p.stem not in support)
+
+
+def load(config: ConfigDict) -> Method:
+    """The method that `config.method` names.
+
+    Raises:
+        ValueError: there is no such method, or the config does not fit it.
+    """
+    choose('method', config.method, names())
+    return importlib.import_module(f'experiments.{config.method}').Method(config)
+
+
+def choose(key: str, value: str, accepted: Iterable[str]) -> str:
+    """`value`, if it is one of `accepted`; else a ValueError of one line that names the nearest.
+
+    Raises:
+        ValueError: it is not.
+    """
+    accepted = list(accepted)
+    if value in accepted:
+        return value
+    near = difflib.get_close_matches(str(value), accepted, n=1, cutoff=0.5)
+    hint = f'; did you mean --config.{key}={near[0]}?' if near else ''
+    raise ValueError(f'{key} is {value!r}: accepted are {", ".join(accepted)}{hint}')

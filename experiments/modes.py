@@ -1,0 +1,150 @@
+"""What `launch.py --mode=...` does: a config and a workdir to a finished run, or to samples of one."""
+
+import logging
+import pathlib
+import time
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import method as methods
+from snjax import data, evaluate, images, parallel, resume, train
+from snjax import workdir as workdirs
+
+# Keys that another run in the same workdir may change: none of them touches what is computed at a step.
+HARMLESS = (
+    'num_steps',
+    'log.*',
+    'checkpoint.*',
+    'sampling.*',
+    'eval.*',
+    'data.data_dir',
+    'data.cache_dir',
+)
+
+
+def run_train(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Trains, or goes on training, in `workdir`."""
+    options = train_options(config)
+    method = methods.load(config)
+    evaluate.check_extractor(config.eval.extractor)
+    main = parallel.is_main()
+    say = _say if main else _silent
+    say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
+    with resume.WorkdirLock(workdir, process_index=jax.process_index()):
+        if main:
+            resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
+        image_set = load_data(config, say)
+        trainer = train.Trainer(
+            method, options, image_set.images, image_set.labels, workdir, config.to_dict(), say
+        )
+        began = time.perf_counter()
+        state = trainer.run()
+        if main:
+            _finish(config, method, state, trainer, workdir, time.perf_counter() - began)
+
+
+def train_options(config: ConfigDict) -> train.Options:
+    """The loop's options, with the updates per call of this backend where the config leaves them open."""
+    return train.Options(
+        num_steps=config.num_steps,
+        steps_per_call=config.steps_per_call or parallel.default_steps_per_call(),
+        log_every=config.log.every,
+        histogram_every=config.log.histograms_every,
+        sample_every=config.sampling.every,
+        num_samples=config.sampling.num,
+        checkpoint_every=config.checkpoint.every,
+        keep=config.checkpoint.keep,
+        keep_every=config.checkpoint.keep_every,
+        flip=config.data.flip,
+        dequantize=config.data.dequantize,
+        seed=config.seed,
+    )
+
+
+def load_data(config: ConfigDict, say) -> data.ImageSet:
+    """The training set of a config, and a line about it."""
+    d = config.data
+    image_set = data.load(
+        d.name,
+        image_size=d.image_size,
+        channels=d.channels,
+        split=d.split,
+        data_dir=d.data_dir or None,
+        path=d.path or None,
+        skip_broken=d.skip_broken,
+        cache_dir=d.cache_dir or None,
+    )
+    n, h, w, c = image_set.images.shape
+    say(f'{d.name} ({d.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}')
+    if image_set.class_names:
+        say(data.class_histogram(image_set.labels, image_set.class_names))
+    return image_set
+
+
+def _finish(config, method, state, trainer, workdir, seconds):
+    """Scores, and where everything is."""
+    step = int(parallel.local(state).step)
+    _say(f'trained to step {step} in {seconds:.0f} s')
+    if config.eval.extractor:
+        rng = jax.random.key(config.seed + 1)
+        sample = jax.jit(method.sample, static_argnums=2)
+        samples = np.asarray(sample(parallel.local(state), rng, config.eval.num_samples))
+        scores = evaluate.score(config.eval.extractor, samples)
+        scores.manifest |= {
+            'step': step,
+            'seed': config.seed + 1,
+            'weights': 'ema' if config.optimizer.ema_decay else 'raw',
+            'batch_statistics': 'running',
+        }
+        evaluate.write(workdir / 'scores.json', scores)
+        trainer.write_scores(step, scores.values)
+        for line in scores.lines:
+            _say(line)
+    grid = workdir / 'samples' / f'{step:08d}.png'
+    if grid.exists():
+        _say(f'samples      {grid}')
+    _say(f'TensorBoard  {workdir / "tensorboard"}')
+    _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
+
+
+def run_sample(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Writes images from a checkpoint, as `config.sampling` says."""
+    s = config.sampling
+    methods.choose('sampling.format', s.format, ('grid', 'images', 'npz'))
+    methods.choose('sampling.weights', s.weights, workdirs.WEIGHTS)
+    if s.label >= 0:
+        raise ValueError(
+            f'sampling.label is {s.label}, but the model of {workdir} has no classes: leave it at -1'
+        )
+    trained = workdirs.load(workdir, s.step or None)
+    samples = images.to_uint8(
+        trained.sample(s.num, seed=s.seed, weights=s.weights, truncation=s.truncation or None)
+    )
+    stem = workdir / 'generated' / f'step{trained.step}_seed{s.seed}_{s.weights}'
+    stem = stem.with_name(stem.name + (f'_trunc{s.truncation:g}' if s.truncation else ''))
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    if s.format == 'grid':
+        out = stem.with_suffix('.png')
+        images.save_png(out, images.grid(samples))
+    elif s.format == 'npz':
+        out = stem.with_suffix('.npz')
+        np.savez(out, images=samples)
+    else:
+        out = stem
+        out.mkdir(exist_ok=True)
+        for i, image in enumerate(samples):
+            images.save_png(out / f'{i:06d}.png', image)
+    _say(f'{s.num} samples of step {trained.step} at {out}')
+
+
+MODES = {'train': run_train, 'sample': run_sample}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _silent(line: str) -> None:
+    logging.getLogger(__name__).debug(line)

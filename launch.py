@@ -1,0 +1,97 @@
+"""Trains, goes on training and samples: `python launch.py --config=configs/sngan_cifar.py`.
+
+Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved (start again to go on).
+"""
+
+import pathlib
+import re
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'a file in configs/, with :argument where it takes one', lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'the run lives here; left out: runs/<config>[-argument]'
+)
+_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample'], 'what to do')
+_DISTRIBUTED = flags.DEFINE_enum(
+    'distributed', 'off', ['off', 'auto', 'explicit'], 'one process, or one of several'
+)
+_COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'host:port of process 0 (explicit)')
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'processes of the run (explicit)')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, "this process's number, from 0 (explicit)")
+
+BAD_INPUT, DIVERGED, PREEMPTED = 2, 3, 75
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f'{argv[1]!r} is no flag: write --config=... --workdir=...')
+    if not flags.FLAGS['verbosity'].present:  # libraries report every save at level INFO
+        logging.set_verbosity(logging.WARNING)
+    # Imported after the flags are read, so that a typo is answered at once.
+    from experiments import modes
+    from snjax import parallel
+    from snjax.train import Diverged, Preempted
+
+    try:
+        parallel.initialize(
+            _DISTRIBUTED.value,
+            coordinator_address=_COORDINATOR.value,
+            num_processes=_NUM_PROCESSES.value,
+            process_id=_PROCESS_ID.value,
+        )
+        modes.MODES[_MODE.value](_CONFIG.value, _workdir())
+    except (ValueError, FileNotFoundError) as error:
+        _end(error, BAD_INPUT)
+    except Diverged as error:
+        _end(error, DIVERGED)
+    except Preempted as error:
+        _end(error, PREEMPTED)
+
+
+def _workdir() -> pathlib.Path:
+    """--workdir, or a folder named after the config and its argument."""
+    if _WORKDIR.value:
+        return pathlib.Path(_WORKDIR.value)
+    path, _, argument = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
+    return pathlib.Path('runs') / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
+
+
+def _end(error: Exception, code: int) -> None:
+    """One line on stderr, and the exit code."""
+    print(f'launch.py: {" ".join(str(error).split())}', file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Reads the flags; whatever is wrong with them or with the config file is one line and exit 2."""
+    try:
+        rest = flags.FLAGS(_with_config(argv))
+        if _CONFIG.value is None:
+            raise ValueError(
+                '--config is missing: give a file, as --config=configs/sngan_digits.py'
+            )
+        return rest
+    except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        _end(error, BAD_INPUT)
+
+
+def _with_config(argv: list[str]) -> list[str]:
+    """Without --config, the config of the run that --workdir holds."""
+    if any(re.match(r'--?config(=|$)', a) for a in argv):
+        return argv
+    for i, a in enumerate(argv):
+        found = re.match(r'--?workdir(?:=(.*))?$', a)
+        if found:
+            workdir = found[1] if found[1] is not None else ''.join(argv[i + 1 : i + 2])
+            config = pathlib.Path(__file__).parent / 'configs' / 'from_workdir.py'
+            return [argv[0], f'--config={config}:{workdir}', *argv[1:]]
+    return argv
+
+
+if __name__ == '__main__':
+    app.run(main, flags_parser=_parse)

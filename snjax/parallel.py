@@ -1,0 +1,230 @@
+"""Devices and processes: the only file that knows how many there are.
+
+A step is written for one device's share of the batch. `data_parallel` runs it on every device of every process with
+`jax.pmap` over the axis `'batch'`; inside, `example_ids` says which examples of the global batch are this device's and
+`mean` averages over the devices. On one device everything is the same, with an axis of length one.
+"""
+
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
+
+AXIS = 'batch'
+
+# On the CPU jax 0.10 hands convolutions to YNNPACK, whose weight gradients are several times slower than Eigen's.
+_COMPILER_OPTIONS = {
+    'cpu': {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'},
+}
+
+
+# ---- processes
+
+
+def initialize(mode: str, **where: Any) -> None:
+    """Joins the processes of a run; call before anything else touches JAX.
+
+    Args:
+        mode: 'off' (one process), 'auto' (the cluster's environment says, as SLURM and TPU pods do) or 'explicit'.
+        **where: `coordinator_address`, `num_processes`, `process_id` for 'explicit'.
+
+    Raises:
+        ValueError: for another mode, or 'explicit' with an address, count or number missing.
+    """
+    if mode == 'off':
+        return
+    if mode not in ('auto', 'explicit'):
+        raise ValueError(f'--distributed={mode}: accepted are off, auto, explicit')
+    # Gloo is what lets CPU processes talk; other backends ignore the setting.
+    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    if mode == 'auto':
+        jax.distributed.initialize()
+        return
+    missing = [name for name, value in where.items() if value is None or value == '']
+    if missing:
+        raise ValueError(
+            f'--distributed=explicit needs --{" --".join(missing)}: '
+            'the address host:port of process 0, the number of processes, and the number of this one'
+        )
+    jax.distributed.initialize(**where)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes."""
+    return jax.process_index() == 0
+
+
+class StopSignal:
+    """SIGTERM, as schedulers send it before they take a machine away, agreed on by all processes.
+
+    One process keeps the signal itself, and takes the first Ctrl-C for one; a second ends it at once. Several
+    processes, which the signal may reach at different steps or not all, let JAX's coordination service agree on the
+    step to stop at.
+    """
+
+    def __init__(self):
+        self._asked = False
+        if jax.process_count() == 1:
+            self._previous = {
+                number: signal.signal(number, self._ask)
+                for number in (signal.SIGTERM, signal.SIGINT)
+            }
+
+    def _ask(self, number, _):
+        self._asked = True
+        signal.signal(number, self._previous[number])
+
+    def at(self, step: int) -> bool:
+        """Whether to save and stop after `step`; every process must ask at every step."""
+        if jax.process_count() == 1:
+            return self._asked
+        return multihost_utils.reached_preemption_sync_point(step)
+
+    def close(self) -> None:
+        """Gives the signal back to whoever had it."""
+        if jax.process_count() == 1:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+
+
+# ---- devices
+
+
+def device_count() -> int:
+    """Devices of the whole run, over all processes."""
+    return jax.device_count()
+
+
+def describe() -> str:
+    """One line for people: how many devices of what kind in how many processes."""
+    kinds = sorted({d.device_kind for d in jax.devices()})
+    n, p = jax.device_count(), jax.process_count()
+    processes = f' in {p} processes' if p > 1 else ''
+    return f'{n} {"/".join(kinds)} device{"s" * (n > 1)}{processes} ({jax.default_backend()})'
+
+
+def check_batch_size(**sizes: int) -> None:
+    """Raises a ValueError that names the first of `sizes` that the devices do not divide."""
+    n = device_count()
+    for name, size in sizes.items():
+        if size % n:
+            lower, upper = size // n * n, (size // n + 1) * n
+            near = f'{lower} or {upper}' if lower else f'{upper}'
+            raise ValueError(
+                f'{name} {size} does not divide over {n} devices: use {near}, --config.{name}={upper}'
+            )
+
+
+def scan(
+    body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: int
+) -> tuple[Any, Any]:
+    """`lax.scan` on accelerators, written out on the CPU: there convolutions in a loop, even of one turn, crawl."""
+    if jax.default_backend() != 'cpu':
+        return lax.scan(body, carry, xs, length)
+    out = []
+    for i in range(length):
+        carry, y = body(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023 (called at once)
+        out.append(y)
+    return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *out)
+
+
+def default_steps_per_call() -> int:
+    """Updates per XLA program: many where launches cost, one on the CPU, where they would be unrolled."""
+    return 1 if jax.default_backend() == 'cpu' else 50
+
+
+# ---- inside a step
+
+
+def example_ids(batch_size: int) -> Int[Array, ' b']:
+    """This device's examples of a global batch, as positions in it."""
+    local = batch_size // lax.axis_size(AXIS)
+    return lax.axis_index(AXIS) * local + jnp.arange(local, dtype=jnp.int32)
+
+
+def mean(tree: Any) -> Any:
+    """Average over the devices. For gradients: take the gradient of the local loss first, then this, once."""
+    return lax.pmean(tree, AXIS)
+
+
+# ---- around a step
+
+
+def _mesh() -> Mesh:
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
+def place(tree: Any) -> Any:
+    """Puts arrays, equal in every process, on all devices (replicated), as `data_parallel` takes them."""
+    sharding = NamedSharding(_mesh(), PartitionSpec())
+
+    def one(leaf):
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(one, tree)
+
+
+def like(tree: Any) -> Any:
+    """Shapes, dtypes and the replicated sharding of `tree`, without its data: the target of a restore."""
+    sharding = NamedSharding(_mesh(), PartitionSpec())
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def local(tree: Any) -> Any:
+    """Replicated arrays as this process's own, on its first device: for sampling and for looking at values."""
+    return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
+
+
+def compile(lowered: Any) -> Any:
+    """`lowered.compile()` with the backend's compiler options, where this jaxlib knows them."""
+    options = _COMPILER_OPTIONS.get(jax.default_backend())
+    if options:
+        try:
+            return lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            logging.getLogger(__name__).info('compiler options not known here: %s', error)
+    return lowered.compile()
+
+
+class DataParallel:
+    """`run(state, data) -> (state, metrics)` over all devices of all processes, `state` donated.
+
+    Args:
+        run: the per-device function. What it returns must be equal on every device (metrics, and the leaves of
+            `state` that are replicated); `pmap` does not check.
+        state_axes: a state whose leaves are None (replicated) or 0 (one slice a device), or None for all replicated.
+    """
+
+    def __init__(self, run: Callable, state_axes: Any = None):
+        # pmap takes its length from a mapped argument, and there may be no other: the devices' numbers are one.
+        self._numbers = jax.make_array_from_callback(
+            (jax.device_count(),),
+            NamedSharding(_mesh(), PartitionSpec(AXIS)),
+            lambda index: np.arange(jax.device_count(), dtype=np.int32)[index],
+        )
+        self._mapped = jax.pmap(
+            lambda state, data, _: run(state, data),
+            axis_name=AXIS,
+            in_axes=(state_axes, None, 0),
+            out_axes=(state_axes, None),
+            axis_size=jax.device_count(),
+            donate_argnums=0,
+        )
+
+    def lower(self, state: Any, data: Any) -> Any:
+        """The program for arguments like these (arrays or shapes), before it is compiled."""
+        return self._mapped.lower(state, data, self._numbers)
+
+    def compile(self, state: Any, data: Any) -> Callable:
+        """The program for arguments like these, which `place` has put on the devices."""
+        compiled = compile(self.lower(state, data))
+        return lambda state, data: compiled(state, data, self._numbers)

@@ -1,0 +1,92 @@
+"""How far a run is, for people: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+
+_LINE_EVERY_S = 15.0
+_SHOWN = ('dis_loss', 'gen_loss', 'rec_loss')
+
+
+class Progress:
+    """Steps done, it/s, time left and the losses, on stderr.
+
+    The bar's speed is the average since the start; `rate` is measured since it was last asked for.
+    """
+
+    def __init__(self, step: int, total: int, *, enabled: bool = True):
+        self._total, self._step, self._enabled = total, step, enabled
+        self._mark = (step, time.perf_counter())
+        self._begun = self._mark
+        self._spoke = time.perf_counter()
+        self._losses = ''
+        self._bar = None
+        console = Console(stderr=True)
+        if enabled and console.is_terminal:
+            self._bar = Bar(
+                TextColumn('training'),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn('{task.fields[speed]}'),
+                TimeElapsedColumn(),
+                TextColumn('ETA'),
+                TimeRemainingColumn(),
+                TextColumn('{task.fields[losses]}'),
+                console=console,
+            )
+            self._task = self._bar.add_task('', total=total, completed=step, speed='', losses='')
+
+    def __enter__(self) -> 'Progress':
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Tells that `step` generator updates are done."""
+        self._step = step
+        if not self._enabled:
+            return
+        if self._bar:
+            self._bar.update(
+                self._task, completed=step, speed=f'{self._overall():.1f} it/s', losses=self._losses
+            )
+        elif time.perf_counter() - self._spoke >= _LINE_EVERY_S or step >= self._total:
+            self._spoke = time.perf_counter()
+            rate = self._overall()
+            left = (self._total - step) / rate if rate else 0.0
+            minutes, seconds = divmod(round(left), 60)
+            eta = f'ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}'
+            print(
+                f'step {step}/{self._total}  {rate:.2f} it/s  {eta}  {self._losses}'.rstrip(),
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def show(self, metrics: Mapping[str, float]) -> None:
+        """Keeps the losses for the next line."""
+        self._losses = '  '.join(f'{k} {float(metrics[k]):.3f}' for k in _SHOWN if k in metrics)
+
+    def _overall(self) -> float:
+        step, at = self._begun
+        elapsed = time.perf_counter() - at
+        return (self._step - step) / elapsed if elapsed > 0 else 0.0
+
+    def rate(self) -> float:
+        """Steps per second since the last call."""
+        step, at = self._mark
+        self._mark = (self._step, time.perf_counter())
+        return (self._step - step) / max(1e-9, self._mark[1] - at)

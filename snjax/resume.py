@@ -1,0 +1,173 @@
+"""Rules of a workdir: one configuration, one live run.
+
+A run is resumed by starting it again in the same workdir. That is only right if it is the same run:
+`check_config` compares the configuration with the one that the workdir was made with, and
+`WorkdirLock` keeps a second process from writing beside a live one.
+"""
+
+import fcntl
+import fnmatch
+import json
+import os
+import tempfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+CONFIG_NAME = 'config.json'
+LOCK_NAME = '.lock'
+
+_ABSENT = '(absent)'
+
+
+def check_config(
+    workdir: str | os.PathLike, config: Mapping[str, Any], *, harmless: Collection[str] = ()
+) -> None:
+    """Makes sure that `config` may go on with what is in `workdir`, and records it there.
+
+    Without a `config.json` it is written. With one, only keys that match `harmless` may differ;
+    then the file gets the new values and the log says which changed. Otherwise nothing is written.
+    The file is replaced in one step, so every process of a run may call this at the same time.
+
+    Args:
+        workdir: folder of the run, made when needed.
+        config: nested dict of JSON values; tuples count as lists.
+        harmless: patterns of full key names, e.g. 'num_steps', 'log.*'.
+
+    Raises:
+        ValueError: if other keys differ, `config.json` is damaged, or `config` cannot be JSON.
+    """
+    workdir = Path(workdir)
+    path = workdir / CONFIG_NAME
+    try:
+        text = json.dumps(config, indent=2, sort_keys=True) + '\n'
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'the config cannot be written as JSON: {error}') from error
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        _replace(path, text)
+        return
+    differences = _differences(_read_config(path), json.loads(text))
+    refused = [
+        f'{key}: {old} (workdir) != {new} (now)'
+        for key, old, new in differences
+        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in harmless)
+    ]
+    if refused:
+        raise ValueError(
+            f'{workdir} was made with another config: {", ".join(refused)}; use another --workdir '
+            'or restore these values'
+        )
+    if differences:
+        for key, old, new in differences:
+            logging.info('config %s: %s before, %s from now on', key, old, new)
+        _replace(path, text)
+
+
+class WorkdirLock:
+    """Keeps a workdir for one live run; a context manager.
+
+    The kernel frees the lock when the process ends, however it ends, so nothing is left to clean
+    after a `kill -9`. Of a run over several processes only process 0 locks: the others pass.
+
+    Args:
+        workdir: folder of the run, made when needed.
+        process_index: index of this process in the run.
+
+    Raises:
+        ValueError: on entering, if another process holds the lock.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, *, process_index: int = 0):
+        self._workdir = Path(workdir)
+        self._is_holder = process_index == 0
+        self._file = None
+
+    def __enter__(self) -> 'WorkdirLock':
+        if not self._is_holder:
+            return self
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        # Opened for appending: the holder's number must survive that others look in.
+        file = (self._workdir / LOCK_NAME).open('a+')
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or 'another process'
+            file.close()
+            raise ValueError(
+                f'{self._workdir} is in use by {holder}; wait for its end, stop it, or use another '
+                '--workdir'
+            ) from None
+        except OSError as error:
+            # Some network file systems have no locks; a run is worth more than the guard.
+            logging.warning(
+                '%s cannot be locked (%s): start only one run in it', self._workdir, error
+            )
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {os.uname().nodename}\n')
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        # The file stays: to remove it would let two processes lock two files of the same name.
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f'{path} is damaged ({error}); restore it, or use another --workdir'
+        ) from error
+    if not isinstance(config, dict):
+        raise ValueError(
+            f'{path} is damaged (not a JSON object); restore it, or use another --workdir'
+        )
+    return config
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file so that it is at every moment either the old one or the whole new one."""
+    with tempfile.NamedTemporaryFile(
+        'w', dir=path.parent, prefix=f'.{path.name}.', delete=False
+    ) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)  # temporary files are private; the configuration is not
+    os.replace(file.name, path)
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns (full key, old value, new value) as text, for every key whose values differ."""
+    old, new = _flat(old), _flat(new)
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before = json.dumps(old[key]) if key in old else _ABSENT
+        after = json.dumps(new[key]) if key in new else _ABSENT
+        if before != after and not _is_same_number(old.get(key), new.get(key)):
+            found.append((key, before, after))
+    return found
+
+
+def _is_same_number(a: Any, b: Any) -> bool:
+    """1 and 1.0 mean the same in a config; 1 and true do not."""
+    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
+    return numbers and a == b
+
+
+def _flat(config: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f'{prefix}{key}.')
+        else:
+            flat[f'{prefix}{key}'] = value
+    return flat

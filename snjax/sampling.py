@@ -1,0 +1,53 @@
+"""Latents, and images from them: what training, grids, `--mode=sample` and notebooks share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float, Int, Key
+
+LATENTS = ('normal', 'uniform')
+
+
+def latents(
+    rng: Key[Array, ''],
+    ids: Int[Array, ' b'],
+    dim_z: int,
+    latent: str = 'normal',
+    truncation: float | None = None,
+) -> Float[Array, 'b d']:
+    """z of the examples `ids`: each from its own key, so that no sharding or batching changes it.
+
+    Args:
+        rng: key of the whole draw.
+        ids: global positions of the examples.
+        dim_z: length of z.
+        latent: 'normal' for N(0, I), 'uniform' for U(-1, 1).
+        truncation: draw from the normal restricted to [-truncation, truncation] (Brock et al. 2019, section 3.1), or
+            scale the uniform's range; None for the whole distribution.
+
+    Raises:
+        ValueError: for an unknown latent or a truncation that is not positive.
+    """
+    if latent not in LATENTS:
+        raise ValueError(f'latent {latent!r}: accepted are {", ".join(LATENTS)}')
+    if truncation is not None and truncation <= 0:
+        raise ValueError(f'truncation {truncation}: a positive number or none is accepted')
+
+    def one(key):
+        if latent == 'uniform':
+            bound = truncation or 1.0
+            return jax.random.uniform(key, (dim_z,), minval=-bound, maxval=bound)
+        if truncation is None:
+            return jax.random.normal(key, (dim_z,))
+        return jax.random.truncated_normal(key, -truncation, truncation, (dim_z,))
+
+    return jax.vmap(lambda i: one(jax.random.fold_in(rng, i)))(ids)
+
+
+def generate(
+    gen: nn.Module, variables: Mapping[str, Any], z: Float[Array, 'b d'], *args: Any
+) -> Float[Array, 'b h w c']:
+    """Images in [-1, 1] with the running batch statistics, as the official code evaluates."""
+    return gen.apply(variables, z, *args, train=False)

@@ -1,0 +1,282 @@
+"""The training loop. It knows no method: state in, state and scalars out, and what people watch is written.
+
+Order at one step: scalars, grid, then the checkpoint. So whatever a checkpoint's run had logged up to its step is on
+disk before the checkpoint is, and a run that is killed and started again repeats nothing and leaves nothing out.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snjax import images, parallel
+from snjax.checkpoint import Checkpointer
+from snjax.data import sampler
+from snjax.progress import Progress
+from snjax.writer import Writer
+
+# Calls of the compiled program that may be queued. Two keep a device busy; more would only delay a SIGTERM.
+_IN_FLIGHT = 2
+
+
+class Diverged(RuntimeError):
+    """A logged value is no longer finite."""
+
+
+class Preempted(RuntimeError):
+    """The run was asked to stop, and saved."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """When the loop does what, in generator updates; 0 for never.
+
+    Attributes:
+        num_steps: the run stops here.
+        steps_per_call: updates per XLA program; divides every other number.
+        log_every, histogram_every: scalars; histograms of weights.
+        sample_every, num_samples: grids of that many images from fixed z.
+        checkpoint_every, keep, keep_every: the latest `keep` checkpoints stay, and every multiple of `keep_every`.
+        flip, dequantize: see `snjax.data.sampler.to_float`.
+        seed: of everything.
+    """
+
+    num_steps: int
+    steps_per_call: int
+    log_every: int
+    histogram_every: int
+    sample_every: int
+    num_samples: int
+    checkpoint_every: int
+    keep: int
+    keep_every: int
+    flip: bool
+    dequantize: bool
+    seed: int
+
+    def __post_init__(self):
+        if self.steps_per_call < 1 or self.num_steps < 1 or self.log_every < 1:
+            raise ValueError(
+                f'num_steps {self.num_steps}, steps_per_call {self.steps_per_call}, log.every '
+                f'{self.log_every}: each must be at least 1'
+            )
+        intervals = {
+            'num_steps': self.num_steps,
+            'log.every': self.log_every,
+            'log.histograms_every': self.histogram_every,
+            'sampling.every': self.sample_every,
+            'checkpoint.every': self.checkpoint_every,
+        }
+        for name, value in intervals.items():
+            if value % self.steps_per_call:
+                raise ValueError(
+                    f'{name} {value} is not a multiple of steps_per_call {self.steps_per_call}: '
+                    f'change one, as --config.{name}={math.ceil(value / self.steps_per_call) * self.steps_per_call}'
+                )
+
+
+def seed_key(seed: int, role: str) -> jax.Array:
+    """The run's key for one role: 'init', 'data', 'train' or 'grid'."""
+    roles = ('init', 'data', 'train', 'grid')
+    return jax.random.fold_in(jax.random.key(seed), roles.index(role))
+
+
+def make_step(method: Any, options: Options) -> Callable:
+    """`(state, data) -> (state, metrics)`: `steps_per_call` updates on one device's share, for `parallel`."""
+
+    def run(state, data):
+        data_rng, train_rng = (jax.random.wrap_key_data(data[k]) for k in ('data_rng', 'train_rng'))
+        ids = parallel.example_ids(method.batch_size)
+
+        def step(state, _):
+            batch = sampler.draw(
+                data,
+                data_rng,
+                state.step,
+                ids,
+                num_batches=method.batches_per_step,
+                batch_size=method.batch_size,
+                flip=options.flip,
+                dequantize=options.dequantize,
+            )
+            return method.train_step(state, batch, train_rng)
+
+        state, metrics = parallel.scan(step, state, None, options.steps_per_call)
+        return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+
+    return run
+
+
+def device_data(pixels: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, jax.Array]:
+    """The set and the run's keys on every device. Keys are data, so that another seed needs no other program."""
+    return parallel.place(
+        {
+            'image': pixels,
+            'label': labels,
+            'data_rng': jax.random.key_data(seed_key(seed, 'data')),
+            'train_rng': jax.random.key_data(seed_key(seed, 'train')),
+        }
+    )
+
+
+class Trainer:
+    """One run in one workdir.
+
+    Args:
+        method: see `experiments/method.py`.
+        options: intervals and seed.
+        pixels, labels: the training set, uint8 (N, H, W, C) and int32 (N,).
+        workdir: where everything goes; exists.
+        config: for TensorBoard's text and HParams tabs.
+        say: prints a line for people.
+    """
+
+    def __init__(
+        self, method, options: Options, pixels, labels, workdir, config: Mapping, say=print
+    ):
+        self.method, self.options, self.config, self.say = method, options, config, say
+        self.workdir = pathlib.Path(workdir)
+        if len(pixels) < method.batch_size:
+            raise ValueError(
+                f'batch_size {method.batch_size} is more than the {len(pixels)} images of the set: '
+                f'use at most that, --config.batch_size={len(pixels)}'
+            )
+        self.data = device_data(pixels, labels, options.seed)
+        self.checkpoints = Checkpointer(
+            self.workdir / 'checkpoints', keep=options.keep, keep_every=options.keep_every or None
+        )
+        self.state, self.start = self._start()
+        self._sample = jax.jit(method.sample, static_argnums=2)
+        self._pending: list[tuple[int, dict]] = []
+
+    def _start(self):
+        """The newest good checkpoint's state, or a fresh one."""
+        init_rng = seed_key(self.options.seed, 'init')
+        target = parallel.like(jax.eval_shape(self.method.init, init_rng))
+        restored = self.checkpoints.restore_latest(target)
+        if restored is not None:
+            step, state = restored
+            self.say(f'resuming from step {step}')
+            return state, step
+        return parallel.place(jax.jit(self.method.init)(init_rng)), None
+
+    def run(self) -> Any:
+        """Trains to `num_steps` and returns the final state.
+
+        Raises:
+            Diverged: a logged value is not finite; the last checkpoint is from before.
+            Preempted: SIGTERM came; the state is saved.
+        """
+        o = self.options
+        step = self.start or 0
+        stop = parallel.StopSignal()
+        with Writer(self.workdir, start_step=step, enabled=parallel.is_main()) as self.writer:
+            try:
+                self._describe(step)
+                if self.start is None:
+                    self._write_grid(step)
+                if step < o.num_steps:
+                    self._loop(step, stop)
+                self.checkpoints.wait()
+            finally:
+                stop.close()
+                self.checkpoints.close()
+        return self.state
+
+    def write_scores(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds scores of the finished run to its logs and its row of the HParams table."""
+        with Writer(self.workdir, start_step=step) as writer:
+            writer.scalars(step, {f'eval/{name}': value for name, value in values.items()})
+
+    def _loop(self, step, stop):
+        o = self.options
+        began = time.perf_counter()
+        step_fn = parallel.DataParallel(make_step(self.method, o), self.method.state_axes)
+        program = step_fn.compile(self.state, self.data)
+        self.say(f'compiled the training step in {time.perf_counter() - began:.1f} s')
+        with Progress(step, o.num_steps, enabled=parallel.is_main()) as progress:
+            while step < o.num_steps:
+                self.state, metrics = program(self.state, self.data)
+                step += o.steps_per_call
+                self._pending.append((step, metrics))
+                if len(self._pending) >= _IN_FLIGHT:
+                    jax.block_until_ready(self._pending[-_IN_FLIGHT])
+                progress.advance(step)
+                stopping = stop.at(step)
+                last = step >= o.num_steps
+                saving = stopping or last or _due(step, o.checkpoint_every)
+                if saving or _due(step, o.log_every):
+                    self._log(step, progress)
+                if _due(step, o.histogram_every):
+                    self._write_histograms(step)
+                if last or _due(step, o.sample_every):
+                    self._write_grid(step)
+                if saving:
+                    self.writer.flush()
+                    self.checkpoints.save(step, self.state)
+                if stopping and not last:
+                    self.checkpoints.wait()
+                    raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
+
+    def _log(self, step, progress):
+        """Fetches what is pending, stops on the first value that is not finite, writes what is due."""
+        fetched = [(s, jax.device_get(parallel.local(m))) for s, m in self._pending]
+        self._pending.clear()
+        for s, metrics in fetched:
+            bad = {k: float(v) for k, v in metrics.items() if not np.isfinite(v)}
+            if bad:
+                values = ', '.join(f'{k} = {v}' for k, v in sorted(bad.items()))
+                kept = self.checkpoints.steps()
+                last = (
+                    f'the last checkpoint is of step {kept[-1]}'
+                    if kept
+                    else 'there is no checkpoint yet'
+                )
+                raise Diverged(f'diverged by step {s}: {values}; {last}')
+        progress.show(fetched[-1][1])
+        if _due(step, self.options.log_every):
+            scalars = {_tag(k): float(v) for k, v in fetched[-1][1].items()}
+            rate = progress.rate()
+            if rate:
+                per_update = self.method.batch_size * self.method.batches_per_step
+                scalars |= {'perf/steps_per_s': rate, 'perf/images_per_s': rate * per_update}
+            batches_per_epoch = len(self.data['image']) // self.method.batch_size
+            epoch = step * self.method.batches_per_step / batches_per_epoch
+            self.writer.scalars(step, {**scalars, 'train/epoch': epoch})
+
+    def _write_grid(self, step):
+        """Images from fixed z, as PNG and in TensorBoard; once per class where the method has classes."""
+        if not parallel.is_main() or not self.options.num_samples:
+            return
+        rng = seed_key(self.options.seed, 'grid')
+        samples = self._sample(parallel.local(self.state), rng, self.options.num_samples)
+        grid = images.grid(images.to_uint8(np.asarray(samples)))
+        images.save_png(self.workdir / 'samples' / f'{step:08d}.png', grid)
+        self.writer.images(step, 'samples', grid)
+
+    def _write_histograms(self, step):
+        if parallel.is_main():
+            watched = self.method.watched(jax.device_get(parallel.local(self.state)))
+            self.writer.histograms(step, watched)
+
+    def _describe(self, step):
+        self.writer.text(
+            'config', f'```\n{json.dumps(self.config, indent=2, sort_keys=True)}\n```', step
+        )
+        self.writer.hparams(self.config, {})
+
+
+def _due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0
+
+
+def _tag(name: str) -> str:
+    """Groups in TensorBoard: one per kind of value."""
+    return name if '/' in name else f'train/{name}'
