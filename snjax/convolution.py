@@ -8,8 +8,9 @@ Two identities carry everything here (NHWC images, HWIO kernels, even heights an
 `box` spreads a 3x3 kernel over 4x4, after which nearest-neighbour upsampling followed by a 3x3 convolution *is* such a
 transposed convolution, and a 3x3 convolution followed by 2x2 average pooling *is* such a strided one; both then cost
 4/9 of the multiplications. The parameters keep the published shapes, and the results differ from the plain forms by
-rounding alone. Strided and dilated convolutions have slow gradients on the CPU, which is why these forms are used for
-the plain 4x4 layers of the standard CNN too.
+rounding alone. `box` adds up in the kernel's own type; each function then computes in the type of `x`. Strided and
+dilated convolutions have slow gradients on the CPU, which is why these forms are used for the plain 4x4 layers of the
+standard CNN too.
 """
 
 from collections.abc import Sequence
@@ -91,7 +92,7 @@ def upsample_conv(x: Float[Array, 'b h w i'], kernel: Float[Array, 'k k i o']):
     if kernel.shape[:2] == (1, 1):  # a 1x1 convolution commutes with copying pixels
         return upsample(conv(x, kernel))
     if kernel.shape[:2] == (3, 3):
-        return conv4x4_transpose2(x, box(kernel))
+        return conv4x4_transpose2(x, box(kernel).astype(x.dtype))
     return conv(upsample(x), kernel)
 
 
@@ -100,7 +101,7 @@ def conv_pool(x: Float[Array, 'b h w i'], kernel: Float[Array, 'k k i o']):
     if kernel.shape[:2] == (1, 1):  # a 1x1 convolution commutes with averaging pixels
         return conv(average_pool(x), kernel)
     if kernel.shape[:2] == (3, 3):
-        return conv4x4_stride2(x, box(kernel) / 4)
+        return conv4x4_stride2(x, (box(kernel) / 4).astype(x.dtype))
     return average_pool(conv(x, kernel))
 
 
@@ -114,6 +115,7 @@ def conv(
     feature_group_count: int = 1,
 ) -> Float[Array, '...']:
     """Convolution of channels-last `x` with any number of spatial dimensions (as `flax.linen.Conv`)."""
+    kernel = kernel.astype(x.dtype)
     rank = kernel.ndim - 2
     strides = tuple(strides or (1,) * rank)
     ones = (1,) * rank
@@ -123,7 +125,7 @@ def conv(
         and strides == (2, 2)
         and dilation == ones
         and feature_group_count == 1
-        and (padding == 'SAME' or padding == [(1, 1), (1, 1)])
+        and (padding == 'SAME' or [*map(tuple, padding)] == [(1, 1), (1, 1)])
         and x.shape[1] % 2 == x.shape[2] % 2 == 0
     ):
         return conv4x4_stride2(x, kernel)

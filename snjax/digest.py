@@ -153,7 +153,7 @@ def host_copies(state: PyTree) -> list[HostCopy]:
     """Copies every leaf to memory that nobody else holds; all transfers run at once.
 
     A view would not do: on the CPU the host view of a `jax.Array` is its own buffer, which the
-    caller is about to donate.
+    caller could then not donate, and a NumPy leaf is the caller's to overwrite.
     """
     names, leaves = paths(state), jax.tree.leaves(state)
     parts = [_local_parts(leaf) for leaf in leaves]

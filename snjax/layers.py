@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax.linen.dtypes import promote_dtype
+from flax.linen.dtypes import canonicalize_dtype, promote_dtype
 from jaxtyping import Array, Float, Int
 
 from snjax import convolution
@@ -90,9 +90,11 @@ class Conv(_Layer):
         bias = None
         if self.use_bias:
             bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
-        x, kernel, bias = promote_dtype(x, self.normalize(kernel), bias, dtype=self.dtype)
-        y = self._convolve(x, kernel, rank)
-        return y if bias is None else y + bias
+        kernel = self.normalize(kernel)
+        dtype = canonicalize_dtype(x, kernel, bias, dtype=self.dtype)
+        # The kernel is cast where it is used, after `resample` has added up its taps.
+        y = self._convolve(jnp.asarray(x, dtype), kernel, rank)
+        return y if bias is None else y + jnp.asarray(bias, dtype)
 
     def _convolve(self, x, kernel, rank):
         strides = self._spatial(self.strides, rank)
@@ -111,6 +113,10 @@ class Conv(_Layer):
             raise ValueError(
                 f"Conv resample={self.resample!r} with strides {strides}: accepted are 'up' and 'down' on "
                 "2-D images with stride 1, no dilation, one group and padding 'SAME'"
+            )
+        if self.resample == 'down' and (x.shape[1] % 2 or x.shape[2] % 2):
+            raise ValueError(
+                f"Conv resample='down' halves {x.shape[1]}x{x.shape[2]} pixels: even heights and widths are accepted"
             )
         fused = convolution.upsample_conv if self.resample == 'up' else convolution.conv_pool
         return fused(x, kernel)

@@ -165,7 +165,7 @@ class Trainer:
             step, state = restored
             self.say(f'resuming from step {step}')
             return state, step
-        return parallel.place(jax.jit(self.method.init)(init_rng)), None
+        return parallel.place(parallel.run_once(self.method.init, init_rng)), None
 
     def run(self) -> Any:
         """Trains to `num_steps` and returns the final state.

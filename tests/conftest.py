@@ -1,4 +1,4 @@
-"""Every shape in a signature of `snjax` is enforced while the tests run, so that none of them can rot."""
+"""Shapes in the signatures of `snjax` are enforced while the tests run, so that none can rot."""
 
 import jaxtyping
 import pytest
