@@ -1,7 +1,7 @@
 """Dense, Conv, ConvTranspose and Embed with one place where a weight may be normalised before it is used.
 
-They take the arguments and hold the parameters of their `flax.linen` namesakes (`kernel`, `bias`, `embedding`; the same
-shapes and the same default initialisation), and differ in two ways: `normalize` is called on the weight, so that
+They take the usual arguments and hold the parameters of their `flax.linen` namesakes (`kernel`, `bias`, `embedding`;
+the same shapes and initialisation), and differ in two ways: `normalize` is called on the weight, so that
 `snjax.spectral` need write spectral normalisation once for all four; and `Conv` knows `resample`, which fuses
 nearest-neighbour upsampling before it or average pooling after it (`snjax.convolution`).
 """
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import canonicalize_dtype, promote_dtype
+from flax.linen.linear import canonicalize_padding
 from jaxtyping import Array, Float, Int
 
 from snjax import convolution
@@ -31,6 +32,16 @@ class _Layer(nn.Module):
         if value is None:
             return (1,) * rank
         return (value,) * rank if isinstance(value, int) else tuple(value)
+
+    def _size(self, x: Array) -> tuple[int, ...]:
+        """`kernel_size` as a tuple with one number per dimension of `x` between batch and channels."""
+        size = self._spatial(self.kernel_size, x.ndim - 2)
+        if len(size) != x.ndim - 2:
+            raise ValueError(
+                f'{type(self).__name__} kernel_size {size} has {len(size)} dimensions, its input {x.shape} has '
+                f'{x.ndim - 2} between batch and channels: give one number for each'
+            )
+        return size
 
 
 class Dense(_Layer):
@@ -79,12 +90,7 @@ class Conv(_Layer):
     @nn.compact
     def __call__(self, x: Float[Array, 'b *s m']) -> Float[Array, 'b *t n']:
         rank = x.ndim - 2
-        size = self._spatial(self.kernel_size, rank)
-        if len(size) != rank:
-            raise ValueError(
-                f'Conv kernel_size {size} has {len(size)} dimensions, its input {x.shape} has {rank}: '
-                'give one per dimension between batch and channels'
-            )
+        size = self._size(x)
         shape = (*size, x.shape[-1] // self.feature_group_count, self.features)
         kernel = self.param('kernel', self.kernel_init, shape, self.param_dtype)
         bias = None
@@ -104,7 +110,7 @@ class Conv(_Layer):
                 x,
                 kernel,
                 strides=strides,
-                padding=self.padding,
+                padding=canonicalize_padding(self.padding, rank),
                 kernel_dilation=dilation,
                 feature_group_count=self.feature_group_count,
             )
@@ -138,14 +144,17 @@ class ConvTranspose(_Layer):
     @nn.compact
     def __call__(self, x: Float[Array, 'b *s m']) -> Float[Array, 'b *t n']:
         rank = x.ndim - 2
-        shape = (*self._spatial(self.kernel_size, rank), x.shape[-1], self.features)
+        shape = (*self._size(x), x.shape[-1], self.features)
         kernel = self.param('kernel', self.kernel_init, shape, self.param_dtype)
         bias = None
         if self.use_bias:
             bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
         x, kernel, bias = promote_dtype(x, self.normalize(kernel), bias, dtype=self.dtype)
         y = convolution.conv_transpose(
-            x, kernel, strides=self._spatial(self.strides, rank), padding=self.padding
+            x,
+            kernel,
+            strides=self._spatial(self.strides, rank),
+            padding=canonicalize_padding(self.padding, rank),
         )
         return y if bias is None else y + bias
 

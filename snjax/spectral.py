@@ -36,8 +36,9 @@ def power_iteration(
 
     Algorithm 1 of Miyato et al. 2018: v = W u / |W u|, then u = W^T v / |W^T v|, `n_steps` times, and
     sigma = v^T W u (eqs. 20-22, W transposed). u and v are constants for the gradient, so d sigma / d W = v u^T.
-    Any finite scale of `w` is exact, because the vectors are found on w / max |w|. For w = 0, or u in its kernel,
-    sigma is 0 and u is given back as it came, so that it is not lost when w moves on.
+    Any scale of `w` from 1e-37 to 1e37 is as good as another, because the vectors are found on w over its largest
+    entry. For w = 0, or u in its kernel, sigma and v are 0 and u is given back as it came, so that it is not lost when
+    w moves on.
 
     Args:
         w: the matrix.
@@ -46,7 +47,7 @@ def power_iteration(
         eps: added to the norms, as in the official code.
 
     Returns:
-        sigma (dimensionless, in the units of w), u of length 1 and v of length 1, float32 (float64 for such input).
+        sigma in the units of w, u (n,) and v (m,) of length 1: float32, or float64 for such input.
 
     Raises:
         ValueError: if `w` is no matrix, `u` does not fit it, or `n_steps` < 1.
@@ -79,9 +80,10 @@ def rayleigh(
 
 
 def _scale(w):
-    """max |w|, or 1 for a zero matrix; a constant for the gradient."""
-    scale = lax.stop_gradient(jnp.max(jnp.abs(w)))
-    return jnp.where(scale > 0, scale, 1)
+    """The power of two at or below max |w| (so that dividing by it is exact), or 1 for zero; no gradient."""
+    largest = lax.stop_gradient(jnp.max(jnp.abs(w)))
+    _, exponent = jnp.frexp(largest)
+    return jnp.where(largest > 0, jnp.ldexp(jnp.ones_like(largest), exponent - 1), 1)
 
 
 def _unit(x, eps):
@@ -106,10 +108,10 @@ class SpectralNorm(nn.Module):
 
     def normalize(self, weight: Float[Array, '... n']) -> Float[Array, '... n']:
         w = weight.reshape(-1, weight.shape[-1])
-        initialising = self.is_initializing()
-        if not (initialising or self.has_variable(COLLECTION, 'u')):
+        exists, initialising = self.has_variable(COLLECTION, 'u'), self.is_initializing()
+        if not (initialising or exists):
             raise ValueError(
-                f"{type(self).__name__} '{'/'.join(self.path)}' was applied without its collection "
+                f"{type(self).__name__} '{'/'.join(self.path) or '(top)'}' was applied without its collection "
                 f"'{COLLECTION}': pass the variables that init returned, not the parameters alone"
             )
 
@@ -119,14 +121,18 @@ class SpectralNorm(nn.Module):
         u = self.variable(COLLECTION, 'u', start, w.shape[1:])
         v = self.variable(COLLECTION, 'v', jnp.zeros, w.shape[:1])
         sigma_state = self.variable(COLLECTION, 'sigma', jnp.zeros, ())
-        if initialising or self.is_mutable_collection(COLLECTION):
+        # Applied twice at init (to real and fake, say), a layer still runs its first iterations once.
+        if self.is_mutable_collection(COLLECTION) and not (initialising and exists):
             n_steps = 1 + self.n_warmup_iterations if initialising else self.n_power_iterations
             sigma, u.value, v.value = power_iteration(w, u.value, n_steps=n_steps)
             sigma_state.value = lax.stop_gradient(sigma)
         else:
             sigma = rayleigh(w, u.value, v.value)
-        # A zero weight has sigma 0 and stays zero; no eps otherwise, so that tiny weights are normalised too.
-        return weight.astype(sigma.dtype) / jnp.where(sigma == 0, 1, sigma)
+        # A zero weight has sigma 0 and stays zero; no eps otherwise, so that tiny weights are normalised too. Both
+        # are scaled first because the gradient of a quotient squares its denominator.
+        scale = _scale(w.astype(sigma.dtype))
+        normalised = (weight.astype(sigma.dtype) / scale) / jnp.where(sigma == 0, 1, sigma / scale)
+        return normalised.astype(weight.dtype)
 
 
 class SNDense(SpectralNorm, layers.Dense):
@@ -156,5 +162,5 @@ def advance(module: nn.Module, variables: Mapping[str, Any], *args, **kwargs) ->
 
 def sigmas(collection: Mapping[str, Any]) -> dict[str, Float[Array, '']]:
     """Every sigma of a collection by the path of its layer: `{'block0/conv1': 1.2, ...}`."""
-    flat = flatten_dict(collection, sep='/')
-    return {k.removesuffix('/sigma'): v for k, v in flat.items() if k.endswith('/sigma')}
+    flat = flatten_dict(collection)
+    return {'/'.join(path[:-1]): v for path, v in flat.items() if path[-1] == 'sigma'}

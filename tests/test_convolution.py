@@ -1,0 +1,244 @@
+"""The fast forms of `snjax.convolution` against the plain ones: values and derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from snjax import convolution
+
+NHWC = ('NHWC', 'HWIO', 'NHWC')
+
+
+def plain_conv(x, kernel, strides=(1, 1), padding='SAME', **kwargs):
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC, **kwargs)
+
+
+def plain_upsample(x):
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+def plain_pool(x):
+    return lax.reduce_window(x, 0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), 'VALID') / 4
+
+
+def plain_transpose(x, kernel):
+    return lax.conv_transpose(x, kernel, (2, 2), 'SAME')
+
+
+# name: (fast form, plain form, kernel heights and widths)
+FORMS = {
+    'conv4x4_stride2': (
+        convolution.conv4x4_stride2,
+        lambda x, k: plain_conv(x, k, (2, 2)),
+        [(4, 4)],
+    ),
+    'conv4x4_transpose2': (convolution.conv4x4_transpose2, plain_transpose, [(4, 4)]),
+    'upsample_conv': (
+        convolution.upsample_conv,
+        lambda x, k: plain_conv(plain_upsample(x), k),
+        [(1, 1), (3, 3), (5, 5)],
+    ),
+    'conv_pool': (
+        convolution.conv_pool,
+        lambda x, k: plain_pool(plain_conv(x, k)),
+        [(1, 1), (3, 3), (5, 5)],
+    ),
+    'conv': (
+        lambda x, k: convolution.conv(x, k, strides=(2, 2)),
+        lambda x, k: plain_conv(x, k, (2, 2)),
+        [(4, 4), (3, 3)],
+    ),
+    'conv_transpose': (
+        lambda x, k: convolution.conv_transpose(x, k, strides=(2, 2)),
+        plain_transpose,
+        [(4, 4), (3, 3)],
+    ),
+}
+RESAMPLED = {'upsample_conv': (3, 3), 'conv_pool': (3, 3)}  # the others want 4x4 kernels
+CASES = [(name, size) for name, (_, _, sizes) in FORMS.items() for size in sizes]
+
+
+def draw(seed, *shapes, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.standard_normal(shape), dtype) for shape in shapes]
+
+
+def close(actual, expected, tolerance):
+    """Equal within `tolerance` of the largest entry, and in dtype."""
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == e.dtype and a.shape == e.shape
+        np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * float(np.abs(e).max()))
+
+
+def value_and_gradients(form, x, kernel):
+    """The output, and both gradients of a curved function of it."""
+
+    def loss(x, kernel):
+        y = form(x, kernel)
+        return jnp.sum(jnp.sin(y)), y
+
+    gradients, y = jax.grad(loss, argnums=(0, 1), has_aux=True)(x, kernel)
+    return y, *gradients
+
+
+@pytest.mark.parametrize(
+    ('name', 'size', 'dtype', 'tolerance'),
+    [(*case, np.float64, 1e-12) for case in CASES]
+    + [(name, RESAMPLED.get(name, (4, 4)), np.float32, 1e-5) for name in FORMS],
+)
+def test_values_and_gradients_equal_the_plain_form(name, size, dtype, tolerance):
+    fast, plain, _ = FORMS[name]
+    with jax.enable_x64(True):
+        x, kernel = draw(0, (2, 6, 4, 3), (*size, 3, 5), dtype=dtype)
+        actual, expected = jax.jit(
+            lambda x, k: (value_and_gradients(fast, x, k), value_and_gradients(plain, x, k))
+        )(x, kernel)
+    close(actual, expected, tolerance)
+
+
+@pytest.mark.parametrize('name', ['upsample_conv', 'conv_pool', 'conv', 'conv_transpose'])
+def test_second_derivative_equals_the_plain_form(name):
+    fast, plain, _ = FORMS[name]
+    size = RESAMPLED.get(name, (4, 4))
+
+    def penalty(form):
+        def squared_norm(x, kernel):
+            return jnp.sum(jnp.square(jax.grad(lambda x: jnp.sum(jnp.sin(form(x, kernel))))(x)))
+
+        return jax.grad(squared_norm, argnums=(0, 1))
+
+    with jax.enable_x64(True):
+        x, kernel = draw(1, (1, 4, 2, 2), (*size, 2, 3), dtype=np.float64)
+        actual, expected = jax.jit(lambda x, k: (penalty(fast)(x, k), penalty(plain)(x, k)))(
+            x, kernel
+        )
+    close(actual, expected, 1e-12)
+
+
+@pytest.mark.parametrize('shape', [(1, 2, 2, 1), (1, 2, 8, 3), (3, 8, 2, 1)])
+@pytest.mark.parametrize('name', ['conv4x4_stride2', 'conv4x4_transpose2'])
+def test_smallest_and_oblong_images(name, shape):
+    fast, plain, _ = FORMS[name]
+    x, kernel = draw(2, shape, (4, 4, shape[-1], 2))
+    close(fast(x, kernel), plain(x, kernel), 1e-5)
+
+
+@pytest.mark.parametrize('shape', [(2, 1, 1, 3), (2, 5, 3, 3), (1, 5, 4, 3)])
+@pytest.mark.parametrize('name', ['upsample_conv', 'conv_transpose'])
+def test_odd_sizes_are_upsampled_in_the_fast_form(name, shape):
+    fast, plain, _ = FORMS[name]
+    x, kernel = draw(3, shape, (*RESAMPLED.get(name, (4, 4)), 3, 2))
+    close(fast(x, kernel), plain(x, kernel), 1e-5)
+
+
+# kernel size, arguments, image size, whether the fast form serves it
+DISPATCH = [
+    ((4, 4), {'strides': (2, 2)}, (6, 4), True),
+    ((4, 4), {'strides': (2, 2), 'padding': [(1, 1), (1, 1)]}, (6, 4), True),
+    ((4, 4), {'strides': (2, 2), 'padding': ((1, 1), (1, 1))}, (6, 4), True),
+    ((4, 4), {'strides': (2, 2)}, (5, 4), False),
+    ((4, 4), {'strides': (2, 2)}, (4, 7), False),
+    ((4, 4), {'strides': (2, 2)}, (5, 5), False),
+    ((4, 4), {'strides': (2, 2), 'padding': [(1, 1), (1, 1)]}, (5, 5), False),
+    ((4, 4), {'strides': (2, 2), 'padding': 'VALID'}, (6, 4), False),
+    ((4, 4), {'strides': (2, 2), 'padding': [(1, 2), (0, 1)]}, (6, 4), False),
+    ((4, 4), {'strides': (2, 2), 'kernel_dilation': (1, 2)}, (6, 8), False),
+    ((4, 4), {'strides': (2, 2), 'feature_group_count': 2}, (6, 4), False),
+    ((4, 4), {'strides': (2, 1)}, (6, 4), False),
+    ((3, 3), {'strides': (2, 2)}, (6, 4), False),
+]
+
+
+@pytest.mark.parametrize(('size', 'kwargs', 'image', 'is_fast'), DISPATCH)
+def test_conv_takes_the_fast_form_only_where_it_is_equal(size, kwargs, image, is_fast):
+    groups = kwargs.get('feature_group_count', 1)
+    x, kernel = draw(4, (2, *image, 4), (*size, 4 // groups, 6))
+
+    def form(x, kernel):
+        return convolution.conv(x, kernel, **kwargs)
+
+    plain = dict(kwargs, rhs_dilation=kwargs.get('kernel_dilation', (1, 1)))
+    plain.pop('kernel_dilation', None)
+    close(form(x, kernel), plain_conv(x, kernel, **plain), 1e-5)
+    strided = f'window_strides={kwargs["strides"]}' in str(jax.make_jaxpr(form)(x, kernel))
+    assert strided != is_fast
+
+
+@pytest.mark.parametrize(
+    ('size', 'strides', 'padding', 'is_fast'),
+    [
+        ((4, 4), (2, 2), 'SAME', True),
+        ((4, 4), (2, 2), 'VALID', False),
+        ((4, 4), (2, 2), [(1, 1), (2, 1)], False),
+        ((4, 4), (2, 1), 'SAME', False),
+        ((3, 3), (2, 2), 'SAME', False),
+    ],
+)
+def test_conv_transpose_takes_the_fast_form_only_where_it_is_equal(size, strides, padding, is_fast):
+    x, kernel = draw(5, (2, 3, 4, 2), (*size, 2, 5))
+
+    def form(x, kernel):
+        return convolution.conv_transpose(x, kernel, strides=strides, padding=padding)
+
+    close(form(x, kernel), lax.conv_transpose(x, kernel, strides, padding), 1e-5)
+    dilated = f'lhs_dilation={strides}' in str(jax.make_jaxpr(form)(x, kernel))
+    assert dilated != is_fast
+
+
+@pytest.mark.parametrize(
+    ('shape', 'size', 'letters'), [((2, 7, 3), (4,), 'W'), ((1, 4, 5, 6, 2), (2, 3, 4), 'DHW')]
+)
+def test_conv_in_one_and_three_dimensions(shape, size, letters):
+    x, kernel = draw(6, shape, (*size, shape[-1], 4))
+    strides = (2,) * len(size)
+    numbers = (f'N{letters}C', f'{letters}IO', f'N{letters}C')
+    expected = lax.conv_general_dilated(x, kernel, strides, 'SAME', dimension_numbers=numbers)
+    close(convolution.conv(x, kernel, strides=strides), expected, 1e-6)
+    transposed = lax.conv_transpose(x, kernel, strides, 'SAME')
+    close(convolution.conv_transpose(x, kernel, strides=strides), transposed, 1e-6)
+
+
+def test_space_to_depth_orders_row_column_channel():
+    x = jnp.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)
+    y = convolution.space_to_depth(x)
+    assert y.shape == (2, 2, 3, 12)
+    for row in (0, 1):
+        for column in (0, 1):
+            channels = slice(3 * (2 * row + column), 3 * (2 * row + column) + 3)
+            np.testing.assert_array_equal(y[..., channels], x[:, row::2, column::2])
+
+
+def test_upsample_and_average_pool_by_hand():
+    x = jnp.array([[1.0, 2.0, 3.0, 4.0], [5.0, 7.0, -1.0, 0.0]])[None, :, :, None]
+    np.testing.assert_array_equal(convolution.average_pool(x)[0, ..., 0], [[3.75, 1.5]])
+    expected = [[1, 1, 2, 2], [1, 1, 2, 2], [5, 5, 7, 7], [5, 5, 7, 7]]
+    np.testing.assert_array_equal(convolution.upsample(x[:, :, :2])[0, ..., 0], expected)
+    np.testing.assert_array_equal(convolution.average_pool(convolution.upsample(x)), x)
+
+
+def test_box_spreads_each_tap_over_two_by_two():
+    kernel = jnp.zeros((3, 3, 1, 1)).at[0, 2].set(1.0).at[1, 1].set(10.0)
+    expected = [[0, 0, 1, 1], [0, 10, 11, 1], [0, 10, 10, 0], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(convolution.box(kernel)[..., 0, 0], expected)
+
+
+@pytest.mark.parametrize('name', ['upsample_conv', 'conv_pool', 'conv', 'conv_transpose'])
+def test_bfloat16_stays_bfloat16(name):
+    fast, plain, _ = FORMS[name]
+    x, kernel = draw(7, (2, 4, 4, 3), (*RESAMPLED.get(name, (4, 4)), 3, 2), dtype=jnp.bfloat16)
+    y = fast(x, kernel)
+    assert y.dtype == jnp.bfloat16
+    expected = plain(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    close(y.astype(jnp.float32), expected, 0.02)
+
+
+def test_taps_are_added_before_the_kernel_is_cast():
+    x, kernel = draw(8, (1, 4, 4, 2), (3, 3, 2, 2))
+    x = x.astype(jnp.bfloat16)
+    taps = convolution.box(kernel)
+    up = convolution.conv4x4_transpose2(x, taps.astype(jnp.bfloat16))
+    np.testing.assert_array_equal(convolution.upsample_conv(x, kernel), up)
+    down = convolution.conv4x4_stride2(x, (taps / 4).astype(jnp.bfloat16))
+    np.testing.assert_array_equal(convolution.conv_pool(x, kernel), down)
