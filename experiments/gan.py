@@ -11,15 +11,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 from flax.traverse_util import flatten_dict
-from ml_collections import ConfigDict
 
-from experiments.method import choose
+from experiments.method import Config, choose
 from snjax import models, parallel, spectral
 from snjax.losses import LOSSES, Loss
 from snjax.sampling import LATENTS, generate, latents
@@ -28,8 +27,7 @@ from snjax.sampling import LATENTS, generate, latents
 DIS_Z, GEN_Z = range(2)
 
 
-@flax.struct.dataclass
-class Player:
+class Player(struct.PyTreeNode):
     """One of the two networks, with its optimiser's state."""
 
     params: Any
@@ -43,8 +41,7 @@ class Player:
         return {'params': self.params, **self.model_state}
 
 
-@flax.struct.dataclass
-class GanState:
+class GanState(struct.PyTreeNode):
     """All that a run is: saved, restored and donated as one."""
 
     step: jax.Array  # generator updates done, int32
@@ -275,7 +272,7 @@ def linear_decay(lr: float, decay_start: int, decay_end: int) -> Callable[[jax.A
     return rate
 
 
-def settings(config: ConfigDict) -> dict[str, Any]:
+def settings(config: Config) -> dict[str, Any]:
     """All of a `Gan` but its discriminator, from a config.
 
     Raises:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import jax
-from ml_collections import ConfigDict
+
+Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 
 
 class Method(Protocol):
@@ -51,7 +52,7 @@ def names() -> list[str]:
     return sorted(p.stem for p in here.glob('*.py') if p.stem not in support)
 
 
-def load(config: ConfigDict) -> Method:
+def load(config: Config) -> Method:
     """The method that `config.method` names.
 
     Raises:

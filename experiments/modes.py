@@ -6,7 +6,6 @@ import time
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from experiments import method as methods
 from snjax import data, evaluate, images, parallel, resume, train
@@ -24,7 +23,7 @@ HARMLESS = (
 )
 
 
-def run_train(config: ConfigDict, workdir: pathlib.Path) -> None:
+def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
     """Trains, or goes on training, in `workdir`."""
     options = train_options(config)
     method = methods.load(config)
@@ -45,7 +44,7 @@ def run_train(config: ConfigDict, workdir: pathlib.Path) -> None:
             _finish(config, method, state, trainer, workdir, time.perf_counter() - began)
 
 
-def train_options(config: ConfigDict) -> train.Options:
+def train_options(config: methods.Config) -> train.Options:
     """The loop's options, with the updates per call of this backend where the config leaves them open."""
     return train.Options(
         num_steps=config.num_steps,
@@ -63,7 +62,7 @@ def train_options(config: ConfigDict) -> train.Options:
     )
 
 
-def load_data(config: ConfigDict, say) -> data.ImageSet:
+def load_data(config: methods.Config, say) -> data.ImageSet:
     """The training set of a config, and a line about it."""
     d = config.data
     image_set = data.load(
@@ -109,7 +108,7 @@ def _finish(config, method, state, trainer, workdir, seconds):
     _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
 
 
-def run_sample(config: ConfigDict, workdir: pathlib.Path) -> None:
+def run_sample(config: methods.Config, workdir: pathlib.Path) -> None:
     """Writes images from a checkpoint, as `config.sampling` says."""
     s = config.sampling
     methods.choose('sampling.format', s.format, ('grid', 'images', 'npz'))

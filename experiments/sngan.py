@@ -10,13 +10,14 @@ singular value, W / sigma(W) (eq. 8). The pieces, in the paper's order:
 """
 
 from experiments import gan
+from experiments.method import Config
 from snjax import models
 
 
 class Method(gan.Gan):
     """A GAN whose discriminator is spectrally normalised."""
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         model = config.model
         discriminator = models.make_discriminator(
             architecture=model.architecture,

@@ -126,7 +126,7 @@ class Checkpointer:
         )
         with _context():
             response = v1.save_checkpointables_async(
-                self._directory / str(step),
+                self._directory / str(step),  # pyright: ignore[reportArgumentType]
                 {
                     'state': _nested({copy.path: copy.value for copy in copies if copy.is_stored}),
                     'digest': digest.Writer(step, copies, barrier),
@@ -326,14 +326,14 @@ def _read(
     stored = {}
     if target:
         with _context(is_alone=True, is_partial=len(chosen) < len(entries)):
-            stored = v1.load_checkpointables(folder, {'state': target})['state']
+            stored = v1.load_checkpointables(folder, {'state': target})['state']  # pyright: ignore[reportArgumentType]
     arrays = {}
     for path, entry in chosen.items():
         if entry.is_stored:
             array = functools.reduce(lambda tree, key: tree[key], path, stored)
         else:
             array = np.empty(entry.shape, entry.dtype)
-        arrays[path] = entry.verified(path, array)
+        arrays[path] = entry.verified(path, array)  # pyright: ignore[reportArgumentType]
     return arrays
 
 

@@ -197,7 +197,9 @@ def compile(lowered: Any) -> Any:
 
 def run_once(function: Callable, *args: Any) -> Any:
     """`function(*args)` as one program, compiled quickly rather than well: for what runs once, as making a state."""
-    options = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
+    options: Any = (
+        {'xla_backend_optimization_level': '0'} if jax.default_backend() == 'cpu' else None
+    )
     return jax.jit(function).lower(*args).compile(compiler_options=options)(*args)
 
 

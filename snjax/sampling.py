@@ -50,4 +50,5 @@ def generate(
     gen: nn.Module, variables: Mapping[str, Any], z: Float[Array, 'b d'], *args: Any
 ) -> Float[Array, 'b h w c']:
     """Images in [-1, 1] with the running batch statistics, as the official code evaluates."""
-    return gen.apply(variables, z, *args, train=False)
+    images: Any = gen.apply(variables, z, *args, train=False)
+    return images

@@ -162,5 +162,5 @@ def advance(module: nn.Module, variables: Mapping[str, Any], *args, **kwargs) ->
 
 def sigmas(collection: Mapping[str, Any]) -> dict[str, Float[Array, '']]:
     """Every sigma of a collection by the path of its layer: `{'block0/conv1': 1.2, ...}`."""
-    flat = flatten_dict(collection)
+    flat: dict[tuple[str, ...], Any] = flatten_dict(collection)
     return {'/'.join(path[:-1]): v for path, v in flat.items() if path[-1] == 'sigma'}

@@ -284,7 +284,8 @@ def _event_files(folder: Path) -> list[Path]:
 
 def _new_event_file(folder: Path) -> Path:
     """A name that sorts after those in `folder`: a running TensorBoard never looks back."""
-    newest = max((int(_EVENT_FILE.match(p.name)[1]) for p in _event_files(folder)), default=0)
+    matches = [_EVENT_FILE.match(path.name) for path in _event_files(folder)]
+    newest = max((int(match[1]) for match in matches if match), default=0)
     return folder / f'events.out.tfevents.{max(int(time.time()), newest + 1):010d}.snjax'
 
 

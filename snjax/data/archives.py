@@ -20,6 +20,7 @@ import tempfile
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -72,7 +73,7 @@ def _cifar_examples(label_features: tuple[str, ...]):
             for record in _records(path, len(label_features) + 3072):
                 labels, planes = np.split(record, [len(label_features)])
                 image = planes.reshape(3, 32, 32).transpose(1, 2, 0)
-                example = dict(zip(label_features, map(int, labels), strict=True))
+                example: dict[str, Any] = dict(zip(label_features, map(int, labels), strict=True))
                 example['id'] = f'{split}_{index:05d}'
                 yield index, example | {'image': Image.fromarray(np.ascontiguousarray(image))}
                 index += 1
@@ -233,12 +234,12 @@ def _builder(archive: Archive, name: str, data_dir: pathlib.Path, unpacked: path
     def split_generators(self, download_manager):
         del download_manager
         for feature, file in archive.class_names.items():
-            lines = (unpacked / file).read_text().split('\n')
+            lines = (unpacked / file).read_text().split('\n')  # pyright: ignore[reportOptionalOperand]
             self.info.features[feature].names = [line for line in lines if line]
         return {split: self._generate_examples(split) for split in archive.splits}
 
     def generate_examples(self, split):
-        return archive.examples(split, [unpacked / file for file in archive.splits[split]])
+        return archive.examples(split, [unpacked / file for file in archive.splits[split]])  # pyright: ignore[reportOptionalOperand]
 
     body = {
         '__module__': official.__module__,
@@ -248,7 +249,7 @@ def _builder(archive: Archive, name: str, data_dir: pathlib.Path, unpacked: path
     }
     with tfds.core.registered.skip_registration():
         builder_class = type(official.__name__, (official,), body)
-    return builder_class(data_dir=os.fspath(data_dir), file_format='array_record')
+    return builder_class(data_dir=os.fspath(data_dir), file_format='array_record')  # pyright: ignore[reportCallIssue]
 
 
 def _write(builder) -> None:

@@ -4,6 +4,8 @@ They are the test half of 'Optical Recognition of Handwritten Digits' (Alpaydin 
 Machine Learning Repository, 1998). A pixel counts the inked dots of a 4x4 cell, 0..16.
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -31,7 +33,7 @@ def load_digits(*, split: str, image_size: int, channels: int) -> ImageSet:
     # scikit-learn takes a second to import, which only the runs on this set should pay.
     from sklearn.datasets import load_digits as load_embedded
 
-    embedded = load_embedded()
+    embedded: Any = load_embedded()
     ink = embedded.images.astype(np.int64)
     grey = ((ink * 255 + 8) // 16).astype(np.uint8)
     if image_size > 8 and image_size % 8 == 0:
@@ -50,7 +52,9 @@ def _enlarge(grey: UInt8[np.ndarray, 'n 8 8'], image_size: int) -> UInt8[np.ndar
     factor = image_size // 8
     source = grey.astype(np.float32)
     size = (image_size, image_size)
-    large = np.stack([np.asarray(Image.fromarray(x).resize(size, Image.BICUBIC)) for x in source])
+    large = np.stack(
+        [np.asarray(Image.fromarray(x).resize(size, Image.Resampling.BICUBIC)) for x in source]
+    )
     for _ in range(5):
         blocks = large.reshape(-1, 8, factor, 8, factor).mean((2, 4))
         missing = (source - blocks).repeat(factor, 1).repeat(factor, 2)

@@ -6,6 +6,7 @@ wait for it.
 
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -164,7 +165,7 @@ def _build(
 
     def read(start, stop):
         for i, record in enumerate(records.__getitems__(range(start, stop)), start):
-            example = parser.deserialize_example_np(record, decoders=decoders)
+            example: Any = parser.deserialize_example_np(record, decoders=decoders)
             images[i] = pixels.decode(example[image_key], image_size, channels)
             if label_key is not None:
                 labels[i] = example[label_key]
