@@ -12,7 +12,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
-    c.num_steps = 1600
+    c.num_steps = 3200
     c.batch_size = 32
     c.gen_batch_size = 32
     c.n_dis = 1
@@ -32,6 +32,8 @@ def get_config() -> ConfigDict:
     c.optimizer.lr = 5e-4
     c.optimizer.beta1 = 0.5
     c.optimizer.beta2 = 0.9
+    c.optimizer.decay_start = 1600
+    c.optimizer.decay_end = 3200
     c.optimizer.ema_decay = 0.99
 
     c.checkpoint.every = 400

@@ -224,7 +224,7 @@ class Gan:
         lr = self.learning_rate(step)
         params = jax.tree.map(lambda p, u: p - lr * u, player.params, updates)
         player = player.replace(params=params, opt_state=opt_state)
-        return player, optax.global_norm(grads)
+        return player, optax.tree.norm(grads)
 
     def _average(self, ema, gen: Player, step):
         """Moving average of the generator's parameters and running statistics, quick at first.

@@ -147,7 +147,9 @@ def test_batch_numbers_up_to_the_last_int32():
     assert not np.array_equal(*batches)
     # The epoch that the last batch lies in, counted with Python's integers, repeats nothing either.
     first = last // 390 * 390
-    epoch = np.asarray(whole_batches(first + jnp.arange(last - first, dtype=jnp.int32), 128, 50_000))
+    epoch = np.asarray(
+        whole_batches(first + jnp.arange(last - first, dtype=jnp.int32), 128, 50_000)
+    )
     together = np.concatenate([epoch, batches[1:]])
     assert len(set(together.ravel().tolist())) == together.size
 

@@ -23,7 +23,9 @@ def test_an_example_is_the_same_in_every_batch(latent, truncation):
         for ids in ([0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11])
     ]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
-    np.testing.assert_array_equal(draw(RNG, jnp.array([7, 2]), 5, latent, truncation), whole[[7, 2]])
+    np.testing.assert_array_equal(
+        draw(RNG, jnp.array([7, 2]), 5, latent, truncation), whole[[7, 2]]
+    )
     assert len(np.unique(whole)) == whole.size
     assert not np.any(whole == draw(jax.random.key(4), jnp.arange(12), 5, latent, truncation))
 
