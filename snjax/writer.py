@@ -19,15 +19,12 @@ import json
 import math
 import operator
 import os
-import re
-import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Value as HParam
 from jax import Array
 from jaxtyping import UInt8
@@ -36,16 +33,15 @@ from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, Sum
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_FLOAT, DT_STRING
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from snjax import event_file
 from snjax.images import encode_png
 
 HISTOGRAM_BUCKETS = 64
 HPARAMS_TAG = '_hparams_/session_start_info'
 RESERVED_NAMES = ('step', 'wall_time')
-_EVENT_FILE = re.compile(r'events\.out\.tfevents\.(\d+)')
 _PLUGIN_OF_FIELD = {'simple_value': 'scalars', 'image': 'images'}
 
 
@@ -81,17 +77,17 @@ class Writer:
         self._folder = Path(workdir) / 'tensorboard'
         self._folder.mkdir(parents=True, exist_ok=True)
         self._line_steps = _cut_lines(lines, start_step)
-        self._old_event_files = _event_files(self._folder)
-        _cut_events(self._old_event_files, lambda event: event.step <= start_step)
+        self._old_event_files = event_file.event_files(self._folder)
+        event_file.cut_events(self._old_event_files, lambda event: event.step <= start_step)
         self._tags: dict[str, tuple[str, int]] = {}  # tag -> (plugin, last step)
         self._hparams: dict[str, HParam] | None = None
         self._wrote_hparams = False
         self._last_step = start_step
         for path in self._old_event_files:
-            for _, event in _read_events(path):
+            for _, event in event_file.read_events(path):
                 self._remember(event)
         self._lines = open(lines, 'ab')
-        self._event_file = open(_new_event_file(self._folder), 'xb')
+        self._event_file = open(event_file.new_event_file(self._folder), 'xb')
         self._events = RecordWriter(self._event_file)
         self._write(Event(file_version='brain.Event:2'))
         # TensorBoard's slow loader forgets steps >= this one at every START but the first it sees,
@@ -184,7 +180,7 @@ class Writer:
             if self._wrote_hparams:
                 raise ValueError('the run has written another config to HParams; a run has one')
             # Loaders keep the first row that they meet, so an outdated one has to go.
-            _cut_events(self._old_event_files, lambda event: not _holds_hparams(event))
+            event_file.cut_events(self._old_event_files, lambda event: not _holds_hparams(event))
             self._tags.pop(HPARAMS_TAG, None)
             info = SessionStartInfo(hparams=hparams, start_time_secs=time.time())
             content = HParamsPluginData(session_start_info=info).SerializeToString()
@@ -274,60 +270,8 @@ def _cut_lines(path: Path, last_step: int) -> dict[str, int]:
             kept.append(line)
             steps.update((name, max(step, steps.get(name, -1))) for name in point)
     if len(kept) < len(old):
-        _replace(path, kept)
+        event_file.replace(path, kept)
     return steps
-
-
-def _event_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if _EVENT_FILE.match(path.name))
-
-
-def _new_event_file(folder: Path) -> Path:
-    """A name that sorts after those in `folder`: a running TensorBoard never looks back."""
-    matches = [_EVENT_FILE.match(path.name) for path in _event_files(folder)]
-    newest = max((int(match[1]) for match in matches if match), default=0)
-    return folder / f'events.out.tfevents.{max(int(time.time()), newest + 1):010d}.snjax'
-
-
-def _read_events(path: Path) -> Iterator[tuple[bytes, Event]]:
-    """Yields the records and their events, up to the first damage: nothing after it is readable.
-
-    A record is the length n (8 bytes), its checksum (4), the event (n) and its checksum (4),
-    little-endian. The last one isn't checked: that would be slow in Python, and a killed process
-    leaves short records, not wrong ones.
-    """
-    with open(path, 'rb') as file:
-        while len(header := file.read(12)) == 12:
-            length, checksum = struct.unpack('<QI', header)
-            if checksum != masked_crc32c(header[:8]):
-                return
-            body = file.read(length + 4)
-            if len(body) < length + 4:
-                return
-            try:
-                event = Event.FromString(body[:-4])
-            except DecodeError:
-                return
-            yield header + body, event
-
-
-def _cut_events(paths: Iterable[Path], keep: Callable[[Event], bool]) -> None:
-    """Rewrites the event files that hold damage or events not to `keep`; others stay as is."""
-    for path in paths:
-        kept_bytes = sum(len(record) for record, event in _read_events(path) if keep(event))
-        if kept_bytes < path.stat().st_size:
-            _replace(path, (record for record, event in _read_events(path) if keep(event)))
-
-
-def _replace(path: Path, chunks: Iterable[bytes]) -> None:
-    """Puts a new file in the place of `path`, whole or not at all."""
-    # The name has no 'tfevents' in it, or TensorBoard would read the half-made file.
-    half_made = path.with_name('cut.tmp')
-    with open(half_made, 'wb') as file:
-        file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(half_made, path)
 
 
 def _tensor(
