@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTER
 import pathlib
 import re
 import sys
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -24,12 +25,12 @@ _COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'host:port of pr
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'processes of the run (explicit)')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, "this process's number, from 0 (explicit)")
 
+_UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 BAD_INPUT, DIVERGED, PREEMPTED = 2, 3, 75
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f'{argv[1]!r} is no flag: write --config=... --workdir=...')
+    del argv
     if not flags.FLAGS['verbosity'].present:  # libraries report every save at level INFO
         logging.set_verbosity(logging.WARNING)
     # Imported after the flags are read, so that a typo is answered at once.
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> None:
             process_id=_PROCESS_ID.value,
         )
         modes.MODES[_MODE.value](_CONFIG.value, _workdir())
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, *_UNUSABLE_PATH) as error:
         _end(error, BAD_INPUT)
     except Diverged as error:
         _end(error, DIVERGED)
@@ -61,9 +62,20 @@ def _workdir() -> pathlib.Path:
     return pathlib.Path('runs') / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
 
 
-def _end(error: Exception, code: int) -> None:
+def _end(error: Exception, code: int) -> NoReturn:
     """One line on stderr, and the exit code."""
-    print(f'launch.py: {" ".join(str(error).split())}', file=sys.stderr, flush=True)
+    message = error
+    while isinstance(
+        message, AttributeError | KeyError
+    ):  # a KeyError's str() is its message, quoted
+        message = message.args[0]
+    message = str(message)
+    before, parsing, trace = message.partition('Error whilst parsing config file:')
+    if (
+        parsing
+    ):  # ml_collections puts the whole traceback into the message; its last line is the error
+        message = before + trace.strip().splitlines()[-1].partition(': ')[2]
+    print(f'launch.py: {" ".join(message.split())}', file=sys.stderr, flush=True)
     sys.exit(code)
 
 
@@ -71,10 +83,15 @@ def _parse(argv: list[str]) -> list[str]:
     """Reads the flags; whatever is wrong with them or with the config file is one line and exit 2."""
     try:
         rest = flags.FLAGS(_with_config(argv))
+        if len(rest) > 1:
+            raise ValueError(f'{rest[1]!r} is no flag: write --config=... --workdir=... --mode=...')
         if _CONFIG.value is None:
             raise ValueError(
                 '--config is missing: give a file, as --config=configs/sngan_digits.py'
             )
+        path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
+        if not pathlib.Path(path).is_file():
+            raise ValueError(f'--config={path}: there is no such file')
         return rest
     except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         _end(error, BAD_INPUT)

@@ -3,12 +3,12 @@
 `launch.py` uses this by itself when `--config` is left out and `--workdir` holds a run.
 """
 
-import json
 import pathlib
 
 from ml_collections import ConfigDict
 
 from configs import base
+from snjax.resume import read_config
 
 
 def get_config(workdir: str) -> ConfigDict:
@@ -18,5 +18,5 @@ def get_config(workdir: str) -> ConfigDict:
             f'{workdir} holds no run: there is no {path}; give --config, or the --workdir of a run'
         )
     config = base.get_config()
-    config.update(json.loads(path.read_text()))
+    config.update(read_config(path))
     return config

@@ -29,8 +29,8 @@ LATENTS = {'paper': 'normal', 'code': 'uniform'}
 
 def get_config(argument: str = 'C') -> ConfigDict:
     given = argument.split(',')
-    setting, variant, loss = given + ['C', 'paper', 'hinge'][len(given) :]
-    if setting not in SETTINGS or variant not in LATENTS:
+    setting, variant, loss = (given + ['C', 'paper', 'hinge'][len(given) :])[:3]
+    if len(given) > 3 or setting not in SETTINGS or variant not in LATENTS:
         raise ValueError(
             f'sngan_cifar_cnn.py:{argument}: accepted are SETTING,VARIANT,LOSS with a setting of '
             f'{", ".join(SETTINGS)} and a variant of {", ".join(LATENTS)}'

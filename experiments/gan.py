@@ -8,6 +8,7 @@ comes before the discriminator's, and the generator's batch may be larger.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -151,7 +152,8 @@ class Gan:
         fake, gen_state = self._fake(state.gen, state.gen.params, self.batch_size, rng)
         dis = state.dis
         if self.spectral_updates == 'per_update' and 'spectral' in dis.model_state:
-            advanced = spectral.advance(self.dis, dis.variables, real, train=True)
+            # Only weights matter to it; train=False leaves batch statistics alone where there are any.
+            advanced = spectral.advance(self.dis, dis.variables, real, train=False)
             dis = dis.replace(model_state={**dis.model_state, 'spectral': advanced})
 
         def loss_fn(params):
@@ -163,7 +165,7 @@ class Gan:
         dis, grad_norm = self._descend(dis, grads, state.step)
         state = state.replace(
             gen=state.gen.replace(model_state=gen_state),
-            dis=dis.replace(model_state=parallel.mean(model_state)),
+            dis=dis.replace(model_state=_synchronised(model_state)),
         )
         return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **means}
 
@@ -182,7 +184,7 @@ class Gan:
         )
         gen, grad_norm = self._descend(state.gen, grads, state.step)
         gen = gen.replace(model_state=gen_state)
-        dis = state.dis.replace(model_state=parallel.mean(dis_state))
+        dis = state.dis.replace(model_state=_synchronised(dis_state))
         state = state.replace(gen=gen, dis=dis, ema=self._average(state.ema, gen, state.step))
         return state, {'gen_loss': loss, 'gen_grad_norm': grad_norm}
 
@@ -192,7 +194,7 @@ class Gan:
         variables = {'params': params, **gen.model_state}
         fake, gen_state = self.gen.apply(variables, z, train=True, mutable=list(gen.model_state))
         # Synchronised statistics are equal already; per-device ones become their average.
-        return fake, parallel.mean(gen_state)
+        return fake, _synchronised(gen_state)
 
     def _judge_both(self, dis: Player, params, real, fake):
         """Logits of real and fake images, in one pass where that is the same computation."""
@@ -260,6 +262,11 @@ class Gan:
         return generate(self.gen, variables, z)
 
 
+def _synchronised(model_state):
+    """Collections made equal on all devices; `spectral`, which follows from the weights, already is."""
+    return {k: v if k == 'spectral' else parallel.mean(v) for k, v in model_state.items()}
+
+
 def linear_decay(lr: float, decay_start: int, decay_end: int) -> Callable[[jax.Array], jax.Array]:
     """`lr` up to `decay_start`, then a straight line to 0 at `decay_end` (generator updates); 0 and 0 for constant."""
 
@@ -286,14 +293,19 @@ def settings(config: Config) -> dict[str, Any]:
     counts = {'model.dim_z': config.model.dim_z, 'optimizer.lr': config.optimizer.lr}
     counts |= {key: config[key] for key in ('n_dis', 'batch_size', 'gen_batch_size')}
     for key, value in counts.items():
-        if value <= 0:
+        if not 0 < value < math.inf:
             raise ValueError(f'{key} is {value}: a positive number is needed')
+    if config.data.channels not in (1, 3):
+        raise ValueError(f'data.channels is {config.data.channels}: 1 and 3 are accepted')
     o, size = config.optimizer, config.data.image_size
     if not 0 <= o.ema_decay < 1:
         raise ValueError(
             f'optimizer.ema_decay is {o.ema_decay}: 0 (no average) up to below 1 is accepted'
         )
-    if o.decay_end and o.decay_start >= o.decay_end:
+    for key in ('beta1', 'beta2'):
+        if not 0 <= o[key] < 1:
+            raise ValueError(f'optimizer.{key} is {o[key]}: 0 up to below 1 is accepted')
+    if (o.decay_start or o.decay_end) and not 0 <= o.decay_start < o.decay_end:
         raise ValueError(
             f'optimizer.decay_start {o.decay_start} is not before optimizer.decay_end {o.decay_end}: '
             'the rate falls between them; 0 and 0 keep it constant'

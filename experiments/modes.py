@@ -10,6 +10,7 @@ import numpy as np
 from experiments import method as methods
 from snjax import data, evaluate, images, parallel, resume, train
 from snjax import workdir as workdirs
+from snjax.sampling import seed_key
 
 # Keys that another run in the same workdir may change: none of them touches what is computed at a step.
 HARMLESS = (
@@ -27,14 +28,16 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
     """Trains, or goes on training, in `workdir`."""
     options = train_options(config)
     method = methods.load(config)
-    evaluate.check_extractor(config.eval.extractor)
+    evaluate.check_extractor(config.eval.extractor, config.eval.num_samples)
     main = parallel.is_main()
     say = _say if main else _silent
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
     with resume.WorkdirLock(workdir, process_index=jax.process_index()):
+        # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
+        image_set = load_data(config, say)
+        train.check_set_size(len(image_set.images), method.batch_size)
         if main:
             resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
-        image_set = load_data(config, say)
         trainer = train.Trainer(
             method, options, image_set.images, image_set.labels, workdir, config.to_dict(), say
         )
@@ -87,13 +90,13 @@ def _finish(config, method, state, trainer, workdir, seconds):
     step = int(parallel.local(state).step)
     _say(f'trained to step {step} in {seconds:.0f} s')
     if config.eval.extractor:
-        rng = jax.random.key(config.seed + 1)
+        rng = seed_key(config.seed, 'sample')
         sample = jax.jit(method.sample, static_argnums=2)
         samples = np.asarray(sample(parallel.local(state), rng, config.eval.num_samples))
         scores = evaluate.score(config.eval.extractor, samples)
         scores.manifest |= {
             'step': step,
-            'seed': config.seed + 1,
+            'seed': config.seed,
             'weights': 'ema' if config.optimizer.ema_decay else 'raw',
             'batch_statistics': 'running',
         }

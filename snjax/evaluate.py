@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 EXTRACTORS = ('', 'digits')
+MIN_SAMPLES = 4
 
 
 @dataclasses.dataclass
@@ -27,8 +28,12 @@ class Scores:
     lines: list[str]
 
 
-def check_extractor(name: str) -> None:
-    """Raises a ValueError of one line for an extractor that is not there."""
+def check_extractor(name: str, num_samples: int) -> None:
+    """Raises a ValueError of one line for an extractor that is not there, or too few samples for it."""
+    if num_samples < MIN_SAMPLES:
+        raise ValueError(
+            f'eval.num_samples is {num_samples}: at least {MIN_SAMPLES} are needed, for the third nearest neighbour'
+        )
     if name not in EXTRACTORS:
         raise ValueError(
             f'eval.extractor is {name!r}: accepted are {", ".join(e or "empty (none)" for e in EXTRACTORS)}'
@@ -41,7 +46,7 @@ def score(extractor: str, samples: Float[np.ndarray, 'n h w c']) -> Scores:
     Raises:
         ValueError: the extractor is unknown or does not take such images.
     """
-    check_extractor(extractor)
+    check_extractor(extractor, len(samples))
     # scikit-learn takes a second to import, and only this needs it.
     from snjax.metrics.digits import DigitsYardstick
 

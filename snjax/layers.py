@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import canonicalize_dtype, promote_dtype
 from flax.linen.linear import canonicalize_padding
 from jaxtyping import Array, Float, Int
@@ -18,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from snjax import convolution
 
 Initializer = Callable[..., Any]
+Weight = Float[Array | np.ndarray, '... n']  # a restored one may be NumPy's
 _kernel_init = nn.initializers.lecun_normal()
 _embedding_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)
 
@@ -25,7 +27,7 @@ _embedding_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', out_
 class _Layer(nn.Module):
     """The seam: `normalize` maps a raw weight, outputs on its last axis, to the one that is applied."""
 
-    def normalize(self, weight: Float[Array, '... n']) -> Float[Array, '... n']:
+    def normalize(self, weight: Weight) -> Weight:
         return weight
 
     def _spatial(self, value: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
@@ -96,7 +98,7 @@ class Conv(_Layer):
         bias = None
         if self.use_bias:
             bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
-        kernel = self.normalize(kernel)
+        kernel = jnp.asarray(self.normalize(kernel))
         dtype = canonicalize_dtype(x, kernel, bias, dtype=self.dtype)
         # The kernel is cast where it is used, after `resample` has added up its taps.
         y = self._convolve(jnp.asarray(x, dtype), kernel, rank)

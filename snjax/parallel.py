@@ -43,18 +43,16 @@ def initialize(mode: str, **where: Any) -> None:
         return
     if mode not in ('auto', 'explicit'):
         raise ValueError(f'--distributed={mode}: accepted are off, auto, explicit')
-    # Gloo is what lets CPU processes talk; other backends ignore the setting.
-    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    if mode == 'auto':
-        jax.distributed.initialize()
-        return
-    missing = [name for name, value in where.items() if value is None or value == '']
-    if missing:
+    names = ('coordinator_address', 'num_processes', 'process_id')
+    missing = [name for name in names if where.get(name) in (None, '')]
+    if mode == 'explicit' and missing:
         raise ValueError(
             f'--distributed=explicit needs --{" --".join(missing)}: '
             'the address host:port of process 0, the number of processes, and the number of this one'
         )
-    jax.distributed.initialize(**where)
+    # Gloo is what lets CPU processes talk; other backends ignore the setting.
+    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    jax.distributed.initialize(**(where if mode == 'explicit' else {}))
 
 
 def is_main() -> bool:
@@ -228,9 +226,12 @@ class DataParallel:
             donate_argnums=0,
         )
 
-    def lower(self, state: Any, data: Any) -> Any:
-        """The program for arguments like these (arrays or shapes), before it is compiled."""
-        return self._mapped.lower(state, data, self._numbers)
+    def lower(self, state: Any, data: Any, platform: str | None = None) -> Any:
+        """The program for arguments like these, before it is compiled: for here, or for 'cuda' or 'tpu' to look at."""
+        if platform is None:
+            return self._mapped.lower(state, data, self._numbers)
+        traced = jax.jit(self._mapped).trace(state, data, self._numbers)
+        return traced.lower(lowering_platforms=(platform,))
 
     def compile(self, state: Any, data: Any) -> Callable:
         """The program for arguments like these, which `place` has put on the devices."""

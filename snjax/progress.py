@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from typing import SupportsFloat
 
 from rich.console import Console
 from rich.progress import (
@@ -76,7 +77,7 @@ class Progress:
                 flush=True,
             )
 
-    def show(self, metrics: Mapping[str, float]) -> None:
+    def show(self, metrics: Mapping[str, SupportsFloat]) -> None:
         """Keeps the losses for the next line."""
         self._losses = '  '.join(f'{k} {float(metrics[k]):.3f}' for k in _SHOWN if k in metrics)
 

@@ -49,7 +49,7 @@ def check_config(
         workdir.mkdir(parents=True, exist_ok=True)
         _replace(path, text)
         return
-    differences = _differences(_read_config(path), json.loads(text))
+    differences = _differences(read_config(path), json.loads(text))
     refused = [
         f'{key}: {old} (workdir) != {new} (now)'
         for key, old, new in differences
@@ -119,7 +119,8 @@ class WorkdirLock:
             self._file = None
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The config that a run left; raises a ValueError that names a damaged file."""
     try:
         config = json.loads(path.read_text())
     except ValueError as error:

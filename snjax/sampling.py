@@ -10,6 +10,12 @@ from jaxtyping import Array, Float, Int, Key
 LATENTS = ('normal', 'uniform')
 
 
+def seed_key(seed: int, role: str) -> Key[Array, '']:
+    """The key of a seed for one role: 'init', 'data', 'train', 'grid' or 'sample'."""
+    roles = ('init', 'data', 'train', 'grid', 'sample')
+    return jax.random.fold_in(jax.random.key(seed), roles.index(role))
+
+
 def latents(
     rng: Key[Array, ''],
     ids: Int[Array, ' b'],

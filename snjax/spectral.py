@@ -106,7 +106,8 @@ class SpectralNorm(nn.Module):
     n_power_iterations: int = 1
     n_warmup_iterations: int = 0
 
-    def normalize(self, weight: Float[Array, '... n']) -> Float[Array, '... n']:
+    def normalize(self, weight: layers.Weight) -> layers.Weight:
+        weight = jnp.asarray(weight)
         w = weight.reshape(-1, weight.shape[-1])
         exists, initialising = self.has_variable(COLLECTION, 'u'), self.is_initializing()
         if not (initialising or exists):

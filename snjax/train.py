@@ -20,6 +20,7 @@ from snjax import images, parallel
 from snjax.checkpoint import Checkpointer
 from snjax.data import sampler
 from snjax.progress import Progress
+from snjax.sampling import seed_key
 from snjax.writer import Writer
 
 # Calls of the compiled program that may be queued. Two keep a device busy; more would only delay a SIGTERM.
@@ -67,6 +68,8 @@ class Options:
                 f'num_steps {self.num_steps}, steps_per_call {self.steps_per_call}, log.every '
                 f'{self.log_every}: each must be at least 1'
             )
+        if not 0 <= self.seed < 2**32:  # larger ones repeat these
+            raise ValueError(f'seed {self.seed}: 0 up to 2**32 - 1 is accepted')
         intervals = {
             'num_steps': self.num_steps,
             'log.every': self.log_every,
@@ -74,18 +77,20 @@ class Options:
             'sampling.every': self.sample_every,
             'checkpoint.every': self.checkpoint_every,
         }
+        for name, value in (intervals | {'sampling.num': self.num_samples}).items():
+            if value < 0:
+                raise ValueError(f'{name} {value} is negative: 0 (never) or more is accepted')
+        if self.checkpoint_every and self.keep_every % self.checkpoint_every:
+            raise ValueError(
+                f'checkpoint.keep_every {self.keep_every} is not a multiple of checkpoint.every '
+                f'{self.checkpoint_every}, so none would be kept: change one'
+            )
         for name, value in intervals.items():
             if value % self.steps_per_call:
                 raise ValueError(
                     f'{name} {value} is not a multiple of steps_per_call {self.steps_per_call}: '
                     f'change one, as --config.{name}={math.ceil(value / self.steps_per_call) * self.steps_per_call}'
                 )
-
-
-def seed_key(seed: int, role: str) -> jax.Array:
-    """The run's key for one role: 'init', 'data', 'train' or 'grid'."""
-    roles = ('init', 'data', 'train', 'grid')
-    return jax.random.fold_in(jax.random.key(seed), roles.index(role))
 
 
 def make_step(method: Any, options: Options) -> Callable:
@@ -126,6 +131,15 @@ def device_data(pixels: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, 
     )
 
 
+def check_set_size(num_images: int, batch_size: int) -> None:
+    """Raises a ValueError for a set that does not fill a batch."""
+    if num_images < batch_size:
+        raise ValueError(
+            f'batch_size {batch_size} is more than the {num_images} images of the set: '
+            f'use at most that, --config.batch_size={num_images}'
+        )
+
+
 class Trainer:
     """One run in one workdir.
 
@@ -143,11 +157,7 @@ class Trainer:
     ):
         self.method, self.options, self.config, self.say = method, options, config, say
         self.workdir = pathlib.Path(workdir)
-        if len(pixels) < method.batch_size:
-            raise ValueError(
-                f'batch_size {method.batch_size} is more than the {len(pixels)} images of the set: '
-                f'use at most that, --config.batch_size={len(pixels)}'
-            )
+        check_set_size(len(pixels), method.batch_size)
         self.data = device_data(pixels, labels, options.seed)
         self.checkpoints = Checkpointer(
             self.workdir / 'checkpoints', keep=options.keep, keep_every=options.keep_every or None
@@ -219,6 +229,7 @@ class Trainer:
                 if last or _due(step, o.sample_every):
                     self._write_grid(step)
                 if saving:
+                    self._check_state(step)
                     self.writer.flush()
                     self.checkpoints.save(step, self.state)
                 if stopping and not last:
@@ -232,14 +243,7 @@ class Trainer:
         for s, metrics in fetched:
             bad = {k: float(v) for k, v in metrics.items() if not np.isfinite(v)}
             if bad:
-                values = ', '.join(f'{k} = {v}' for k, v in sorted(bad.items()))
-                kept = self.checkpoints.steps()
-                last = (
-                    f'the last checkpoint is of step {kept[-1]}'
-                    if kept
-                    else 'there is no checkpoint yet'
-                )
-                raise Diverged(f'diverged by step {s}: {values}; {last}')
+                self._diverged(s, bad)
         progress.show(fetched[-1][1])
         if _due(step, self.options.log_every):
             scalars = {_tag(k): float(v) for k, v in fetched[-1][1].items()}
@@ -250,6 +254,26 @@ class Trainer:
             batches_per_epoch = len(self.data['image']) // self.method.batch_size
             epoch = step * self.method.batches_per_step / batches_per_epoch
             self.writer.scalars(step, {**scalars, 'train/epoch': epoch})
+
+    def _check_state(self, step):
+        """Losses are of the state before an update; what is saved is the state after it."""
+        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(parallel.local(self.state)))
+        bad = {
+            jax.tree_util.keystr(path): 'not finite'
+            for path, leaf in leaves
+            if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.all(np.isfinite(leaf))
+        }
+        if bad:
+            self._diverged(step, dict(list(bad.items())[:3]))
+
+    def _diverged(self, step, bad):
+        values = ', '.join(f'{name} = {value}' for name, value in sorted(bad.items()))
+        self.checkpoints.wait()
+        kept = self.checkpoints.steps()
+        last = (
+            f'the last checkpoint is of step {kept[-1]}' if kept else 'there is no checkpoint yet'
+        )
+        raise Diverged(f'diverged by step {step}: {values}; {last}')
 
     def _write_grid(self, step):
         """Images from fixed z, as PNG and in TensorBoard; once per class where the method has classes."""

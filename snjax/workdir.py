@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from snjax import models
 from snjax.checkpoint import load_tree
-from snjax.sampling import generate, latents
+from snjax.resume import read_config
+from snjax.sampling import generate, latents, seed_key
 
 WEIGHTS = ('auto', 'ema', 'raw')
 
@@ -77,10 +78,10 @@ class Trained:
             truncation: see `snjax.sampling.latents`.
             batch_size: images a call of the generator.
         """
-        if num < 1:
-            raise ValueError(f'num {num}: at least 1 image is needed')
+        if num < 1 or batch_size < 1:
+            raise ValueError(f'num {num}, batch_size {batch_size}: at least 1 image is needed')
         model = self.config['model']
-        rng = jax.random.key(seed)
+        rng = seed_key(seed, 'sample')
 
         @jax.jit
         def images(variables, ids):
@@ -126,7 +127,7 @@ def load(workdir: str | pathlib.Path, step: int | None = None) -> Trained:
         raise FileNotFoundError(
             f'{workdir} holds no run: there is no config.json; give the --workdir of a training'
         )
-    config = json.loads((workdir / 'config.json').read_text())
+    config = read_config(workdir / 'config.json')
     step, tree = load_tree(workdir / 'checkpoints', step)
     model, data = config['model'], config['data']
     gen = models.make_generator(

@@ -1,0 +1,185 @@
+"""Trains the tiny GAN on all devices of this process, or of several processes, for `test_parallel.py`.
+
+    python tests/parallel_worker.py '{"out": "folder", "cases": ["synchronised"], "address": null, ...}'
+
+Writes `<out>/<case>-<process>.npz` with every leaf of the final state, and `<out>/facts-<process>.json`.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import jax
+import numpy as np
+import tiny_gan
+from flax import serialization
+from flax.traverse_util import flatten_dict
+from jax import lax
+
+from configs import sngan_digits
+from experiments import gan, method
+from snjax import data, parallel, train
+from snjax.losses import LOSSES
+
+STEPS = 20
+
+
+class Unaveraged(gan.Gan):
+    """Every device follows its own gradient."""
+
+    def _descend(self, player, grads, step):
+        return with_mean(lambda tree: tree, super()._descend, player, grads, step)
+
+
+class Summed(gan.Gan):
+    """The gradient is summed over the devices where it should be averaged."""
+
+    def _descend(self, player, grads, step):
+        summed = lambda tree: lax.psum(tree, parallel.AXIS)  # noqa: E731
+        return with_mean(summed, super()._descend, player, grads, step)
+
+
+def with_mean(mean, fn, *args):
+    """`fn(*args)` with another `parallel.mean`."""
+    real_mean, parallel.mean = parallel.mean, mean
+    try:
+        return fn(*args)
+    finally:
+        parallel.mean = real_mean
+
+
+CASES = {
+    'synchronised': {},
+    'per_device': {'gen': tiny_gan.Generator(batch_norm_axis=None)},
+    'unaveraged': {'cls': Unaveraged},
+    'summed': {'cls': Summed},
+}
+OPTIONS = train.Options(
+    num_steps=STEPS,
+    steps_per_call=1,
+    log_every=1,
+    histogram_every=0,
+    sample_every=0,
+    num_samples=0,
+    checkpoint_every=0,
+    keep=1,
+    keep_every=0,
+    flip=True,
+    dequantize=True,
+    seed=3,
+)
+
+
+@functools.cache
+def digits():
+    return data.load('digits', image_size=8, channels=1)
+
+
+def train_case(name):
+    """Twenty steps on the digits: every device sees other images."""
+    tiny = tiny_gan.make_gan(
+        **{
+            'loss': LOSSES['non_saturating'],  # smooth: rounding is not amplified at a kink
+            'learning_rate': gan.linear_decay(0.1, 0, 0),
+            'batch_size': 16,
+            'gen_batch_size': 32,
+            'n_dis': 2,
+            'ema_decay': 0.5,
+            **CASES[name],
+        }
+    )
+    on_devices = train.device_data(digits().images, digits().labels, OPTIONS.seed)
+    state = parallel.place(tiny_gan.filled(tiny))
+    step = parallel.DataParallel(train.make_step(tiny, OPTIONS), tiny.state_axes)
+    program = step.compile(state, on_devices)
+    for _ in range(STEPS):
+        state, metrics = program(state, on_devices)
+    return state, metrics
+
+
+def shards_equal(tree):
+    """Whether all devices of this process hold the same bits."""
+    for leaf in jax.tree.leaves(tree):
+        first, *others = (np.asarray(shard.data) for shard in leaf.addressable_shards)
+        if any(first.tobytes() != other.tobytes() for other in others):
+            return False
+    return True
+
+
+def flat(tree):
+    return {
+        '/'.join(k): np.asarray(v)
+        for k, v in flatten_dict(serialization.to_state_dict(jax.device_get(tree))).items()
+        if v is not None
+    }
+
+
+def is_frozen():
+    """Whether a generator update leaves the discriminator as it was, bit for bit, u and sigma too."""
+    size = 2 * parallel.device_count()
+    tiny = tiny_gan.make_gan(gen_batch_size=size)
+    before = tiny_gan.filled(tiny)
+    update = tiny_gan.compiled(lambda state: tiny.update_gen(state, jax.random.key(0)))
+    after, _ = update(before)
+    leaves = zip(jax.tree.leaves(before.dis), jax.tree.leaves(after.dis), strict=True)
+    return all(a.tobytes() == b.tobytes() for a, b in leaves)
+
+
+def stop_together():
+    """The step that the processes agree to stop at, when one of them alone is told to."""
+    stop = parallel.StopSignal()
+    for step in range(1, 3000):
+        if step == 20 and jax.process_index() == jax.process_count() - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if stop.at(step):
+            stop.close()
+            return step
+        time.sleep(0.01)
+    return None
+
+
+def refusal():
+    """What a batch size is answered with that the devices do not divide."""
+    config = sngan_digits.get_config()
+    config.gen_batch_size = 30
+    try:
+        method.load(config)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def main(job):
+    out = pathlib.Path(job['out'])
+    if job['address']:
+        parallel.initialize(
+            'explicit',
+            coordinator_address=job['address'],
+            num_processes=job['num_processes'],
+            process_id=job['process_id'],
+        )
+    facts = {
+        'devices': parallel.device_count(),
+        'is_main': parallel.is_main(),
+        'describe': parallel.describe(),
+        'shards_equal': {},
+        'refusal': refusal(),
+    }
+    for name in job['cases']:
+        state, metrics = train_case(name)
+        facts['shards_equal'][name] = shards_equal((state, metrics))
+        local = parallel.local({'state': state, 'metrics': metrics})
+        np.savez(out / f'{name}-{jax.process_index()}.npz', **flat(local))
+    if not job['cases']:
+        facts['is_frozen'] = is_frozen()
+    if job['address']:
+        facts['stopped_at'] = stop_together()
+    (out / f'facts-{jax.process_index()}.json').write_text(json.dumps(facts))
+
+
+if __name__ == '__main__':
+    main(json.loads(sys.argv[1]))

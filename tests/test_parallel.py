@@ -1,0 +1,337 @@
+"""One device, several, and several processes: the same run. In processes of their own, with forced CPU devices."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import sngan_digits
+from experiments import method, modes
+from snjax import parallel, train
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent
+TIMEOUT = 300  # seconds; a deadlock ends here
+
+
+def start(out, cases, devices, address=None, num_processes=1, process_id=0):
+    """A worker process (`parallel_worker.py`) with that many CPU devices."""
+    job = {
+        'out': str(out),
+        'cases': cases,
+        'address': address,
+        'num_processes': num_processes,
+        'process_id': process_id,
+    }
+    # Code is generated quickly instead of well: compiling is most of what these tests do.
+    flags = f'--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0'
+    environment = os.environ | {
+        'JAX_PLATFORMS': 'cpu',
+        'XLA_FLAGS': flags,
+        'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]),
+    }
+    return subprocess.Popen(
+        [sys.executable, '-W', 'error', HERE / 'parallel_worker.py', json.dumps(job)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+class Run:
+    """Worker processes that write to one folder, and what they wrote."""
+
+    def __init__(self, out, processes):
+        self._out, self._processes, self._is_done = out, processes, False
+
+    def _wait(self):
+        for process in [] if self._is_done else self._processes:
+            said, _ = process.communicate(timeout=TIMEOUT)
+            assert process.returncode == 0, said[-3000:]
+        self._is_done = True
+
+    def stop(self):
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    def facts(self, process=0):
+        self._wait()
+        return json.loads((self._out / f'facts-{process}.json').read_text())
+
+    def leaves(self, case, process=0):
+        self._wait()
+        with np.load(self._out / f'{case}-{process}.npz') as leaves:
+            return dict(leaves)
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """Workers by their number of devices, and '2x2': two processes that talk over gloo. All start at once."""
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        address = f'localhost:{free.getsockname()[1]}'
+    all_cases = ['synchronised', 'per_device', 'unaveraged', 'summed']
+    plans = {
+        1: [(all_cases[:1], 1)],
+        4: [(all_cases, 4)],
+        '2x2': [(all_cases[:1], 2, address, 2, process_id) for process_id in (0, 1)],
+        2: [(all_cases[:1], 2)],
+        8: [(all_cases[:1], 8)],
+        3: [([], 3)],
+    }
+    started = {}
+    for name, plan in plans.items():
+        out = tmp_path_factory.mktemp(f'devices{name}')
+        started[name] = Run(out, [start(out, *arguments) for arguments in plan])
+    yield started
+    for run in started.values():
+        run.stop()
+
+
+@pytest.fixture(scope='module')
+def run(runs):
+    return runs.__getitem__
+
+
+@pytest.fixture(scope='module')
+def two_processes(runs):
+    return runs['2x2']
+
+
+def distance(a, b):
+    """Relative L2 distance of all that a run learns, the worst of: each player's weights, statistics, u; the EMA."""
+    assert a.keys() == b.keys()
+    groups = {}
+    for name in a:
+        match = re.match(
+            r'state/(gen/params|dis/params|.*/batch_stats|.*/spectral|ema/params)/', name
+        )
+        if match:
+            groups.setdefault(match[1], []).append(name)
+    assert len(groups) == 6 and any(name.endswith('/u') for name in a)
+    return max(
+        np.sqrt(
+            sum(np.sum((a[n].astype(np.float64) - b[n]) ** 2) for n in names)
+            / sum(np.sum(a[n].astype(np.float64) ** 2) for n in names)
+        )
+        for names in groups.values()
+    )
+
+
+# ---- one device == several
+
+
+@pytest.mark.parametrize('devices', [2, 4, 8])
+def test_several_devices_are_one(run, devices):
+    one, several = run(1), run(devices)
+    assert several.facts()['devices'] == devices
+    assert several.facts()['shards_equal']['synchronised']
+    a, b = one.leaves('synchronised'), several.leaves('synchronised')
+    assert a['state/step'] == b['state/step'] == 20
+    assert distance(a, b) < 1e-4
+    for name in a:
+        if name.startswith('metrics/'):
+            assert a[name] == pytest.approx(b[name], rel=1e-3, abs=1e-4), name
+
+
+@pytest.mark.parametrize('broken', ['unaveraged', 'summed'])
+def test_a_wrong_average_of_the_gradients_is_seen(run, broken):
+    """The comparison above would fail: without the average, and with the factor that Adam would hide."""
+    assert distance(run(1).leaves('synchronised'), run(4).leaves(broken)) > 1e-2
+    assert run(4).facts()['shards_equal'][broken] == (broken == 'summed')
+
+
+def test_per_device_batch_norm_differs_and_leaves_equal_shards(run):
+    assert run(4).facts()['shards_equal']['per_device']
+    away = distance(run(4).leaves('synchronised'), run(4).leaves('per_device'))
+    assert 1e-3 < away < 1
+
+
+def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):
+    """The average of three equal numbers may differ from them in the last bit, so none may be taken of u."""
+    assert run(3).facts()['is_frozen']
+
+
+def test_the_run_has_moved(run):
+    """Otherwise equality would say little: the weights after 20 steps are not those of the average over them."""
+    leaves = run(1).leaves('synchronised')
+    kernels = [name for name in leaves if re.match(r'state/gen/params/.*/kernel', name)]
+    for name in kernels:
+        ema = leaves[name.replace('gen/params', 'ema/params')]
+        assert np.linalg.norm(leaves[name] - ema) > 1e-3 * np.linalg.norm(ema)
+
+
+# ---- several processes
+
+
+def test_two_processes_of_two_devices_are_one_of_four(run, two_processes):
+    facts = [two_processes.facts(i) for i in (0, 1)]
+    assert [f['devices'] for f in facts] == [4, 4]
+    assert [f['is_main'] for f in facts] == [True, False]
+    assert '4 cpu devices in 2 processes' in facts[0]['describe']
+    assert all(f['shards_equal']['synchronised'] for f in facts)
+    a, b = (two_processes.leaves('synchronised', i) for i in (0, 1))
+    assert a.keys() == b.keys() and all(a[n].tobytes() == b[n].tobytes() for n in a)
+    assert distance(run(4).leaves('synchronised'), a) < 1e-4
+
+
+def test_processes_agree_on_the_step_to_stop_at(two_processes):
+    """One of them gets SIGTERM at step 20."""
+    stopped = [two_processes.facts(i)['stopped_at'] for i in (0, 1)]
+    assert stopped[0] == stopped[1] and 20 <= stopped[0] < 2999
+
+
+def test_one_process_keeps_the_signal_itself():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append('the former handler'))
+    try:
+        stop = parallel.StopSignal()
+        assert not stop.at(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.at(2) and stop.at(3) and not heard
+        stop.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == ['the former handler']
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ('mode', 'where', 'words'),
+    [
+        ('on', {}, ['--distributed=on', 'off, auto, explicit']),
+        (
+            'explicit',
+            {'coordinator_address': None, 'num_processes': 2, 'process_id': 0},
+            ['--distributed=explicit needs --coordinator_address', 'host:port'],
+        ),
+        (
+            'explicit',
+            {'coordinator_address': '', 'num_processes': None, 'process_id': None},
+            ['--coordinator_address --num_processes --process_id'],
+        ),
+        ('explicit', {}, ['--coordinator_address --num_processes --process_id']),
+    ],
+)
+def test_initialize_refuses(mode, where, words):
+    before = jax.config.jax_cpu_collectives_implementation
+    jax.devices()  # a backend there is already, so that nothing can be joined
+    try:
+        with pytest.raises(ValueError) as caught:
+            parallel.initialize(mode, **where)
+        assert jax.config.jax_cpu_collectives_implementation == before
+    finally:
+        jax.config.update('jax_cpu_collectives_implementation', before)
+    assert '\n' not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_initialize_off_does_nothing():
+    parallel.initialize('off', coordinator_address=None, num_processes=None, process_id=None)
+    assert parallel.is_main() and not jax.distributed.is_initialized()
+
+
+# ---- sizes, scan, placing
+
+
+def test_batch_sizes_that_the_devices_do_not_divide(run):
+    expected = (
+        'gen_batch_size 30 does not divide over 4 devices: use 28 or 32, --config.gen_batch_size=32'
+    )
+    assert run(4).facts()['refusal'] == expected
+    assert run(1).facts()['refusal'] is None
+    small = run(8).facts()['refusal']
+    assert small.startswith('gen_batch_size 30 does not divide over 8 devices: use 24 or 32')
+
+
+def test_check_batch_size_names_the_first_that_does_not_fit(monkeypatch):
+    monkeypatch.setattr(jax, 'device_count', lambda: 8)
+    assert parallel.check_batch_size(batch_size=8, gen_batch_size=64) is None
+    with pytest.raises(
+        ValueError, match=r'^batch_size 5 .* over 8 devices: use 8, --config.batch_size=8$'
+    ):
+        parallel.check_batch_size(gen_batch_size=64, batch_size=5)
+
+
+@pytest.mark.parametrize('length', [1, 3])
+def test_scan_is_the_same_written_out_and_as_a_loop(monkeypatch, length):
+    def body(carry, x):
+        carry = {'sum': carry['sum'] + x['a'], 'n': carry['n'] + 1}
+        return carry, (carry['sum'] * x['b'], None)
+
+    carry = {'sum': jnp.zeros(2), 'n': jnp.int32(0)}
+    xs = {'a': jnp.arange(2.0 * length).reshape(length, 2), 'b': jnp.arange(1.0, length + 1)}
+    written_out = parallel.scan(body, carry, xs, length)
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    loop = parallel.scan(body, carry, xs, length)
+    assert 'scan' in str(jax.make_jaxpr(lambda c: parallel.scan(body, c, xs, length))(carry))
+    assert jax.tree.structure(written_out) == jax.tree.structure(loop)
+    jax.tree.map(np.testing.assert_array_equal, written_out, loop)
+    sums = np.cumsum(np.arange(2.0 * length).reshape(length, 2), axis=0)
+    np.testing.assert_array_equal(loop[0]['sum'], sums[-1])
+    np.testing.assert_array_equal(loop[1][0], sums * np.arange(1, length + 1)[:, None])
+    assert int(loop[0]['n']) == length
+
+
+def test_place_like_and_local():
+    tree = {'a': np.arange(3, dtype=np.int32), 'b': None, 'c': jnp.float32(2)}
+    placed = parallel.place(tree)
+    assert placed['a'].sharding.is_fully_replicated and placed['b'] is None
+    shapes = parallel.like(jax.eval_shape(lambda: {'a': jnp.arange(3), 'c': jnp.float32(2)}))
+    assert shapes['a'].shape == (3,) and shapes['a'].sharding == placed['a'].sharding
+    local = parallel.local(placed)
+    np.testing.assert_array_equal(local['a'], tree['a'])
+    assert len(local['a'].devices()) == 1 and float(local['c']) == 2
+
+
+# ---- other machines
+
+
+def test_the_step_lowers_for_tpu_and_cuda(monkeypatch):
+    """SNGAN's whole per-device step with its collectives, as a loop of 50 updates, on a machine that has neither.
+
+    Lowering is where an operation that a platform lacks is refused; wrapping `pmap` in `jit` serves this alone.
+    """
+    monkeypatch.setattr(
+        jax, 'default_backend', lambda: 'tpu'
+    )  # loops are written out on a CPU only
+    config = sngan_digits.get_config()
+    config.update(
+        {'num_steps': 50, 'steps_per_call': 0, 'n_dis': 2, 'model': {'dtype': 'bfloat16'}}
+    )
+    config.log.every = config.log.histograms_every = config.sampling.every = 50
+    config.checkpoint.every = 50
+    sngan, options = method.load(config), modes.train_options(config)
+    assert options.steps_per_call == 50
+    step = parallel.DataParallel(train.make_step(sngan, options), sngan.state_axes)
+    arguments = jax.eval_shape(
+        lambda: (
+            sngan.init(jax.random.key(0)),
+            {
+                'image': jnp.zeros((1797, 16, 16, 1), jnp.uint8),
+                'label': jnp.zeros(1797, jnp.int32),
+                'data_rng': jax.random.key_data(jax.random.key(0)),
+                'train_rng': jax.random.key_data(jax.random.key(1)),
+            },
+            jnp.zeros(jax.device_count(), jnp.int32),
+        )
+    )
+    traced = jax.jit(step._mapped).trace(*arguments)
+    for platform in ('tpu', 'cuda'):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert 'stablehlo.while' in text and 'stablehlo.convolution' in text
+        assert 'stablehlo.all_reduce' in text and 'bf16' in text
+        assert len(text) < 3_000_000  # the loop's body once
