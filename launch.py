@@ -59,6 +59,7 @@ def _workdir() -> pathlib.Path:
     if _WORKDIR.value:
         return pathlib.Path(_WORKDIR.value)
     path, _, argument = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
+    argument = argument.strip('/').replace('/', '_')
     return pathlib.Path('runs') / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
 
 

@@ -173,6 +173,11 @@ class Trainer:
         restored = self.checkpoints.restore_latest(target)
         if restored is not None:
             step, state = restored
+            if step % self.options.steps_per_call:
+                raise ValueError(
+                    f'the checkpoint is of step {step}, no multiple of steps_per_call '
+                    f'{self.options.steps_per_call}: go on with --config.steps_per_call=1'
+                )
             self.say(f'resuming from step {step}')
             return state, step
         return parallel.place(parallel.run_once(self.method.init, init_rng)), None

@@ -1,6 +1,7 @@
 """A finished or running workdir as something to sample from: `snjax.load('runs/digits').sample(64)`."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -80,18 +81,15 @@ class Trained:
         """
         if num < 1 or batch_size < 1:
             raise ValueError(f'num {num}, batch_size {batch_size}: at least 1 image is needed')
-        model = self.config['model']
-        rng = seed_key(seed, 'sample')
-
-        @jax.jit
-        def images(variables, ids):
-            z = latents(rng, ids, model['dim_z'], model['latent'], truncation)
-            return generate(self.gen, variables, z)
-
         variables, batch_size = self.variables(weights), min(batch_size, num)
+        model = self.config['model']
+        draw = functools.partial(
+            _images, self.gen, model['dim_z'], model['latent'], truncation, variables
+        )
+        rng = jax.random.key_data(seed_key(seed, 'sample'))
         # Every call has the same shape, so that one program serves; what is over is cut.
         starts = range(0, num, batch_size)
-        made = [np.asarray(images(variables, s + jnp.arange(batch_size))) for s in starts]
+        made = [np.asarray(draw(rng, s + jnp.arange(batch_size))) for s in starts]
         return np.concatenate(made)[:num]
 
     def export(self, path: str | pathlib.Path, weights: str = 'auto') -> pathlib.Path:
@@ -109,6 +107,12 @@ class Trained:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, path, metadata=about)
         return path
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _images(gen, dim_z, latent, truncation, variables, rng, ids):
+    z = latents(jax.random.wrap_key_data(rng), ids, dim_z, latent, truncation)
+    return generate(gen, variables, z)
 
 
 def load(workdir: str | pathlib.Path, step: int | None = None) -> Trained:
@@ -139,5 +143,5 @@ def load(workdir: str | pathlib.Path, step: int | None = None) -> Trained:
         batch_norm_axis=None,
         dtype=model['dtype'],
     )
-    raw = {'params': tree['gen']['params'], **tree['gen']['model_state']}
+    raw = {'params': tree['gen']['params'], **tree['gen'].get('model_state', {})}
     return Trained(config, step, gen, raw, tree.get('ema') or None)

@@ -185,7 +185,7 @@ def test_channels_types_and_ranges_agree(yardstick):
         (np.zeros((0, 16, 16, 1)), 'shape'),
     ],
 )
-def test_errors_are_one_line(yardstick, images, message):
+def test_errors_are_one_line(own_errors, yardstick, images, message):
     with pytest.raises(ValueError, match=message) as error:
         yardstick.score(images)
     assert '\n' not in str(error.value)

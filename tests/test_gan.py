@@ -511,7 +511,10 @@ def changed(**values):
             ['optimizer.decay_start 100', 'optimizer.decay_end 100'],
         ),
         # A start without an end would be a constant rate that nobody asked for.
-        ({'optimizer__decay_start': 100}, ['optimizer.decay_start', 'optimizer.decay_end']),
+        (
+            {'optimizer__decay_start': 100, 'optimizer__decay_end': 0},
+            ['optimizer.decay_start', 'optimizer.decay_end'],
+        ),
         (
             {'optimizer__decay_start': -5, 'optimizer__decay_end': 10},
             ['optimizer.decay_start', '-5'],

@@ -167,7 +167,7 @@ def test_inputs_are_left_alone():
         (np.zeros((9, 1)), np.zeros((9, 1)), {'block': 0}, 'block is 0'),
     ],
 )
-def test_errors_are_one_line(real, fake, options, message):
+def test_errors_are_one_line(own_errors, real, fake, options, message):
     with pytest.raises(ValueError, match=message) as error:
         scores.precision_recall(real, fake, **options)
     assert '\n' not in str(error.value)
@@ -189,6 +189,6 @@ def test_class_coverage():
         (np.array([-1, 3]), '-1 to 3.*0 .. 9'),
     ],
 )
-def test_class_coverage_errors(labels, message):
+def test_class_coverage_errors(own_errors, labels, message):
     with pytest.raises(ValueError, match=message):
         scores.class_coverage(labels, 10)
