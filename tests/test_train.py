@@ -145,12 +145,22 @@ def checkpoints(workdir):
         ({'sample_every': -1}, 'sampling.every -1'),
         ({'num_samples': -1}, 'sampling.num -1'),
         ({'checkpoint_every': -1}, 'checkpoint.every -1'),
+        ({'keep_every': 7}, 'keep_every 7 is not a multiple of checkpoint.every 5'),
+        ({'seed': 2**32}, 'seed 4294967296'),
     ],
 )  # fmt: skip
 def test_impossible_options_are_named(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         Options(**(OPTIONS | changes))
     assert '\n' not in str(error.value)
+
+
+def test_a_checkpoint_between_the_calls_of_another_machine_is_refused(tmp_path, pixels):
+    few = {'log_every': 1, 'histogram_every': 0, 'sample_every': 0, 'checkpoint_every': 5}
+    trainer(tmp_path, pixels, num_steps=5, **few).run()
+    calls = {'steps_per_call': 2, 'log_every': 2, 'checkpoint_every': 2, 'histogram_every': 0}
+    with pytest.raises(ValueError, match=r'step 5, no multiple of steps_per_call 2: .*_call=1$'):
+        trainer(tmp_path, pixels, num_steps=10, sample_every=0, **calls)
 
 
 def test_zero_is_never(tmp_path, pixels):
