@@ -8,7 +8,7 @@ Published (10,000 test images against 5,000 samples): IS 7.58 +- .12, FID 25.5 w
 
 The argument is SETTING,VARIANT,LOSS; what is left out is paper and hinge. Paper and code disagree on the network:
 'paper' is table 3 (slope 0.1, normal z), 'code' is pfnet-research/chainer-gan-lib (wider 4x4 layers, slope 0.2, uniform
-z). Cost: 0.55 TFLOP per generator update with n_dis 5.
+z). Cost on paper: 0.55 TFLOP per generator update with n_dis 5.
 """
 
 from ml_collections import ConfigDict
