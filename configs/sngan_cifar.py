@@ -6,7 +6,8 @@ give the same weights other numbers: mimicry reports 16.8 for 50k training image
     python launch.py --config=configs/sngan_cifar.py          # 50,000 generator updates, as the official code
     python launch.py --config=configs/sngan_cifar.py:100k     # 100,000, as the paper's appendix has it
 
-Cost on paper: 2.84 TFLOP per generator update, and about a quarter more for its batch of 128. Recipe: appendix B.2 and table 4; order, batches and decay from the
+Cost on paper: 2.84 TFLOP per generator update, and about a quarter more for its batch of 128.
+Recipe: appendix B.2 and table 4; order, batches and decay from the
 official code (pfnet-research/sngan_projection). `--config.model.spectral_updates=per_forward` is its schedule of
 power iterations; the default advances once per discriminator update.
 """

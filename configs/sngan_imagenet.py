@@ -6,7 +6,8 @@ The networks of Miyato et al. 2018, table 6, with the schedule of their official
 
     python launch.py --config=configs/sngan_imagenet.py
 
-Cost on paper: 21 TFLOP per generator update, and more for its batch of 128. Needs ImageNet prepared as the TFDS set `imagenet2012` in array_record
+Cost on paper: 21 TFLOP per generator update, and more for its batch of 128.
+Needs ImageNet prepared as the TFDS set `imagenet2012` in array_record
 files. The 1.28 million images lie on the device as uint8: 63 GB.
 """
 
