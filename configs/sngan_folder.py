@@ -5,7 +5,7 @@
 
 The argument is PATH or PATH,SIZE with a size of 32, 48, 64 (default), 96, 128 or 256 px; images are resized and cropped
 to it. Reproduces no row of a paper: the ResNets of Miyato et al. 2018 (tables 4 to 6) and their hinge recipe, with
-mirrored images and a moving average of the generator, which a small set profits from.
+mirrored images and a moving average of the generator.
 """
 
 from ml_collections import ConfigDict

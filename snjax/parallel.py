@@ -20,7 +20,7 @@ from jaxtyping import Array, Int
 
 AXIS = 'batch'
 
-# On the CPU jax 0.10 hands convolutions to YNNPACK, whose weight gradients are several times slower than Eigen's.
+# On the CPU jax 0.10 hands convolutions to YNNPACK unless told otherwise; this leaves them to Eigen.
 _COMPILER_OPTIONS = {
     'cpu': {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'},
 }
