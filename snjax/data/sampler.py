@@ -12,9 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, UInt, UInt8
 
-_ROUNDS = (
-    6  # of the Feistel network; four already pass for random, and each costs two multiplications
-)
+_ROUNDS = 6  # of the Feistel network
 
 
 def permute(index: Int[Array, ' b'], num: int, keys: UInt[Array, ' rounds']) -> Int[Array, ' b']:
