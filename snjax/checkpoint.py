@@ -29,6 +29,7 @@ import itertools
 import logging as standard_logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,7 @@ def _context(*, is_alone: bool = False, is_partial: bool = False) -> v1.Context:
 
 def _try_read(directory: Path, step: int, **kwargs: Any) -> tuple[dict, str]:
     """Returns `_read`'s leaves by path and '', or {} and in one line why there are none."""
+    _ignore_late_reads()
     try:
         return _read(directory / str(step), step, **kwargs), ''
     except Exception as error:  # Orbax and TensorStore answer damage with errors of many types
@@ -293,6 +295,23 @@ def _try_read(directory: Path, step: int, **kwargs: Any) -> tuple[dict, str]:
     # Other leaves that failed are told by asyncio, with tracebacks, when it gets round to it.
     standard_logging.getLogger('asyncio').addFilter(_is_news)
     return {}, reason
+
+
+@functools.cache  # one hook serves the process
+def _ignore_late_reads() -> None:
+    """Keeps reads that outlive a failed restore from being reported, one traceback each, on stderr.
+
+    When one leaf cannot be read, Orbax closes its event loop while others are on their way. TensorStore's threads then
+    find it closed, at any later moment, where nobody can catch the error: only the interpreter's hook sees it.
+    """
+    report = sys.unraisablehook
+
+    def hook(unraisable: 'sys.UnraisableHookArgs') -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+            report(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _is_news(record: standard_logging.LogRecord) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,6 @@ import pytest
 from orbax.checkpoint import v1
 
 from snjax import checkpoint, resume
-
-# When one of several reads fails, TensorStore reports the others to an event loop that Orbax has
-# closed by then. Only damaged checkpoints come there, which are what this file makes.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 
 
 @flax.struct.dataclass
@@ -277,6 +274,25 @@ def test_damaged_step_is_passed_over(tmp_path, caplog, damage, reason):
         assert reason in said[0].split('rejected: ')[1]
         checkpointer.save(200, make_state(200))
     assert_same(restore(tmp_path)[1], make_state(200))
+
+
+def test_reads_that_outlive_a_failed_restore_are_silent(tmp_path, monkeypatch):
+    state = {f'leaf{i}': np.full((64, 64), i, np.float32) for i in range(100)}
+    with checkpoint.Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(100, state)
+    for path in (tmp_path / '100' / 'state').rglob('d/*'):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    reported = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda unraisable: reported.append(unraisable))
+    checkpoint._ignore_late_reads.__wrapped__()
+    for _ in range(3):  # without the hook tens of reads are reported each time
+        with pytest.raises(ValueError, match='no good checkpoint'):
+            checkpoint.load_tree(tmp_path)
+    time.sleep(0.5)
+    assert reported == []
+    other = RuntimeError('another error')
+    sys.unraisablehook(types.SimpleNamespace(exc_value=other))
+    assert [unraisable.exc_value for unraisable in reported] == [other]
 
 
 def test_only_bad_checkpoints_is_an_error_in_one_line(tmp_path):

@@ -1,6 +1,5 @@
 """Tests of snjax.load and of what it gives, on a run that launch.py really made; and of the installed package."""
 
-import gc
 import json
 import shutil
 import subprocess
@@ -215,7 +214,6 @@ def test_a_damaged_newest_checkpoint_is_passed_over(finished_run, tmp_path):
     assert snjax.load(workdir).step == NUM_STEPS - CHECKPOINT_EVERY
     with pytest.raises(ValueError, match=f'step {NUM_STEPS}'):
         snjax.load(workdir, step=NUM_STEPS)
-    gc.collect()
 
 
 def test_a_damaged_config_is_named(finished_run, tmp_path):
