@@ -14,6 +14,11 @@ dimensions. Weights start at N(0, 0.02), biases at 0. The code's G ends in a 3x3
 convolution of stride 1, which is a 3x3 convolution with the kernel turned by 180 degrees, so one
 layer stands for both. Strided layers run in the faster equal forms of `snjax.convolution`. Running
 variances are Flax's (see `snjax.models.resnet`).
+
+With classes the batch norms after the transposed convolutions are conditional, all three: each
+belongs to a doubling, as those of a ResNet's up block do. The one after the code's dense layer is
+not: its tables would hold a value for every class, position and channel. (No conditional standard
+CNN is published.)
 """
 
 import functools
@@ -21,10 +26,12 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from snjax import layers
-from snjax.models.resnet import Factory, batch_norm, check_images
+from snjax.models.heads import Logits, check_head, judge
+from snjax.models.resnet import check_images
+from snjax.normalization import Factory, Labels, generator_norms, no_norm
 
 DEPTH = 3  # halvings in D, doublings in G
 _init = nn.initializers.normal(0.02)
@@ -70,9 +77,11 @@ class StandardGenerator(nn.Module):
         batch_norm_axis: mapped axis that shares batch statistics; None keeps them per device.
         dtype: compute type, float32 or bfloat16; parameters, statistics and images are float32.
         conv, conv_transpose, dense: layer classes, `snjax.layers` or `snjax.spectral`.
+        num_classes: 0 for an unconditional generator.
 
     Raises:
-        ValueError: when made with another `image_size` or `variant`.
+        ValueError: when made with another `image_size` or `variant`; when applied without labels
+            that it wants, or the reverse.
     """
 
     image_size: int
@@ -84,20 +93,29 @@ class StandardGenerator(nn.Module):
     conv: Factory = layers.Conv
     conv_transpose: Factory = layers.ConvTranspose
     dense: Factory = layers.Dense
+    num_classes: int = 0
 
     def __post_init__(self):
         _check(self.image_size, self.variant)
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, z: Float[Array, 'b dim_z'], *, train: bool) -> Float[Array, 'b s s c']:
+    def __call__(
+        self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
+    ) -> Float[Array, 'b s s c']:
         """Images in [-1, 1]; `train` uses the batch's statistics and updates `batch_stats`."""
-        norm = batch_norm(train=train, axis_name=self.batch_norm_axis, dtype=self.dtype)
+        dense_norm, norm = generator_norms(
+            labels,
+            self.num_classes,
+            train=train,
+            axis_name=self.batch_norm_axis,
+            dtype=self.dtype,
+        )
         kwargs = {'dtype': self.dtype, 'kernel_init': _init}
         bottom, features = self.image_size // 2**DEPTH, self.width * 2**DEPTH
         h = self.dense(bottom * bottom * features, name='project', **kwargs)(z)
         if VARIANTS[self.variant].dense_norm:
-            h = nn.relu(norm(name='norm0')(h))
+            h = nn.relu(dense_norm(name='norm0')(h))
         h = h.reshape(-1, bottom, bottom, features)
         for i in range(1, DEPTH + 1):
             features //= 2
@@ -114,11 +132,16 @@ class StandardDiscriminator(nn.Module):
         image_size: a multiple of 8, 16 or more.
         width: channels of the first layer, 64 in the paper.
         variant: `'paper'` or `'code'` (module docstring).
-        conv, dense: layer classes, `snjax.layers` or `snjax.spectral`.
+        conv, dense, embed: layer classes, `snjax.layers` or `snjax.spectral`.
         dtype: compute type, float32 or bfloat16; parameters and logits are float32.
+        norm: `norm(train=..., name=...)` makes a layer that stands after each convolution but the
+            first, as in the code's DCGAN; None for none.
+        head, num_classes: what is made of labels (`snjax.models.heads`).
+        lipschitz: factor on the logits.
 
     Raises:
-        ValueError: when made with another `image_size` or `variant`.
+        ValueError: when made with another `image_size`, `variant` or `head`; when applied without
+            labels that it wants, or the reverse.
     """
 
     image_size: int
@@ -127,21 +150,43 @@ class StandardDiscriminator(nn.Module):
     conv: Factory = layers.Conv
     dense: Factory = layers.Dense
     dtype: Any = jnp.float32
+    embed: Factory = layers.Embed
+    norm: Factory | None = None
+    head: str = 'none'
+    num_classes: int = 0
+    lipschitz: float = 1.0
 
     def __post_init__(self):
         _check(self.image_size, self.variant)
+        check_head(self.head, self.num_classes)
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b s s c'], *, train: bool) -> Float[Array, ' b']:
-        """Logits; `train` changes nothing: it is there so that all are called alike."""
+    def __call__(
+        self,
+        x: Float[Array, 'b s s c'],
+        labels: Int[Array, ' b'] | None = None,
+        *,
+        train: bool,
+    ) -> Logits:
+        """Logits; `train` matters to normalised activations alone."""
         check_images(x, self.image_size)
         _, leaky_slope, multiples = VARIANTS[self.variant]
         conv = functools.partial(self.conv, kernel_init=_init, dtype=self.dtype)
+        norm = functools.partial(self.norm or no_norm, train=train)
         h = x
         for i, multiple in enumerate(multiples):
             size, stride = (4, 2) if i % 2 else (3, 1)
             h = conv(multiple * self.width, size, strides=stride, name=f'conv{i + 1}')(h)
+            h = norm(name=f'norm{i + 1}')(h) if i else h
             h = nn.leaky_relu(h, leaky_slope)
-        h = h.reshape(h.shape[0], -1).astype(jnp.float32)
-        return self.dense(1, kernel_init=_init, dtype=jnp.float32, name='score')(h)[:, 0]
+        return judge(
+            h.reshape(h.shape[0], -1),
+            labels,
+            head=self.head,
+            num_classes=self.num_classes,
+            dense=self.dense,
+            embed=self.embed,
+            init=_init,
+            lipschitz=self.lipschitz,
+        )

@@ -9,6 +9,12 @@ Upsampling and pooling are fused into the convolutions next to them, and a 1x1 s
 smaller side of either (`snjax.convolution`); the networks are the published ones up to rounding.
 One departure: running variances are those of the batch (Flax), where Chainer multiplies them by
 m / (m - 1), m being the values per channel.
+
+`VARIANTS` holds the WGAN-GP networks (Gulrajani et al. 2017; improved_wgan_training,
+gan_cifar_resnet.py) beside them: published at 32 px with `width` 128 for both players. They are the
+same blocks with the same initialisation (their He variance 4 / (fan_in + fan_out) is gain sqrt(2)
+here); D pools by the mean and its output has a bias, and the generator's epsilon is 1e-5. Their
+code normalises samples by their own batch's statistics; here running ones are kept for that.
 """
 
 import functools
@@ -17,15 +23,26 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from snjax import layers
+from snjax.models.attention import SelfAttention, attended_block
+from snjax.models.blocks import DownBlock, UpBlock, plain_init
+from snjax.models.heads import Logits, check_head, judge
+from snjax.normalization import EPSILON, Factory, Labels, batch_norm, generator_norms, no_norm
 
-Factory = Callable[..., Callable[[Array], Array]]
-
-# Glorot's uniform initialisation: gain sqrt(2) in residual branches, gain 1 everywhere else.
-residual_init = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
-plain_init = nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform')
+__all__ = [
+    'LAYOUTS',
+    'VARIANTS',
+    'DownBlock',
+    'Layout',
+    'ResNetDiscriminator',
+    'ResNetGenerator',
+    'UpBlock',
+    'batch_norm',
+    'check_images',
+    'find_layout',
+]
 
 
 class Layout(NamedTuple):
@@ -49,6 +66,30 @@ LAYOUTS = {
 }
 
 
+class Variant(NamedTuple):
+    """What differs between SNGAN's networks and WGAN-GP's."""
+
+    epsilon: float = EPSILON  # of the generator's batch norms
+    mean_pool: bool = False  # global pooling in D: the sum otherwise
+    score_bias: bool = False  # at every size, not only where `Layout` has it
+
+
+VARIANTS = {
+    'paper': Variant(),
+    'code': Variant(),
+    'wgan_gp': Variant(epsilon=1e-5, mean_pool=True, score_bias=True),
+}
+
+
+def find_variant(variant: str) -> Variant:
+    if variant not in VARIANTS:
+        raise ValueError(
+            f'variant is {variant!r}: accepted are {", ".join(map(repr, VARIANTS))} '
+            '(--config.model.variant)'
+        )
+    return VARIANTS[variant]
+
+
 def find_layout(image_size: int) -> Layout:
     """The row of `LAYOUTS`; raises ValueError naming the nearest sizes where there is none."""
     if image_size not in LAYOUTS:
@@ -60,6 +101,18 @@ def find_layout(image_size: int) -> Layout:
     return LAYOUTS[image_size]
 
 
+def _attended_up(attention: int, image_size: int) -> int | None:
+    bottom, (_, *blocks), *_ = find_layout(image_size)
+    heights = [bottom * 2**i for i in range(1, len(blocks) + 1)]
+    return attended_block(attention, heights, f'{image_size} px generator')
+
+
+def _attended_down(attention: int, image_size: int) -> int | None:
+    _, _, blocks, n_down, *_ = find_layout(image_size)
+    heights = [image_size // 2 ** min(i, n_down) for i in range(1, len(blocks) + 1)]
+    return attended_block(attention, heights, f'{image_size} px discriminator')
+
+
 def check_images(x: Array, image_size: int) -> None:
     """Refuses images of another size, which global pooling would otherwise let through."""
     if x.ndim != 4 or x.shape[1:3] != (image_size, image_size):
@@ -69,84 +122,11 @@ def check_images(x: Array, image_size: int) -> None:
         )
 
 
-def batch_norm(*, train: bool, axis_name: str | None, dtype: Any) -> Factory:
-    """Factory of batch-norm layers with Chainer's decay and epsilon; statistics are float32.
-
-    Args:
-        train: use the batch's statistics and update the running ones, or only use the latter.
-        axis_name: mapped axis that shares the statistics, or None for each device on its own.
-        dtype: of the output.
-    """
-    return functools.partial(
-        nn.BatchNorm,
-        use_running_average=not train,
-        momentum=0.9,
-        epsilon=2e-5,
-        axis_name=axis_name,
-        dtype=dtype,
-    )
-
-
-class UpBlock(nn.Module):
-    """Norm-ReLU-[up]-3x3-norm-ReLU-3x3 beside [up]-1x1: doubles height and width.
-
-    Attributes:
-        features: output channels, of the hidden layer too.
-        conv: layer class with the interface of `snjax.layers.Conv`.
-        norm: `norm(name=...)` makes a layer (b, h, w, c) -> (b, h, w, c); the factory of a
-            conditional one carries the labels along.
-    """
-
-    features: int
-    conv: Factory
-    norm: Factory
-
-    @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w n']:
-        conv3x3 = functools.partial(self.conv, self.features, 3, kernel_init=residual_init)
-        h = nn.relu(self.norm(name='norm1')(x))
-        h = conv3x3(resample='up', name='conv1')(h)
-        h = nn.relu(self.norm(name='norm2')(h))
-        h = conv3x3(name='conv2')(h)
-        conv1x1 = functools.partial(self.conv, self.features, 1, kernel_init=plain_init)
-        return h + conv1x1(resample='up', name='shortcut')(x)
-
-
-class DownBlock(nn.Module):
-    """ReLU-3x3-ReLU-3x3-[average pool] beside 1x1-[average pool].
-
-    Where the output has the shape of the input, the shortcut is the input itself.
-
-    Attributes:
-        features: output channels.
-        conv: layer class with the interface of `snjax.layers.Conv`.
-        down: halve height and width.
-        first: the block sees the image: no ReLU before it, and the hidden layer has the output's
-            channels instead of the input's. (The official code pools before the 1x1 shortcut here
-            and after it elsewhere, which gives the same values.)
-    """
-
-    features: int
-    conv: Factory
-    down: bool = True
-    first: bool = False
-
-    @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j n']:
-        resample = 'down' if self.down else None
-        hidden = self.features if self.first else x.shape[-1]
-        h = x if self.first else nn.relu(x)
-        h = self.conv(hidden, 3, kernel_init=residual_init, name='conv1')(h)
-        conv2 = functools.partial(self.conv, self.features, 3, kernel_init=residual_init)
-        h = conv2(resample=resample, name='conv2')(nn.relu(h))
-        if self.down or x.shape[-1] != self.features:
-            conv1x1 = functools.partial(self.conv, self.features, 1, kernel_init=plain_init)
-            x = conv1x1(resample=resample, name='shortcut')(x)
-        return h + x
-
-
 class ResNetGenerator(nn.Module):
     """Dense, one `UpBlock` per doubling, BN-ReLU-3x3-tanh. Trained on z ~ N(0, I) in R^128.
+
+    With classes the batch norms of the blocks are conditional and the last one is not, as in the
+    official code (its b5).
 
     Attributes:
         image_size: a key of `LAYOUTS`.
@@ -156,9 +136,13 @@ class ResNetGenerator(nn.Module):
             them per device.
         dtype: compute type, float32 or bfloat16; parameters, statistics and images are float32.
         conv, dense: layer classes, `snjax.layers` or `snjax.spectral`.
+        num_classes: 0 for an unconditional generator.
+        attention: height of the feature map after which `SelfAttention` follows; 0 for none.
+        variant: a key of `VARIANTS`.
 
     Raises:
-        ValueError: when made with an `image_size` that has no layout.
+        ValueError: when made with an `image_size` that has no layout, or another `attention` or
+            `variant` than there are; when applied without labels that it wants, or the reverse.
     """
 
     image_size: int
@@ -168,38 +152,67 @@ class ResNetGenerator(nn.Module):
     dtype: Any = jnp.float32
     conv: Factory = layers.Conv
     dense: Factory = layers.Dense
+    num_classes: int = 0
+    attention: int = 0
+    variant: str = 'paper'
 
     def __post_init__(self):
-        find_layout(self.image_size)
+        find_variant(self.variant)
+        _attended_up(self.attention, self.image_size)
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, z: Float[Array, 'b dim_z'], *, train: bool) -> Float[Array, 'b s s c']:
+    def __call__(
+        self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
+    ) -> Float[Array, 'b s s c']:
         """Images in [-1, 1]; `train` uses the batch's statistics and updates `batch_stats`."""
         bottom, (first, *blocks), *_ = find_layout(self.image_size)
-        norm = batch_norm(train=train, axis_name=self.batch_norm_axis, dtype=self.dtype)
+        norm_out, norm = generator_norms(
+            labels,
+            self.num_classes,
+            train=train,
+            axis_name=self.batch_norm_axis,
+            dtype=self.dtype,
+            epsilon=find_variant(self.variant).epsilon,
+        )
         conv = functools.partial(self.conv, dtype=self.dtype)
         dense = functools.partial(self.dense, dtype=self.dtype, kernel_init=plain_init)
+        attended = _attended_up(self.attention, self.image_size)
         h = dense(bottom * bottom * first * self.width, name='project')(z)
         h = h.reshape(-1, bottom, bottom, first * self.width)
-        for i, multiple in enumerate(blocks, start=1):
-            h = UpBlock(multiple * self.width, conv, norm, name=f'block{i}')(h)
-        h = nn.relu(norm(name='norm_out')(h))
+        for i, multiple in enumerate(blocks):
+            h = UpBlock(multiple * self.width, conv, norm, name=f'block{i + 1}')(h)
+            if i == attended:
+                h = SelfAttention(self.conv, self.dtype, name='attention')(h)
+        h = nn.relu(norm_out(name='norm_out')(h))
         h = conv(self.channels, 3, kernel_init=plain_init, name='to_image')(h)
         return jnp.tanh(h.astype(jnp.float32))
 
 
 class ResNetDiscriminator(nn.Module):
-    """`DownBlock`s, ReLU, global sum pooling and a dense output (without bias at 32 px).
+    """`DownBlock`s, ReLU, global pooling by the sum and a dense output (without bias at 32 px).
 
     Attributes:
         image_size: a key of `LAYOUTS`.
         width: channels of the first block.
-        conv, dense: layer classes, `snjax.layers` or `snjax.spectral`.
+        conv, dense, embed: layer classes, `snjax.layers` or `snjax.spectral`.
         dtype: compute type, float32 or bfloat16; parameters, pooling and logits are float32.
+        norm: `norm(train=..., name=...)` makes a layer that stands before each ReLU inside the
+            blocks, so never at the image; None for none. improved_wgan_training has none in the
+            whole first block.
+        head, num_classes: what is made of labels (`snjax.models.heads`).
+        attention: height of the feature map after which `SelfAttention` follows; 0 for none.
+        first_stride2: one 4x4 convolution of stride 2, `stem`, in place of the first block, which
+            is the dearest one of a big image: every block sees half the resolution or less, and
+            the last feature map stays as it was. Of 9 w^2 + (10 c + 3) w parameters, w being
+            `width` and c the image's channels, (16 c + 1) w remain. A departure from the paper.
+        variant: a key of `VARIANTS`; `'wgan_gp'` pools by the mean.
+        lipschitz: factor on the logits.
 
     Raises:
-        ValueError: when made with an `image_size` that has no layout.
+        ValueError: when made with an `image_size` that has no layout, or another `head`,
+            `attention` or `variant` than there are; when applied without labels that it wants, or
+            the reverse.
     """
 
     image_size: int
@@ -207,28 +220,62 @@ class ResNetDiscriminator(nn.Module):
     conv: Factory = layers.Conv
     dense: Factory = layers.Dense
     dtype: Any = jnp.float32
+    embed: Factory = layers.Embed
+    norm: Factory | None = None
+    head: str = 'none'
+    num_classes: int = 0
+    attention: int = 0
+    first_stride2: bool = False
+    variant: str = 'paper'
+    lipschitz: float = 1.0
 
     def __post_init__(self):
-        find_layout(self.image_size)
+        find_variant(self.variant)
+        check_head(self.head, self.num_classes)
+        _attended_down(self.attention, self.image_size)
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b s s c'], *, train: bool) -> Float[Array, ' b']:
-        """Logits; `train` changes nothing: it is there so that all are called alike."""
+    def __call__(
+        self,
+        x: Float[Array, 'b s s c'],
+        labels: Int[Array, ' b'] | None = None,
+        *,
+        train: bool,
+    ) -> Logits:
+        """Logits; `train` matters to normalised activations alone."""
         check_images(x, self.image_size)
-        layout = find_layout(self.image_size)
-        conv = functools.partial(self.conv, dtype=self.dtype)
-        h = x
-        for i, multiple in enumerate(layout.dis):
-            h = DownBlock(
-                multiple * self.width,
-                conv,
-                down=i < layout.n_down,
-                first=i == 0,
-                name=f'block{i + 1}',
-            )(h)
-        h = jnp.sum(nn.relu(h).astype(jnp.float32), axis=(1, 2))
-        score = self.dense(
-            1, use_bias=layout.score_bias, kernel_init=plain_init, dtype=jnp.float32, name='score'
+        layout, variant = find_layout(self.image_size), find_variant(self.variant)
+        h, attended = x, _attended_down(self.attention, self.image_size)
+        for i in range(len(layout.dis)):
+            h = self._block(i, train)(h)
+            if i == attended:
+                h = SelfAttention(self.conv, self.dtype, name='attention')(h)
+        pool = jnp.mean if variant.mean_pool else jnp.sum
+        return judge(
+            pool(nn.relu(h).astype(jnp.float32), axis=(1, 2)),
+            labels,
+            head=self.head,
+            num_classes=self.num_classes,
+            dense=self.dense,
+            embed=self.embed,
+            init=plain_init,
+            score_bias=layout.score_bias or variant.score_bias,
+            lipschitz=self.lipschitz,
         )
-        return score(h)[:, 0]
+
+    def _block(self, i: int, train: bool) -> Callable[[Array], Array]:
+        """The block at index `i`, or the stem in place of the first."""
+        layout = find_layout(self.image_size)
+        features = layout.dis[i] * self.width
+        conv = functools.partial(self.conv, dtype=self.dtype)
+        if i == 0 and self.first_stride2:
+            return conv(features, 4, strides=2, kernel_init=plain_init, name='stem')
+        return DownBlock(
+            features,
+            conv,
+            down=i < layout.n_down,
+            first=i == 0,
+            norm=functools.partial(self.norm or no_norm, train=train),
+            name=f'block{i + 1}',
+        )

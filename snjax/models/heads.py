@@ -1,0 +1,82 @@
+"""From a discriminator's last features to its logits: one score, and what it makes of the class.
+
+* `'none'`: a dense layer, blind to classes.
+* `'projection'`: plus the inner product of the features with the label's embedding (Miyato & Koyama 2018,
+  arXiv:1802.05637, eq. 5): score(h) + sum(embed(y) * h).
+* `'acgan'`: a second dense layer guesses the class (Odena et al. 2017, arXiv:1610.09585); the labels enter the losses
+  alone.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from snjax.normalization import Factory
+
+HEADS = ('none', 'projection', 'acgan')
+
+Logits = Float[Array, ' b'] | tuple[Float[Array, ' b'], Float[Array, 'b k']]
+
+
+def check_head(head: str, num_classes: int) -> None:
+    """Raises ValueError for another name, or a head that has no classes to judge."""
+    if head not in HEADS:
+        raise ValueError(
+            f'head is {head!r}: accepted are {", ".join(map(repr, HEADS))} (--config.model.head)'
+        )
+    if head != 'none' and num_classes < 1:
+        raise ValueError(
+            f'num_classes is {num_classes}: the head {head!r} needs 1 or more (--config.model.num_classes)'
+        )
+
+
+def judge(
+    h: Float[Array, 'b n'],
+    labels: Int[Array, ' b'] | None,
+    *,
+    head: str,
+    num_classes: int,
+    dense: Factory,
+    embed: Factory,
+    init: Any,
+    score_bias: bool = True,
+    lipschitz: float = 1.0,
+) -> Logits:
+    """Logits (b,), with `'acgan'` the class logits (b, num_classes) too; float32. Call it in a compact method.
+
+    Args:
+        h: features.
+        labels: classes, for `'projection'`.
+        head, num_classes: as above.
+        dense, embed: layer classes, which make `score`, `classify` and `embed`.
+        init: of every kernel and of the embedding.
+        score_bias: whether `score` has a bias.
+        lipschitz: factor on the logits (b,), embedding included: the Lipschitz constant of a D whose layers have 1.
+
+    Raises:
+        ValueError: labels are missing, or there is nothing that takes them.
+    """
+    if head == 'none' and labels is not None:
+        raise ValueError(
+            'labels were given to an unconditional discriminator: leave them out, or give it a head that '
+            'takes them (--config.model.head=projection or acgan)'
+        )
+    h = h.astype(jnp.float32)
+    kwargs = {'dtype': jnp.float32, 'kernel_init': init}
+    score = dense(1, use_bias=score_bias, name='score', **kwargs)(h)[:, 0]
+    if head == 'projection':
+        if labels is None:
+            raise ValueError(
+                f'a discriminator of {num_classes} classes was given no labels: pass whole numbers (batch,), or '
+                'take away its projection (--config.model.head=none)'
+            )
+        table = embed(
+            num_classes, h.shape[-1], dtype=jnp.float32, embedding_init=init, name='embed'
+        )
+        score = score + jnp.sum(table(labels) * h, axis=-1)
+    if lipschitz != 1:
+        score = lipschitz * score
+    if head == 'acgan':
+        return score, dense(num_classes, name='classify', **kwargs)(h)
+    return score

@@ -1,0 +1,176 @@
+"""Normalisation of activations: the generators' batch norms, conditional or not, and what D is compared with.
+
+`ConditionalBatchNorm` is the categorical one of the projection paper's code (Miyato & Koyama 2018, arXiv:1802.05637;
+Dumoulin et al. 2017, arXiv:1610.07629): one row of gamma and beta per class. Decay and epsilon are Chainer's wherever
+nothing else is said. `activation_layer_norm` and `activation_batch_norm` are the discriminators of SNGAN's comparison
+(Miyato et al. 2018, section 4.1), which leaves out their multiplier gamma and keeps beta. A batch norm in D sees
+whatever batch it is given: to keep real and fake statistics apart, apply D to each on its own.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+Factory = Callable[..., Callable[[Array], Array]]
+Labels = Int[Array, ' b'] | Float[Array, 'b k']  # classes, or weights that mix them
+
+DECAY = 0.9
+EPSILON = 2e-5  # Chainer's
+LAYER_NORM_EPSILON = 1e-5  # improved_wgan_training's
+
+
+def batch_norm(
+    *,
+    train: bool,
+    axis_name: str | None,
+    dtype: Any,
+    epsilon: float = EPSILON,
+    use_scale: bool = True,
+) -> Factory:
+    """Factory of batch-norm layers with Chainer's decay and epsilon; statistics are float32.
+
+    Args:
+        train: use the batch's statistics and update the running ones, or only use the latter.
+        axis_name: mapped axis that shares the statistics, or None for each device on its own.
+        dtype: of the output.
+        epsilon: added to the variance.
+        use_scale: with the multiplier gamma.
+    """
+    return functools.partial(
+        nn.BatchNorm,
+        use_running_average=not train,
+        momentum=DECAY,
+        epsilon=epsilon,
+        axis_name=axis_name,
+        dtype=dtype,
+        use_scale=use_scale,
+    )
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gamma and beta are rows of tables (num_classes, features), picked by the labels.
+
+    Float labels (b, num_classes) mix the rows, `labels @ table`: a morph between classes, as the official code has it.
+    The statistics are those of the whole batch, whatever its classes.
+
+    Attributes:
+        num_classes: rows of the tables, which start at 1 (gamma) and 0 (beta).
+        train, axis_name, dtype, epsilon: as for `batch_norm`.
+    """
+
+    num_classes: int
+    train: bool
+    axis_name: str | None = None
+    dtype: Any = None
+    epsilon: float = EPSILON
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b *s n'], labels: Labels) -> Float[Array, 'b *s n']:
+        norm = batch_norm(
+            train=self.train,
+            axis_name=self.axis_name,
+            dtype=jnp.promote_types(x.dtype, jnp.float32),
+            epsilon=self.epsilon,
+            use_scale=False,
+        )
+        shape = (self.num_classes, x.shape[-1])
+        gamma = self.param('gamma', nn.initializers.ones_init(), shape)
+        beta = self.param('beta', nn.initializers.zeros_init(), shape)
+        per_image = (x.shape[0],) + (1,) * (x.ndim - 2) + (x.shape[-1],)
+        gamma = _rows(jnp.asarray(gamma), labels).reshape(per_image)
+        beta = _rows(jnp.asarray(beta), labels).reshape(per_image)
+        y = norm(use_bias=False, name='batch_norm')(x) * gamma + beta
+        return y.astype(self.dtype or x.dtype)
+
+
+def _rows(table: Float[Array, 'k n'], labels: Labels) -> Float[Array, 'b n']:
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        return jnp.take(table, labels, axis=0)
+    return jnp.dot(labels, table, precision=lax.Precision.HIGHEST)
+
+
+def generator_norms(
+    labels: Labels | None,
+    num_classes: int,
+    *,
+    train: bool,
+    axis_name: str | None,
+    dtype: Any,
+    epsilon: float = EPSILON,
+) -> tuple[Factory, Factory]:
+    """The factories `plain(name=...)` and `conditional(name=...)` of a generator's batch norms.
+
+    The second carries the labels along; without classes it is the first.
+
+    Args:
+        labels: classes (b,), float weights (b, num_classes), or None.
+        num_classes: 0 for an unconditional generator.
+        train, axis_name, dtype, epsilon: as for `batch_norm`.
+
+    Raises:
+        ValueError: labels are missing, superfluous or of another shape.
+    """
+    kwargs = {'train': train, 'axis_name': axis_name, 'dtype': dtype, 'epsilon': epsilon}
+    plain = batch_norm(**kwargs)
+    if not num_classes:
+        if labels is not None:
+            raise ValueError(
+                'labels were given to an unconditional generator: leave them out, or give it classes '
+                '(--config.model.num_classes)'
+            )
+        return plain, plain
+    if labels is None:
+        raise ValueError(
+            f'a generator of {num_classes} classes was given no labels: pass whole numbers (batch,) or '
+            f'weights (batch, {num_classes}), or make it unconditional (--config.model.num_classes=0)'
+        )
+    if labels.shape[1:] != (() if jnp.issubdtype(labels.dtype, jnp.integer) else (num_classes,)):
+        raise ValueError(
+            f'a generator of {num_classes} classes was given {labels.dtype} labels {labels.shape}: accepted are '
+            f'whole numbers (batch,) and float weights (batch, {num_classes})'
+        )
+
+    def conditional(*, name: str):
+        layer = ConditionalBatchNorm(num_classes, **kwargs, name=name)
+        return lambda x: layer(x, labels)
+
+    return plain, conditional
+
+
+# --- of a discriminator: `norm(train=..., name=...)`, the first argument bound by `functools.partial`
+
+
+def activation_batch_norm(
+    *, train: bool, name: str, axis_name: str | None = None, dtype: Any, use_scale: bool = False
+) -> Callable[[Array], Array]:
+    """Batch norm of a discriminator's activations, without gamma unless asked for."""
+    return batch_norm(train=train, axis_name=axis_name, dtype=dtype, use_scale=use_scale)(name=name)
+
+
+def activation_layer_norm(
+    *, train: bool, name: str, dtype: Any, use_scale: bool = False
+) -> nn.Module:
+    """Layer norm (Ba et al. 2016, arXiv:1607.06450) of images (b, h, w, c).
+
+    Mean and variance are over h, w and c of each image; beta (and gamma, if asked for) has one entry per channel, as
+    in improved_wgan_training. `train` changes nothing.
+    """
+    del train
+    return nn.LayerNorm(
+        epsilon=LAYER_NORM_EPSILON,
+        reduction_axes=(1, 2, 3),
+        feature_axes=-1,
+        use_scale=use_scale,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def no_norm(**_) -> Callable[[Array], Array]:
+    """The factory that leaves activations as they are."""
+    return lambda x: x
