@@ -1,0 +1,125 @@
+"""Differentiable augmentation of what a discriminator sees: DiffAugment (Zhao et al. 2020, arXiv:2006.10738).
+
+Reals and fakes alike are augmented before every application of D, in the generator's update too, whose gradient goes
+through. A policy is a tuple of names, applied in its order, each drawing anew for every image:
+
+* `'color'`: brightness, x + U(-0.5, 0.5); then saturation, the distance from the mean over channels times U(0, 2); then
+  contrast, the distance from the mean over the image times U(0.5, 1.5). For grey images saturation is the identity.
+* `'translation'`: by whole pixels, up to 1/8 of the height and of the width, uniformly; zeros come in.
+* `'cutout'`: a square of half the size turns 0. Its centre is anywhere in the image, so part of it may lie outside.
+
+These are the ranges of the paper's code, on images in [-1, 1], so that 0 is mid-grey; nothing is clipped, and colours
+may leave [-1, 1]. An image's draws come from its key and the name alone: neither the batch nor the rest of the policy
+changes them.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+Image = Float[Array, 'h w c']
+Images = Float[Array, 'b h w c']
+
+TRANSLATION = 1 / 8  # of the height and the width
+CUTOUT = 1 / 2
+
+
+def augment(images: Images, keys: Key[Array, ' b'], policy: Sequence[str]) -> Images:
+    """`images` under `policy`, each with draws of its own. Affine in each image; `jax.grad` goes through at any order.
+
+    Args:
+        images: in [-1, 1].
+        keys: one per image. Reals and fakes want different ones.
+        policy: names of `POLICIES`; none leaves the images as they are.
+
+    Raises:
+        ValueError: for a name that is unknown or stands twice.
+    """
+    _check(policy)
+
+    def one(image, key):
+        for name in policy:
+            image = POLICIES[name](image, jax.random.fold_in(key, _NAMES.index(name)))
+        return image
+
+    return jax.vmap(one)(images, keys)
+
+
+def parse_policy(text: str) -> tuple[str, ...]:
+    """The names in a comma-separated `text`, in order; () for an empty one.
+
+    Raises:
+        ValueError: for a name that is unknown or stands twice.
+    """
+    policy = tuple(name.strip() for name in text.split(',')) if text.strip() else ()
+    _check(policy)
+    return policy
+
+
+def _check(policy):
+    wrong = [name for name in policy if name not in POLICIES or policy.count(name) > 1]
+    if wrong:
+        raise ValueError(
+            f'augment policy {",".join(policy)!r}: accepted are {", ".join(_NAMES)}, each once, with commas between '
+            '(--config.data.augment)'
+        )
+
+
+def color(image: Image, key: Key[Array, '']) -> Image:
+    """Brightness, saturation and contrast, in this order."""
+    brightness, saturation, contrast = jax.random.uniform(key, (3,), image.dtype)
+    image = image + (brightness - 0.5)
+    if image.shape[-1] > 1:
+        image = _spread(image, jnp.mean(image, -1, keepdims=True), 2 * saturation)
+    return _spread(image, jnp.mean(image), contrast + 0.5)
+
+
+def _spread(image, centre, factor):
+    return centre + factor * (image - centre)
+
+
+def translation(image: Image, key: Key[Array, '']) -> Image:
+    """Moves the image by whole pixels down and right, or up and left; what comes in is 0."""
+    limit = jnp.array([_rounded(size, TRANSLATION) for size in image.shape[:2]])
+    return shift(image, jax.random.randint(key, (2,), -limit, limit + 1))
+
+
+def _rounded(size, ratio):
+    return int(size * ratio + 0.5)
+
+
+@jax.custom_vjp
+def shift(image: Image, by: Int[Array, '2']) -> Image:
+    """The image `by` rows down and columns right, at most `TRANSLATION` of its size; zeros come in.
+
+    The transpose of a shift is the shift back. Said so, its gradient is a slice like itself; left to itself, JAX
+    scatters: for 64 images on two CPU cores, 5 (32 px) to 10 times (128 px) slower.
+    """
+    rows, columns = (_rounded(size, TRANSLATION) for size in image.shape[:2])
+    padded = jnp.pad(image, ((rows, rows), (columns, columns), (0, 0)))
+    return lax.dynamic_slice(padded, (rows - by[0], columns - by[1], 0), image.shape)
+
+
+shift.defvjp(lambda image, by: (shift(image, by), by), lambda by, g: (shift(g, -by), None))
+
+
+def cutout(image: Image, key: Key[Array, '']) -> Image:
+    """Turns the part of a square that lies in the image to 0."""
+    row_key, column_key = jax.random.split(key)
+    rows, columns = _outside(image.shape[0], row_key), _outside(image.shape[1], column_key)
+    return jnp.where(rows[:, None, None] | columns[:, None], image, 0)
+
+
+def _outside(size: int, key: Key[Array, '']) -> Bool[Array, ' n']:
+    """Which of `size` rows or columns a cutout leaves, centred on any of them (or between, if it is even)."""
+    width = _rounded(size, CUTOUT)
+    start = jax.random.randint(key, (), 0, size + 1 - width % 2) - width // 2
+    index = jnp.arange(size)
+    return (index < start) | (index >= start + width)
+
+
+POLICIES = {'color': color, 'translation': translation, 'cutout': cutout}
+_NAMES = tuple(POLICIES)
