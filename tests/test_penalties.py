@@ -172,7 +172,7 @@ def test_dragan_looks_beside_the_data():
 def test_dragan_has_one_alpha_per_image_and_noise_per_pixel():
     """In a large black image the noise averages out, and the slope is alpha 0.5 s sqrt(n / 3)."""
     keys = jax.random.split(jax.random.key(1), 1000)
-    black = jnp.zeros((1, 32, 32, 3))
+    black = jnp.zeros((1, 16, 16, 3))
     std = 1.6 / np.sqrt(black.size / 3)  # so that the slope is 0.8 alpha
 
     @quick
@@ -206,7 +206,7 @@ def test_dragan_against_numpy():
 
 def test_penalties_do_not_depend_on_the_sharding():
     """Two halves with their own keys and a common mean, then averaged: the whole batch's value and gradient."""
-    names = [*SLOPED, 'drift']
+    names = ['gradient', 'dragan', 'r1', 'drift']
 
     def judged(scale, **changes):
         def score(x):
