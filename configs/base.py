@@ -15,7 +15,8 @@ def get_config() -> ConfigDict:
     c.gen_batch_size = 128  # fakes per generator update
     c.n_dis = 5  # discriminator updates per generator update
     c.update_order = 'gen_first'  # gen_first (official code) or dis_first (Algorithm 1)
-    c.loss = 'hinge'  # hinge or non_saturating
+    c.loss = 'hinge'  # a pair of snjax/losses.py
+    c.clip = 0.0  # bound on every parameter of the discriminator (WGAN: 0.01); 0: none
 
     c.model = ConfigDict()
     c.model.architecture = (
@@ -31,8 +32,35 @@ def get_config() -> ConfigDict:
         True  # statistics over all devices; off: per device, as the official multi-GPU code
     )
     c.model.spectral_updates = 'per_update'  # or per_forward (official code)
+    c.model.normalization = 'spectral'  # of D: spectral, none, weight, layer, batch, or tracked:
+    # sigmas are known, weights stay as they are
+    c.model.gen_normalization = 'none'  # or spectral
+    c.model.sn_operator = 'reshaped'  # the paper's kernel matrix, bidirectional, or convolution
+    c.model.sn_scale = False  # a learnable factor gamma on every normalised weight
+    c.model.lipschitz = 1.0  # fixed factor on every normalised weight: K of eq. (5), per layer
+    c.model.dis_lipschitz = 1.0  # and on D as a whole
     c.model.n_power_iterations = 1
     c.model.n_warmup_iterations = 0  # further power iterations at the start
+
+    c.model.num_classes = 0  # that the players are told of: those of the set; 0: none
+    c.model.head = 'none'  # how D is told: projection or acgan
+    c.model.attention = 0  # height of the feature map that attends to itself; 0: none
+    c.model.first_stride2 = False  # D's first convolution halves the image
+
+    c.penalty = ConfigDict()  # weights in D's loss; snjax/penalties.py has the formulas
+    c.penalty.gradient = 0.0  # WGAN-GP, GAN-GP: lambda (10)
+    c.penalty.gradient_one_sided = 0.0  # the same for slopes above 1 alone
+    c.penalty.drift = 0.0  # E[D(x)^2] (0.001)
+    c.penalty.dragan = 0.0  # lambda (10)
+    c.penalty.r1 = 0.0  # gamma, on half the squared slope at real images
+    c.penalty.r2 = 0.0  # and at fakes
+    c.penalty.orthonormal = 0.0
+    c.penalty.l2 = 0.0
+    c.penalty.spectral = 0.0  # lambda, on half the sum of sigma^2
+
+    c.acgan = ConfigDict()
+    c.acgan.dis_weight = 1.0  # of classifying real images, in D's loss
+    c.acgan.gen_weight = 0.1  # of fakes classified as meant, in G's
 
     c.data = ConfigDict()
     c.data.name = 'cifar10'  # digits, folder, npz, or a TFDS image set
@@ -41,14 +69,16 @@ def get_config() -> ConfigDict:
     c.data.channels = 3  # 1 or 3; images are converted
     c.data.flip = False
     c.data.dequantize = True  # x/128 - 1 + U(0, 1/128); off: x/127.5 - 1
+    c.data.augment = ''  # color,translation,cutout or some: of all that D sees, differentiable
     c.data.path = ''  # of a folder or an .npz
     c.data.data_dir = ''  # of TFDS; empty: TFDS_DATA_DIR, or TFDS's default
     c.data.cache_dir = ''  # of prepared sets; empty: SNJAX_CACHE, or ~/.cache/snjax
     c.data.skip_broken = False  # leave out images of a folder that cannot be read, and say which
 
     c.optimizer = ConfigDict()
-    c.optimizer.name = 'adam'  # adam or sgd
+    c.optimizer.name = 'adam'  # adam, rmsprop (beta2 is its decay) or sgd
     c.optimizer.lr = 2e-4
+    c.optimizer.dis_lr = 0.0  # of D where it is another; 0: the same
     c.optimizer.beta1 = 0.0
     c.optimizer.beta2 = 0.9
     c.optimizer.eps = 1e-8

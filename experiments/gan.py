@@ -1,16 +1,20 @@
 """Two players in turn: n_dis discriminator updates and one generator update (Goodfellow et al. 2014, Algorithm 1).
 
-Every adversarial method is this file with other data: the discriminator's layers, a pair of losses. Read
-`Gan.train_step` first; `update_dis` and `update_gen` are its two halves. `step` counts generator updates.
+Every adversarial method is this file with other data: the layers of both players, a pair of losses, penalties, a
+constraint. Read `Gan.train_step` first; `update_dis` and `update_gen` are its two halves. `step` counts generator
+updates.
 
 Two departures from that algorithm follow SNGAN's official code: with `update_order='gen_first'` the generator's update
 comes before the discriminator's, and the generator's batch may be larger.
+
+As a method of its own (`config.method = 'gan'`) it is whatever the config says: the comparisons of SNGAN's paper with
+batch, layer and weight normalisation, weight clipping and orthonormal regularisation, and DCGAN, LSGAN and DRAGAN.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,13 +23,29 @@ import optax
 from flax import struct
 from flax.traverse_util import flatten_dict
 
-from experiments.method import Config, choose
-from snjax import models, parallel, spectral
-from snjax.losses import LOSSES, Loss
-from snjax.sampling import LATENTS, generate, latents
+from experiments.method import Config
+from experiments.settings import players
+from snjax import parallel, spectral
+from snjax.augment import augment
+from snjax.data.sampler import example_keys
+from snjax.losses import Loss
+from snjax.penalties import PENALTIES, Critique, clip_weights
+from snjax.sampling import class_labels, generate, latents
 
-# What a key of a step is for.
-DIS_Z, GEN_Z = range(2)
+# What a key of a step is for. Keys of updates of D are folded with the turn as well.
+(
+    DIS_Z,
+    GEN_Z,
+    DIS_LABELS,
+    GEN_LABELS,
+    PENALTY,
+    REAL_AUGMENT,
+    FAKE_AUGMENT,
+    GEN_REAL_AUGMENT,
+    GEN_AUGMENT,
+) = range(9)
+
+Key = Callable[[int], jax.Array]  # role -> key
 
 
 class Player(struct.PyTreeNode):
@@ -51,24 +71,44 @@ class GanState(struct.PyTreeNode):
     ema: Any  # averaged generator variables (params and batch_stats), or None
 
 
+class Batch(NamedTuple):
+    """Images (b, H, W, C) in [-1, 1] and their classes (b,), None without classes."""
+
+    image: jax.Array
+    label: jax.Array | None
+
+
+class Noise(NamedTuple):
+    """What a batch of fakes is made of: z (b, dim_z) and classes (b,), None without classes."""
+
+    z: jax.Array
+    label: jax.Array | None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gan:
     """A GAN: two networks, a loss pair and the order of play.
 
     Attributes:
-        gen, dis: z (B, dim_z) -> images (B, H, W, C) in [-1, 1], and images -> logits (B,); both take `train`.
+        gen, dis: (z (B, dim_z), labels) -> images (B, H, W, C) in [-1, 1], and (images, labels) -> logits (B,); both
+            take `train`. Labels are None without classes.
         loss: what each minimises.
         image_shape: (H, W, C).
         dim_z, latent: length of z and its distribution (`snjax.sampling.latents`).
+        num_classes: classes that the players are told of; 0 for none.
         batch_size: real images per discriminator update, and as many fakes; over all devices.
         gen_batch_size: fakes per generator update.
         n_dis: discriminator updates per generator update.
         update_order: 'dis_first' (Algorithm 1) or 'gen_first' (official SNGAN code).
-        spectral_updates: when the power iteration advances: 'per_update', once at the start of each discriminator
-            update however often D is applied in it, or 'per_forward', at every application of D in training, the
-            generator's update included (official code: 2 n_dis + 1 times a step).
+        spectral_updates: when the power iteration of a normalised player advances: 'per_update', once at the start of
+            its update however often it is applied in it, or 'per_forward', at every application in training, the
+            other player's updates included (official code: 2 n_dis + 1 times a step for D).
         optimizer: gradients -> unscaled updates, for each player.
         learning_rate: generator updates done -> learning rate.
+        dis_learning_rate: the discriminator's, where it has its own.
+        penalties: weights of what is added to the discriminator's loss, by names of `snjax.penalties.PENALTIES`.
+        clip: bound on every parameter of the discriminator after its update (WGAN); 0 for none.
+        augment: differentiable augmentations of all that the discriminator sees (`snjax.augment`).
         ema_decay: of the generator's moving average; 0 for none.
     """
 
@@ -86,18 +126,25 @@ class Gan:
     optimizer: optax.GradientTransformation
     learning_rate: Callable[[jax.Array], jax.Array]
     ema_decay: float
+    num_classes: int = 0
+    dis_learning_rate: Callable[[jax.Array], jax.Array] | None = None
+    penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    clip: float = 0.0
+    augment: tuple[str, ...] = ()
 
     state_axes = None  # every leaf of the state is replicated over the devices
 
     @property
     def batches_per_step(self) -> int:
-        return self.n_dis
+        """One for each D update, and one for G where its loss looks at real images too."""
+        return self.n_dis + self.loss.relativistic
 
     def init(self, rng: jax.Array) -> GanState:
-        """Fresh players; the spectral collection has had its first iteration."""
+        """Fresh players; the spectral collections have had their first iteration."""
         gen_rng, dis_rng = jax.random.split(rng)
-        gen = self.gen.init(gen_rng, jnp.zeros((2, self.dim_z)), train=False)
-        dis = self.dis.init(dis_rng, jnp.zeros((2, *self.image_shape)), train=False)
+        labels = jnp.zeros(2, jnp.int32) if self.num_classes else None
+        gen = self.gen.init(gen_rng, jnp.zeros((2, self.dim_z)), labels, train=False)
+        dis = self.dis.init(dis_rng, jnp.zeros((2, *self.image_shape)), labels, train=False)
         ema = None
         if self.ema_decay:
             ema = jax.tree.map(jnp.copy, dict(gen))
@@ -117,113 +164,198 @@ class Gan:
 
         Args:
             state: before the step.
-            batch: `image` (n_dis, b, H, W, C) in [-1, 1], this device's share of n_dis batches.
-            rng: key of the run; the step and the example are folded in here.
+            batch: `image` (batches_per_step, b, H, W, C) in [-1, 1], and with classes `label` (batches_per_step, b):
+                this device's share of the batches.
+            rng: key of the run; the step, the role and the example are folded in here.
 
         Returns:
             The new state, and scalars averaged over devices (and over the n_dis updates).
         """
         rng = jax.random.fold_in(rng, state.step)
-        gen_rng = jax.random.fold_in(rng, GEN_Z)
+        real = Batch(batch['image'], batch['label'] if self.num_classes else None)
+        gen_turn = jax.tree.map(lambda x: x[-1], real), functools.partial(_key, rng)
 
         def update_dis(state, turn):
             k, real = turn
-            dis_rng = jax.random.fold_in(jax.random.fold_in(rng, DIS_Z), k)
-            return self.update_dis(state, real, dis_rng)
+            return self.update_dis(state, real, functools.partial(_key, rng, turn=k))
 
         gen_metrics = {}
         if self.update_order == 'gen_first':
-            state, gen_metrics = self.update_gen(state, gen_rng)
-        turns = (jnp.arange(self.n_dis), batch['image'])
+            state, gen_metrics = self.update_gen(state, *gen_turn)
+        turns = jnp.arange(self.n_dis), jax.tree.map(lambda x: x[: self.n_dis], real)
         state, dis_metrics = parallel.scan(update_dis, state, turns, self.n_dis)
         dis_metrics = jax.tree.map(jnp.mean, dis_metrics)
         if self.update_order == 'dis_first':
-            state, gen_metrics = self.update_gen(state, gen_rng)
+            state, gen_metrics = self.update_gen(state, *gen_turn)
 
         metrics = parallel.mean({**dis_metrics, **gen_metrics})
         metrics['lr'] = self.learning_rate(state.step)
-        for name, sigma in spectral.sigmas(state.dis.model_state.get('spectral', {})).items():
-            metrics[f'sigma/{name}'] = sigma
-        return state.replace(step=state.step + 1), metrics
+        return state.replace(step=state.step + 1), {**metrics, **_sigmas(state)}
 
-    def update_dis(self, state: GanState, real: jax.Array, rng: jax.Array):
-        """One discriminator update on `real` (b, H, W, C) and as many fakes; the generator's weights stay."""
+    def update_dis(self, state: GanState, real: Batch, key: Key):
+        """One discriminator update on `real` and as many fakes; the generator's weights stay."""
         # Fakes are made in train mode, which moves the generator's running statistics, as in the official code.
-        fake, gen_state = self._fake(state.gen, state.gen.params, self.batch_size, rng)
-        dis = state.dis
-        if self.spectral_updates == 'per_update' and 'spectral' in dis.model_state:
-            # Only weights matter to it; train=False leaves batch statistics alone where there are any.
-            advanced = spectral.advance(self.dis, dis.variables, real, train=False)
-            dis = dis.replace(model_state={**dis.model_state, 'spectral': advanced})
+        noise = self._noise(self.batch_size, key(DIS_Z), key(DIS_LABELS))
+        fake, gen_state = self._fake(state.gen, state.gen.params, noise)
+        real = self._augmented(real, key(REAL_AUGMENT))
+        fake = self._augmented(fake, key(FAKE_AUGMENT))
+        dis = self._advanced(self.dis, state.dis, *real)
 
         def loss_fn(params):
-            real_logits, fake_logits, model_state = self._judge_both(dis, params, real, fake)
-            means = {'real_logits': real_logits.mean(), 'fake_logits': fake_logits.mean()}
-            return self.loss.dis(real_logits, fake_logits), (means, model_state)
+            real_out, fake_out, model_state = self._judge_both(dis, params, real, fake)
+            loss, metrics = self.dis_loss(real_out, fake_out, real.label)
+            critique = self._critique(dis, params, real, fake, key(PENALTY))
+            for name, weight in self.penalties.items():
+                metrics[f'penalty_{name}'] = PENALTIES[name](critique)
+                loss += weight * metrics[f'penalty_{name}']
+            return loss, (metrics, model_state)
 
-        (loss, (means, model_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(dis.params)
-        dis, grad_norm = self._descend(dis, grads, state.step)
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (metrics, model_state)), grads = grad_fn(dis.params)
+        rate = self.dis_learning_rate or self.learning_rate
+        dis, grad_norm = self._descend(dis, grads, rate(state.step))
+        if self.clip:
+            dis = dis.replace(params=clip_weights(dis.params, self.clip))
         state = state.replace(
             gen=state.gen.replace(model_state=gen_state),
             dis=dis.replace(model_state=_synchronised(model_state)),
         )
-        return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **means}
+        return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **metrics}
 
-    def update_gen(self, state: GanState, rng: jax.Array):
-        """One generator update against the discriminator as it stands, whose weights stay."""
+    def update_gen(self, state: GanState, real: Batch, key: Key):
+        """One generator update against the discriminator as it stands, whose weights stay.
+
+        `real` is looked at by relativistic losses alone.
+        """
+        noise = self._noise(self.gen_batch_size, key(GEN_Z), key(GEN_LABELS))
+        before, dis = self._advanced(self.gen, state.gen, *noise), state.dis
 
         def loss_fn(params):
-            fake, gen_state = self._fake(state.gen, params, self.gen_batch_size, rng)
-            logits, dis_state = self._judge(
-                state.dis, state.dis.params, state.dis.model_state, fake
-            )
-            return self.loss.gen(logits), (gen_state, dis_state)
+            fake, gen_state = self._fake(before, params, noise)
+            fake = self._augmented(fake, key(GEN_AUGMENT))
+            if self.loss.relativistic:
+                seen = self._augmented(real, key(GEN_REAL_AUGMENT))
+                real_out, fake_out, dis_state = self._judge_both(dis, dis.params, seen, fake)
+            else:
+                real_out = None
+                fake_out, dis_state = self._apply(self.dis, dis.params, dis.model_state, *fake)
+            loss, metrics = self.gen_loss(fake_out, real_out, fake.label)
+            return loss, (metrics, gen_state, dis_state)
 
-        (loss, (gen_state, dis_state)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.gen.params
-        )
-        gen, grad_norm = self._descend(state.gen, grads, state.step)
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (metrics, gen_state, dis_state)), grads = grad_fn(before.params)
+        gen, grad_norm = self._descend(before, grads, self.learning_rate(state.step))
         gen = gen.replace(model_state=gen_state)
-        dis = state.dis.replace(model_state=_synchronised(dis_state))
-        state = state.replace(gen=gen, dis=dis, ema=self._average(state.ema, gen, state.step))
-        return state, {'gen_loss': loss, 'gen_grad_norm': grad_norm}
+        state = state.replace(
+            gen=gen,
+            dis=dis.replace(model_state=_synchronised(dis_state)),
+            ema=self._average(state.ema, gen, state.step),
+        )
+        return state, {'gen_loss': loss, 'gen_grad_norm': grad_norm, **metrics}
 
-    def _fake(self, gen: Player, params, batch_size, rng):
-        """This device's share of a fake batch, and the generator's state after it, equal on all devices."""
-        z = latents(rng, parallel.example_ids(batch_size), self.dim_z, self.latent)
-        variables = {'params': params, **gen.model_state}
-        fake, gen_state = self.gen.apply(variables, z, train=True, mutable=list(gen.model_state))
+    # ---- what another method may do otherwise
+
+    def dis_loss(self, real_out: Any, fake_out: Any, labels: Any):
+        """What D minimises, penalties apart, and scalars to log.
+
+        Args:
+            real_out, fake_out: what D gave for each, here logits (b,).
+            labels: classes of the real images (b,), None without classes.
+        """
+        loss = self.loss.dis(real_out, fake_out, **self._batch_mean())
+        return loss, {'real_logits': real_out.mean(), 'fake_logits': fake_out.mean()}
+
+    def gen_loss(self, fake_out: Any, real_out: Any, labels: Any):
+        """What G minimises, and scalars to log.
+
+        Args:
+            fake_out: what D gave for fakes.
+            real_out: for real images; None where the loss is not relativistic.
+            labels: classes that the fakes were to be of (b,), None without classes.
+        """
+        logits = (fake_out, real_out) if self.loss.relativistic else (fake_out,)
+        return self.loss.gen(*logits, **self._batch_mean()), {}
+
+    def logits(self, out: Any) -> jax.Array:
+        """The logits (b,) in what D gives."""
+        return out
+
+    # ---- the pieces
+
+    def _batch_mean(self):
+        return {'mean': parallel.batch_mean} if self.loss.batch_wide else {}
+
+    def _noise(self, batch_size, z_rng, label_rng) -> Noise:
+        """This device's share of a batch; classes are uniform, and independent of the real images'."""
+        ids = parallel.example_ids(batch_size)
+        labels = class_labels(label_rng, ids, self.num_classes) if self.num_classes else None
+        return Noise(latents(z_rng, ids, self.dim_z, self.latent), labels)
+
+    def _fake(self, gen: Player, params, noise: Noise):
+        """Images of `noise`, and the generator's state after them, equal on all devices."""
+        images, model_state = self._apply(self.gen, params, gen.model_state, *noise)
         # Synchronised statistics are equal already; per-device ones become their average.
-        return fake, _synchronised(gen_state)
+        return Batch(images, noise.label), _synchronised(model_state)
 
-    def _judge_both(self, dis: Player, params, real, fake):
-        """Logits of real and fake images, in one pass where that is the same computation."""
+    def _augmented(self, batch: Batch, rng) -> Batch:
+        """A batch as D sees it, every image transformed in its own way."""
+        if not self.augment:
+            return batch
+        keys = example_keys(rng, parallel.ids_of_share(len(batch.image)))
+        return batch._replace(image=augment(batch.image, keys, self.augment))
+
+    def _advanced(self, module: nn.Module, player: Player, *inputs) -> Player:
+        """The player with one power iteration done in every layer, where the policy is one an update."""
+        if self.spectral_updates != 'per_update' or 'spectral' not in player.model_state:
+            return player
+        # Weights alone matter to it; train=False leaves batch statistics as they are.
+        moved = spectral.advance(module, player.variables, *inputs, train=False)
+        return player.replace(model_state={**player.model_state, 'spectral': moved})
+
+    def _judge_both(self, dis: Player, params, real: Batch, fake: Batch):
+        """What D says of real and of fake images, in one pass where that is the same computation."""
         alone = self.spectral_updates == 'per_forward' or 'batch_stats' in dis.model_state
         if not alone:
-            both = jnp.concatenate([real, fake])
-            logits, model_state = self._judge(dis, params, dis.model_state, both)
-            real_logits, fake_logits = jnp.split(logits, 2)
-            return real_logits, fake_logits, model_state
-        real_logits, model_state = self._judge(dis, params, dis.model_state, real)
-        fake_logits, model_state = self._judge(dis, params, model_state, fake)
-        return real_logits, fake_logits, model_state
+            both = jax.tree.map(lambda *x: jnp.concatenate(x), real, fake)
+            out, model_state = self._apply(self.dis, params, dis.model_state, *both)
+            num = len(real.image)
+            real_out, fake_out = (jax.tree.map(lambda x, s=s: x[s], out) for s in _halves(num))
+            return real_out, fake_out, model_state
+        real_out, model_state = self._apply(self.dis, params, dis.model_state, *real)
+        fake_out, model_state = self._apply(self.dis, params, model_state, *fake)
+        return real_out, fake_out, model_state
 
-    def _judge(self, dis: Player, params, model_state, images):
-        """Logits, and the discriminator's state after them: u moves here only under 'per_forward'."""
-        moving = [
-            name
-            for name in model_state
-            if name != 'spectral' or self.spectral_updates == 'per_forward'
-        ]
+    def _apply(self, module: nn.Module, params, model_state, *inputs):
+        """A player in training, and its collections after it."""
+        per_forward = self.spectral_updates == 'per_forward'
+        moving = [name for name in model_state if name != 'spectral' or per_forward]
         variables = {'params': params, **model_state}
-        logits, moved = self.dis.apply(variables, images, train=True, mutable=moving)
-        return logits, {**model_state, **moved}
+        out, moved = module.apply(variables, *inputs, train=True, mutable=moving)
+        return out, {**model_state, **moved}
 
-    def _descend(self, player: Player, grads, step):
+    def _critique(self, dis: Player, params, real: Batch, fake: Batch, rng) -> Critique:
+        """What penalties look at; D stands still in it but for its parameters."""
+
+        def score(images, labels):
+            variables, moving = {'params': params, **dis.model_state}, ['batch_stats']
+            out, _ = self.dis.apply(variables, images, labels, train=True, mutable=moving)
+            return self.logits(out)
+
+        return Critique(
+            score=lambda images: score(images, real.label),
+            score_fake=lambda images: score(images, fake.label),
+            params=params,
+            spectral=dis.model_state.get('spectral', {}),
+            real=real.image,
+            fake=fake.image,
+            keys=example_keys(rng, parallel.example_ids(self.batch_size)),
+            mean=parallel.batch_mean,
+        )
+
+    def _descend(self, player: Player, grads, lr):
         """One optimiser step along the gradient averaged over the devices."""
         grads = parallel.mean(grads)
         updates, opt_state = self.optimizer.update(grads, player.opt_state, player.params)
-        lr = self.learning_rate(step)
         params = jax.tree.map(lambda p, u: p - lr * u, player.params, updates)
         player = player.replace(params=params, opt_state=opt_state)
         return player, optax.tree.norm(grads)
@@ -231,12 +363,14 @@ class Gan:
     def _average(self, ema, gen: Player, step):
         """Moving average of the generator's parameters and running statistics, quick at first.
 
-        The decay is min(ema_decay, (1 + step) / (10 + step)), so that short runs forget their start.
+        The decay is min(ema_decay, (1 + step) / (10 + step)), so that short runs forget their start. Singular vectors
+        are directions, which have no average: those of the newest weights stand in.
         """
         if ema is None:
             return None
         decay = jnp.minimum(self.ema_decay, (1.0 + step) / (10.0 + step))
-        return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, ema, gen.variables)
+        averaged = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, ema, gen.variables)
+        return averaged | {k: v for k, v in gen.variables.items() if k == 'spectral'}
 
     # ---- looking
 
@@ -252,87 +386,52 @@ class Gan:
     ) -> jax.Array:
         """`num` images (num, H, W, C) in [-1, 1] with running batch statistics: of the EMA where there is one.
 
+        Args:
+            state: after any step.
+            rng: key of z.
+            num: how many.
+            labels: classes (num,); None for all classes in turn.
+
         Raises:
-            ValueError: if labels are given; this generator is unconditional.
+            ValueError: if labels are given to an unconditional generator.
         """
-        if labels is not None:
+        ids = jnp.arange(num)
+        if labels is not None and not self.num_classes:
             raise ValueError('labels were given to an unconditional generator: leave them out')
-        z = latents(rng, jnp.arange(num), self.dim_z, self.latent)
+        if labels is None and self.num_classes:
+            labels = ids % self.num_classes
+        z = latents(rng, ids, self.dim_z, self.latent)
         variables = state.gen.variables if state.ema is None else state.ema
-        return generate(self.gen, variables, z)
+        return generate(self.gen, variables, z, labels)
+
+
+class Method(Gan):
+    """The GAN that a config describes, key by key."""
+
+    def __init__(self, config: Config):
+        super().__init__(**players(config))
+
+
+def _key(rng: jax.Array, role: int, turn: jax.Array | None = None) -> jax.Array:
+    """The key of a step for one role, and one turn of the discriminator."""
+    rng = jax.random.fold_in(rng, role)
+    return rng if turn is None else jax.random.fold_in(rng, turn)
+
+
+def _halves(num: int) -> tuple[slice, slice]:
+    """Real and fake in a batch of both; there may be more fakes than the `num` real ones."""
+    return slice(None, num), slice(num, None)
+
+
+def _sigmas(state: GanState) -> dict[str, jax.Array]:
+    """Every layer's sigma, as 'sigma/<layer>' of D and 'sigma_gen/<layer>' of G."""
+    found = {}
+    for prefix, player in (('sigma', state.dis), ('sigma_gen', state.gen)):
+        layers = spectral.sigmas(player.model_state.get('spectral', {}))
+        found |= {f'{prefix}/{name}': sigma for name, sigma in layers.items()}
+    return found
 
 
 def _synchronised(model_state):
     """Collections made equal on all devices; `spectral`, which follows from the weights, already is."""
     return {k: v if k == 'spectral' else parallel.mean(v) for k, v in model_state.items()}
-
-
-def linear_decay(lr: float, decay_start: int, decay_end: int) -> Callable[[jax.Array], jax.Array]:
-    """`lr` up to `decay_start`, then a straight line to 0 at `decay_end` (generator updates); 0 and 0 for constant."""
-
-    def rate(step):
-        if not decay_end:
-            return jnp.full((), lr, jnp.float32)
-        left = (decay_end - step) / max(1, decay_end - decay_start)
-        return lr * jnp.clip(left, 0.0, 1.0).astype(jnp.float32)
-
-    return rate
-
-
-def settings(config: Config) -> dict[str, Any]:
-    """All of a `Gan` but its discriminator, from a config.
-
-    Raises:
-        ValueError: a value is impossible; the message names its key.
-    """
-    choose('loss', config.loss, LOSSES)
-    choose('update_order', config.update_order, ('gen_first', 'dis_first'))
-    choose('model.spectral_updates', config.model.spectral_updates, ('per_update', 'per_forward'))
-    choose('model.latent', config.model.latent, LATENTS)
-    choose('optimizer.name', config.optimizer.name, ('adam', 'sgd'))
-    counts = {'model.dim_z': config.model.dim_z, 'optimizer.lr': config.optimizer.lr}
-    counts |= {key: config[key] for key in ('n_dis', 'batch_size', 'gen_batch_size')}
-    for key, value in counts.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f'{key} is {value}: a positive number is needed')
-    if config.data.channels not in (1, 3):
-        raise ValueError(f'data.channels is {config.data.channels}: 1 and 3 are accepted')
-    o, size = config.optimizer, config.data.image_size
-    if not 0 <= o.ema_decay < 1:
-        raise ValueError(
-            f'optimizer.ema_decay is {o.ema_decay}: 0 (no average) up to below 1 is accepted'
-        )
-    for key in ('beta1', 'beta2'):
-        if not 0 <= o[key] < 1:
-            raise ValueError(f'optimizer.{key} is {o[key]}: 0 up to below 1 is accepted')
-    if (o.decay_start or o.decay_end) and not 0 <= o.decay_start < o.decay_end:
-        raise ValueError(
-            f'optimizer.decay_start {o.decay_start} is not before optimizer.decay_end {o.decay_end}: '
-            'the rate falls between them; 0 and 0 keep it constant'
-        )
-    parallel.check_batch_size(batch_size=config.batch_size, gen_batch_size=config.gen_batch_size)
-    return {
-        'gen': models.make_generator(
-            architecture=config.model.architecture,
-            image_size=size,
-            channels=config.data.channels,
-            gen_width=config.model.gen_width,
-            variant=config.model.variant,
-            batch_norm_axis=parallel.AXIS if config.model.sync_batch_norm else None,
-            dtype=config.model.dtype,
-        ),
-        'loss': LOSSES[config.loss],
-        'image_shape': (size, size, config.data.channels),
-        'dim_z': config.model.dim_z,
-        'latent': config.model.latent,
-        'batch_size': config.batch_size,
-        'gen_batch_size': config.gen_batch_size,
-        'n_dis': config.n_dis,
-        'update_order': config.update_order,
-        'spectral_updates': config.model.spectral_updates,
-        'optimizer': optax.scale_by_adam(o.beta1, o.beta2, o.eps)
-        if o.name == 'adam'
-        else optax.identity(),
-        'learning_rate': linear_decay(o.lr, o.decay_start, o.decay_end),
-        'ema_decay': o.ema_decay,
-    }

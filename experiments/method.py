@@ -17,11 +17,13 @@ class Method(Protocol):
     Attributes:
         batch_size: examples of a batch over all devices.
         batches_per_step: batches that one `train_step` takes.
+        num_classes: classes that it is told of; 0 for none.
         state_axes: which leaves of the state are sliced over the devices (`snjax.parallel.data_parallel`).
     """
 
     batch_size: int
     batches_per_step: int
+    num_classes: int
     state_axes: Any
 
     def init(self, rng: jax.Array) -> Any:
@@ -41,14 +43,14 @@ class Method(Protocol):
     def sample(
         self, state: Any, rng: jax.Array, num: int, labels: jax.Array | None = None
     ) -> jax.Array:
-        """Images (num, H, W, C) in [-1, 1]."""
+        """Images (num, H, W, C) in [-1, 1]; without labels, of all classes in turn where there are any."""
         ...
 
 
 def names() -> list[str]:
     """The methods there are: the files of this folder that define `Method` as a class of their own."""
     here = pathlib.Path(__file__).parent
-    support = {'method', 'modes', 'gan', '__init__'}
+    support = {'method', 'modes', 'settings', '__init__'}
     return sorted(p.stem for p in here.glob('*.py') if p.stem not in support)
 
 
@@ -74,3 +76,15 @@ def choose(key: str, value: str, accepted: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(value), accepted, n=1, cutoff=0.5)
     hint = f'; did you mean --config.{key}={near[0]}?' if near else ''
     raise ValueError(f'{key} is {value!r}: accepted are {", ".join(accepted)}{hint}')
+
+
+def require(config: Config, key: str, value: str) -> None:
+    """Raises a ValueError of one line unless `key` has the value without which the method would be another."""
+    found = config
+    for name in key.split('.'):
+        found = found[name]
+    if found != value:
+        raise ValueError(
+            f'{key} is {found!r}, but {config.method} is defined by {key}={value}: leave it so, or take another '
+            '--config.method (gan takes them all)'
+        )

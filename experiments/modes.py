@@ -35,6 +35,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
     with resume.WorkdirLock(workdir, process_index=jax.process_index()):
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say)
+        _check_num_classes(config, image_set)
         train.check_set_size(len(image_set.images), method.batch_size)
         if main:
             resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
@@ -83,6 +84,14 @@ def load_data(config: methods.Config, say) -> data.ImageSet:
     if image_set.class_names:
         say(data.class_histogram(image_set.labels, image_set.class_names))
     return image_set
+
+
+def _check_num_classes(config: methods.Config, image_set: data.ImageSet) -> None:
+    """Raises a ValueError of one line for a conditional model of other classes than the set's."""
+    told, there = config.model.num_classes, len(image_set.class_names)
+    if told and told != there:
+        found = f'{there} classes: use --config.model.num_classes={there}' if there else 'no labels'
+        raise ValueError(f'model.num_classes is {told}, but {image_set.name} has {found}')
 
 
 def _finish(config, method, state, trainer, workdir, seconds):

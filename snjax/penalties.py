@@ -208,7 +208,9 @@ class Critique(NamedTuple):
     """What a penalty may look at.
 
     Attributes:
-        score: images (B, H, W, C) to logits (B,), every collection of the discriminator frozen.
+        score: images (B, H, W, C) to logits (B,), every collection of the discriminator frozen; to a conditional
+            one the images are said to be of the reals' classes.
+        score_fake: the same with the fakes' classes.
         params: the discriminator's parameters; `score` depends on them too.
         spectral: its collection `spectral`, or {}.
         real, fake: images of this device, in pairs.
@@ -217,6 +219,7 @@ class Critique(NamedTuple):
     """
 
     score: Score
+    score_fake: Score
     params: Params
     spectral: Mapping[str, Any]
     real: Images
@@ -232,7 +235,7 @@ PENALTIES: dict[str, Callable[[Critique], Scalar]] = {
     ),
     'dragan': lambda c: dragan(c.score, c.real, c.keys, mean=c.mean),
     'r1': lambda c: r1(c.score, c.real),
-    'r2': lambda c: r2(c.score, c.fake),
+    'r2': lambda c: r2(c.score_fake, c.fake),
     'drift': lambda c: drift(c.score, c.real),
     'orthonormal': lambda c: orthonormal(c.params),
     'l2': lambda c: l2(c.params),

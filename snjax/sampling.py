@@ -52,9 +52,24 @@ def latents(
     return jax.vmap(lambda i: one(jax.random.fold_in(rng, i)))(ids)
 
 
+def class_labels(rng: Key[Array, ''], ids: Int[Array, ' b'], num_classes: int) -> Int[Array, ' b']:
+    """Classes of the examples `ids`, uniform over `num_classes`, each from its own key."""
+
+    def one(i):
+        return jax.random.randint(jax.random.fold_in(rng, i), (), 0, num_classes)
+
+    return jax.vmap(one)(ids)
+
+
 def generate(
-    gen: nn.Module, variables: Mapping[str, Any], z: Float[Array, 'b d'], *args: Any
+    gen: nn.Module,
+    variables: Mapping[str, Any],
+    z: Float[Array, 'b d'],
+    labels: Int[Array, ' b'] | Float[Array, 'b num_classes'] | None = None,
 ) -> Float[Array, 'b h w c']:
-    """Images in [-1, 1] with the running batch statistics, as the official code evaluates."""
-    images: Any = gen.apply(variables, z, *args, train=False)
+    """Images in [-1, 1] with the running batch statistics, as the official code evaluates.
+
+    Labels are classes, or weights that mix classes; None for a generator without classes.
+    """
+    images: Any = gen.apply(variables, z, labels, train=False)
     return images

@@ -286,7 +286,9 @@ class Trainer:
             return
         rng = seed_key(self.options.seed, 'grid')
         samples = self._sample(parallel.local(self.state), rng, self.options.num_samples)
-        grid = images.grid(images.to_uint8(np.asarray(samples)))
+        # One column per class, where that is no wider than people look at.
+        columns = self.method.num_classes if 1 < self.method.num_classes <= 20 else None
+        grid = images.grid(images.to_uint8(np.asarray(samples)), columns=columns)
         images.save_png(self.workdir / 'samples' / f'{step:08d}.png', grid)
         self.writer.images(step, 'samples', grid)
 

@@ -115,6 +115,26 @@ def _images(gen, dim_z, latent, truncation, variables, rng, ids):
     return generate(gen, variables, z)
 
 
+def generator_of(config: Any, *, batch_norm_axis: str | None = None) -> nn.Module:
+    """The generator that a run's config (nested, with string keys) describes.
+
+    `batch_norm_axis` is the devices' in training, and None elsewhere.
+    """
+    model, data = config['model'], config['data']
+    return models.make_generator(
+        architecture=model['architecture'],
+        image_size=data['image_size'],
+        channels=data['channels'],
+        gen_width=model['gen_width'],
+        variant=model['variant'],
+        num_classes=model['num_classes'],
+        normalization=model['gen_normalization'],
+        attention=model['attention'],
+        batch_norm_axis=batch_norm_axis,
+        dtype=model['dtype'],
+    )
+
+
 def load(workdir: str | pathlib.Path, step: int | None = None) -> Trained:
     """The generator of a run.
 
@@ -133,15 +153,6 @@ def load(workdir: str | pathlib.Path, step: int | None = None) -> Trained:
         )
     config = read_config(workdir / 'config.json')
     step, tree = load_tree(workdir / 'checkpoints', step)
-    model, data = config['model'], config['data']
-    gen = models.make_generator(
-        architecture=model['architecture'],
-        image_size=data['image_size'],
-        channels=data['channels'],
-        gen_width=model['gen_width'],
-        variant=model['variant'],
-        batch_norm_axis=None,
-        dtype=model['dtype'],
-    )
+    gen = generator_of(config)
     raw = {'params': tree['gen']['params'], **tree['gen'].get('model_state', {})}
     return Trained(config, step, gen, raw, tree.get('ema') or None)

@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict
 from jax import lax
 
 from configs import sngan_digits
-from experiments import gan, method
+from experiments import gan, method, settings
 from snjax import data, parallel, train
 from snjax.losses import LOSSES
 
@@ -84,7 +84,7 @@ def train_case(name):
     tiny = tiny_gan.make_gan(
         **{
             'loss': LOSSES['non_saturating'],  # smooth: rounding is not amplified at a kink
-            'learning_rate': gan.linear_decay(0.1, 0, 0),
+            'learning_rate': settings.linear_decay(0.1, 0, 0),
             'batch_size': 16,
             'gen_batch_size': 32,
             'n_dis': 2,
@@ -123,7 +123,8 @@ def is_frozen():
     size = 2 * parallel.device_count()
     tiny = tiny_gan.make_gan(gen_batch_size=size)
     before = tiny_gan.filled(tiny)
-    update = tiny_gan.compiled(lambda state: tiny.update_gen(state, jax.random.key(0)))
+    unseen = gan.Batch(np.zeros((0, *tiny_gan.IMAGE)), None)
+    update = tiny_gan.compiled(lambda state: tiny.update_gen(state, unseen, jax.random.key))
     after, _ = update(before)
     leaves = zip(jax.tree.leaves(before.dis), jax.tree.leaves(after.dis), strict=True)
     return all(a.tobytes() == b.tobytes() for a, b in leaves)

@@ -18,19 +18,26 @@ from tiny_gan import DIM_Z, compiled, filled, make_gan
 from configs import base, sngan_digits
 from experiments import gan as gans
 from experiments import method as methods
-from experiments import modes
+from experiments import modes, settings
 from snjax import layers, spectral
+from snjax.losses import LOSSES
 
 KEY = jax.random.key_data(jax.random.key(5))
 LR = 0.05
+NO_REAL = gans.Batch(jnp.zeros((0, *tiny_gan.IMAGE)), None)
 # Falls from 2 LR at step 0 to LR at step 2 and to 0 at step 4, where weights rest. One program shows all three.
-FALLING = gans.linear_decay(2 * LR, 0, 4)
+FALLING = settings.linear_decay(2 * LR, 0, 4)
 EMA_DECAY = 0.2
 
 
 def images(num_batches=2, batch_size=6, seed=0):
     rng = np.random.default_rng(seed)
     return rng.uniform(-1, 1, (num_batches, batch_size, *tiny_gan.IMAGE)).astype(np.float32)
+
+
+def keys_of(key):
+    """A role's key of a step, as the halves of a step take them."""
+    return functools.partial(gans._key, jax.random.wrap_key_data(key))
 
 
 def step_of(gan):
@@ -204,7 +211,7 @@ def test_the_orders_differ():
 def test_a_dis_update_leaves_the_generators_weights():
     gan = make_gan()
     before = filled(gan)
-    run = compiled(lambda s, x, key: gan.update_dis(s, x, jax.random.wrap_key_data(key)))
+    run = compiled(lambda s, x, key: gan.update_dis(s, gans.Batch(x, None), keys_of(key)))
     after, metrics = run(before, images()[0], KEY)
     assert same(before.gen.params, after.gen.params)
     assert all_moved(before.gen.model_state, after.gen.model_state)  # fakes are made in train mode
@@ -218,7 +225,7 @@ def test_a_gen_update_leaves_the_discriminator():
     """Its weights, and its u, v and sigma."""
     gan = make_gan()
     before = filled(gan)
-    run = compiled(lambda s, key: gan.update_gen(s, jax.random.wrap_key_data(key)))
+    run = compiled(lambda s, key: gan.update_gen(s, NO_REAL, keys_of(key)))
     after, metrics = run(before, KEY)
     assert same(before.dis, after.dis)
     assert all_moved(before.gen.params['to_image'], after.gen.params['to_image'])
@@ -231,7 +238,7 @@ class Plain(nn.Module):
     """A generator of one layer."""
 
     @nn.compact
-    def __call__(self, z, *, train):
+    def __call__(self, z, labels=None, *, train):
         return jnp.tanh(layers.Dense(64)(z)).reshape(-1, *tiny_gan.IMAGE)
 
 
@@ -285,7 +292,7 @@ def test_a_discriminator_with_batch_norm(dense):
     """Real and fake images are normalised apart, and the running statistics have seen both."""
     gan = make_gan(dis=tiny_gan.Discriminator(dense=dense, has_batch_norm=True))
     before = filled(gan)
-    run = compiled(lambda s, x, key: gan.update_dis(s, x, jax.random.wrap_key_data(key)))
+    run = compiled(lambda s, x, key: gan.update_dis(s, gans.Batch(x, None), keys_of(key)))
     after, metrics = run(before, images()[0], KEY)
     params, stats = before.dis.params, before.dis.model_state['batch_stats']['norm']
     w = params['hidden']['kernel']
@@ -296,7 +303,7 @@ def test_a_discriminator_with_batch_norm(dense):
     fake, _ = reference_gen(
         before.gen.params,
         before.gen.model_state['batch_stats'],
-        normals(jax.random.wrap_key_data(KEY), 6),
+        normals(keys_of(KEY)(gans.DIS_Z), 6),
     )
     mean = stats['mean']
     for x in (images()[0], fake):
@@ -360,13 +367,13 @@ def test_the_state_keeps_its_types(ema_decay):
 
 
 def test_linear_decay():
-    rate = gans.linear_decay(0.2, 100, 300)
+    rate = settings.linear_decay(0.2, 100, 300)
     found = {step: float(rate(jnp.int32(step))) for step in (0, 99, 100, 150, 200, 299, 300, 10**6)}
     expected = {0: 0.2, 99: 0.2, 100: 0.2, 150: 0.15, 200: 0.1, 299: 0.001, 300: 0, 10**6: 0}
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    constant = gans.linear_decay(0.2, 0, 0)
+    constant = settings.linear_decay(0.2, 0, 0)
     assert float(constant(jnp.int32(0))) == float(constant(jnp.int32(10**6))) == np.float32(0.2)
-    from_start = gans.linear_decay(1.0, 0, 4)
+    from_start = settings.linear_decay(1.0, 0, 4)
     assert [float(from_start(jnp.int32(i))) for i in range(6)] == [1, 0.75, 0.5, 0.25, 0, 0]
     assert rate(jnp.int32(7)).dtype == constant(jnp.int32(7)).dtype == jnp.float32
 
@@ -385,15 +392,15 @@ def test_adam_is_optax_adam():
     """With the config's betas and eps; the rate is multiplied on afterwards."""
     config = sngan_digits.get_config()
     config.optimizer.update({'beta1': 0.3, 'beta2': 0.8, 'eps': 1e-3, 'lr': 0.01})
-    settings = gans.settings(config)
-    ours, theirs = settings['optimizer'], optax.adam(0.01, b1=0.3, b2=0.8, eps=1e-3)
+    arguments = settings.players(config)
+    ours, theirs = arguments['optimizer'], optax.adam(0.01, b1=0.3, b2=0.8, eps=1e-3)
     params = {'w': jnp.array([1.0, -2.0, 3.0])}
     states = [ours.init(params), theirs.init(params)]
     for step in range(3):
         grads = {'w': jnp.array([0.01, -2.0, 0.5 * step])}
         a, states[0] = ours.update(grads, states[0], params)
         b, states[1] = theirs.update(grads, states[1], params)
-        rate = settings['learning_rate'](jnp.int32(step))
+        rate = arguments['learning_rate'](jnp.int32(step))
         np.testing.assert_allclose(-rate * a['w'], b['w'], rtol=1e-6)
 
 
@@ -401,7 +408,7 @@ def test_sgd_is_the_bare_gradient():
     config = sngan_digits.get_config()
     config.optimizer.name = 'sgd'
     grads = {'w': jnp.array([1.0, -2.0])}
-    optimizer = gans.settings(config)['optimizer']
+    optimizer = settings.players(config)['optimizer']
     updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
     np.testing.assert_array_equal(updates['w'], grads['w'])
 
@@ -475,7 +482,10 @@ def changed(**values):
     ('values', 'words'),
     [
         ({'method': 'sngam'}, ["method is 'sngam'", 'did you mean --config.method=sngan?']),
-        ({'method': 'gan'}, ["method is 'gan'", 'sngan']),
+        (
+            {'method': 'dcgan'},
+            ["method is 'dcgan'", 'acgan, cgan, gan, r3gan, sagan, sngan, wgan_gp'],
+        ),
         ({'loss': 'hing'}, ["loss is 'hing'", 'non_saturating', '--config.loss=hinge?']),
         ({'update_order': 'dis-first'}, ["update_order is 'dis-first'", 'gen_first, dis_first']),
         ({'n_dis': 0}, ['n_dis is 0', 'positive']),
@@ -561,7 +571,7 @@ def test_a_config_becomes_the_gan_it_describes():
     assert (gan.n_dis, gan.batches_per_step, gan.batch_size, gan.gen_batch_size) == (3, 3, 10, 20)
     assert (gan.dim_z, gan.latent, gan.image_shape) == (7, 'uniform', (24, 24, 3))
     assert (gan.update_order, gan.spectral_updates) == ('gen_first', 'per_forward')
-    assert gan.loss is gans.LOSSES['non_saturating'] and gan.ema_decay == 0.99
+    assert gan.loss is LOSSES['non_saturating'] and gan.ema_decay == 0.99
     assert float(gan.learning_rate(jnp.int32(15))) == pytest.approx(2.5e-4)
     assert (gan.gen.width, gan.dis.width, gan.gen.batch_norm_axis) == (5, 6, None)
     layer = gan.dis.dense(3)
@@ -614,7 +624,11 @@ def test_every_key_is_read():
     methods.load(config)
     modes.train_options(config)
     modes.load_data(config, say=lambda line: None)
-    assert set(leaf_keys(base.get_config())) - read == AFTER_TRAINING
+    of_acgan = {'acgan.dis_weight', 'acgan.gen_weight'}
+    assert set(leaf_keys(base.get_config())) - read == AFTER_TRAINING | of_acgan
+    conditional = {'method': 'acgan', 'model__head': 'acgan', 'model__num_classes': 10}
+    methods.load(Recorder(changed(**conditional), read))
+    assert of_acgan <= read
 
 
 def test_every_key_of_what_comes_after_training_is_read():

@@ -42,7 +42,7 @@ def with_norm(norm):
 
 
 def critique(score, **changes):
-    return Critique(score, {}, {}, REAL, FAKE, KEYS)._replace(**changes)
+    return Critique(score, score, {}, {}, REAL, FAKE, KEYS)._replace(**changes)
 
 
 def assert_uniform(sample):
@@ -282,7 +282,7 @@ def test_parameter_gradients_agree_with_finite_differences():
             def score(x):
                 return critic.apply({'params': params, 'spectral': collection}, x)
 
-            return PENALTIES[key](Critique(score, params, collection, real, fake, KEYS))
+            return PENALTIES[key](Critique(score, score, params, collection, real, fake, KEYS))
 
         @quick
         def evaluate(params):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import gan
+from experiments import gan, settings
 from snjax import layers, parallel, spectral
 from snjax.losses import LOSSES
 from snjax.models.resnet import batch_norm
@@ -24,7 +24,7 @@ class Generator(nn.Module):
     batch_norm_axis: str | None = parallel.AXIS
 
     @nn.compact
-    def __call__(self, z, *, train):
+    def __call__(self, z, labels=None, *, train):
         norm = batch_norm(train=train, axis_name=self.batch_norm_axis, dtype=jnp.float32)
         h = layers.Dense(12, name='project')(z)
         h = nn.relu(norm(name='norm')(h))
@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
     has_batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, x, *, train):
+    def __call__(self, x, labels=None, *, train):
         h = self.dense(10, name='hidden')(x.reshape(x.shape[0], -1))
         if self.has_batch_norm:
             h = batch_norm(train=train, axis_name=parallel.AXIS, dtype=jnp.float32)(name='norm')(h)
@@ -61,7 +61,7 @@ def make_gan(cls: type[gan.Gan] = gan.Gan, **changes) -> gan.Gan:
             'update_order': 'dis_first',
             'spectral_updates': 'per_update',
             'optimizer': optax.identity(),
-            'learning_rate': gan.linear_decay(0.05, 0, 0),
+            'learning_rate': settings.linear_decay(0.05, 0, 0),
             'ema_decay': 0.0,
             **changes,
         }

@@ -46,11 +46,7 @@ def load_folder(
     Raises:
         ValueError: no such folder, no image in it, another split, or a broken file.
     """
-    if not path:
-        raise ValueError("the set 'folder' needs a folder; set --config.data.path=<folder>")
-    root = pathlib.Path(path).expanduser()
-    if not root.is_dir():
-        raise ValueError(f'{root} is not a folder; set --config.data.path to a folder of images')
+    root = _root(path)
     if split != 'train':
         raise ValueError(
             f"a folder has no split {split!r}; accepted: 'train' (all its images); "
@@ -79,6 +75,30 @@ def load_folder(
     )
     _warn_of_classes(root, image_set, files)
     return image_set
+
+
+def class_folders(path: str | None) -> tuple[str, ...]:
+    """Names of the classes of a folder, without reading an image.
+
+    Raises:
+        ValueError: no such folder, or it has no classes.
+    """
+    root = _root(path)
+    names, _ = _classes(sorted(_image_files(root)))
+    if not names:
+        raise ValueError(
+            f'{root} has no classes: every image must lie in a subfolder named after its class'
+        )
+    return names
+
+
+def _root(path: str | None) -> pathlib.Path:
+    if not path:
+        raise ValueError("the set 'folder' needs a folder; set --config.data.path=<folder>")
+    root = pathlib.Path(path).expanduser()
+    if not root.is_dir():
+        raise ValueError(f'{root} is not a folder; set --config.data.path to a folder of images')
+    return root
 
 
 def _image_files(root: pathlib.Path) -> Iterator[str]:
