@@ -10,7 +10,8 @@ transposed convolution, and a 3x3 convolution followed by 2x2 average pooling *i
 4/9 of the multiplications. The parameters keep the published shapes, and the results differ from the plain forms by
 rounding alone. `box` adds up in the kernel's own type; each function then computes in the type of `x`. Strided and
 dilated convolutions have slow gradients on the CPU, which is why these forms are used for the plain 4x4 layers of the
-standard CNN too.
+standard CNN too, and likewise for the 5x5 layers of WGAN-GP's: strided, a kernel that a row and a column of zeros make
+6x6 is a 3x3 one on blocks (36/25 of the multiplications); transposed, its phases are 2 or 3 rows high and as wide.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
+# Kernels whose strides of 2 have a fast form, and what 'SAME' is to them on even sizes.
+_SAME_STRIDE2: dict[tuple[int, ...], list[tuple[int, int]]] = {
+    (4, 4): [(1, 1), (1, 1)],
+    (5, 5): [(1, 2), (1, 2)],
+}
 
 
 def space_to_depth(x: Float[Array, 'b h w c']) -> Float[Array, 'b h/2 w/2 4*c']:
@@ -56,10 +62,28 @@ def conv4x4_stride2(
     x: Float[Array, 'b h w i'], kernel: Float[Array, '4 4 i o']
 ) -> Float[Array, 'b h/2 w/2 o']:
     """4x4 convolution, stride 2, one pixel of zeros around; `h` and `w` must be even."""
-    x = space_to_depth(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
-    i, o = kernel.shape[2:]
-    kernel = kernel.reshape(2, 2, 2, 2, i, o).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * i, o)
-    return lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=_NHWC)
+    return _conv_blocks(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), kernel)
+
+
+def conv5x5_stride2(
+    x: Float[Array, 'b h w i'], kernel: Float[Array, '5 5 i o']
+) -> Float[Array, 'b h/2 w/2 o']:
+    """5x5 convolution, stride 2, padding 'SAME', which is one pixel before and two after; `h` and `w` must be even."""
+    x = jnp.pad(x, ((0, 0), (1, 3), (1, 3), (0, 0)))  # the third pixel meets the kernel's zeros
+    return _conv_blocks(x, jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))))
+
+
+def _conv_blocks(x, kernel):
+    """Convolution of stride 2 without padding, of even sizes, as one of stride 1 on `space_to_depth`."""
+    k, _, i, o = kernel.shape
+    kernel = kernel.reshape(k // 2, 2, k // 2, 2, i, o).transpose(0, 2, 1, 3, 4, 5)
+    return lax.conv_general_dilated(
+        space_to_depth(x),
+        kernel.reshape(k // 2, k // 2, 4 * i, o),
+        (1, 1),
+        'VALID',
+        dimension_numbers=_NHWC,
+    )
 
 
 def conv4x4_transpose2(
@@ -70,19 +94,37 @@ def conv4x4_transpose2(
     Output row 2r sees input rows r-1 and r through kernel rows 0 and 2; output row 2r+1 sees r and r+1 through kernel
     rows 1 and 3. Columns likewise.
     """
+    return _transpose_phases(x, kernel, ((0, 0), (1, 1)))
+
+
+def conv5x5_transpose2(
+    x: Float[Array, 'b h w i'], kernel: Float[Array, '5 5 i o']
+) -> Float[Array, 'b 2*h 2*w o']:
+    """5x5 transposed convolution, stride 2, as `lax.conv_transpose(..., 'SAME')`: the kernel is not flipped.
+
+    Output row 2r sees input rows r-1 and r through kernel rows 1 and 3; output row 2r+1 sees r-1, r and r+1 through
+    kernel rows 0, 2 and 4. Columns likewise.
+    """
+    return _transpose_phases(x, kernel, ((1, 0), (0, 0)))
+
+
+def _transpose_phases(x, kernel, starts):
+    """Transposed convolution of stride 2, one of the output's phases at a time.
+
+    `starts` says of the even and of the odd output rows (and columns) which kernel row comes first, every other one
+    following, and how far after input row r-1 it meets the image.
+    """
     b, h, w, _ = x.shape
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    phases = [
-        lax.conv_general_dilated(
-            x[:, row : row + h + 1, column : column + w + 1],
-            kernel[row::2, column::2],
-            (1, 1),
-            'VALID',
-            dimension_numbers=_NHWC,
-        )
-        for row in (0, 1)
-        for column in (0, 1)
-    ]
+    phases = []
+    for tap, top in starts:
+        for other, left in starts:
+            taps = kernel[tap::2, other::2]
+            bottom, right = top + h - 1 + taps.shape[0], left + w - 1 + taps.shape[1]
+            seen = x[:, top:bottom, left:right]
+            phases.append(
+                lax.conv_general_dilated(seen, taps, (1, 1), 'VALID', dimension_numbers=_NHWC)
+            )
     y = jnp.stack(phases, axis=3).reshape(b, h, w, 2, 2, -1)
     return y.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
 
@@ -120,15 +162,16 @@ def conv(
     strides = tuple(strides or (1,) * rank)
     ones = (1,) * rank
     dilation = tuple(kernel_dilation or ones)
+    size = kernel.shape[:-2]
     if (
-        kernel.shape[:-2] == (4, 4)
+        size in _SAME_STRIDE2
         and strides == (2, 2)
         and dilation == ones
         and feature_group_count == 1
-        and (padding == 'SAME' or [*map(tuple, padding)] == [(1, 1), (1, 1)])
+        and (padding == 'SAME' or [*map(tuple, padding)] == _SAME_STRIDE2[size])
         and x.shape[1] % 2 == x.shape[2] % 2 == 0
     ):
-        return conv4x4_stride2(x, kernel)
+        return conv4x4_stride2(x, kernel) if size == (4, 4) else conv5x5_stride2(x, kernel)
     spatial = 'DHW'[-rank:] if rank <= 3 else ''.join(chr(ord('a') + d) for d in range(rank))
     return lax.conv_general_dilated(
         x,
@@ -153,4 +196,6 @@ def conv_transpose(
     strides = tuple(strides or (1,) * rank)
     if kernel.shape[:-2] == (4, 4) and strides == (2, 2) and padding == 'SAME':
         return conv4x4_transpose2(x, kernel)
+    if kernel.shape[:-2] == (5, 5) and strides == (2, 2) and padding == 'SAME':
+        return conv5x5_transpose2(x, kernel)
     return lax.conv_transpose(x, kernel, strides, padding)

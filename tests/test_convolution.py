@@ -35,6 +35,12 @@ FORMS = {
         [(4, 4)],
     ),
     'conv4x4_transpose2': (convolution.conv4x4_transpose2, plain_transpose, [(4, 4)]),
+    'conv5x5_stride2': (
+        convolution.conv5x5_stride2,
+        lambda x, k: plain_conv(x, k, (2, 2)),
+        [(5, 5)],
+    ),
+    'conv5x5_transpose2': (convolution.conv5x5_transpose2, plain_transpose, [(5, 5)]),
     'upsample_conv': (
         convolution.upsample_conv,
         lambda x, k: plain_conv(plain_upsample(x), k),
@@ -56,7 +62,13 @@ FORMS = {
         [(4, 4), (3, 3)],
     ),
 }
-RESAMPLED = {'upsample_conv': (3, 3), 'conv_pool': (3, 3)}  # the others want 4x4 kernels
+# The others want 4x4 kernels.
+RESAMPLED = {
+    'upsample_conv': (3, 3),
+    'conv_pool': (3, 3),
+    'conv5x5_stride2': (5, 5),
+    'conv5x5_transpose2': (5, 5),
+}
 CASES = [(name, size) for name, (_, _, sizes) in FORMS.items() for size in sizes]
 
 
@@ -98,7 +110,17 @@ def test_values_and_gradients_equal_the_plain_form(name, size, dtype, tolerance)
     close(actual, expected, tolerance)
 
 
-@pytest.mark.parametrize('name', ['upsample_conv', 'conv_pool', 'conv', 'conv_transpose'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'upsample_conv',
+        'conv_pool',
+        'conv',
+        'conv_transpose',
+        'conv5x5_stride2',
+        'conv5x5_transpose2',
+    ],
+)
 def test_second_derivative_equals_the_plain_form(name):
     fast, plain, _ = FORMS[name]
     size = RESAMPLED.get(name, (4, 4))
@@ -118,15 +140,17 @@ def test_second_derivative_equals_the_plain_form(name):
 
 
 @pytest.mark.parametrize('shape', [(1, 2, 2, 1), (1, 2, 8, 3), (3, 8, 2, 1)])
-@pytest.mark.parametrize('name', ['conv4x4_stride2', 'conv4x4_transpose2'])
+@pytest.mark.parametrize(
+    'name', ['conv4x4_stride2', 'conv4x4_transpose2', 'conv5x5_stride2', 'conv5x5_transpose2']
+)
 def test_smallest_and_oblong_images(name, shape):
-    fast, plain, _ = FORMS[name]
-    x, kernel = draw(2, shape, (4, 4, shape[-1], 2))
+    fast, plain, [size] = FORMS[name]
+    x, kernel = draw(2, shape, (*size, shape[-1], 2))
     close(fast(x, kernel), plain(x, kernel), 1e-5)
 
 
 @pytest.mark.parametrize('shape', [(2, 1, 1, 3), (2, 5, 3, 3), (1, 5, 4, 3)])
-@pytest.mark.parametrize('name', ['upsample_conv', 'conv_transpose'])
+@pytest.mark.parametrize('name', ['upsample_conv', 'conv_transpose', 'conv5x5_transpose2'])
 def test_odd_sizes_are_upsampled_in_the_fast_form(name, shape):
     fast, plain, _ = FORMS[name]
     x, kernel = draw(3, shape, (*RESAMPLED.get(name, (4, 4)), 3, 2))
@@ -148,6 +172,11 @@ DISPATCH = [
     ((4, 4), {'strides': (2, 2), 'feature_group_count': 2}, (6, 4), False),
     ((4, 4), {'strides': (2, 1)}, (6, 4), False),
     ((3, 3), {'strides': (2, 2)}, (6, 4), False),
+    ((5, 5), {'strides': (2, 2)}, (6, 4), True),
+    ((5, 5), {'strides': (2, 2), 'padding': ((1, 2), (1, 2))}, (6, 4), True),
+    ((5, 5), {'strides': (2, 2)}, (5, 4), False),
+    ((5, 5), {'strides': (2, 2), 'padding': [(2, 2), (2, 2)]}, (6, 4), False),
+    ((5, 4), {'strides': (2, 2)}, (6, 4), False),
 ]
 
 
@@ -174,6 +203,9 @@ def test_conv_takes_the_fast_form_only_where_it_is_equal(size, kwargs, image, is
         ((4, 4), (2, 2), [(1, 1), (2, 1)], False),
         ((4, 4), (2, 1), 'SAME', False),
         ((3, 3), (2, 2), 'SAME', False),
+        ((5, 5), (2, 2), 'SAME', True),
+        ((5, 5), (2, 2), 'VALID', False),
+        ((5, 4), (2, 2), 'SAME', False),
     ],
 )
 def test_conv_transpose_takes_the_fast_form_only_where_it_is_equal(size, strides, padding, is_fast):
