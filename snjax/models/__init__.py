@@ -18,8 +18,11 @@ from snjax.models.layer_classes import (
     generator_layers,
 )
 from snjax.models.resnet import ResNetDiscriminator, ResNetGenerator
+from snjax.models.wgan_gp import DCGANDiscriminator, DCGANGenerator
 
 __all__ = [
+    'DCGANDiscriminator',
+    'DCGANGenerator',
     'ResNetDiscriminator',
     'ResNetGenerator',
     'StandardDiscriminator',
@@ -28,9 +31,17 @@ __all__ = [
     'make_generator',
 ]
 
-_GENERATORS = {'resnet': ResNetGenerator, 'standard': StandardGenerator}
-_DISCRIMINATORS = {'resnet': ResNetDiscriminator, 'standard': StandardDiscriminator}
-_VARIANTS = {'resnet': resnet.VARIANTS, 'standard': VARIANTS}
+_GENERATORS = {
+    'resnet': ResNetGenerator,
+    'standard': StandardGenerator,
+    'dcgan': DCGANGenerator,
+}
+_DISCRIMINATORS = {
+    'resnet': ResNetDiscriminator,
+    'standard': StandardDiscriminator,
+    'dcgan': DCGANDiscriminator,
+}
+_VARIANTS = {'resnet': resnet.VARIANTS, 'standard': VARIANTS, 'dcgan': VARIANTS}
 _DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
@@ -55,13 +66,14 @@ def make_generator(
     them, and are left out where there are no classes.
 
     Args:
-        architecture: `'resnet'` (`snjax.models.resnet`) or `'standard'` (`snjax.models.dcgan`).
+        architecture: `'resnet'` (`snjax.models.resnet`), `'standard'` (`snjax.models.dcgan`) or
+            `'dcgan'` (`snjax.models.wgan_gp`).
         image_size: height and width in pixels; each architecture says which it takes.
-        gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px (128 in
-            WGAN-GP), 64 everywhere else.
+        gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px, 128
+            for both networks of WGAN-GP, 64 everywhere else.
         channels: of the image.
-        variant: `'paper'` or `'code'`, which differ for `'standard'` alone (the ResNets of paper and
-            code are the same), or `'wgan_gp'`, WGAN-GP's ResNet.
+        variant: `'paper'` or `'code'`, which differ for `'standard'` alone (of the others there is
+            one form), or `'wgan_gp'`, WGAN-GP's ResNet.
         num_classes: for conditional batch norms; 0 for an unconditional generator.
         normalization: `'none'`, or `'spectral'`, of every kernel (SAGAN).
         attention: height of the feature map after which self-attention follows (ResNet alone); 0
@@ -83,7 +95,7 @@ def make_generator(
         num_classes=_at_least(0, 'num_classes', num_classes),
         batch_norm_axis=batch_norm_axis,
         dtype=_choose('dtype', dtype, _DTYPES),
-        variant=_variant(architecture, variant),
+        **_variant(architecture, variant),
         **_fields(network, generator_layers(normalization, spectral_kwargs)),
         **_resnet_only(network, attention=attention),
     )
@@ -116,8 +128,8 @@ def make_discriminator(
 
     Args:
         architecture, image_size, variant, batch_norm_axis, dtype: as for `make_generator`.
-        dis_width: channels of the first block or layer; published: 128 for the ResNet at 32 px, 64
-            everywhere else.
+        dis_width: channels of the first block or layer; published: 128 for the ResNet at 32 px and
+            both networks of WGAN-GP, 64 everywhere else.
         num_classes, head: `'none'`, `'projection'` or `'acgan'`, which gives the pair (logits (b,),
             class logits (b, num_classes)); see `snjax.models.heads`.
         normalization: of every kernel (shortcuts, embeddings and the dense output too):
@@ -159,15 +171,15 @@ def make_discriminator(
         head=_choose('head', head, HEADS),
         lipschitz=_positive('dis_lipschitz', dis_lipschitz),
         dtype=compute_type,
-        variant=_variant(architecture, variant),
+        **_variant(architecture, variant),
         **layer_classes,
         **_resnet_only(network, attention=attention, first_stride2=first_stride2),
     )
 
 
-def _variant(architecture: str, variant: str) -> str:
+def _variant(architecture: str, variant: str) -> dict[str, str]:
     _choose('variant', variant, _VARIANTS[architecture])
-    return variant
+    return _fields(_GENERATORS[architecture], {'variant': variant})
 
 
 def _iterations(n_power_iterations: int, n_warmup_iterations: int) -> dict[str, Any]:
@@ -178,7 +190,7 @@ def _iterations(n_power_iterations: int, n_warmup_iterations: int) -> dict[str, 
 
 
 def _fields(network: type[nn.Module], values: dict[str, Any]) -> dict[str, Any]:
-    """Those of `values` that the network has an attribute for: the ResNet has no `conv_transpose`."""
+    """Those of `values` that the network has an attribute for: a ResNet has no `conv_transpose`, say."""
     return {key: value for key, value in values.items() if key in network.__dataclass_fields__}
 
 

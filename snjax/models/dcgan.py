@@ -57,11 +57,16 @@ def _check(image_size: int, variant: str) -> None:
             f'variant is {variant!r}: accepted are {", ".join(map(repr, VARIANTS))} '
             '(--config.model.variant)'
         )
+    check_size(image_size, 'standard CNN')
+
+
+def check_size(image_size: int, network: str) -> None:
+    """Raises ValueError, naming the nearest sizes, where `DEPTH` halvings do not divide `image_size`."""
     stride = 2**DEPTH
     if image_size < 2 * stride or image_size % stride:
         below = max(image_size // stride, 2) * stride
         raise ValueError(
-            f'image_size is {image_size}: the standard CNN takes multiples of {stride} from '
+            f'image_size is {image_size}: the {network} takes multiples of {stride} from '
             f'{2 * stride}; the nearest are {below} and {below + stride} (--config.data.image_size)'
         )
 
