@@ -2,12 +2,13 @@
 
 They take the usual arguments and hold the parameters of their `flax.linen` namesakes (`kernel`, `bias`, `embedding`;
 the same shapes and initialisation), and differ in two ways: `normalize` is called on the weight, so that
-`snjax.spectral` need write spectral normalisation once for all four; and `Conv` knows `resample`, which fuses
-nearest-neighbour upsampling before it or average pooling after it (`snjax.convolution`).
+`snjax.spectral` and `snjax.weight_norm` need write their normalisation once for all four; and `Conv` knows `resample`,
+which fuses nearest-neighbour upsampling before it or average pooling after it (`snjax.convolution`).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -24,10 +25,25 @@ _kernel_init = nn.initializers.lecun_normal()
 _embedding_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)
 
 
-class _Layer(nn.Module):
-    """The seam: `normalize` maps a raw weight, outputs on its last axis, to the one that is applied."""
+class Linear(NamedTuple):
+    """What a layer does to its input, the bias left out.
 
-    def normalize(self, weight: Weight) -> Weight:
+    Attributes:
+        apply: `apply(x, weight)`, linear in each, with a batch axis first; computes in the type of `x`.
+        shape: of one input, without the batch.
+    """
+
+    apply: Callable[[Array, Array], Array]
+    shape: tuple[int, ...]
+
+
+class _Layer(nn.Module):
+    """The seam: `normalize` maps a raw weight, outputs on its last axis, to the one that is applied.
+
+    Convolutions pass `linear`, which knows the size of the input; other layers are the matrix `weight` itself.
+    """
+
+    def normalize(self, weight: Weight, linear: Linear | None = None) -> Weight:
         return weight
 
     def _spatial(self, value: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
@@ -98,7 +114,8 @@ class Conv(_Layer):
         bias = None
         if self.use_bias:
             bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
-        kernel = jnp.asarray(self.normalize(kernel))
+        linear = Linear(partial(self._convolve, rank=rank), x.shape[1:])
+        kernel = jnp.asarray(self.normalize(kernel, linear))
         dtype = canonicalize_dtype(x, kernel, bias, dtype=self.dtype)
         # The kernel is cast where it is used, after `resample` has added up its taps.
         y = self._convolve(jnp.asarray(x, dtype), kernel, rank)
@@ -151,13 +168,14 @@ class ConvTranspose(_Layer):
         bias = None
         if self.use_bias:
             bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
-        x, kernel, bias = promote_dtype(x, self.normalize(kernel), bias, dtype=self.dtype)
-        y = convolution.conv_transpose(
-            x,
-            kernel,
+        convolve = partial(
+            convolution.conv_transpose,
             strides=self._spatial(self.strides, rank),
             padding=canonicalize_padding(self.padding, rank),
         )
+        kernel = self.normalize(kernel, Linear(convolve, x.shape[1:]))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = convolve(x, kernel)
         return y if bias is None else y + bias
 
 

@@ -12,6 +12,29 @@ collection `'spectral'`:
 A kernel is seen as the matrix (everything but the last axis, outputs). The paper's matrix is its transpose, which has
 the same singular values; u here belongs to the outputs, as in the official code. (`torch.nn.utils.parametrizations.
 spectral_norm(layer, dim=1)` starts from v instead, and names the two the other way round.)
+
+Options of every layer, for ablations. The defaults are the paper's.
+
+`operator`, what sigma is the norm of:
+    `'reshaped'` (Miyato et al. 2018): the matrix above. One product with it and one with its transpose an advance, one
+        product a frozen application. The exact norm of a plain convolution whose kernel fits into the image is at least
+        this sigma and at most sqrt(kernel height * kernel width) times it.
+    `'bidirectional'` (Lin, Sekar & Fanti 2021, arXiv:2009.02773): the mean of that sigma and the one of the kernel as
+        the matrix (size * outputs, in). Their further constant scale is `lipschitz`. Twice the cost.
+    `'convolution'` (Farnia et al. 2019, arXiv:1811.07457): the layer's map itself, with its strides, zero padding and
+        `resample`, for images of the size it is applied to, which is that of `init` from then on. One convolution and
+        one transposed convolution of a single image an advance, one convolution a frozen application and one more in
+        its gradient: about 1 / batch of what the layer costs anyway. u and v have the size of an image. Lin et al.
+        report worse images out of the box, because the layer's outputs, and so the gradients, shrink.
+    Dense layers and embeddings are their matrix, so that all three are one.
+`lipschitz`: K, a constant factor on the normalised weight. The product over the layers bounds the network. Free.
+`learnable_scale`: gamma, a scalar parameter that multiplies the normalised weight and starts at 1 (Miyato et al. 2018,
+    appendix E). It gives up the Lipschitz bound, which the paper then leaves to a gradient penalty. Free.
+`divide=False`: the raw weight is applied, while u, v and sigma are kept: for spectral norm regularisation (Yoshida &
+    Miyato 2017, arXiv:1705.10941) and to watch layers that are not normalised. The same advance.
+
+u, v and sigma are float32 whatever the type of the computation (float64 for such weights). `sigma` is always what
+divides; `'bidirectional'` keeps its second vectors as `u_in` and `v_in`.
 """
 
 from collections.abc import Mapping
@@ -25,74 +48,30 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from snjax import layers
+from snjax.spectral_operators import (
+    OPERATORS,
+    Operator,
+    View,
+    power_iteration,
+    power_of_two,
+    rayleigh,
+    views,
+)
+
+__all__ = [
+    'COLLECTION',
+    'SNConv',
+    'SNConvTranspose',
+    'SNDense',
+    'SNEmbed',
+    'SpectralNorm',
+    'advance',
+    'power_iteration',
+    'rayleigh',
+    'sigmas',
+]
 
 COLLECTION = 'spectral'
-
-
-def power_iteration(
-    w: Float[Array, 'm n'], u: Float[Array, ' n'], *, n_steps: int = 1, eps: float = 1e-12
-) -> tuple[Float[Array, ''], Float[Array, ' n'], Float[Array, ' m']]:
-    """Largest singular value of a matrix by power iteration.
-
-    Algorithm 1 of Miyato et al. 2018: v = W u / |W u|, then u = W^T v / |W^T v|, `n_steps` times, and
-    sigma = v^T W u (eqs. 20-22, W transposed). u and v are constants for the gradient, so d sigma / d W = v u^T.
-    Any scale of `w` from 1e-37 to 1e37 is as good as another, because the vectors are found on w over its largest
-    entry. For w = 0, or u in its kernel, sigma and v are 0 and u is given back as it came, so that it is not lost when
-    w moves on.
-
-    Args:
-        w: the matrix.
-        u: start for the right singular vector, any length but zero.
-        n_steps: iterations, at least 1.
-        eps: added to the norms, as in the official code.
-
-    Returns:
-        sigma in the units of w, u (n,) and v (m,) of length 1: float32, or float64 for such input.
-
-    Raises:
-        ValueError: if `w` is no matrix, `u` does not fit it, or `n_steps` < 1.
-    """
-    if w.ndim != 2 or u.shape != w.shape[1:]:
-        raise ValueError(
-            f'power_iteration takes w (m, n) and u (n,), not {w.shape} and {u.shape}: reshape a kernel to (-1, outputs)'
-        )
-    if n_steps < 1:
-        raise ValueError(f'power_iteration n_steps is {n_steps}: at least 1 is needed')
-    dtype = jnp.promote_types(w.dtype, jnp.float32)
-    w, start = w.astype(dtype), lax.stop_gradient(u.astype(dtype))
-    scaled = lax.stop_gradient(w / _scale(w))
-    u = start
-    for _ in range(n_steps):
-        v = _unit(_dot(scaled, u), eps)
-        u = _unit(_dot(v, scaled), eps)
-    u = jnp.where(jnp.any(u != 0), u, start)
-    return rayleigh(w, u, v), u, v
-
-
-def rayleigh(
-    w: Float[Array, 'm n'], u: Float[Array, ' n'], v: Float[Array, ' m']
-) -> Float[Array, '']:
-    """sigma = v^T W u with u and v held constant: the frozen form, and the one that carries the gradient."""
-    dtype = jnp.promote_types(w.dtype, jnp.float32)
-    scale, w = _scale(w.astype(dtype)), w.astype(dtype)
-    u, v = lax.stop_gradient((u, v))
-    return _dot(v, _dot(w / scale, u)) * scale
-
-
-def _scale(w):
-    """The power of two at or below max |w| (so that dividing by it is exact), or 1 for zero; no gradient."""
-    largest = lax.stop_gradient(jnp.max(jnp.abs(w)))
-    _, exponent = jnp.frexp(largest)
-    return jnp.where(largest > 0, jnp.ldexp(jnp.ones_like(largest), exponent - 1), 1)
-
-
-def _unit(x, eps):
-    return x / (jnp.sqrt(jnp.sum(jnp.square(x))) + eps)
-
-
-def _dot(a, b):
-    # Without HIGHEST a GPU computes this in TF32 and a TPU in bfloat16.
-    return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
 
 
 class SpectralNorm(nn.Module):
@@ -101,39 +80,94 @@ class SpectralNorm(nn.Module):
     Attributes:
         n_power_iterations: iterations each time u advances (1 in the paper).
         n_warmup_iterations: further iterations at `init`, on top of the first (torch uses 15, the papers' code none).
+        operator: what sigma is the norm of: `'reshaped'`, `'bidirectional'` or `'convolution'` (module docstring).
+        learnable_scale: multiplies by the scalar parameter `gamma`, 1 at `init`.
+        lipschitz: multiplies by this constant.
+        divide: False keeps u, v and sigma and applies the raw weight.
     """
 
     n_power_iterations: int = 1
     n_warmup_iterations: int = 0
+    operator: Operator = 'reshaped'
+    learnable_scale: bool = False
+    lipschitz: float = 1.0
+    divide: bool = True
 
-    def normalize(self, weight: layers.Weight) -> layers.Weight:
+    def normalize(
+        self, weight: layers.Weight, linear: layers.Linear | None = None
+    ) -> layers.Weight:
+        self._check_options()
         weight = jnp.asarray(weight)
-        w = weight.reshape(-1, weight.shape[-1])
-        exists, initialising = self.has_variable(COLLECTION, 'u'), self.is_initializing()
+        sigma = self._sigma(views(weight, self.operator, linear))
+        if not self.divide:
+            return weight
+        # A zero weight has sigma 0 and stays zero; no eps otherwise, so that tiny weights are normalised too. Both
+        # are scaled first because the gradient of a quotient squares its denominator.
+        scale = power_of_two(weight.astype(sigma.dtype))
+        normalised = (weight.astype(sigma.dtype) / scale) / jnp.where(sigma == 0, 1, sigma / scale)
+        if self.lipschitz != 1:
+            normalised = self.lipschitz * normalised
+        if self.learnable_scale:
+            gamma = self.param('gamma', nn.initializers.ones_init(), (), self.param_dtype)
+            normalised = jnp.asarray(gamma, sigma.dtype) * normalised
+        return normalised.astype(weight.dtype)
+
+    def _sigma(self, views: Mapping[str, View]) -> Float[Array, '']:
+        """The mean sigma of the views; advances their vectors if the collection is mutable."""
+        exists = all(self.has_variable(COLLECTION, f'u{suffix}') for suffix in views)
+        initialising = self.is_initializing()
         if not (initialising or exists):
             raise ValueError(
-                f"{type(self).__name__} '{'/'.join(self.path) or '(top)'}' was applied without its collection "
-                f"'{COLLECTION}': pass the variables that init returned, not the parameters alone"
+                f"{self._name()} was applied without its collection '{COLLECTION}' for operator="
+                f'{self.operator!r}: pass the variables that init returned, not the parameters alone'
             )
 
         def start(shape):
             return jax.random.normal(self.make_rng('params'), shape)
 
-        u = self.variable(COLLECTION, 'u', start, w.shape[1:])
-        v = self.variable(COLLECTION, 'v', jnp.zeros, w.shape[:1])
-        sigma_state = self.variable(COLLECTION, 'sigma', jnp.zeros, ())
         # Applied twice at init (to real and fake, say), a layer still runs its first iterations once.
-        if self.is_mutable_collection(COLLECTION) and not (initialising and exists):
-            n_steps = 1 + self.n_warmup_iterations if initialising else self.n_power_iterations
-            sigma, u.value, v.value = power_iteration(w, u.value, n_steps=n_steps)
-            sigma_state.value = lax.stop_gradient(sigma)
-        else:
-            sigma = rayleigh(w, u.value, v.value)
-        # A zero weight has sigma 0 and stays zero; no eps otherwise, so that tiny weights are normalised too. Both
-        # are scaled first because the gradient of a quotient squares its denominator.
-        scale = _scale(w.astype(sigma.dtype))
-        normalised = (weight.astype(sigma.dtype) / scale) / jnp.where(sigma == 0, 1, sigma / scale)
-        return normalised.astype(weight.dtype)
+        advances = self.is_mutable_collection(COLLECTION) and not (initialising and exists)
+        n_steps = 1 + self.n_warmup_iterations if initialising else self.n_power_iterations
+        found = []
+        for suffix, view in views.items():
+            u = self.variable(COLLECTION, f'u{suffix}', start, view.u_shape)
+            v = self.variable(COLLECTION, f'v{suffix}', jnp.zeros, view.v_shape)
+            self._check_shapes((u.value.shape, v.value.shape), (view.u_shape, view.v_shape))
+            if advances:
+                sigma, u.value, v.value = view.iterate(u.value, n_steps=n_steps)
+            else:
+                sigma = view.rayleigh(u.value, v.value)
+            found.append(sigma)
+        sigma = found[0] if len(found) == 1 else jnp.mean(jnp.stack(found))
+        stored = self.variable(COLLECTION, 'sigma', jnp.zeros, ())
+        if advances:
+            stored.value = lax.stop_gradient(sigma)
+        return sigma
+
+    def _name(self):
+        return f"{type(self).__name__} '{'/'.join(self.path) or '(top)'}'"
+
+    def _check_options(self):
+        if self.operator not in OPERATORS:
+            raise ValueError(
+                f'{self._name()} operator={self.operator!r}: accepted are {", ".join(map(repr, OPERATORS))}'
+            )
+        if not self.lipschitz > 0:
+            raise ValueError(
+                f'{self._name()} lipschitz={self.lipschitz}: a number above 0 is accepted'
+            )
+        if not self.divide and (self.lipschitz != 1 or self.learnable_scale):
+            raise ValueError(
+                f'{self._name()} divide=False applies the raw weight, which lipschitz={self.lipschitz} and '
+                f'learnable_scale={self.learnable_scale} would not scale: leave them at 1.0 and False'
+            )
+
+    def _check_shapes(self, kept, needed):
+        if kept != needed:
+            raise ValueError(
+                f'{self._name()} operator={self.operator!r} keeps u and v of {kept[0]} and {kept[1]}, its weight and '
+                f'input need {needed[0]} and {needed[1]}: apply it to the size and with the operator of its init'
+            )
 
 
 class SNDense(SpectralNorm, layers.Dense):
@@ -155,7 +189,8 @@ class SNEmbed(SpectralNorm, layers.Embed):
 def advance(module: nn.Module, variables: Mapping[str, Any], *args, **kwargs) -> Any:
     """The collection `spectral` after one advance of every layer of `module`, which is applied to `args`.
 
-    Only the weights and u enter the power iteration, so under `jit` XLA drops the rest of the forward pass.
+    Only the weights and u enter the power iteration (and the size of the input, for `operator='convolution'`), so under
+    `jit` XLA drops the rest of the forward pass.
     """
     _, updated = module.apply(variables, *args, **kwargs, mutable=[COLLECTION])
     return updated[COLLECTION]
