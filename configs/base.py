@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
     c.model.sn_scale = False  # a learnable factor gamma on every normalised weight
     c.model.lipschitz = 1.0  # fixed factor on every normalised weight: K of eq. (5), per layer
     c.model.dis_lipschitz = 1.0  # and on D as a whole
+    c.model.dis_init = 'published'  # or orthogonal: the kernels of D
     c.model.n_power_iterations = 1
     c.model.n_warmup_iterations = 0  # further power iterations at the start
 

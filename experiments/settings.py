@@ -91,6 +91,7 @@ def discriminator_of(config: Config) -> Any:
         normalization=model.normalization,
         n_power_iterations=model.n_power_iterations,
         n_warmup_iterations=model.n_warmup_iterations,
+        init=model.dis_init,
         sn_operator=model.sn_operator,
         sn_scale=model.sn_scale,
         lipschitz=model.lipschitz,

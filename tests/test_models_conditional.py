@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from snjax import models, spectral
+from snjax import models, penalties, spectral
 
 DIM_Z = 128
 # Small programs run once: compiling them costs far more than running them.
@@ -290,3 +290,18 @@ def test_what_is_not_accepted_is_named_in_one_line(own_errors, make, kwargs, mes
         make(architecture='resnet', **kwargs)
     assert '\n' not in str(error.value)
     assert '--config.model.' in str(error.value)
+
+
+@pytest.mark.parametrize('architecture', ['resnet', 'standard'])
+def test_orthogonal_start_of_the_discriminator(architecture):
+    dis = models.make_discriminator(
+        architecture=architecture,
+        image_size=16,
+        dis_width=4,
+        normalization='none',
+        init='orthogonal',
+    )
+    variables = jax.jit(dis.init, static_argnames='train')(
+        jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False
+    )
+    assert float(penalties.orthonormal(variables['params'])) < 1e-8

@@ -11,6 +11,7 @@ from snjax.models import resnet
 from snjax.models.dcgan import VARIANTS, StandardDiscriminator, StandardGenerator
 from snjax.models.heads import HEADS
 from snjax.models.layer_classes import (
+    DIS_INITS,
     DIS_NORMALIZATIONS,
     GEN_NORMALIZATIONS,
     OPERATORS,
@@ -110,6 +111,7 @@ def make_discriminator(
     num_classes: int = 0,
     head: str = 'none',
     normalization: str = 'spectral',
+    init: str = 'published',
     attention: int = 0,
     first_stride2: bool = False,
     batch_norm_axis: str | None = None,
@@ -135,6 +137,8 @@ def make_discriminator(
         normalization: of every kernel (shortcuts, embeddings and the dense output too):
             `'spectral'`, `'weight'`, or `'tracked'`, which follows sigma and divides by nothing; of
             activations, with plain kernels: `'layer'` or `'batch'`; or `'none'`.
+        init: of kernels: `'published'`, or `'orthogonal'`, as SNGAN's comparison starts orthonormal
+            regularisation.
         attention: height of the feature map after which self-attention follows (ResNet alone); 0
             for none.
         first_stride2: a convolution of stride 2 in place of the first block (ResNet alone).
@@ -160,6 +164,7 @@ def make_discriminator(
     layer_classes = discriminator_layers(
         normalization,
         spectral_kwargs,
+        init=_choose('dis_init', init, DIS_INITS),
         use_scale=norm_scale,
         axis_name=batch_norm_axis,
         dtype=compute_type,

@@ -3,11 +3,14 @@
 import functools
 from typing import Any
 
+import flax.linen as nn
+
 from snjax import layers, spectral
 from snjax.normalization import activation_batch_norm, activation_layer_norm
 
 GEN_NORMALIZATIONS = ('none', 'spectral')
 DIS_NORMALIZATIONS = ('spectral', 'none', 'weight', 'layer', 'batch', 'tracked')
+DIS_INITS = ('published', 'orthogonal')
 OPERATORS = ('reshaped', 'bidirectional', 'convolution')
 
 _PLAIN = {
@@ -24,6 +27,11 @@ _SPECTRAL = {
 }
 
 
+def orthogonal(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """The layer with its kernel, as the matrix (everything but the last axis, outputs), orthonormal at the start."""
+    return layer(*args, **kwargs | {'kernel_init': nn.initializers.orthogonal()})
+
+
 def generator_layers(normalization: str, spectral_kwargs: dict[str, Any]) -> dict[str, Any]:
     """`conv`, `conv_transpose`, `dense` and `embed` of a name of `GEN_NORMALIZATIONS`.
 
@@ -38,6 +46,7 @@ def discriminator_layers(
     normalization: str,
     spectral_kwargs: dict[str, Any],
     *,
+    init: str,
     use_scale: bool,
     axis_name: str | None,
     dtype: Any,
@@ -47,6 +56,7 @@ def discriminator_layers(
     Args:
         normalization: the name.
         spectral_kwargs: of `snjax.spectral.SpectralNorm`.
+        init: a name of `DIS_INITS`, for the kernels of convolutions and dense layers.
         use_scale: with the multiplier gamma of the weight, layer or batch norm.
         axis_name: mapped axis that shares the statistics of a batch norm.
         dtype: compute type.
@@ -69,6 +79,8 @@ def discriminator_layers(
         norm = functools.partial(
             activation_batch_norm, axis_name=axis_name, dtype=dtype, use_scale=use_scale
         )
+    if init == 'orthogonal':
+        classes |= {k: functools.partial(orthogonal, classes[k]) for k in ('conv', 'dense')}
     return {**{kind: classes[kind] for kind in ('conv', 'dense', 'embed')}, 'norm': norm}
 
 
