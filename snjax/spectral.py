@@ -1,8 +1,8 @@
 """Spectral normalisation: a weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
 
-`power_iteration` is Algorithm 1 of the paper as a pure function on a matrix. The layers `SNDense`, `SNConv`,
-`SNConvTranspose` and `SNEmbed` stand in for their `flax.linen` namesakes and keep u, v and sigma as plain arrays in the
-collection `'spectral'`:
+`power_iteration` is Algorithm 1 of the paper as a pure function on a matrix (in `snjax.spectral_operators`). The layers
+`SNDense`, `SNConv`, `SNConvTranspose` and `SNEmbed` stand in for their `flax.linen` namesakes and keep u, v and sigma
+as plain arrays in the collection `'spectral'`:
 
     variables = SNDense(10).init(rng, x)                     # makes the collection, one iteration done
     y = SNDense(10).apply(variables, x)                      # frozen: normalises, changes nothing
@@ -22,19 +22,19 @@ Options of every layer, for ablations. The defaults are the paper's.
     `'bidirectional'` (Lin, Sekar & Fanti 2021, arXiv:2009.02773): the mean of that sigma and the one of the kernel as
         the matrix (size * outputs, in). Their further constant scale is `lipschitz`. Twice the cost.
     `'convolution'` (Farnia et al. 2019, arXiv:1811.07457): the layer's map itself, with its strides, zero padding and
-        `resample`, for images of the size it is applied to, which is that of `init` from then on. One convolution and
-        one transposed convolution of a single image an advance, one convolution a frozen application and one more in
-        its gradient: about 1 / batch of what the layer costs anyway. u and v have the size of an image. Lin et al.
-        report worse images out of the box, because the layer's outputs, and so the gradients, shrink.
-    Dense layers and embeddings are their matrix, so that all three are one.
-`lipschitz`: K, a constant factor on the normalised weight. The product over the layers bounds the network. Free.
+        `resample`, for images of the size given to `init`. One convolution and one transposed convolution of a single
+        image an advance, one convolution a frozen application and one more in its gradient: on paper a batch-th of
+        what the layer costs anyway. u and v have the size of an image. Lin et al. find that such stricter forms do
+        poorly out of the box, which they explain by vanishing gradients: `lipschitz` counters that.
+`lipschitz`: K, a constant factor on the normalised weight. With exact norms, and activations of slope at most 1, the
+    product of the K bounds the Lipschitz constant of a plain chain of layers. Costs nothing.
 `learnable_scale`: gamma, a scalar parameter that multiplies the normalised weight and starts at 1 (Miyato et al. 2018,
-    appendix E). It gives up the Lipschitz bound, which the paper then leaves to a gradient penalty. Free.
+    appendix E). It gives up the Lipschitz bound, which the paper then leaves to a gradient penalty. Costs nothing.
 `divide=False`: the raw weight is applied, while u, v and sigma are kept: for spectral norm regularisation (Yoshida &
     Miyato 2017, arXiv:1705.10941) and to watch layers that are not normalised. The same advance.
 
-u, v and sigma are float32 whatever the type of the computation (float64 for such weights). `sigma` is always what
-divides; `'bidirectional'` keeps its second vectors as `u_in` and `v_in`.
+u, v and sigma are float32 whatever the type of the computation (float64 for such weights). `sigma` is what divides, or
+would; `'bidirectional'` keeps its second vectors as `u_in` and `v_in`.
 """
 
 from collections.abc import Mapping
@@ -118,7 +118,7 @@ class SpectralNorm(nn.Module):
         initialising = self.is_initializing()
         if not (initialising or exists):
             raise ValueError(
-                f"{self._name()} was applied without its collection '{COLLECTION}' for operator="
+                f"{self._label()} was applied without its collection '{COLLECTION}' for operator="
                 f'{self.operator!r}: pass the variables that init returned, not the parameters alone'
             )
 
@@ -144,28 +144,28 @@ class SpectralNorm(nn.Module):
             stored.value = lax.stop_gradient(sigma)
         return sigma
 
-    def _name(self):
+    def _label(self):
         return f"{type(self).__name__} '{'/'.join(self.path) or '(top)'}'"
 
     def _check_options(self):
         if self.operator not in OPERATORS:
             raise ValueError(
-                f'{self._name()} operator={self.operator!r}: accepted are {", ".join(map(repr, OPERATORS))}'
+                f'{self._label()} operator={self.operator!r}: accepted are {", ".join(map(repr, OPERATORS))}'
             )
         if not self.lipschitz > 0:
             raise ValueError(
-                f'{self._name()} lipschitz={self.lipschitz}: a number above 0 is accepted'
+                f'{self._label()} lipschitz={self.lipschitz}: a number above 0 is accepted'
             )
         if not self.divide and (self.lipschitz != 1 or self.learnable_scale):
             raise ValueError(
-                f'{self._name()} divide=False applies the raw weight, which lipschitz={self.lipschitz} and '
+                f'{self._label()} divide=False applies the raw weight, which lipschitz={self.lipschitz} and '
                 f'learnable_scale={self.learnable_scale} would not scale: leave them at 1.0 and False'
             )
 
     def _check_shapes(self, kept, needed):
         if kept != needed:
             raise ValueError(
-                f'{self._name()} operator={self.operator!r} keeps u and v of {kept[0]} and {kept[1]}, its weight and '
+                f'{self._label()} operator={self.operator!r} keeps u and v of {kept[0]} and {kept[1]}, its weight and '
                 f'input need {needed[0]} and {needed[1]}: apply it to the size and with the operator of its init'
             )
 

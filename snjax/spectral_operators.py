@@ -19,8 +19,8 @@ from snjax import layers
 
 Operator = Literal['reshaped', 'bidirectional', 'convolution']
 OPERATORS: tuple[str, ...] = get_args(Operator)
-# Up to so many iterations are written out: on the CPU convolutions are slow inside a rolled loop. A long warm-up, which
-# runs once, is rolled, because hundreds of convolutions would take minutes to compile.
+# Up to so many iterations are written out, because convolutions are slow inside a rolled loop on the CPU. A long
+# warm-up, which runs once, is rolled all the same, so that the program and its compile time do not grow with it.
 _UNROLLED = 8
 
 
