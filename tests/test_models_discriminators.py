@@ -1,7 +1,8 @@
-"""Discriminators with other norms, a first convolution of stride 2, and options of their layers."""
+"""Discriminators with other norms, a first convolution of stride 2, and options of the layers of both players."""
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -186,3 +187,47 @@ def test_spectral_options_reach_the_layers_only_where_they_differ():
     # What is divided by nothing is multiplied by nothing.
     tracked = make(normalization='tracked', **options)
     assert tracked.conv.keywords == counts | {'operator': 'bidirectional', 'divide': False}
+
+
+@pytest.mark.parametrize('architecture', ['resnet', 'standard', 'dcgan'])
+def test_spectral_networks_normalise_every_kernel_and_embedding(architecture):
+    kwargs = {'architecture': architecture, 'image_size': 16, 'num_classes': 3}
+    labels = jnp.zeros(2, jnp.int32)
+    gen = models.make_generator(gen_width=4, normalization='spectral', **kwargs)
+    dis = models.make_discriminator(dis_width=4, head='projection', **kwargs)
+    for module, x in ((gen, jnp.zeros((2, 8))), (dis, jnp.zeros((2, 16, 16, 3)))):
+        variables = shapes(module, x, labels)
+        weights = {
+            path[:-1]
+            for path in flatten_dict(variables['params'])
+            if path[-1] in ('kernel', 'embedding')
+        }
+        assert {path[:-1] for path in flatten_dict(variables['spectral'])} == weights
+        assert ('embed',) in weights or module is gen
+
+
+@pytest.mark.parametrize('architecture', ['resnet', 'standard', 'dcgan'])
+def test_bfloat16_keeps_float32_parameters_states_and_outputs(architecture):
+    kwargs = {'architecture': architecture, 'image_size': 16, 'num_classes': 3, 'dtype': 'bfloat16'}
+    kwargs |= {'attention': 8} if architecture == 'resnet' else {}
+    labels = jnp.zeros(2, jnp.int32)
+    gen = models.make_generator(gen_width=4, normalization='spectral', **kwargs)
+    dis = models.make_discriminator(dis_width=4, head='acgan', normalization='batch', **kwargs)
+    types = {}
+
+    def note(next_fun, args, kwargs, context):
+        y = next_fun(*args, **kwargs)
+        is_conv = isinstance(context.module, layers.Conv | layers.ConvTranspose)
+        if is_conv and context.method_name == '__call__':
+            types['/'.join(context.module.path)] = y.dtype
+        return y
+
+    def both(rng):
+        fake, gen_variables = gen.init_with_output(rng, jnp.zeros((2, 8)), labels, train=True)
+        logits, dis_variables = dis.init_with_output(rng, fake, labels, train=True)
+        return fake, logits, gen_variables, dis_variables
+
+    with nn.intercept_methods(note):
+        leaves = jax.tree.leaves(jax.eval_shape(both, jax.random.key(0)))
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype('float32')}
+    assert set(types.values()) == {jnp.dtype('bfloat16')}
