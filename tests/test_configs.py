@@ -12,7 +12,16 @@ import pytest
 from launching import ROOT
 from ml_collections import ConfigDict
 
-from configs import base, from_workdir, sngan_cifar, sngan_cifar_cnn, sngan_folder
+from configs import (
+    base,
+    cgan_anime,
+    from_workdir,
+    sngan_cifar,
+    sngan_cifar_cnn,
+    sngan_folder,
+    sngan_paper,
+    wgan_gp_cifar,
+)
 from experiments import method, modes
 
 # Fixtures, which pytest finds by their names here.
@@ -30,8 +39,27 @@ ARGUMENTS = {
         ('C,code,non_saturating',),
     ],
     'sngan_folder': [('photos',), ('photos,32',), ('photos,128',)],
+    'wgan_gp_cifar': [(), ('resnet',), ('resnet,256',), ('cnn',)],
+    'sngan_paper': [
+        (),
+        *(
+            (f'{method},{setting},{image_set}',)
+            for method, setting in zip(sngan_paper.METHODS, 'ABCDEFABC', strict=True)
+            for image_set in sngan_paper.SETS
+        ),
+    ],
+    'cgan_anime': [('faces',), ('faces,32',)],
 }
 CASES = [(name, args) for name in RUNS for args in ARGUMENTS.get(name, [()])]
+
+
+@pytest.fixture(autouse=True)
+def faces(tmp_path, monkeypatch):
+    """The folder of the docstrings' commands: `cgan_anime` counts its classes."""
+    for name in ('faces/anna/1.png', 'faces/anna/2.png', 'faces/bert/1.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
 
 
 def load(name, *args):
@@ -57,7 +85,7 @@ def test_loads_and_fits_its_method(name, args):
     config = load(name, *args)
     assert set(flat(config)) == set(flat(base.get_config()))  # no key that nothing reads
     built = method.load(config.lock())
-    assert built.batches_per_step == config.n_dis
+    assert built.batches_per_step == config.n_dis + built.loss.relativistic
     assert built.batch_size == config.batch_size
 
 
@@ -106,6 +134,20 @@ def test_docstring_names_a_command_that_works(name):
         ('sngan_imagenet', ['table 6', '13.05', '65.74', 'sn_projection.yml']),
         ('sngan_digits', ['no row']),
         ('sngan_folder', ['no row']),
+        ('wgan_gp_cifar', ['7.86', '22.29', 'gan_cifar_resnet.py', 'B.2']),
+        ('sngan_paper', ['table 2', '6.41 / 42.6', '7.40 / 29.0', '8.56 / 46.7', '7.58 / 25.5']),
+        ('dcgan_cifar', ['6.7', '34.3', 'chainer-gan-lib']),
+        ('lsgan_cifar', ['6.55', '40.22', 'eq. 9']),
+        ('wgan_cifar', ['6.62', '40.03', 'Algorithm 1']),
+        ('dragan_cifar', ['7.1', '31.5', 'chainer-gan-lib']),
+        ('cgan_cifar', ['8.62', '17.5', '10.84', 'sn_cifar10_conditional.yml']),
+        ('cgan_imagenet', ['29.7', '103.1', '27.62', 'sn_projection.yml']),
+        ('cgan_flowers', ['no row', '8,189']),
+        ('cgan_anime', ['no row']),
+        ('acgan_cifar', ['8.42', 'table 3', 'gan_cifar_resnet.py']),
+        ('sagan_cifar', ['8.64', '10.35']),
+        ('sagan_imagenet', ['52.52', '18.65', '83.7']),
+        ('r3gan_cifar', ['no row', '2501.05441']),
     ],
 )
 def test_docstring_names_the_published_row(name, row):
@@ -199,6 +241,143 @@ def test_resnet_runs_have_the_published_values(name, args, expected):
     assert values(load(name, *args), expected) == expected
 
 
+# What a config changes of its source's values: recipes of the official codes and papers named in the docstrings.
+OTHERS = [
+    (
+        'wgan_gp_cifar',
+        ('resnet',),
+        {
+            'method': 'wgan_gp',
+            'loss': 'wasserstein',
+            'penalty.gradient': 10.0,
+            'update_order': 'dis_first',
+            'n_dis': 5,
+            'num_steps': 100_000,
+            'gen_batch_size': 128,
+            'optimizer.lr': 2e-4,
+            'optimizer.beta1': 0.0,
+            'optimizer.beta2': 0.9,
+            'optimizer.decay_end': 100_000,
+            'model.variant': 'wgan_gp',
+            'model.normalization': 'none',
+            'model.gen_width': 128,
+            'model.dis_width': 128,
+            'data.dequantize': True,
+        },
+    ),
+    ('wgan_gp_cifar', ('resnet,256',), {'model.gen_width': 256, 'model.dis_width': 128}),
+    (
+        'wgan_gp_cifar',
+        ('cnn',),
+        {
+            'num_steps': 200_000,
+            'gen_batch_size': 64,
+            'optimizer.lr': 1e-4,
+            'optimizer.beta1': 0.5,
+            'optimizer.beta2': 0.9,
+            'optimizer.decay_end': 0,
+            'model.architecture': 'dcgan',
+            'model.gen_width': 128,
+        },
+    ),
+    (
+        'wgan_cifar',
+        (),
+        {'optimizer.name': 'rmsprop', 'optimizer.lr': 5e-5, 'clip': 0.01, 'n_dis': 5},
+    ),
+    (
+        'dcgan_cifar',
+        (),
+        {
+            'loss': 'non_saturating',
+            'n_dis': 1,
+            'optimizer.lr': 2e-4,
+            'optimizer.beta1': 0.5,
+            'optimizer.beta2': 0.999,
+            'model.variant': 'code',
+            'model.latent': 'uniform',
+            'model.normalization': 'batch',
+        },
+    ),
+    ('lsgan_cifar', (), {'loss': 'least_squares', 'model.normalization': 'batch'}),
+    ('dragan_cifar', (), {'loss': 'non_saturating', 'penalty.dragan': 10.0}),
+    ('cgan_cifar', (), RESNET | {'method': 'cgan', 'num_steps': 50_000, 'model.num_classes': 10}),
+    (
+        'cgan_imagenet',
+        (),
+        RESNET
+        | {
+            'method': 'cgan',
+            'num_steps': 450_000,
+            'optimizer.decay_start': 400_000,
+            'model.num_classes': 1000,
+        },
+    ),
+    (
+        'cgan_flowers',
+        (),
+        {'num_steps': 50_000, 'model.num_classes': 102, 'model.first_stride2': True},
+    ),
+    ('acgan_cifar', (), {'model.head': 'acgan', 'acgan.dis_weight': 1.0, 'acgan.gen_weight': 0.1}),
+    (
+        'sagan_imagenet',
+        (),
+        {
+            'n_dis': 1,
+            'batch_size': 256,
+            'gen_batch_size': 256,
+            'num_steps': 1_000_000,
+            'optimizer.lr': 1e-4,
+            'optimizer.dis_lr': 4e-4,
+            'optimizer.beta1': 0.0,
+            'optimizer.beta2': 0.9,
+            'optimizer.decay_end': 0,
+            'model.attention': 32,
+            'model.gen_normalization': 'spectral',
+        },
+    ),
+    ('r3gan_cifar', (), {'loss': 'relativistic_pairing', 'model.normalization': 'none'}),
+]
+
+
+@pytest.mark.parametrize(('name', 'args', 'expected'), OTHERS)
+def test_other_runs_have_the_values_of_their_sources(name, args, expected):
+    assert values(load(name, *args), expected) == expected
+
+
+@pytest.mark.parametrize('image_set', ['cifar', 'stl'])
+@pytest.mark.parametrize('setting', 'ABCDEF')
+def test_the_papers_comparison_changes_the_discriminator_alone(setting, image_set):
+    """Methods differ by what makes them and nothing else; settings are table 1's."""
+    plain = sngan_cifar_cnn.get_config(setting)
+    makes = {'method', 'loss', 'clip', 'model.normalization', 'model.dis_init'}
+    makes |= {'penalty.gradient', 'penalty.orthonormal'}
+    of_set = {'data.name', 'data.split', 'data.image_size'}
+    same = set(flat(plain)) - makes - of_set
+    for method_name in sngan_paper.METHODS:
+        config = sngan_paper.get_config(f'{method_name},{setting},{image_set}')
+        assert values(config, same) == values(plain, same)
+        assert config.data.image_size == {'cifar': 32, 'stl': 48}[image_set]
+
+
+def test_the_papers_methods_are_what_their_names_say():
+    made = {m: sngan_paper.get_config(m) for m in sngan_paper.METHODS}
+    assert made['weight_clipping'].clip == 0.01
+    assert made['gan_gp'].penalty.gradient == made['wgan_gp'].penalty.gradient == 10
+    assert made['orthonormal'].penalty.orthonormal > 0
+    assert made['orthonormal'].model.dis_init == 'orthogonal'
+    losses = {m: c.loss for m, c in made.items() if c.loss != 'non_saturating'}
+    assert losses == {'wgan_gp': 'wasserstein', 'sngan_hinge': 'hinge'}
+    kinds = {m: c.model.normalization for m, c in made.items() if c.model.normalization != 'none'}
+    assert kinds == {
+        'batch_norm': 'batch',
+        'layer_norm': 'layer',
+        'weight_norm': 'weight',
+        'sngan': 'spectral',
+        'sngan_hinge': 'spectral',
+    }
+
+
 # Table 1 of the paper: learning rate, beta1, beta2, n_dis.
 @pytest.mark.parametrize(
     ('setting', 'lr', 'beta1', 'beta2', 'n_dis'),
@@ -275,9 +454,18 @@ def count(params):
         (sngan_cifar.get_config, '75k', '50k, 100k'),
         (sngan_cifar_cnn.get_config, 'Z', 'A, B, C, D, E, F'),
         (sngan_cifar_cnn.get_config, 'C,papr', 'paper, code'),
-        (sngan_cifar_cnn.get_config, 'C,code,wasserstein', 'hinge, non_saturating'),
+        (sngan_cifar_cnn.get_config, 'C,code,wassertein', 'hinge, non_saturating'),
         (sngan_cifar_cnn.get_config, 'C,code,hinge,more', 'SETTING,VARIANT,LOSS'),
         (sngan_cifar_cnn.get_config, '', 'A, B, C, D, E, F'),
+        (wgan_gp_cifar.get_config, 'mlp', 'resnet, cnn'),
+        (wgan_gp_cifar.get_config, 'resnet,wide', 'WIDTH'),
+        (sngan_paper.get_config, 'batchnorm', 'batch_norm, layer_norm'),
+        (sngan_paper.get_config, 'sngan,G', 'A, B, C, D, E, F'),
+        (sngan_paper.get_config, 'sngan,A,lsun', 'cifar, stl'),
+        (cgan_anime.get_config, 'nowhere', 'not a folder'),
+        (cgan_anime.get_config, 'faces,big', 'cgan_anime.py:faces,big'),
+        (cgan_anime.get_config, 'faces/anna', 'no classes'),
+        (cgan_anime.get_config, '', 'needs a folder'),
         (sngan_folder.get_config, 'photos,big', 'size'),
         (sngan_folder.get_config, 'photos,50', '32, 48, 64'),
     ],

@@ -1,0 +1,26 @@
+"""A modern yardstick on CIFAR-10: the objective of R3GAN (Huang et al. 2024, arXiv:2501.05441) on SNGAN's ResNet.
+
+Reproduces no row of a paper: R3GAN's scores are those of its own network and of far longer training. Here its loss and
+its two penalties stand beside the others on one network, without normalisation in the discriminator.
+
+    python launch.py --config=configs/r3gan_cifar.py
+
+One discriminator update, Adam without momentum as the ResNet runs, gamma 0.05, and a moving average of the generator.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import sngan_cifar
+
+
+def get_config() -> ConfigDict:
+    c = sngan_cifar.get_config('100k')
+    c.method = 'r3gan'
+    c.loss = 'relativistic_pairing'
+    c.n_dis = 1
+    c.gen_batch_size = c.batch_size
+    c.penalty.r1 = 0.05
+    c.penalty.r2 = 0.05
+    c.model.normalization = 'none'
+    c.optimizer.ema_decay = 0.999
+    return c
