@@ -8,7 +8,7 @@ demo: .venv/run.installed
 	$(BIN)/python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev.installed
 	$(BIN)/ruff check .

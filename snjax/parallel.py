@@ -24,6 +24,7 @@ AXIS = 'batch'
 _COMPILER_OPTIONS = {
     'cpu': {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'},
 }
+_QUICK_OPTIONS = {'cpu': {'xla_backend_optimization_level': '0'}}
 
 
 # ---- processes
@@ -192,9 +193,12 @@ def local(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
 
 
-def compile(lowered: Any) -> Any:
-    """`lowered.compile()` with the backend's compiler options, where this jaxlib knows them."""
-    options = _COMPILER_OPTIONS.get(jax.default_backend())
+def compile(lowered: Any, *, quickly: bool = False) -> Any:
+    """`lowered.compile()` with the backend's compiler options, where this jaxlib knows them.
+
+    `quickly` is for programs that run a few times: on the CPU it compiles in less time to slower code.
+    """
+    options = (_QUICK_OPTIONS if quickly else _COMPILER_OPTIONS).get(jax.default_backend())
     if options:
         try:
             return lowered.compile(compiler_options=options)
@@ -205,10 +209,7 @@ def compile(lowered: Any) -> Any:
 
 def run_once(function: Callable, *args: Any) -> Any:
     """`function(*args)` as one program, compiled quickly rather than well: for what runs once, as making a state."""
-    options: Any = (
-        {'xla_backend_optimization_level': '0'} if jax.default_backend() == 'cpu' else None
-    )
-    return jax.jit(function).lower(*args).compile(compiler_options=options)(*args)
+    return compile(jax.jit(function).lower(*args), quickly=True)(*args)
 
 
 class DataParallel:
@@ -243,7 +244,7 @@ class DataParallel:
         traced = jax.jit(self._mapped).trace(state, data, self._numbers)
         return traced.lower(lowering_platforms=(platform,))
 
-    def compile(self, state: Any, data: Any) -> Callable:
+    def compile(self, state: Any, data: Any, *, quickly: bool = False) -> Callable:
         """The program for arguments like these, which `place` has put on the devices."""
-        compiled = compile(self.lower(state, data))
+        compiled = compile(self.lower(state, data), quickly=quickly)
         return lambda state, data: compiled(state, data, self._numbers)

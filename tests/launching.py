@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -140,7 +142,13 @@ class FinishedRun:
         return Path(shutil.copytree(self.workdir, to))
 
 
-# The fixtures below are imported by several test files, and each would get its own: the cache makes them one.
+# The fixtures below are imported by several test files, and each would get its own: the cache makes them one. Where
+# several processes share the tests, what lies in the folder above theirs is made by the first that asks for it.
+def _base(factory: pytest.TempPathFactory) -> Path:
+    base = factory.getbasetemp()
+    return base.parent / 'shared' if 'PYTEST_XDIST_WORKER' in os.environ else base
+
+
 @functools.cache
 def _launcher(base: Path) -> Launcher:
     return Launcher(base / 'launches' / 'cache')
@@ -148,6 +156,16 @@ def _launcher(base: Path) -> Launcher:
 
 @functools.cache
 def _finished_run(base: Path) -> FinishedRun:
+    base.mkdir(exist_ok=True)
+    made = base / 'finished_run.pickle'
+    with filelock.FileLock(base / 'lock'):
+        if not made.exists():
+            run = _train_once(base)
+            made.write_bytes(pickle.dumps(run))
+        return pickle.loads(made.read_bytes())
+
+
+def _train_once(base: Path) -> FinishedRun:
     poison = base / 'poison'
     poison.mkdir()
     for name in ('tensorflow', 'torch'):
@@ -160,12 +178,12 @@ def _finished_run(base: Path) -> FinishedRun:
 
 @pytest.fixture(scope='session')
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
-    return _launcher(tmp_path_factory.getbasetemp())
+    return _launcher(_base(tmp_path_factory))
 
 
 @pytest.fixture(scope='session')
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    return _finished_run(tmp_path_factory.getbasetemp())
+    return _finished_run(_base(tmp_path_factory))
 
 
 def metrics(workdir: Path) -> list[dict]:
