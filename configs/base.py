@@ -98,13 +98,21 @@ def get_config() -> ConfigDict:
 
     c.sampling = ConfigDict()  # grids while training, and --mode=sample
     c.sampling.every = 1000
-    c.sampling.num = 100
+    c.sampling.num = 100  # of a grid, and of what=samples
+    c.sampling.what = 'samples'  # or interpolation, morph (of classes), neighbours (in the data)
+    c.sampling.format = 'grid'  # grid, images or npz; of interpolation and morph also gif and webp
     c.sampling.seed = 0  # of --mode=sample; grids follow the run's seed
     c.sampling.truncation = 0.0  # bound on |z|; 0: none
     c.sampling.weights = 'auto'  # ema, raw, or auto: ema where there is one
-    c.sampling.label = -1  # class of a conditional model; -1: all
-    c.sampling.format = 'grid'  # grid, images or npz
     c.sampling.step = 0  # of the checkpoint; 0: the newest
+    c.sampling.label = -1  # class of a conditional model, in a morph the first; -1: all in turn
+    c.sampling.label_to = -1  # class that a morph ends in; -1 with label=-1: it goes through all
+    c.sampling.rows = 8  # interpolations or morphs, each from z of its own; samples with neighbours
+    c.sampling.frames = 10  # of each; gif and webp come back to the first, and loop
+    c.sampling.points = 0  # z that each goes through; 0: 2, and 1 in a morph, where z stays then
+    c.sampling.path = 'slerp'  # between z: slerp (around 0) or lerp (in line); uniform z: lerp
+    c.sampling.fps = 10.0  # frames per second of gif and webp
+    c.sampling.neighbours = 5  # nearest training images of each sample
 
     c.eval = ConfigDict()
     c.eval.extractor = ''  # digits, or empty: none; scores at the end of the run

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 
 from experiments import method as methods
-from snjax import data, evaluate, images, parallel, resume, train
-from snjax import workdir as workdirs
+from experiments.sample import run_sample
+from snjax import data, evaluate, parallel, resume, train
 from snjax.sampling import seed_key
+from snjax.workdir import image_set_of
 
 # Keys that another run in the same workdir may change: none of them touches what is computed at a step.
 HARMLESS = (
@@ -68,17 +69,7 @@ def train_options(config: methods.Config) -> train.Options:
 
 def load_data(config: methods.Config, say) -> data.ImageSet:
     """The training set of a config, and a line about it."""
-    d = config.data
-    image_set = data.load(
-        d.name,
-        image_size=d.image_size,
-        channels=d.channels,
-        split=d.split,
-        data_dir=d.data_dir or None,
-        path=d.path or None,
-        skip_broken=d.skip_broken,
-        cache_dir=d.cache_dir or None,
-    )
+    d, image_set = config.data, image_set_of(config)
     n, h, w, c = image_set.images.shape
     say(f'{d.name} ({d.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}')
     if image_set.class_names:
@@ -118,36 +109,6 @@ def _finish(config, method, state, trainer, workdir, seconds):
         _say(f'samples      {grid}')
     _say(f'TensorBoard  {workdir / "tensorboard"}')
     _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
-
-
-def run_sample(config: methods.Config, workdir: pathlib.Path) -> None:
-    """Writes images from a checkpoint, as `config.sampling` says."""
-    s = config.sampling
-    methods.choose('sampling.format', s.format, ('grid', 'images', 'npz'))
-    methods.choose('sampling.weights', s.weights, workdirs.WEIGHTS)
-    if s.label >= 0:
-        raise ValueError(
-            f'sampling.label is {s.label}, but the model of {workdir} has no classes: leave it at -1'
-        )
-    trained = workdirs.load(workdir, s.step or None)
-    samples = images.to_uint8(
-        trained.sample(s.num, seed=s.seed, weights=s.weights, truncation=s.truncation or None)
-    )
-    stem = workdir / 'generated' / f'step{trained.step}_seed{s.seed}_{s.weights}'
-    stem = stem.with_name(stem.name + (f'_trunc{s.truncation:g}' if s.truncation else ''))
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    if s.format == 'grid':
-        out = stem.with_suffix('.png')
-        images.save_png(out, images.grid(samples))
-    elif s.format == 'npz':
-        out = stem.with_suffix('.npz')
-        np.savez(out, images=samples)
-    else:
-        out = stem
-        out.mkdir(exist_ok=True)
-        for i, image in enumerate(samples):
-            images.save_png(out / f'{i:06d}.png', image)
-    _say(f'{s.num} samples of step {trained.step} at {out}')
 
 
 MODES = {'train': run_train, 'sample': run_sample}

@@ -1,13 +1,18 @@
 """Latents, and images from them: what training, grids, `--mode=sample` and notebooks share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
 LATENTS = ('normal', 'uniform')
+
+# A class, classes (n,), or float weights (n, num_classes) that mix classes.
+Labels = ArrayLike | Sequence[int]
 
 
 def seed_key(seed: int, role: str) -> Key[Array, '']:
@@ -59,6 +64,36 @@ def class_labels(rng: Key[Array, ''], ids: Int[Array, ' b'], num_classes: int) -
         return jax.random.randint(jax.random.fold_in(rng, i), (), 0, num_classes)
 
     return jax.vmap(one)(ids)
+
+
+def check_labels(labels: Labels | None, num: int, num_classes: int) -> np.ndarray | None:
+    """Labels of `num` images as `generate` takes them: int32 (num,), float32 (num, num_classes), or None.
+
+    Args:
+        labels: one class for all images, a class each, or weights of the classes (which need not be positive nor sum to
+            1); None for all classes in turn, where there are any.
+        num: images.
+        num_classes: of the generator; 0 for an unconditional one.
+
+    Raises:
+        ValueError: labels of an unconditional generator, classes that there are none of, or other shapes.
+    """
+    if not num_classes:
+        if labels is not None:
+            raise ValueError('labels were given to an unconditional generator: leave them out')
+        return None
+    told = np.asarray(np.arange(num) % num_classes if labels is None else labels)
+    if told.dtype.kind in 'iu' and told.shape in ((), (num,)):
+        wrong = told[(told < 0) | (told >= num_classes)]
+        if wrong.size:
+            raise ValueError(f'label {wrong[0]}: the classes are 0 to {num_classes - 1}')
+        return np.broadcast_to(told, (num,)).astype(np.int32)
+    if told.dtype.kind == 'f' and told.shape == (num, num_classes):
+        return told.astype(np.float32)
+    raise ValueError(
+        f'labels are {told.dtype} {told.shape}: accepted are one class, classes ({num},) and float weights '
+        f'({num}, {num_classes})'
+    )
 
 
 def generate(
