@@ -1,7 +1,7 @@
 """Ways from one latent or class to another: straight, around the sphere, and through several points.
 
 Everything here runs on the host, in NumPy: what is computed is a few vectors for a picture. The formula of `slerp` is
-Shoemake's (1985), which White ("Sampling Generative Networks", 2016, arXiv:1609.04468, section 2.1) proposes for
+Shoemake's (1985), which White ("Sampling Generative Networks", 2016, arXiv:1609.04468) proposes for
 normal latents: in high dimensions they lie near a sphere of radius sqrt(dim_z), and a straight line between two of them
 passes through a middle that is nearer 0 than the generator has ever seen.
 """

@@ -18,7 +18,7 @@ from tiny_gan import DIM_Z, compiled, filled, make_gan
 from configs import base, sngan_digits
 from experiments import gan as gans
 from experiments import method as methods
-from experiments import modes, settings
+from experiments import modes, sample, settings
 from snjax import layers, spectral
 from snjax.losses import LOSSES
 
@@ -613,7 +613,7 @@ def leaf_keys(config, prefix=''):
 
 # What only a finished run or --mode=sample reads.
 AFTER_TRAINING = {'eval.num_samples', 'eval.extractor'} | {
-    f'sampling.{name}' for name in ('seed', 'truncation', 'weights', 'label', 'format', 'step')
+    f'sampling.{name}' for name in base.get_config().sampling if name not in ('every', 'num')
 }
 
 
@@ -632,7 +632,7 @@ def test_every_key_is_read():
 
 
 def test_every_key_of_what_comes_after_training_is_read():
-    source = pathlib.Path(modes.__file__).read_text()
+    source = ''.join(pathlib.Path(m.__file__).read_text() for m in (modes, sample))
     attributes = {n.attr for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Attribute)}
     assert {key.split('.')[1] for key in AFTER_TRAINING} <= attributes
     assert re.search(r'config\.eval\.extractor', source)

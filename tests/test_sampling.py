@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_gan
 
-from snjax.sampling import generate, latents
+from snjax.sampling import check_labels, generate, latents
 
 RNG = jax.random.key(3)
 draw = jax.jit(latents, static_argnums=(2, 3, 4))
@@ -81,3 +81,38 @@ def test_generate_uses_the_running_statistics():
     shifted = jax.tree.map(lambda x: x + 1, variables['batch_stats'])
     other = images({**variables, 'batch_stats': shifted}, z)
     assert np.abs(other - whole).max() > 0.01
+
+
+def test_labels_are_made_one_an_image():
+    for told, expected in (
+        (None, [0, 1, 2, 0, 1]),
+        (2, [2, 2, 2, 2, 2]),
+        ([2, 0, 1, 1, 0], [2, 0, 1, 1, 0]),
+        (jnp.array([2, 0, 1, 1, 0]), [2, 0, 1, 1, 0]),
+    ):
+        labels = check_labels(told, 5, 3)
+        np.testing.assert_array_equal(labels, expected)
+        assert labels.dtype == np.int32
+    weights = np.array([[0.5, 0.5, 0.0], [2.0, -1.0, 0.0]])
+    labels = check_labels(weights, 2, 3)
+    np.testing.assert_array_equal(labels, weights)
+    assert labels.dtype == np.float32
+    assert check_labels(None, 5, 0) is None
+
+
+@pytest.mark.parametrize(
+    ('labels', 'num_classes', 'words'),
+    [
+        (0, 0, 'unconditional generator: leave them out'),
+        (3, 3, 'label 3: the classes are 0 to 2'),
+        ([0, -1], 3, 'label -1: the classes are 0 to 2'),
+        ([0, 1, 2], 3, '(3,): accepted are one class, classes (2,) and float weights (2, 3)'),
+        (np.zeros(2), 3, 'float64 (2,): accepted are'),
+        (np.zeros((2, 3), np.int32), 3, 'int32 (2, 3): accepted are'),
+        ([True, False], 3, 'bool (2,): accepted are'),
+    ],
+)
+def test_impossible_labels_are_named(labels, num_classes, words):
+    with pytest.raises(ValueError) as caught:
+        check_labels(labels, 2, num_classes)
+    assert words in str(caught.value) and '\n' not in str(caught.value)
