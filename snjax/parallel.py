@@ -24,7 +24,9 @@ AXIS = 'batch'
 _COMPILER_OPTIONS = {
     'cpu': {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'},
 }
-_QUICK_OPTIONS = {'cpu': {'xla_backend_optimization_level': '0'}}
+_QUICK_OPTIONS: dict[str, Any] = {
+    'cpu': {'xla_backend_optimization_level': '0', 'xla_cpu_use_fusion_emitters': False},
+}
 
 
 # ---- processes
@@ -198,7 +200,7 @@ def compile(lowered: Any, *, quickly: bool = False) -> Any:
 
     `quickly` is for programs that run a few times: on the CPU it compiles in less time to slower code.
     """
-    options = (_QUICK_OPTIONS if quickly else _COMPILER_OPTIONS).get(jax.default_backend())
+    options: Any = (_QUICK_OPTIONS if quickly else _COMPILER_OPTIONS).get(jax.default_backend())
     if options:
         try:
             return lowered.compile(compiler_options=options)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax import serialization
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -28,8 +28,12 @@ if __name__ == '__main__':
 
 from experiments import method as methods  # noqa: E402
 from snjax import parallel  # noqa: E402
+from snjax.models import resnet  # noqa: E402
 
 NUM_STEPS = 20
+# Compiling is what the tests pay for: at 8 px, which is no published size, a ResNet would have two blocks.
+TINY_LAYOUT = {8: resnet.Layout(bottom=4, gen=(1, 1), dis=(1, 1), n_down=1)}
+PLAYERS, KERNELS = ('gen', 'dis'), ('kernel', 'embedding')
 PLAIN = 'weight_clipping gan_gp wgan_gp weight_norm orthonormal sngan sngan_hinge'.split()
 SETTINGS = ['A', 'B', 'C', 'D', 'E', 'F']
 # Every config with the arguments that make another program of it (settings A to F are numbers alone).
@@ -87,7 +91,7 @@ DISTINCT = list({pair(case): case for case in reversed(CASES)}.values())
 
 
 def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
-    """The config at an eighth of the width and batches of 4, at 16 px unless told otherwise."""
+    """The config at an eighth of the width and batches of 4, at 8 or 16 px unless told otherwise."""
     c = load(name, argument)
     c.model.gen_width = max(1, c.model.gen_width // 8)
     c.model.dis_width = max(1, c.model.dis_width // 8)
@@ -98,7 +102,8 @@ def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
     c.n_dis = min(c.n_dis, 2)
     c.optimizer.ema_decay = 0.9
     if not own_size:
-        c.data.image_size = 16
+        is_small = c.model.architecture == 'resnet' and not c.model.attention
+        c.data.image_size = 8 if is_small else 16
         c.model.attention = c.model.attention and 8
     if sgd:
         c.optimizer.name, c.optimizer.lr = 'sgd', 1e-3
@@ -152,6 +157,50 @@ def batches(method, seed) -> dict[str, np.ndarray]:
     }
 
 
+def start(method) -> Any:
+    """A state as `init` makes it, but of NumPy's numbers: compiling `init` takes as long as a step."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        name = getattr(path[-1], 'key', '')
+        if len(leaf.shape) > 1 and name not in ('gamma', 'beta'):
+            values = rng.standard_normal(leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
+        else:
+            values = np.full(leaf.shape, name in ('scale', 'gamma', 'var'))
+        return values.astype(leaf.dtype)
+
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    params = {p: jax.tree_util.tree_map_with_path(fill, getattr(state, p).params) for p in PLAYERS}
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    for name, values in params.items():
+        player = getattr(state, name)
+        model_state = dict(player.model_state)
+        if 'batch_stats' in model_state:
+            ones = jax.tree_util.tree_map_with_path(fill, model_state['batch_stats'])
+            model_state['batch_stats'] = ones
+        if 'spectral' in model_state:
+            model_state['spectral'] = _first_iterations(model_state['spectral'], values, rng)
+        state = state.replace(**{name: player.replace(params=values, model_state=model_state)})
+    return state.replace(ema=jax.tree.map(np.copy, state.gen.variables))
+
+
+def _first_iterations(collection, params, rng):
+    """u, v and sigma of every layer after a few power iterations."""
+    flat, kernels = flatten_dict(collection), flatten_dict(params)
+    for *layer, name in list(flat):
+        if name != 'u':
+            continue
+        (kernel,) = (kernels[k] for k in kernels if k[:-1] == tuple(layer) and k[-1] in KERNELS)
+        w = kernel.reshape(-1, kernel.shape[-1])
+        u = rng.standard_normal(w.shape[1])
+        for _ in range(5):
+            v = w @ u / np.linalg.norm(w @ u)
+            u = w.T @ v / np.linalg.norm(w.T @ v)
+        for key, value in {'u': u, 'v': v, 'sigma': v @ w @ u}.items():
+            flat[(*layer, key)] = np.asarray(value, np.float32)
+    return unflatten_dict(flat)
+
+
 def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
     """`num_steps` steps of a config made small, all of one program."""
     method = methods.load(small(*case, **changes).lock())
@@ -165,7 +214,7 @@ def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
         players[:] = [turn.player for turn in turns]
         return state, (metrics, [turn[1:] for turn in turns])
 
-    state = parallel.place(parallel.run_once(method.init, jax.random.key(0)))
+    state = parallel.place(start(method))
     data = [parallel.place(batches(method, seed)) for seed in range(num_steps)]
     # Compiling costs far more than running so little.
     program = parallel.DataParallel(step).compile(state, data[0], quickly=True)
@@ -194,4 +243,5 @@ def _write_states(cases, out, changes) -> None:
 
 
 if __name__ == '__main__':
+    resnet.LAYOUTS |= TINY_LAYOUT
     _write_states(**json.loads(sys.argv[1]))

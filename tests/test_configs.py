@@ -527,4 +527,5 @@ def test_every_key_is_read(finished_run, tmp_path):
     config = from_workdir.get_config(str(workdir)).lock()
     modes.run_train(Watched(config, seen), workdir)
     modes.run_sample(Watched(config, seen), workdir)
+    method.load(Watched(load('acgan_cifar'), seen))  # another method's group
     assert set(flat(config)) - seen == set()
