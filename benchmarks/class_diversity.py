@@ -1,0 +1,75 @@
+"""Diversity inside classes: the mean distance between two images of one class, of a conditional run and of its set.
+
+Where a generator collapses inside classes, as AC-GANs tend to, its figure falls far below that of the real images. The
+distance is the root mean square difference of pixels in [-1, 1]; the average is over all pairs of a class, then over
+classes.
+
+    python -m benchmarks.class_diversity runs/cgan runs/acgan [--num=50] [--seed=0]
+"""
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+
+import snjax
+
+
+def mean_distance(images: np.ndarray) -> float:
+    """Average over all pairs of the root mean square difference of images (n, H, W, C); NaN for fewer than two."""
+    n = len(images)
+    flat = images.reshape(n, -1).astype(np.float64)
+    squares = (flat**2).sum(1)
+    squared = squares[:, None] + squares - 2 * flat @ flat.T
+    upper = np.sqrt(np.maximum(squared[np.triu_indices(n, 1)], 0) / flat.shape[1])
+    return float(upper.mean()) if n > 1 else float('nan')
+
+
+def diversity(workdir: pathlib.Path, num: int, seed: int) -> dict[str, object]:
+    """`mean_distance` of `num` samples a class and of as many training images at most, by class and on average.
+
+    Raises:
+        ValueError: the run has no classes.
+    """
+    trained = snjax.load(workdir)
+    if not trained.num_classes:
+        raise ValueError(f'{workdir} has no classes: give a conditional run')
+    real = trained.training_set()
+    rng = np.random.default_rng(seed)
+    rows = []
+    for k in range(trained.num_classes):
+        ours = trained.sample(num, seed=seed + k, labels=k)
+        members = np.flatnonzero(real.labels == k)
+        chosen = rng.choice(members, min(num, len(members)), replace=False)
+        theirs = real.images[np.sort(chosen)].astype(np.float32) / 127.5 - 1
+        rows.append((mean_distance(ours), mean_distance(theirs)))
+    fake, there = np.array(rows).T
+    return {
+        'workdir': str(workdir),
+        'method': trained.config['method'],
+        'step': trained.step,
+        'samples_per_class': num,
+        'seed': seed,
+        'samples': round(float(np.nanmean(fake)), 4),
+        'real': round(float(np.nanmean(there)), 4),
+        'ratio': round(float(np.nanmean(fake) / np.nanmean(there)), 3),
+        'smallest_ratio': round(float(np.nanmin(fake / there)), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('workdirs', nargs='+', type=pathlib.Path)
+    parser.add_argument('--num', type=int, default=50, help='samples per class')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    try:
+        for workdir in args.workdirs:
+            print(json.dumps(diversity(workdir, args.num, args.seed)))
+    except (ValueError, FileNotFoundError) as error:
+        parser.exit(2, f'class_diversity: {error}\n')
+
+
+if __name__ == '__main__':
+    main()

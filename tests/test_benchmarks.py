@@ -1,0 +1,30 @@
+"""The measures and tools of benchmarks/ that results pages rest on."""
+
+import numpy as np
+import pytest
+
+from benchmarks import class_diversity, cluster_folder
+
+
+def test_mean_distance_by_hand():
+    images = np.zeros((3, 2, 2, 1))
+    images[1] = 1  # root mean square 1 from the first
+    images[2, 0, 0] = 2  # 1 from the first, sqrt((1 + 3) / 4) = 1 from the second
+    assert class_diversity.mean_distance(images) == pytest.approx(1)
+    images[2] = 3
+    assert class_diversity.mean_distance(images) == pytest.approx((1 + 3 + 2) / 3)
+    assert class_diversity.mean_distance(np.ones((5, 2, 2, 3))) == 0
+    assert np.isnan(class_diversity.mean_distance(images[:1]))
+
+
+def test_clusters_are_near_their_centre_and_bounded():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]])
+    points = np.repeat(centres, 30, 0) + rng.normal(size=(120, 2)) * 0.1
+    groups = cluster_folder.clusters(points, num_classes=4, fewest=3, most=20)
+    assert len(groups) == 4 and max(map(len, groups)) <= 20
+    for group in groups:
+        assert np.ptp(points[group], axis=0).max() < 1  # one blob, or a part of one
+    assert len(set(np.concatenate(groups))) == sum(map(len, groups))
+    with pytest.raises(ValueError, match='--num_classes'):
+        cluster_folder.clusters(points, num_classes=3, fewest=100, most=200)
