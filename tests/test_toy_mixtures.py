@@ -1,9 +1,11 @@
 """The toy benchmark: its scorers in closed form, its sets against other draws of them, and a short run end to end."""
 
+import functools
 import json
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -126,6 +128,15 @@ def test_tracked_discriminator_is_the_plain_one_with_its_sigmas():
     plain = Discriminator(16, layers.Dense).apply({'params': variables['params']}, x, train=False)
     np.testing.assert_array_equal(tracked.apply(variables, x, train=False), plain)
     assert len(spectral.sigmas(variables['spectral'])) == 4
+
+
+@pytest.mark.parametrize('method', ['batch_norm', 'layer_norm'])
+def test_no_norm_follows_the_first_layer_and_none_has_a_multiplier(method):
+    dis = Discriminator(16, norm=METHODS[method].norm)
+    init = functools.partial(dis.init, train=False)
+    params = jax.eval_shape(init, jax.random.key(0), jnp.zeros((2, *POINT)))['params']
+    norms = {name: set(params[name]) for name in params if name.startswith('norm')}
+    assert norms == {'norm1': {'bias'}, 'norm2': {'bias'}}
 
 
 def test_weight_norm_has_outputs_of_length_one_whatever_the_kernel():

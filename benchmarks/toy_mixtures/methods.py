@@ -34,6 +34,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Dense, norm if any, ReLU three times, dense; points (b, 1, 1, 2) to logits (b,).
 
+    No norm follows the first layer, as in DCGAN. A batch norm there would hide from D where the points lie and how far
+    apart, since real and fake batches are normalised each by itself.
+
     Attributes:
         width: of the hidden layers.
         dense: layer class.
@@ -51,7 +54,7 @@ class Discriminator(nn.Module):
         h = x.reshape(x.shape[0], -1)
         for i in range(3):
             h = _dense(self.dense, self.width, f'hidden{i}')(h)
-            if self.norm is not None:
+            if self.norm is not None and i > 0:
                 h = self.norm(train=train, name=f'norm{i}')(h)
             h = nn.relu(h)
         return self.scale * _dense(self.dense, 1, 'logit')(h)[:, 0]
@@ -119,15 +122,15 @@ METHODS = {
     'wgan_gp': Recipe(loss='wasserstein', penalties={'gradient': 0.1}),
     'wgan': Recipe(loss='wasserstein', clip=0.1, rmsprop=True, lr=1e-3),
     'gan': Recipe(lr=1e-3),
-    'lsgan': Recipe(loss='least_squares'),
+    'lsgan': Recipe(loss='least_squares', lr=2e-3),
     'dragan': Recipe(penalties={'dragan': 0.1}),
     'gan_gp': Recipe(penalties={'gradient': 0.1}),
     'batch_norm': Recipe(norm=batch_norms),
-    'layer_norm': Recipe(norm=layer_norms),
+    'layer_norm': Recipe(norm=layer_norms, lr=2e-3),
     'weight_norm': Recipe(dense=weight_norm_dense),
     'orthonormal': Recipe(penalties={'orthonormal': 0.1}, scale=30.0),
-    'spectral_regularization': Recipe(dense=TrackedDense, penalties={'spectral': 0.1}),
-    'relativistic_average': Recipe(loss='relativistic_average'),
+    'spectral_regularization': Recipe(dense=TrackedDense, penalties={'spectral': 0.01}),
+    'relativistic_average': Recipe(loss='relativistic_average', lr=1e-3),
     'r3gan': Recipe(loss='relativistic_pairing', penalties={'r1': 0.1, 'r2': 0.1}),
 }
 
