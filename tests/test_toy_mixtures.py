@@ -16,7 +16,7 @@ from benchmarks.toy_mixtures import pictures, training
 from benchmarks.toy_mixtures.methods import METHODS, POINT, Discriminator, make_gan
 from benchmarks.toy_mixtures.results import Results
 from benchmarks.toy_mixtures.sets import SETS, coverage
-from snjax import layers, spectral
+from snjax import layers, parallel, spectral
 
 NUM_STEPS = 300
 CENTRES = {
@@ -124,7 +124,8 @@ def test_true_samples_are_covered_and_good(name):
 def test_tracked_discriminator_is_the_plain_one_with_its_sigmas():
     x = jax.random.normal(jax.random.key(1), (5, *POINT))
     tracked = Discriminator(16, METHODS['spectral_regularization'].dense)
-    variables = tracked.init(jax.random.key(0), x, train=False)
+    init = functools.partial(tracked.init, train=False)
+    variables = parallel.run_once(init, jax.random.key(0), x)
     plain = Discriminator(16, layers.Dense).apply({'params': variables['params']}, x, train=False)
     np.testing.assert_array_equal(tracked.apply(variables, x, train=False), plain)
     assert len(spectral.sigmas(variables['spectral'])) == 4
@@ -151,19 +152,19 @@ def test_weight_norm_has_outputs_of_length_one_whatever_the_kernel():
 
 @pytest.fixture(scope='module')
 def program():
-    return training.Program(make_gan(METHODS['sngan'], NUM_STEPS), NUM_STEPS)
+    return training.Program(make_gan(METHODS['gan'], NUM_STEPS), NUM_STEPS)
 
 
 def test_a_run_writes_its_row_and_picture_and_is_not_repeated(
     program, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(training, 'Program', lambda gan, num_steps: program)
-    arguments = [f'--out={tmp_path}', '--methods=sngan', '--sets=ring', '--seeds=1']
+    arguments = [f'--out={tmp_path}', '--methods=gan', '--sets=ring', '--seeds=1']
     arguments.append(f'--num_steps={NUM_STEPS}')
     command.main(arguments)
     (row,) = json.loads((tmp_path / 'results.json').read_text())
-    points = np.load(tmp_path / 'sngan-ring-0.npy')
-    assert (row['method'], row['set'], row['seed']) == ('sngan', 'ring', 0)
+    points = np.load(tmp_path / 'gan-ring-0.npy')
+    assert (row['method'], row['set'], row['seed']) == ('gan', 'ring', 0)
     assert f'{row["modes"]} of 8 modes' in capsys.readouterr().out
     assert f'**{row["modes"]}** ({row["modes"]})' in (tmp_path / 'table.md').read_text()
     with Image.open(tmp_path / 'ring.png') as picture:
