@@ -25,7 +25,7 @@ _COMPILER_OPTIONS = {
     'cpu': {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'},
 }
 _QUICK_OPTIONS: dict[str, Any] = {
-    'cpu': {'xla_backend_optimization_level': '0', 'xla_cpu_use_fusion_emitters': False},
+    'cpu': {'xla_backend_optimization_level': '0'},
 }
 
 

@@ -49,7 +49,7 @@ class WalkState:
 class Walk:
     """A running mean of the images plus noise: the least that has a state, data, randomness and samples."""
 
-    batch_size, batches_per_step, state_axes = 4, 2, None
+    batch_size, batches_per_step, num_classes, state_axes = 4, 2, 0, None
 
     def __init__(self, nan_from=None, ballast=0, lost_from=None):
         self.nan_from, self.lost_from, self.ballast = nan_from, lost_from, ballast
