@@ -15,7 +15,7 @@ from configs import cgan_cifar
 
 
 def two_rates(c: ConfigDict) -> None:
-    """What SAGAN changes: section 4 of the paper."""
+    """What SAGAN changes, but for the attention."""
     c.method = 'sagan'
     c.n_dis = 1
     c.gen_batch_size = c.batch_size

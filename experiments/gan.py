@@ -204,8 +204,8 @@ class Gan:
         def loss_fn(params):
             real_out, fake_out, model_state = self._judge_both(dis, params, real, fake)
             loss, metrics = self.dis_loss(real_out, fake_out, real.label)
-            critique = self._critique(dis, params, real, fake, key(PENALTY))
             for name, weight in self.penalties.items():
+                critique = self._critique(dis, params, real, fake, key(PENALTY))
                 metrics[f'penalty_{name}'] = PENALTIES[name](critique)
                 loss += weight * metrics[f'penalty_{name}']
             return loss, (metrics, model_state)

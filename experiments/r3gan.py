@@ -1,9 +1,9 @@
 """A modern yardstick: relativistic pairing with zero-centred penalties (Huang et al. 2024, "The GAN is dead; long live
 the GAN!", arXiv:2501.05441).
 
-Both players minimise E[softplus(-(D(x) - D(G(z))))] in turn, each real image against one fake (eq. 2 of the paper, the
-sign turned for G), and D is penalised at both ends, R1 at real images and R2 at fakes. No layer of D is normalised.
-Here it runs on the same ResNet as the other methods: the comparison is of objectives, not of the paper's network.
+Both players minimise E[softplus(-(D(x) - D(G(z))))], each real image against one fake, with real and fake exchanged for
+G, and D is penalised at both ends, R1 at real images and R2 at fakes. No layer of D is normalised. Here it runs on the
+same ResNet as the other methods: the comparison is of objectives, not of the paper's network.
 """
 
 from experiments import gan
@@ -17,5 +17,7 @@ class Method(gan.Method):
         require(config, 'loss', 'relativistic_pairing')
         for name in ('r1', 'r2'):
             if not config.penalty[name]:
-                raise ValueError(f'r3gan without penalty.{name}: give its weight, gamma')
+                raise ValueError(
+                    f'penalty.{name} is 0, but r3gan penalises both ends: give its weight, as --config.penalty.{name}=0.05'
+                )
         super().__init__(config)

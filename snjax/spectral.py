@@ -103,7 +103,8 @@ class SpectralNorm(nn.Module):
             return weight
         # A zero weight has sigma 0 and stays zero; no eps otherwise, so that tiny weights are normalised too. Both
         # are scaled first because the gradient of a quotient squares its denominator.
-        scale = power_of_two(weight.astype(sigma.dtype))
+        # Of the matrix, because the iteration takes that same power of two: XLA then computes it once.
+        scale = power_of_two(weight.reshape(-1, weight.shape[-1]).astype(sigma.dtype))
         normalised = (weight.astype(sigma.dtype) / scale) / jnp.where(sigma == 0, 1, sigma / scale)
         if self.lipschitz != 1:
             normalised = self.lipschitz * normalised

@@ -250,6 +250,8 @@ def generator_of(config: Any, *, batch_norm_axis: str | None = None) -> nn.Modul
         num_classes=model['num_classes'],
         normalization=model['gen_normalization'],
         attention=model['attention'],
+        n_power_iterations=model['n_power_iterations'],
+        n_warmup_iterations=model['n_warmup_iterations'],
         batch_norm_axis=batch_norm_axis,
         dtype=model['dtype'],
     )

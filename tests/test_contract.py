@@ -5,7 +5,6 @@ method runs, at 8 or 16 px and in float32; `slow` runs all of them at their own 
 """
 
 import functools
-import importlib
 import json
 import os
 import subprocess
@@ -191,8 +190,3 @@ def test_every_config_is_a_case():
     pairs = {contract.pair(case) for case in CASES}
     assert {contract.pair(case) for case in DISTINCT} == pairs
     assert {small(*case).method for case in CASES} == set(methods.names())
-
-
-def test_importable():
-    for name, _ in CASES:
-        assert importlib.import_module(f'configs.{name}').__doc__

@@ -9,38 +9,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from jax import lax
+from networks import NHWC, filled, jit, normal, parameters, shapes
 
 from snjax import layers, models, normalization
 from snjax.models.blocks import DownBlock
-
-# Small programs run once: compiling them costs far more than running them.
-jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
-NHWC = ('NHWC', 'HWIO', 'NHWC')
-
-
-def normal(*shape, seed=1):
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
-
-
-def shapes(module, *args):
-    return jax.eval_shape(functools.partial(module.init, train=True), jax.random.key(0), *args)
-
-
-def parameters(module, *args):
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes(module, *args)['params']))
-
-
-def filled(module, *args, seed=3):
-    """Variables drawn by NumPy, all of them random: nothing to compile."""
-    rng = np.random.default_rng(seed)
-
-    def fill(path, leaf):
-        centre = {'scale': 1, 'gamma': 1, 'var': 1}.get(path[-1].key, 0)
-        fan_in = leaf.size // leaf.shape[-1] if path[-1].key == 'kernel' else 25
-        return jnp.asarray(centre + rng.standard_normal(leaf.shape) / np.sqrt(fan_in), leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(fill, shapes(module, *args))
-
 
 # --- norms of a discriminator's activations
 

@@ -14,6 +14,7 @@ from experiments.gan import Gan
 from snjax import layers, parallel, spectral
 from snjax.losses import LOSSES
 from snjax.normalization import LAYER_NORM_EPSILON, batch_norm
+from snjax.weight_norm import WNDense
 
 POINT = (1, 1, 2)  # a point of the plane as an image (h, w, c)
 DIM_Z = 2
@@ -64,20 +65,6 @@ def _dense(cls, features, name):
     return cls(features, kernel_init=nn.initializers.he_normal(), name=name)
 
 
-class TrackedDense(spectral.SNDense):
-    """A dense layer that follows its largest singular value and is not divided by it."""
-
-    def normalize(self, weight: layers.Weight) -> layers.Weight:
-        super().normalize(weight)
-        return weight
-
-
-def weight_norm_dense(features, *, kernel_init, name):
-    """Dense with every output's weights at length 1 (Salimans & Kingma 2016), without the multiplier."""
-    dense = nn.Dense(features, kernel_init=kernel_init, name=f'{name}_dense')
-    return nn.WeightNorm(dense, use_scale=False, variable_filter={'kernel'}, name=name)
-
-
 def batch_norms(*, train, name):
     """Batch norm over all devices, without the multiplier."""
     norm = batch_norm(train=train, axis_name=parallel.AXIS, dtype=jnp.float32, use_scale=False)
@@ -88,6 +75,10 @@ def layer_norms(*, train, name):
     """Layer norm of the features of each point, without the multiplier."""
     del train
     return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, use_scale=False, name=name)
+
+
+# Follows its largest singular value and is not divided by it.
+TRACKED_DENSE = functools.partial(spectral.SNDense, divide=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,9 +118,9 @@ METHODS = {
     'gan_gp': Recipe(penalties={'gradient': 0.1}),
     'batch_norm': Recipe(norm=batch_norms),
     'layer_norm': Recipe(norm=layer_norms, lr=2e-3),
-    'weight_norm': Recipe(dense=weight_norm_dense),
+    'weight_norm': Recipe(dense=WNDense),
     'orthonormal': Recipe(penalties={'orthonormal': 0.1}, scale=30.0),
-    'spectral_regularization': Recipe(dense=TrackedDense, penalties={'spectral': 0.01}),
+    'spectral_regularization': Recipe(dense=TRACKED_DENSE, penalties={'spectral': 0.01}),
     'relativistic_average': Recipe(loss='relativistic_average', lr=1e-3),
     'r3gan': Recipe(loss='relativistic_pairing', penalties={'r1': 0.1, 'r2': 0.1}),
 }
