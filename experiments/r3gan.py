@@ -18,6 +18,7 @@ class Method(gan.Method):
         for name in ('r1', 'r2'):
             if not config.penalty[name]:
                 raise ValueError(
-                    f'penalty.{name} is 0, but r3gan penalises both ends: give its weight, as --config.penalty.{name}=0.05'
+                    f'penalty.{name} is 0, but r3gan penalises both ends: '
+                    f'give its weight, as --config.penalty.{name}=0.05'
                 )
         super().__init__(config)
