@@ -1,8 +1,15 @@
-"""Shapes in the signatures of `snjax` are enforced while the tests run, so that none can rot."""
+"""How all tests run: with the shapes in the signatures of `snjax` enforced, so that none can rot, and compiled quickly."""
+
+import os
 
 import jaxtyping
 import pytest
 
+# Code is generated quickly instead of well: compiling is most of what these tests take. It spares a third of the time.
+# What `launch.py` runs in its own processes is compiled as users have it.
+os.environ.setdefault(
+    'XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+)
 jaxtyping.install_import_hook('snjax', 'beartype.beartype')  # before anything imports snjax
 
 

@@ -142,8 +142,8 @@ def test_no_norm_follows_the_first_layer_and_none_has_a_multiplier(method):
 
 def test_weight_norm_has_outputs_of_length_one_whatever_the_kernel():
     dense = METHODS['weight_norm'].dense(7, kernel_init=nn.initializers.normal(3.0), name='h')
-    variables = dense.init(jax.random.key(0), np.zeros((1, 4), np.float32))
-    effective = np.asarray(dense.apply(variables, np.eye(4, dtype=np.float32)))
+    variables = dense.init(jax.random.key(0), jnp.zeros((1, 4)))
+    effective = np.asarray(dense.apply(variables, jnp.eye(4)))
     np.testing.assert_allclose(np.linalg.norm(effective, axis=0), 1, atol=1e-5)
 
 
