@@ -1,4 +1,4 @@
-"""How all tests run: with the shapes in the signatures of `snjax` enforced, so that none can rot, and compiled quickly."""
+"""How tests run: compiled quickly, and with the shapes in the signatures of `snjax` enforced, so that none can rot."""
 
 import os
 
