@@ -1,0 +1,129 @@
+"""Distributions fitted to learned latents, to draw new ones from.
+
+GLO has no prior while it trains: z are parameters. Bojanowski et al. 2018 (arXiv:1707.05776), section 4.3, sample from
+one full-covariance Gaussian fitted to them. It, a diagonal one, one Gaussian per class and a Gaussian mixture are all a
+`Mixture`. GLO keeps its latents in the unit ball, so what is drawn is projected onto it (`project`).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+PRIORS = ('full', 'diagonal', 'mixture', 'class')
+
+
+class Mixture(NamedTuple):
+    """k Gaussians in d dimensions: z = means[i] + factors[i] e, with e ~ N(0, I) and i drawn by `weights`.
+
+    Attributes:
+        weights: of the components, positive, summing to 1.
+        means: of each.
+        factors: a square root of each covariance matrix, factors[i] factors[i]^T.
+    """
+
+    weights: Float[Array, ' k']
+    means: Float[Array, 'k d']
+    factors: Float[Array, 'k d d']
+
+
+def project(z: Float[Array, '*n d']) -> Float[Array, '*n d']:
+    """Onto the unit ball: z / max(|z|_2, 1), as Bojanowski et al. 2018 do after every update."""
+    # The squared norm is kept from 0, where the root has no derivative.
+    squared = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
+    return z / jnp.sqrt(jnp.maximum(squared, 1.0))
+
+
+def fit_gaussian(z: Float[Array, 'n d'], kind: str = 'full') -> Mixture:
+    """One Gaussian with the mean and the unbiased covariance of the rows.
+
+    Args:
+        z: latents, at least 2.
+        kind: `'full'`, or `'diagonal'`, which leaves out correlations.
+
+    Raises:
+        ValueError: for another kind, or fewer than 2 latents.
+    """
+    if kind not in ('full', 'diagonal'):
+        raise ValueError(f'prior {kind!r}: accepted are full and diagonal')
+    if len(z) < 2:
+        raise ValueError(f'a Gaussian needs at least 2 latents, not {len(z)}')
+    mean = jnp.mean(z, axis=0)
+    if kind == 'diagonal':
+        factor = jnp.diag(jnp.std(z, axis=0, ddof=1))
+    else:
+        factor = _root(jnp.cov(z, rowvar=False).reshape(z.shape[1], z.shape[1]))
+    return Mixture(jnp.ones(1), mean[None], factor[None])
+
+
+def fit_classes(
+    z: Float[np.ndarray, 'n d'], labels: Int[np.ndarray, ' n'], num_classes: int
+) -> Mixture:
+    """One full Gaussian per class; component i is class i, weighted by its share.
+
+    Raises:
+        ValueError: a class has fewer than 2 latents.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    if counts.min() < 2:
+        raise ValueError(
+            f'class {counts.argmin()} has {counts.min()} images: a Gaussian of its own needs at least 2; use '
+            '--config.sampling.prior=full'
+        )
+    fits = [fit_gaussian(jnp.asarray(z[labels == i])) for i in range(num_classes)]
+    means, factors = (jnp.concatenate([getattr(f, k) for f in fits]) for k in ('means', 'factors'))
+    return Mixture(jnp.asarray(counts / counts.sum(), jnp.float32), means, factors)
+
+
+def fit_mixture(z: Float[np.ndarray, 'n d'], num_components: int, seed: int = 0) -> Mixture:
+    """A mixture of full-covariance Gaussians, by expectation maximisation (scikit-learn).
+
+    Raises:
+        ValueError: for fewer latents than components.
+    """
+    from sklearn.mixture import GaussianMixture  # takes a second to import
+
+    if not 1 <= num_components <= len(z):
+        raise ValueError(
+            f'{num_components} components for {len(z)} latents: 1 to {len(z)} are accepted '
+            '(--config.sampling.components)'
+        )
+    fitted = GaussianMixture(num_components, reg_covar=1e-6, random_state=seed).fit(z)
+    weights, means, covariances = (
+        jnp.asarray(x, jnp.float32) for x in (fitted.weights_, fitted.means_, fitted.covariances_)
+    )
+    return Mixture(weights, means, jax.vmap(_root)(covariances))
+
+
+def draw(
+    prior: Mixture,
+    rng: Key[Array, ''],
+    ids: Int[Array, ' b'],
+    components: Int[Array, ' b'] | None = None,
+) -> Float[Array, 'b d']:
+    """Latents of the examples `ids`, projected onto the unit ball; each from its own key.
+
+    Args:
+        prior: what to draw from.
+        rng: key of the whole draw.
+        ids: global positions of the examples.
+        components: which Gaussian each is of; None draws them by weight.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, ids)
+
+    def one(key, component):
+        which, noise = jax.random.split(key)
+        if components is None:
+            component = jax.random.categorical(which, jnp.log(prior.weights))
+        e = jax.random.normal(noise, prior.means.shape[1:])
+        return prior.means[component] + prior.factors[component] @ e
+
+    return project(jax.vmap(one)(keys, jnp.zeros_like(ids) if components is None else components))
+
+
+def _root(covariance: Float[Array, 'd d']) -> Float[Array, 'd d']:
+    """A square root: unlike Cholesky's it stands a covariance of fewer latents than dimensions."""
+    values, vectors = jnp.linalg.eigh(covariance)
+    return vectors * jnp.sqrt(jnp.maximum(values, 0.0))
