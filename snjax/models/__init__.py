@@ -18,12 +18,14 @@ from snjax.models.layer_classes import (
     discriminator_layers,
     generator_layers,
 )
+from snjax.models.radford import RadfordGenerator
 from snjax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from snjax.models.wgan_gp import DCGANDiscriminator, DCGANGenerator
 
 __all__ = [
     'DCGANDiscriminator',
     'DCGANGenerator',
+    'RadfordGenerator',
     'ResNetDiscriminator',
     'ResNetGenerator',
     'StandardDiscriminator',
@@ -36,13 +38,19 @@ _GENERATORS = {
     'resnet': ResNetGenerator,
     'standard': StandardGenerator,
     'dcgan': DCGANGenerator,
+    'radford': RadfordGenerator,
 }
 _DISCRIMINATORS = {
     'resnet': ResNetDiscriminator,
     'standard': StandardDiscriminator,
     'dcgan': DCGANDiscriminator,
 }
-_VARIANTS = {'resnet': resnet.VARIANTS, 'standard': VARIANTS, 'dcgan': VARIANTS}
+_VARIANTS = {
+    'resnet': resnet.VARIANTS,
+    'standard': VARIANTS,
+    'dcgan': VARIANTS,
+    'radford': VARIANTS,
+}
 _DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
@@ -67,8 +75,9 @@ def make_generator(
     them, and are left out where there are no classes.
 
     Args:
-        architecture: `'resnet'` (`snjax.models.resnet`), `'standard'` (`snjax.models.dcgan`) or
-            `'dcgan'` (`snjax.models.wgan_gp`).
+        architecture: `'resnet'` (`snjax.models.resnet`), `'standard'` (`snjax.models.dcgan`),
+            `'dcgan'` (`snjax.models.wgan_gp`) or `'radford'` (`snjax.models.radford`, which has no
+            discriminator).
         image_size: height and width in pixels; each architecture says which it takes.
         gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px, 128
             for both networks of WGAN-GP, 64 everywhere else.
