@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
 
     c.model = ConfigDict()
     c.model.architecture = (
-        'resnet'  # resnet (tables 4 to 6 of the paper) or standard (CNN, table 3)
+        'resnet'  # resnet (tables 4 to 6 of the paper), standard (CNN, table 3), dcgan or radford
     )
     c.model.variant = 'paper'  # of the standard CNN: paper or code, which disagree
     c.model.gen_width = 256  # the official code's ch
@@ -62,6 +62,16 @@ def get_config() -> ConfigDict:
     c.acgan = ConfigDict()
     c.acgan.dis_weight = 1.0  # of classifying real images, in D's loss
     c.acgan.gen_weight = 0.1  # of fakes classified as meant, in G's
+
+    c.glo = ConfigDict()
+    c.glo.loss = 'l2_lap1'  # of snjax/reconstruction.py: l1, l2, lap1, l2_lap1
+    c.glo.z_loss = ''  # what the latents descend, where it is another
+    c.glo.levels = 3  # halvings of the pyramid of lap1
+    c.glo.weighting = 'level_means'  # of its levels: 2^(2j) on sums, or fine: 2^(-2j)
+    c.glo.pyramid = 'binomial'  # or minimal_glo, for comparison with that port
+    c.glo.initial = 'scaled_normal'  # latents at the start; or normal, pca, whitened_pca
+    c.glo.z_optimizer = 'sgd'
+    c.glo.z_lr = 10.0  # with SGD; falls with optimizer.lr
 
     c.data = ConfigDict()
     c.data.name = 'cifar10'  # digits, folder, npz, or a TFDS image set

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from flax.traverse_util import flatten_dict
@@ -138,6 +139,11 @@ class Gan:
     def batches_per_step(self) -> int:
         """One for each D update, and one for G where its loss looks at real images too."""
         return self.n_dis + self.loss.relativistic
+
+    def with_images(self, images: np.ndarray) -> 'Gan':
+        """Itself: it looks at images as they come."""
+        del images
+        return self
 
     def init(self, rng: jax.Array) -> GanState:
         """Fresh players; the spectral collections have had their first iteration."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 
 Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 
@@ -18,7 +19,8 @@ class Method(Protocol):
         batch_size: examples of a batch over all devices.
         batches_per_step: batches that one `train_step` takes.
         num_classes: classes that it is told of; 0 for none.
-        state_axes: which leaves of the state are sliced over the devices (`snjax.parallel.data_parallel`).
+        state_axes: which leaves of the state are cut over the devices (`snjax.parallel.spread`). In `train_step` they
+            are this device's rows, everywhere else whole.
     """
 
     batch_size: int
@@ -26,8 +28,16 @@ class Method(Protocol):
     num_classes: int
     state_axes: Any
 
+    def with_images(self, images: np.ndarray) -> 'Method':
+        """The method for a training set of these images, uint8 (n, H, W, C); most do not care which.
+
+        Raises:
+            ValueError: it does not work with them.
+        """
+        ...
+
     def init(self, rng: jax.Array) -> Any:
-        """A fresh state."""
+        """A fresh state, whole: with nothing cut over the devices."""
         ...
 
     def train_step(

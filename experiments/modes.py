@@ -38,6 +38,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
         image_set = load_data(config, say)
         _check_num_classes(config, image_set)
         train.check_set_size(len(image_set.images), method.batch_size)
+        method = method.with_images(image_set.images)
         if main:
             resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
         trainer = train.Trainer(

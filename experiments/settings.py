@@ -61,7 +61,7 @@ def players(config: Config) -> dict[str, Any]:
         'n_dis': config.n_dis,
         'update_order': config.update_order,
         'spectral_updates': config.model.spectral_updates,
-        'optimizer': _OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
+        'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
         'learning_rate': linear_decay(o.lr, o.decay_start, o.decay_end),
         'dis_learning_rate': linear_decay(o.dis_lr, o.decay_start, o.decay_end)
         if o.dis_lr
@@ -73,7 +73,7 @@ def players(config: Config) -> dict[str, Any]:
     }
 
 
-_OPTIMIZERS = {
+OPTIMIZERS = {
     'adam': optax.scale_by_adam,
     'rmsprop': lambda beta1, beta2, eps: optax.scale_by_rms(beta2, eps),
     'sgd': lambda beta1, beta2, eps: optax.identity(),
@@ -131,21 +131,34 @@ def _check_choices(config: Config) -> None:
     choose('update_order', config.update_order, ('gen_first', 'dis_first'))
     choose('model.spectral_updates', config.model.spectral_updates, ('per_update', 'per_forward'))
     choose('model.latent', config.model.latent, LATENTS)
-    choose('optimizer.name', config.optimizer.name, _OPTIMIZERS)
+    choose('optimizer.name', config.optimizer.name, OPTIMIZERS)
     if config.data.channels not in (1, 3):
         raise ValueError(f'data.channels is {config.data.channels}: 1 and 3 are accepted')
 
 
 def _check_numbers(config: Config) -> None:
-    o = config.optimizer
-    counts = {'model.dim_z': config.model.dim_z, 'optimizer.lr': o.lr}
+    counts = {'model.dim_z': config.model.dim_z}
     counts |= {key: config[key] for key in ('n_dis', 'batch_size', 'gen_batch_size')}
     for key, value in counts.items():
         if not 0 < value < math.inf:
             raise ValueError(f'{key} is {value}: a positive number is needed')
-    for key, value in {'optimizer.dis_lr': o.dis_lr, 'clip': config.clip}.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f'{key} is {value}: 0 (none) or a positive number is needed')
+    check_optimizer(config.optimizer)
+    if not 0 <= config.clip < math.inf:
+        raise ValueError(f'clip is {config.clip}: 0 (none) or a positive number is needed')
+    parallel.check_batch_size(batch_size=config.batch_size, gen_batch_size=config.gen_batch_size)
+    if LOSSES[config.loss].relativistic and config.gen_batch_size != config.batch_size:
+        raise ValueError(
+            f'loss {config.loss} compares each fake with a real image, but gen_batch_size is '
+            f'{config.gen_batch_size} and batch_size {config.batch_size}: use the same number'
+        )
+
+
+def check_optimizer(o: Config) -> None:
+    """Raises a ValueError of one line for impossible values of the group `optimizer`, names apart."""
+    if not 0 < o.lr < math.inf:
+        raise ValueError(f'optimizer.lr is {o.lr}: a positive number is needed')
+    if not 0 <= o.dis_lr < math.inf:
+        raise ValueError(f'optimizer.dis_lr is {o.dis_lr}: 0 (none) or a positive number is needed')
     if not 0 <= o.ema_decay < 1:
         raise ValueError(
             f'optimizer.ema_decay is {o.ema_decay}: 0 (no average) up to below 1 is accepted'
@@ -157,12 +170,6 @@ def _check_numbers(config: Config) -> None:
         raise ValueError(
             f'optimizer.decay_start {o.decay_start} is not before optimizer.decay_end {o.decay_end}: '
             'the rate falls between them; 0 and 0 keep it constant'
-        )
-    parallel.check_batch_size(batch_size=config.batch_size, gen_batch_size=config.gen_batch_size)
-    if LOSSES[config.loss].relativistic and config.gen_batch_size != config.batch_size:
-        raise ValueError(
-            f'loss {config.loss} compares each fake with a real image, but gen_batch_size is '
-            f'{config.gen_batch_size} and batch_size {config.batch_size}: use the same number'
         )
 
 

@@ -5,6 +5,7 @@ A step is written for one device's share of the batch. `data_parallel` runs it o
 `mean` averages over the devices. On one device everything is the same, with an axis of length one.
 """
 
+import functools
 import logging
 import signal
 from collections.abc import Callable
@@ -161,9 +162,56 @@ def mean(tree: Any) -> Any:
     return lax.pmean(tree, AXIS)
 
 
+def total(tree: Any) -> Any:
+    """Sum over the devices."""
+    return lax.psum(tree, AXIS)
+
+
 def batch_mean(x: Array) -> Array:
     """Average of an array over all its axes and all devices: of the whole batch."""
     return lax.pmean(jnp.mean(x), AXIS)
+
+
+def take_rows(table: Any, index: Int[Array, ' b']) -> Any:
+    """Rows of a table that is cut over the devices, wherever they lie.
+
+    Args:
+        table: arrays (rows, ...) of which every device has its own part (`spread`).
+        index: this device's share of a batch, as positions in the whole table.
+
+    Returns:
+        Arrays (b, ...): the rows that `index` names.
+    """
+    place, owned = _places(table, index)
+
+    def take(leaf):
+        rows = leaf[jnp.where(owned, place, 0)]
+        mine = jnp.where(owned.reshape(-1, *[1] * (leaf.ndim - 1)), rows, 0)
+        # Every row has one owner, and the others add zeros.
+        return lax.psum_scatter(mine, AXIS, tiled=True)
+
+    return jax.tree.map(take, table)
+
+
+def put_rows(table: Any, index: Int[Array, ' b'], rows: Any) -> Any:
+    """The table with new `rows` at `index`; arguments as of `take_rows`. All other rows stay bit for bit."""
+    place, owned = _places(table, index)
+    place = jnp.where(owned, place, _num_rows(table))  # out of range, so left out
+
+    def put(leaf, new):
+        return leaf.at[place].set(lax.all_gather(new, AXIS, tiled=True), mode='drop')
+
+    return jax.tree.map(put, table, rows)
+
+
+def _num_rows(table):
+    return jax.tree.leaves(table)[0].shape[0]
+
+
+def _places(table, index):
+    """Where the rows of the whole batch lie in this device's part, and which of them do."""
+    place = lax.all_gather(index, AXIS, tiled=True) - lax.axis_index(AXIS) * _num_rows(table)
+    return place, (place >= 0) & (place < _num_rows(table))
 
 
 # ---- around a step
@@ -182,6 +230,62 @@ def place(tree: Any) -> Any:
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
     return jax.tree.map(one, tree)
+
+
+def spread(state: Any, axes: Any) -> Any:
+    """Puts a state on the devices as a run takes it: `place`, but leaves that `axes` maps are cut.
+
+    Args:
+        state: arrays, equal in every process.
+        axes: see `DataParallel`.
+
+    Returns:
+        The state, whose mapped leaves (n, ...) are now (devices, rows, ...), zeros behind the last: device i has rows
+        i * rows up to (i + 1) * rows.
+    """
+    n = jax.device_count()
+    sharding = NamedSharding(_mesh(), PartitionSpec(AXIS))
+
+    def cut(leaf):
+        host = np.asarray(leaf)
+        rows = -(-len(host) // n)
+        host = np.pad(host, [(0, n * rows - len(host)), *[(0, 0)] * (host.ndim - 1)])
+        host = host.reshape(n, rows, *host.shape[1:])
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return _by_axis(axes, lambda tree: jax.tree.map(cut, tree), place, state)
+
+
+def whole(state: Any, axes: Any, shapes: Any) -> Any:
+    """What `spread` has cut put together again, on every device; `shapes` are those before."""
+
+    def join(leaf, shape):
+        return _join_rows()(leaf, shape.shape[0])
+
+    return _by_axis(
+        axes, lambda *trees: jax.tree.map(join, *trees), lambda tree, _: tree, state, shapes
+    )
+
+
+@functools.cache
+def _join_rows() -> Callable:
+    """`(leaf, n)`: (devices, rows, ...) to its first n rows; a program, as several processes need it."""
+
+    def join(leaf, num):
+        return leaf.reshape(-1, *leaf.shape[2:])[:num]
+
+    return jax.jit(join, static_argnums=1, out_shardings=NamedSharding(_mesh(), PartitionSpec()))
+
+
+def _by_axis(axes, mapped, replicated, *trees):
+    """Applies one of two functions to the parts of `trees` that `axes`, a prefix of them, maps or not."""
+    if axes is None:
+        return replicated(*trees)
+
+    def one(axis, *parts):
+        return (replicated if axis is None else mapped)(*parts)
+
+    return jax.tree.map(one, axes, *trees, is_leaf=lambda x: x is None)
 
 
 def like(tree: Any) -> Any:

@@ -162,15 +162,16 @@ class Trainer:
         self.checkpoints = Checkpointer(
             self.workdir / 'checkpoints', keep=options.keep, keep_every=options.keep_every or None
         )
+        # As checkpoints have it: whole arrays, whatever the number of devices.
+        self._shapes = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
         self.state, self.start = self._start()
         self._sample = jax.jit(method.sample, static_argnums=2)
         self._pending: list[tuple[int, dict]] = []
 
     def _start(self):
         """The newest good checkpoint's state, or a fresh one."""
-        init_rng = seed_key(self.options.seed, 'init')
-        target = parallel.like(jax.eval_shape(self.method.init, init_rng))
-        restored = self.checkpoints.restore_latest(target)
+        axes = self.method.state_axes
+        restored = self.checkpoints.restore_latest(parallel.like(self._shapes))
         if restored is not None:
             step, state = restored
             if step % self.options.steps_per_call:
@@ -179,11 +180,20 @@ class Trainer:
                     f'{self.options.steps_per_call}: go on with --config.steps_per_call=1'
                 )
             self.say(f'resuming from step {step}')
-            return state, step
-        return parallel.place(parallel.run_once(self.method.init, init_rng)), None
+            return parallel.spread(state, axes), step
+        init_rng = seed_key(self.options.seed, 'init')
+        return parallel.spread(parallel.run_once(self.method.init, init_rng), axes), None
+
+    def whole_state(self) -> Any:
+        """The state as `method.init` makes it: nothing of it cut over the devices."""
+        return parallel.whole(self.state, self.method.state_axes, self._shapes)
+
+    def _local_state(self) -> Any:
+        """`whole_state` on this process's first device; every process has to ask."""
+        return parallel.local(self.whole_state())
 
     def run(self) -> Any:
-        """Trains to `num_steps` and returns the final state.
+        """Trains to `num_steps` and returns the final state, whole.
 
         Raises:
             Diverged: a logged value is not finite; the last checkpoint is from before.
@@ -203,7 +213,7 @@ class Trainer:
             finally:
                 stop.close()
                 self.checkpoints.close()
-        return self.state
+        return self.whole_state()
 
     def write_scores(self, step: int, values: Mapping[str, float]) -> None:
         """Adds scores of the finished run to its logs and its row of the HParams table."""
@@ -236,7 +246,7 @@ class Trainer:
                 if saving:
                     self._check_state(step)
                     self.writer.flush()
-                    self.checkpoints.save(step, self.state)
+                    self.checkpoints.save(step, self.whole_state())
                 if stopping and not last:
                     self.checkpoints.wait()
                     raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
@@ -262,7 +272,7 @@ class Trainer:
 
     def _check_state(self, step):
         """Losses are of the state before an update; what is saved is the state after it."""
-        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(parallel.local(self.state)))
+        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(self._local_state()))
         bad = {
             jax.tree_util.keystr(path): 'not finite'
             for path, leaf in leaves
@@ -282,10 +292,13 @@ class Trainer:
 
     def _write_grid(self, step):
         """Images from fixed z, as PNG and in TensorBoard; once per class where the method has classes."""
-        if not parallel.is_main() or not self.options.num_samples:
+        if not self.options.num_samples:
+            return
+        state = self._local_state()
+        if not parallel.is_main():
             return
         rng = seed_key(self.options.seed, 'grid')
-        samples = self._sample(parallel.local(self.state), rng, self.options.num_samples)
+        samples = self._sample(state, rng, self.options.num_samples)
         # One column per class, where that is no wider than people look at.
         columns = self.method.num_classes if 1 < self.method.num_classes <= 20 else None
         grid = images.grid(images.to_uint8(np.asarray(samples)), columns=columns)
@@ -293,9 +306,9 @@ class Trainer:
         self.writer.images(step, 'samples', grid)
 
     def _write_histograms(self, step):
+        state = self._local_state()
         if parallel.is_main():
-            watched = self.method.watched(jax.device_get(parallel.local(self.state)))
-            self.writer.histograms(step, watched)
+            self.writer.histograms(step, self.method.watched(jax.device_get(state)))
 
     def _describe(self, step):
         self.writer.text(

@@ -1,0 +1,262 @@
+"""GLO: a generator and the latents of its training images, learned together (Bojanowski et al. 2018, arXiv:1707.05776).
+
+"Optimizing the Latent Space of Generative Networks", eq. 2: minimise over theta the mean over images of
+min over z_i of loss(g_theta(z_i), x_i). There is no discriminator and no prior. Every image i has a row z_i of a table;
+a step takes a batch of images, and moves theta and the rows of the batch alone by gradient descent, both along the
+gradient of the batch's mean loss. Rows are then projected onto the unit ball, z / max(|z|_2, 1).
+
+`Glo.train_step` is the whole method. The loss says how training goes: it falls, unlike a GAN's.
+
+What the paper leaves open: the normalisation of the loss (`snjax.reconstruction`: means over pixels, which with the
+mean over the batch give the paper's learning rates 1 and 10 their meaning), and the scale of the initial latents
+(`snjax.latent_init`). With batch norm in the generator a row's gradient depends on its batch, as any GAN's does.
+"""
+
+import copy
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from flax.traverse_util import flatten_dict
+
+from experiments.gan import Player
+from experiments.method import Config, choose
+from experiments.settings import OPTIMIZERS, check_optimizer, linear_decay
+from snjax import latent_priors, parallel
+from snjax.latent_init import INITIAL_LATENTS, check_initial, initial_latents
+from snjax.latent_priors import project
+from snjax.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS, Pyramid
+from snjax.sampling import generate
+from snjax.workdir import generator_of
+
+ImageLoss = Callable[[jax.Array, jax.Array], jax.Array]  # made, real (b, h, w, c) -> (b,)
+
+
+class Table(struct.PyTreeNode):
+    """A row for every image of the set.
+
+    Attributes:
+        z: latents (n, dim_z), |z| <= 1.
+        opt_state: the optimiser's state of each row, every leaf with n rows; empty for SGD.
+    """
+
+    z: jax.Array
+    opt_state: Any
+
+
+class GloState(struct.PyTreeNode):
+    """All that a run is: saved, restored and donated as one."""
+
+    step: Any  # updates done, int32
+    gen: Any  # Player
+    table: Any  # Table; its rows are cut over the devices while a run is on
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Glo:
+    """GLO.
+
+    Attributes:
+        gen: (z (B, dim_z), None) -> images (B, H, W, C) in [-1, 1]; takes `train`.
+        images: of the training set, uint8 (n, H, W, C); None until `with_images`.
+        dim_z: length of z.
+        batch_size: images of a step, over all devices.
+        gen_loss, z_loss: what theta and z descend, one number per image; the same object for one loss.
+        initial: a name of `snjax.latent_init.INITIAL_LATENTS`.
+        optimizer, z_optimizer: gradients -> unscaled updates, of theta and of one row.
+        learning_rate, z_learning_rate: updates done -> learning rate.
+    """
+
+    gen: nn.Module
+    dim_z: int
+    batch_size: int
+    gen_loss: ImageLoss
+    z_loss: ImageLoss
+    initial: str
+    optimizer: optax.GradientTransformation
+    z_optimizer: optax.GradientTransformation
+    learning_rate: Callable[[jax.Array], jax.Array]
+    z_learning_rate: Callable[[jax.Array], jax.Array]
+    images: Any = None
+
+    batches_per_step = 1
+    num_classes = 0
+    state_axes = GloState(step=None, gen=None, table=0)
+
+    def with_images(self, images: np.ndarray) -> 'Glo':
+        """The method with a table for these images.
+
+        Raises:
+            ValueError: they have fewer principal components than a latent, where it starts from those.
+        """
+        check_initial(self.initial, images, self.dim_z)
+        told = copy.copy(self)
+        object.__setattr__(told, 'images', images)  # frozen for everybody else
+        return told
+
+    def init(self, rng: jax.Array) -> GloState:
+        """A fresh generator and the initial latents."""
+        gen_rng, z_rng = jax.random.split(rng)
+        variables = self.gen.init(gen_rng, jnp.zeros((2, self.dim_z)), None, train=False)
+        model_state = {k: v for k, v in variables.items() if k != 'params'}
+        params = variables['params']
+        gen = Player(params, model_state, self.optimizer.init(params))
+        z = initial_latents(self.initial, z_rng, self.images, self.dim_z)
+        table = Table(z, jax.vmap(self.z_optimizer.init)(z))
+        return GloState(jnp.zeros((), jnp.int32), gen, table)
+
+    def train_step(
+        self, state: GloState, batch: dict[str, jax.Array], rng: jax.Array
+    ) -> tuple[GloState, dict[str, jax.Array]]:
+        """One update of theta and of the batch's rows.
+
+        Args:
+            state: before the step; of the table, this device's part.
+            batch: `image` (1, b, H, W, C) in [-1, 1] and `index` (1, b), the images' rows: this device's share.
+            rng: not used: the method draws nothing.
+
+        Returns:
+            The new state, and scalars of the whole batch.
+        """
+        real, index = batch['image'][0], batch['index'][0]
+        rows = parallel.take_rows(state.table, index)
+        gen, moving = state.gen, list(state.gen.model_state)
+
+        def reconstruct(params, z):
+            variables = {'params': params, **gen.model_state}
+            return self.gen.apply(variables, z, None, train=True, mutable=moving)
+
+        made, pull_back, moved = jax.vjp(reconstruct, gen.params, rows.z, has_aux=True)
+        gen_loss, toward = _mean_loss(self.gen_loss, made, real, self.batch_size)
+        gen_grads, z_grads = pull_back(toward)
+        z_loss = gen_loss
+        if self.z_loss is not self.gen_loss:
+            z_loss, toward = _mean_loss(self.z_loss, made, real, self.batch_size)
+            _, z_grads = pull_back(toward)
+
+        gen_grads = parallel.total(gen_grads)
+        updates, opt_state = self.optimizer.update(gen_grads, gen.opt_state, gen.params)
+        lr, z_lr = self.learning_rate(state.step), self.z_learning_rate(state.step)
+        gen = Player(
+            jax.tree.map(lambda p, u: p - lr * u, gen.params, updates),
+            # Synchronised statistics are equal already; per-device ones become their average.
+            {**gen.model_state, **parallel.mean(moved)},
+            opt_state,
+        )
+        z_updates, z_opt_state = jax.vmap(self.z_optimizer.update)(z_grads, rows.opt_state, rows.z)
+        rows = Table(project(rows.z - z_lr * jnp.asarray(z_updates)), z_opt_state)
+        metrics = {
+            'rec_loss': parallel.total(gen_loss),
+            'z_loss': parallel.total(z_loss),
+            'gen_grad_norm': optax.tree.norm(gen_grads),
+            'z_norm': parallel.batch_mean(jnp.linalg.norm(rows.z, axis=-1)),
+            'lr': lr,
+            'z_lr': z_lr,
+        }
+        table = parallel.put_rows(state.table, index, rows)
+        return GloState(state.step + 1, gen, table), metrics
+
+    # ---- looking
+
+    def watched(self, state: GloState) -> dict[str, Any]:
+        """The generator's weights and the table."""
+        return flatten_dict({'gen': state.gen.params}, sep='/') | {'z': state.table.z}
+
+    def sample(
+        self, state: GloState, rng: jax.Array, num: int, labels: jax.Array | None = None
+    ) -> jax.Array:
+        """`num` images (num, H, W, C) in [-1, 1], of z from one Gaussian fitted to the table (section 4.3).
+
+        Args:
+            state: after any step.
+            rng: key of the draw.
+            num: how many.
+            labels: must be None: the generator is told of no classes.
+
+        Raises:
+            ValueError: if labels are given.
+        """
+        if labels is not None:
+            raise ValueError('labels were given to an unconditional generator: leave them out')
+        z = latent_priors.draw(latent_priors.fit_gaussian(state.table.z), rng, jnp.arange(num))
+        return generate(self.gen, state.gen.variables, z, None)
+
+
+class Method(Glo):
+    """GLO as a config describes it."""
+
+    def __init__(self, config: Config):
+        super().__init__(**_arguments(config))
+
+
+def _arguments(config: Config) -> dict[str, Any]:
+    """The arguments of a `Glo`, from a config.
+
+    Raises:
+        ValueError: a value is impossible; the message names its key.
+    """
+    _check(config)
+    o, g = config.optimizer, config.glo
+    gen_loss = _image_loss(g, g.loss)
+    return {
+        'gen': generator_of(
+            config, batch_norm_axis=parallel.AXIS if config.model.sync_batch_norm else None
+        ),
+        'dim_z': config.model.dim_z,
+        'batch_size': config.batch_size,
+        'gen_loss': gen_loss,
+        'z_loss': _image_loss(g, g.z_loss) if g.z_loss else gen_loss,
+        'initial': g.initial,
+        'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
+        'z_optimizer': OPTIMIZERS[g.z_optimizer](o.beta1, o.beta2, o.eps),
+        'learning_rate': linear_decay(o.lr, o.decay_start, o.decay_end),
+        'z_learning_rate': linear_decay(g.z_lr, o.decay_start, o.decay_end),
+    }
+
+
+def _image_loss(g: Config, name: str) -> ImageLoss:
+    pyramid = Pyramid(g.levels, g.weighting, g.pyramid)
+    return functools.partial(RECONSTRUCTION_LOSSES[name], pyramid=pyramid)
+
+
+def _check(config: Config) -> None:
+    o, g = config.optimizer, config.glo
+    choose('optimizer.name', o.name, OPTIMIZERS)
+    choose('glo.z_optimizer', g.z_optimizer, OPTIMIZERS)
+    choose('glo.loss', g.loss, RECONSTRUCTION_LOSSES)
+    choose('glo.z_loss', g.z_loss, ['', *RECONSTRUCTION_LOSSES])
+    choose('glo.weighting', g.weighting, WEIGHTINGS)
+    choose('glo.pyramid', g.pyramid, PYRAMIDS)
+    choose('glo.initial', g.initial, INITIAL_LATENTS)
+    check_optimizer(o)
+    for key, value in {'glo.z_lr': g.z_lr, 'model.dim_z': config.model.dim_z}.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f'{key} is {value}: a positive number is needed')
+    if not 0 <= g.levels or config.data.image_size < 2**g.levels:
+        raise ValueError(
+            f'glo.levels is {g.levels}: 0 up to {config.data.image_size.bit_length() - 1} halve images of '
+            f'{config.data.image_size} px'
+        )
+    parallel.check_batch_size(batch_size=config.batch_size)
+    if config.data.flip:
+        raise ValueError(
+            'data.flip is on, but in GLO a latent belongs to one image: use --config.data.flip=false'
+        )
+    if config.model.num_classes or o.ema_decay:
+        raise ValueError(
+            f'model.num_classes is {config.model.num_classes} and optimizer.ema_decay {o.ema_decay}: GLO has neither '
+            'classes nor a moving average; leave both at 0 (--config.sampling.prior=class samples classes)'
+        )
+
+
+def _mean_loss(loss: ImageLoss, made, real, batch_size):
+    """This device's part of the mean over the whole batch, and its gradient with respect to `made`."""
+    return jax.value_and_grad(lambda x: jnp.sum(loss(x, real)) / batch_size)(made)
