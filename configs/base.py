@@ -109,7 +109,8 @@ def get_config() -> ConfigDict:
     c.sampling = ConfigDict()  # grids while training, and --mode=sample
     c.sampling.every = 1000
     c.sampling.num = 100  # of a grid, and of what=samples
-    c.sampling.what = 'samples'  # or interpolation, morph (of classes), neighbours (in the data)
+    c.sampling.what = 'samples'  # interpolation, morph (of classes), neighbours (in the data); of
+    # GLO also reconstruction, arithmetic, latent_neighbours
     c.sampling.format = 'grid'  # grid, images or npz; of interpolation and morph also gif and webp
     c.sampling.seed = 0  # of --mode=sample; grids follow the run's seed
     c.sampling.truncation = 0.0  # bound on |z|; 0: none
@@ -122,6 +123,11 @@ def get_config() -> ConfigDict:
     c.sampling.points = 0  # z that each goes through; 0: 2, and 1 in a morph, where z stays then
     c.sampling.path = 'slerp'  # between z: slerp (around 0) or lerp (in line); uniform z: lerp
     c.sampling.fps = 10.0  # frames per second of gif and webp
+    c.sampling.prior = 'full'  # fitted to the latents of GLO: full, diagonal, mixture, class
+    c.sampling.components = 10  # of prior=mixture
+    c.sampling.images = ''  # of GLO's training set: 3,17,... to interpolate between, or to
+    # reconstruct; groups for arithmetic, as 1,2-8,9+4
+    c.sampling.others = ''  # workdirs of other runs, whose reconstructions stand beside: a,b
     c.sampling.neighbours = 5  # nearest training images of each sample
 
     c.eval = ConfigDict()

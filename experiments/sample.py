@@ -1,16 +1,18 @@
 """What `launch.py --mode=sample` writes: samples, interpolations, morphs of classes, nearest training images."""
 
-import json
 import math
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
+from experiments import sample_table
 from experiments.method import Config, choose
+from experiments.sample_files import Made, write
 from snjax import images, interpolation, neighbours
 from snjax import workdir as workdirs
+from snjax.latent_priors import PRIORS
+from snjax.latent_table import TrainedTable
 
 STILL = ('grid', 'images', 'npz')
 FORMATS = {
@@ -18,27 +20,10 @@ FORMATS = {
     'interpolation': (*STILL, 'gif', 'webp'),
     'morph': (*STILL, 'gif', 'webp'),
     'neighbours': STILL,
+    'reconstruction': STILL,
+    'arithmetic': STILL,
+    'latent_neighbours': STILL,
 }
-
-
-class Made(NamedTuple):
-    """What is written.
-
-    Attributes:
-        title: what it is, for people.
-        name: the same for a file.
-        pixels: images (n, h, w, c), or rows of images (n, t, h, w, c).
-        columns: of the grid, None for one as wide as high; rows of images decide themselves.
-        arrays: further arrays of an npz.
-        record: what goes into a JSON file, or None.
-    """
-
-    title: str
-    name: str
-    pixels: UInt8[np.ndarray, 'n *t h w c']
-    columns: int | None
-    arrays: dict[str, Any]
-    record: dict[str, Any] | None
 
 
 def run_sample(config: Config, workdir: pathlib.Path) -> None:
@@ -46,13 +31,27 @@ def run_sample(config: Config, workdir: pathlib.Path) -> None:
     s = config.sampling
     _check(s)
     trained = workdirs.load(workdir, s.step or None)
-    _check_labels(s, trained.num_classes, workdir)
-    makers = {'samples': _samples, 'neighbours': _neighbours}
-    made = makers.get(s.what, _interpolation)(config, trained)
+    made = _make(config, trained, workdir)
     truncated = f'_trunc{s.truncation:g}' if s.truncation else ''
     stem = f'{s.what}_step{trained.step}_seed{s.seed}_{s.weights}{truncated}{made.name}'
-    for path in _write(workdir / 'generated' / stem, made, s.format, s.fps):
+    for path in write(workdir / 'generated' / stem, made, s.format, s.fps):
         print(f'{made.title} of step {trained.step} at {path}', flush=True)
+
+
+def _make(config: Config, trained: workdirs.Trained, workdir: pathlib.Path) -> Made:
+    """What `sampling.what` asks for, of a GAN or of GLO."""
+    s = config.sampling
+    if isinstance(trained, TrainedTable):
+        return sample_table.make(config, trained)
+    for key, value in {'what': s.what in sample_table.MAKERS, 'images': s.images}.items():
+        if value:
+            raise ValueError(
+                f'sampling.{key} is {s[key]!r}, which is for GLO: {workdir} holds a {config.method}, whose images have '
+                'no latents'
+            )
+    _check_labels(s, trained.num_classes, workdir)
+    makers = {'samples': _samples, 'neighbours': _neighbours}
+    return makers.get(s.what, _interpolation)(config, trained)
 
 
 # ---- what can be asked for
@@ -68,7 +67,8 @@ def _check(s: Config) -> None:
         )
     choose('sampling.weights', s.weights, workdirs.WEIGHTS)
     choose('sampling.path', s.path, interpolation.PATHS)
-    for key in ('rows', 'frames', 'neighbours'):
+    choose('sampling.prior', s.prior, PRIORS)
+    for key in ('rows', 'frames', 'neighbours', 'components'):
         if s[key] < 1:
             raise ValueError(f'sampling.{key} is {s[key]}: a whole number from 1 is needed')
     if s.points < 0 or (s.what == 'interpolation' and s.points == 1):
@@ -198,34 +198,3 @@ def _class_name(s: Config) -> str:
     if s.label < 0:
         return ''
     return f'_class{s.label}' + (f'to{s.label_to}' if s.what == 'morph' else '')
-
-
-# ---- files
-
-
-def _write(stem: pathlib.Path, made: Made, form: str, fps: float) -> list[pathlib.Path]:
-    """Writes what was made and returns the paths; names may have dots, so suffixes are added, never replaced."""
-    out = (
-        stem
-        if form == 'images'
-        else stem.with_name(f'{stem.name}.{"png" if form == "grid" else form}')
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    columns = made.pixels.shape[1] if made.pixels.ndim == 5 else made.columns
-    flat = made.pixels.reshape(-1, *made.pixels.shape[-3:])
-    if form == 'grid':
-        images.save_png(out, images.grid(flat, columns=columns))
-    elif form == 'npz':
-        np.savez(out, images=made.pixels, **made.arrays)
-    elif form == 'images':
-        for index in np.ndindex(made.pixels.shape[:-3]):
-            name = '_'.join(f'{i:06d}' for i in index)
-            images.save_png(out / f'{name}.png', made.pixels[index])
-    else:
-        frames = [images.grid(frame) for frame in made.pixels.swapaxes(0, 1)]
-        images.save_animation(out, frames, fps=fps)
-    if made.record is None:
-        return [out]
-    record = stem.with_name(f'{stem.name}.json')
-    record.write_text(json.dumps(made.record, indent=2) + '\n')
-    return [out, record]

@@ -29,11 +29,11 @@ class Mixture(NamedTuple):
     factors: Float[Array, 'k d d']
 
 
-def project(z: Float[Array, '*n d']) -> Float[Array, '*n d']:
+def project(z: Float[Array | np.ndarray, '*n d']) -> Float[Array, '*n d']:
     """Onto the unit ball: z / max(|z|_2, 1), as Bojanowski et al. 2018 do after every update."""
     # The squared norm is kept from 0, where the root has no derivative.
     squared = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
-    return z / jnp.sqrt(jnp.maximum(squared, 1.0))
+    return jnp.asarray(z / jnp.sqrt(jnp.maximum(squared, 1.0)))
 
 
 def fit_gaussian(z: Float[Array, 'n d'], kind: str = 'full') -> Mixture:
@@ -102,6 +102,7 @@ def draw(
     rng: Key[Array, ''],
     ids: Int[Array, ' b'],
     components: Int[Array, ' b'] | None = None,
+    truncation: float | None = None,
 ) -> Float[Array, 'b d']:
     """Latents of the examples `ids`, projected onto the unit ball; each from its own key.
 
@@ -110,17 +111,29 @@ def draw(
         rng: key of the whole draw.
         ids: global positions of the examples.
         components: which Gaussian each is of; None draws them by weight.
+        truncation: draw e from the normal restricted to [-truncation, truncation]; None for the whole.
+
+    Raises:
+        ValueError: for a truncation that is not positive.
     """
+    if truncation is not None and truncation <= 0:
+        raise ValueError(f'truncation {truncation}: a positive number or none is accepted')
     keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, ids)
 
     def one(key, component):
         which, noise = jax.random.split(key)
         if components is None:
             component = jax.random.categorical(which, jnp.log(prior.weights))
-        e = jax.random.normal(noise, prior.means.shape[1:])
+        e = _noise(noise, prior.means.shape[1:], truncation)
         return prior.means[component] + prior.factors[component] @ e
 
     return project(jax.vmap(one)(keys, jnp.zeros_like(ids) if components is None else components))
+
+
+def _noise(key, shape, truncation):
+    if truncation is None:
+        return jax.random.normal(key, shape)
+    return jax.random.truncated_normal(key, -truncation, truncation, shape)
 
 
 def _root(covariance: Float[Array, 'd d']) -> Float[Array, 'd d']:

@@ -11,7 +11,7 @@ float64 products add without rounding.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 
 _BLOCK_ELEMENTS = 2**22  # of a block of images in float64: 32 MiB
 _BLOCK_QUERIES = 1024
@@ -48,27 +48,39 @@ def nearest(
         raise ValueError(
             f'queries of {queries.shape[1:]} and images of {images.shape[1:]} cannot be compared: give one size'
         )
-    if not 1 <= k <= len(images):
+    flat = [x.reshape(len(x), -1) for x in (queries, images)]
+    return nearest_vectors(flat[0], flat[1], k)
+
+
+def nearest_vectors(
+    queries: Num[np.ndarray, 'q d'], vectors: Num[np.ndarray, 'n d'], k: int
+) -> Neighbours:
+    """`nearest` of any vectors, as latents; of numbers with fractions it is exact but for rounding.
+
+    Raises:
+        ValueError: for a `k` that is not 1 to N.
+    """
+    if not 1 <= k <= len(vectors):
         raise ValueError(
-            f'neighbours is {k}: 1 to {len(images)} are accepted, the images of the set (--config.sampling.neighbours)'
+            f'neighbours is {k}: 1 to {len(vectors)} are accepted, the images of the set (--config.sampling.neighbours)'
         )
     parts = [
-        _nearest(queries[start : start + _BLOCK_QUERIES], images, k)
+        _nearest(queries[start : start + _BLOCK_QUERIES], vectors, k)
         for start in range(0, len(queries), _BLOCK_QUERIES)
     ]
     index, squared = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Neighbours(index, np.sqrt(squared))
 
 
-def _nearest(queries, images, k):
+def _nearest(queries, vectors, k):
     """Indices (q, k) and squared distances (q, k) of one block of queries."""
-    queries = _vectors(queries)
+    queries = queries.astype(np.float64)
     query_norms = np.sum(queries**2, axis=1, keepdims=True)
     index = np.zeros((len(queries), 0), np.int64)
     squared = np.zeros((len(queries), 0))
     block = max(1, _BLOCK_ELEMENTS // queries.shape[1])
-    for start in range(0, len(images), block):
-        candidates = _vectors(images[start : start + block])
+    for start in range(0, len(vectors), block):
+        candidates = vectors[start : start + block].astype(np.float64)
         norms = np.sum(candidates**2, axis=1)
         to_block = query_norms + norms - 2 * queries @ candidates.T
         ids = np.broadcast_to(start + np.arange(len(candidates)), to_block.shape)
@@ -78,7 +90,3 @@ def _nearest(queries, images, k):
         order = np.argsort(squared, axis=1, kind='stable')[:, :k]
         index, squared = (np.take_along_axis(x, order, axis=1) for x in (index, squared))
     return index, squared
-
-
-def _vectors(images):
-    return images.reshape(len(images), -1).astype(np.float64)

@@ -189,8 +189,31 @@ class Trained:
                 'path slerp leaves the cube that uniform latents fill: use lerp (--config.sampling.path=lerp)'
             )
         drawn = self.latents(num * points, seed=seed, truncation=truncation)
-        corners = drawn.reshape(num, points, -1).swapaxes(0, 1)
-        z = path(corners, frames, how=how, closed=closed).swapaxes(0, 1)
+        corners = drawn.reshape(num, points, -1)
+        return self.between(
+            corners,
+            frames,
+            classes=classes,
+            how=how,
+            closed=closed,
+            weights=weights,
+            batch_size=batch_size,
+        )
+
+    def between(
+        self,
+        corners: Float[Array | np.ndarray, 'n k d'],
+        frames: int,
+        *,
+        classes: int | Sequence[int] | None = None,
+        how: str = 'slerp',
+        closed: bool = False,
+        weights: str = 'auto',
+        batch_size: int = 250,
+    ) -> Interpolation:
+        """`interpolate` through latents of one's own, k a row: of encoded images, say (`snjax.inversion`)."""
+        num = len(corners)
+        z = path(np.asarray(corners).swapaxes(0, 1), frames, how=how, closed=closed).swapaxes(0, 1)
         labels = class_path(classes, num, frames, self.num_classes, closed=closed)
         told = None if labels is None else labels.reshape(num * frames, -1)
         flat = z.reshape(num * frames, -1)
@@ -295,4 +318,8 @@ def load(workdir: str | pathlib.Path, step: int | None = None) -> Trained:
     step, tree = load_tree(workdir / 'checkpoints', step)
     gen = generator_of(config)
     raw = {'params': tree['gen']['params'], **tree['gen'].get('model_state', {})}
+    if 'table' in tree:
+        from snjax.latent_table import TrainedTable  # which imports this module
+
+        return TrainedTable(config, step, gen, raw, None, tree['table']['z'])
     return Trained(config, step, gen, raw, tree.get('ema') or None)
