@@ -43,7 +43,8 @@ def _make(config: Config, trained: workdirs.Trained, workdir: pathlib.Path) -> M
     s = config.sampling
     if isinstance(trained, TrainedTable):
         return sample_table.make(config, trained)
-    for key, value in {'what': s.what in sample_table.MAKERS, 'images': s.images}.items():
+    is_wrong = {'what': s.what in sample_table.OF_TABLES} | {k: s[k] for k in ('images', 'others')}
+    for key, value in is_wrong.items():
         if value:
             raise ValueError(
                 f'sampling.{key} is {s[key]!r}, which is for GLO: {workdir} holds a {config.method}, whose images have '

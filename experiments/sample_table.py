@@ -153,6 +153,7 @@ MAKERS = {
     'arithmetic': _arithmetic,
     'latent_neighbours': _latent_neighbours,
 }
+OF_TABLES = ('reconstruction', 'arithmetic', 'latent_neighbours')  # what GANs do not have
 
 
 # ---- the pieces

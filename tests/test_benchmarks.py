@@ -17,6 +17,16 @@ def test_mean_distance_by_hand():
     assert np.isnan(class_diversity.mean_distance(images[:1]))
 
 
+def test_recall_sees_a_collapse_that_the_mean_distance_does_not():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(40, 2, 2, 1))
+    collapsed = np.repeat([real[0], real[1] + 4], 20, axis=0) + 1e-3 * rng.normal(size=real.shape)
+    assert class_diversity.mean_distance(collapsed) > class_diversity.mean_distance(real)
+    assert class_diversity.recall(real, collapsed) <= 1 / 40
+    assert class_diversity.recall(real, rng.normal(size=real.shape)) > 0.5
+    assert np.isnan(class_diversity.recall(real[:3], real))
+
+
 def test_clusters_are_near_their_centre_and_bounded():
     rng = np.random.default_rng(0)
     centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]])

@@ -22,7 +22,13 @@ from snjax.reconstruction import Pyramid, l2, lap1
 
 launcher = launching.launcher
 NUM, INDEX = 11, np.array([7, 0, 3, 10, 4, 5])
-CONFIGS = [('glo_digits', ''), ('glo_cifar', ''), ('glo_cifar', '512')]
+CONFIGS = [
+    ('glo_digits', ''),
+    ('glo_cifar', ''),
+    ('glo_cifar', '512'),
+    ('glo_celeba', '128'),
+    ('glo_faces', 'photos'),
+]
 QUICKLY = {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
 TINY = (
     f'--config={launching.ROOT}/configs/glo_digits.py',

@@ -1,0 +1,30 @@
+"""GLO on your own images: a folder, searched through, with its images of any size.
+
+    python launch.py --config=configs/glo_faces.py:faces --workdir=runs/glo_faces
+    python launch.py --config=configs/glo_faces.py:faces,128 --workdir=runs/glo_faces128
+
+The argument is PATH or PATH,SIZE with a size of 32, 64 (default), 128 or 256 px; images are resized and cropped to it.
+Reproduces no row of a paper: the recipe of `glo_cifar.py`, from principal components. An epoch is as many updates as
+there are images, divided by 128; 25 to 50 of them are usual.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import glo_cifar
+
+
+def get_config(argument: str = '') -> ConfigDict:
+    path, _, size = argument.partition(',')
+    if size and not size.isdecimal():
+        raise ValueError(
+            f'glo_faces.py:{argument}: accepted are PATH and PATH,SIZE, size in pixels'
+        )
+    c = glo_cifar.get_config()
+    c.num_steps = 10_000
+    c.data.name = 'folder'
+    c.data.path = path
+    c.data.image_size = int(size or 64)
+    c.glo.initial = 'pca'
+    if c.data.image_size > 64:
+        c.glo.levels = 4
+    return c
