@@ -16,6 +16,7 @@ from PIL import Image
 import snjax
 from configs import from_workdir
 from experiments import sample
+from experiments.sample_table import OF_TABLES
 from snjax import images
 from snjax import workdir as workdirs
 from snjax.neighbours import nearest
@@ -101,7 +102,7 @@ def arrays(path):
 # ---- every kind in every format
 
 
-@pytest.mark.parametrize('what', sample.FORMATS)
+@pytest.mark.parametrize('what', [w for w in sample.FORMATS if w not in OF_TABLES])
 def test_arrays_files_and_grid_are_the_same_images(run, write, what):
     if what == 'morph' and not has_classes(run):
         with pytest.raises(
