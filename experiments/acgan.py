@@ -5,7 +5,7 @@ generator is pulled towards fakes that it names as they were meant. The adversar
 
 Weights are those of the code of WGAN-GP (github.com/igul222/improved_wgan_training, gan_cifar_resnet.py), which this
 project takes for the reference: 1 for the discriminator, on real images alone (Odena et al. use fakes too), 0.1 for
-the generator.
+the generator, which with the hinge loss can be too little (docs/results/projection_acgan.md).
 """
 
 import dataclasses
@@ -55,7 +55,8 @@ class Method(AcGan):
         }
         if min(weights.values()) < 0:
             raise ValueError(
-                f'acgan.dis_weight and acgan.gen_weight are {weights.values()}: 0 or more'
+                f'acgan.dis_weight is {config.acgan.dis_weight} and acgan.gen_weight {config.acgan.gen_weight}: '
+                'each must be 0 or more'
             )
         super().__init__(**players(config), **weights)
 
