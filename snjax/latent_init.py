@@ -23,9 +23,9 @@ def initial_latents(
     """A latent for every image, in the unit ball.
 
     Args:
-        name: `'scaled_normal'`, N(0, I / dim_z); `'normal'`, N(0, I), all of which end on the sphere; `'pca'`, the
-            principal components of the pixels, with the mean squared norm 1; `'whitened_pca'`, the same with equal
-            variances. All are projected onto the ball.
+        name: `'scaled_normal'`, N(0, I / dim_z); `'normal'`, N(0, I), which in many dimensions ends on the sphere;
+            `'pca'`, the principal components of the pixels, with the mean squared norm 1; `'whitened_pca'`, the same
+            with equal variances. All are projected onto the ball.
         rng: of the normals.
         images: the training set; may be mapped from a file.
         dim_z: length of a latent; components there are no more of than pixels or images.
@@ -70,22 +70,25 @@ def principal_components(
     Args:
         images: of any number; may be mapped from a file.
         num: components.
-        whiten: every component with the same variance.
+        whiten: every component with the same variance; those that the images do not have are noise.
         max_bytes: see above.
     """
     from sklearn.decomposition import PCA, IncrementalPCA  # takes a second to import
 
     flat = images.reshape(len(images), -1)
     if 4 * flat.size <= max_bytes:
-        pca = PCA(num, whiten=whiten, svd_solver='randomized', random_state=_SEED)
+        pca = PCA(num, svd_solver='randomized', random_state=_SEED)
         z = pca.fit_transform(flat.astype(np.float32))
     else:
-        pca = IncrementalPCA(num, whiten=whiten)
+        pca = IncrementalPCA(num)
         blocks = _blocks(len(flat), max(5 * num, 1000))
         for block in blocks:
             pca.partial_fit(flat[block].astype(np.float32))
         z = np.concatenate([pca.transform(flat[block].astype(np.float32)) for block in blocks])
     z = np.asarray(z, np.float32)
+    if whiten:
+        # Not by scikit-learn, whose incremental form lets the noise grow that stands for missing components.
+        z = z / np.maximum(np.sqrt(np.mean(np.square(z), axis=0)), np.finfo(np.float32).tiny)
     return z / np.sqrt(np.mean(np.sum(np.square(z), axis=1)))
 
 

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Integer, Key
+
+Latents = Float[Array | np.ndarray, 'n d']
 
 PRIORS = ('full', 'diagonal', 'mixture', 'class')
 
@@ -36,7 +38,7 @@ def project(z: Float[Array | np.ndarray, '*n d']) -> Float[Array, '*n d']:
     return jnp.asarray(z / jnp.sqrt(jnp.maximum(squared, 1.0)))
 
 
-def fit_gaussian(z: Float[Array, 'n d'], kind: str = 'full') -> Mixture:
+def fit_gaussian(z: Latents, kind: str = 'full') -> Mixture:
     """One Gaussian with the mean and the unbiased covariance of the rows.
 
     Args:
@@ -50,6 +52,7 @@ def fit_gaussian(z: Float[Array, 'n d'], kind: str = 'full') -> Mixture:
         raise ValueError(f'prior {kind!r}: accepted are full and diagonal')
     if len(z) < 2:
         raise ValueError(f'a Gaussian needs at least 2 latents, not {len(z)}')
+    z = jnp.asarray(z)
     mean = jnp.mean(z, axis=0)
     if kind == 'diagonal':
         factor = jnp.diag(jnp.std(z, axis=0, ddof=1))
@@ -58,15 +61,18 @@ def fit_gaussian(z: Float[Array, 'n d'], kind: str = 'full') -> Mixture:
     return Mixture(jnp.ones(1), mean[None], factor[None])
 
 
-def fit_classes(
-    z: Float[np.ndarray, 'n d'], labels: Int[np.ndarray, ' n'], num_classes: int
-) -> Mixture:
+def fit_classes(z: Latents, labels: Integer[Array | np.ndarray, ' n'], num_classes: int) -> Mixture:
     """One full Gaussian per class; component i is class i, weighted by its share.
 
     Raises:
-        ValueError: a class has fewer than 2 latents.
+        ValueError: a class has fewer than 2 latents, or a label is of none.
     """
+    z, labels = np.asarray(z), np.asarray(labels)
     counts = np.bincount(labels, minlength=num_classes)
+    if len(counts) > num_classes:
+        raise ValueError(
+            f'a label is {len(counts) - 1}, and there are {num_classes} classes: 0 to {num_classes - 1} are accepted'
+        )
     if counts.min() < 2:
         raise ValueError(
             f'class {counts.argmin()} has {counts.min()} images: a Gaussian of its own needs at least 2; use '
@@ -77,7 +83,7 @@ def fit_classes(
     return Mixture(jnp.asarray(counts / counts.sum(), jnp.float32), means, factors)
 
 
-def fit_mixture(z: Float[np.ndarray, 'n d'], num_components: int, seed: int = 0) -> Mixture:
+def fit_mixture(z: Latents, num_components: int, seed: int = 0) -> Mixture:
     """A mixture of full-covariance Gaussians, by expectation maximisation (scikit-learn).
 
     Raises:
@@ -90,7 +96,8 @@ def fit_mixture(z: Float[np.ndarray, 'n d'], num_components: int, seed: int = 0)
             f'{num_components} components for {len(z)} latents: 1 to {len(z)} are accepted '
             '(--config.sampling.components)'
         )
-    fitted = GaussianMixture(num_components, reg_covar=1e-6, random_state=seed).fit(z)
+    fitted = GaussianMixture(num_components, reg_covar=1e-6, random_state=seed)
+    fitted.fit(np.asarray(z))
     weights, means, covariances = (
         jnp.asarray(x, jnp.float32) for x in (fitted.weights_, fitted.means_, fitted.covariances_)
     )

@@ -16,16 +16,16 @@ learning rates of the paper mean the same. Images are in [-1, 1].
 The paper does not say how its pyramid ends at the border or how many levels it has. `PYRAMIDS` has two readings.
 """
 
-import functools
-import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 Images = Float[Array, 'b h w c']
+Level = Float[Array, 'b _ _ c']  # of any height and width
 PerImage = Float[Array, ' b']
 
 _BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
@@ -35,7 +35,7 @@ _PROFILE = np.exp(-(np.arange(-2, 3, dtype=np.float32) ** 2) / 4)
 # ---- pyramids
 
 
-def laplacian_pyramid(images: Images, num_levels: int, kind: str = 'binomial') -> list[Images]:
+def laplacian_pyramid(images: Images, num_levels: int, kind: str = 'binomial') -> list[Level]:
     """What each halving of the resolution loses, finest first, and last what is left.
 
     Args:
@@ -56,10 +56,10 @@ def laplacian_pyramid(images: Images, num_levels: int, kind: str = 'binomial') -
     if kind not in PYRAMIDS:
         raise ValueError(f'pyramid {kind!r}: accepted are {", ".join(PYRAMIDS)}')
     side = min(images.shape[1:3])
-    if num_levels < 0 or side < 2**num_levels:
+    if not 0 <= num_levels < side.bit_length():
         raise ValueError(
-            f'a pyramid of {num_levels} levels needs images of {2**num_levels} px or more, not {side}: use fewer '
-            '(--config.reconstruction.levels)'
+            f'a pyramid of {num_levels} levels: 0 to {side.bit_length() - 1} halve images of {side} px '
+            '(--config.glo.levels)'
         )
     levels = []
     for _ in range(num_levels):
@@ -68,7 +68,7 @@ def laplacian_pyramid(images: Images, num_levels: int, kind: str = 'binomial') -
     return [*levels, images]
 
 
-def collapse(levels: list[Images]) -> Images:
+def collapse(levels: list[Level]) -> Level:
     """The image of a `'binomial'` pyramid."""
     images = levels[-1]
     for level in levels[-2::-1]:
@@ -77,45 +77,62 @@ def collapse(levels: list[Images]) -> Images:
 
 
 def _burt_adelson(images):
-    small = _filter(images, _BINOMIAL, _BINOMIAL)[:, ::2, ::2]
+    height, width = (_filter(side, _BINOMIAL)[::2] for side in images.shape[1:3])
+    small = _apply(height, width, images)
     return images - _enlarge(small, images.shape), small
 
 
 def _minimal_glo(images):
     # The sum of two profiles is not separable, but its halves are: a profile along one axis, ones along the other.
-    profile, ones = _PROFILE / (10 * _PROFILE.sum()), np.ones(5, np.float32)
-    blurred = _filter(images, profile, ones) + _filter(images, ones, profile)
-    b, h, w, c = blurred.shape
-    cells = blurred[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
-    return images - blurred, cells.mean((2, 4))
+    profile, ones = _PROFILE / (10 * _PROFILE.sum()), np.ones(5)
+    sides = images.shape[1:3]
+    (tall, wide), (high, broad) = ([_filter(n, taps) for n in sides] for taps in (profile, ones))
+    blurred = _apply(tall, broad, images) + _apply(high, wide, images)
+    height, width = (_mean_of_pairs(n) for n in sides)
+    return images - blurred, _apply(height, width, blurred)
 
 
 PYRAMIDS = {'binomial': _burt_adelson, 'minimal_glo': _minimal_glo}
 
 
-def _filter(images, rows, columns):
-    """Filters of five taps along height and width. Shifted sums, which XLA fuses: no convolution of one channel."""
-    padded = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode='edge')
-    height, width = images.shape[1:3]
-    tall = _sum(float(rows[i]) * padded[:, i : i + height] for i in range(5))
-    return _sum(float(columns[i]) * tall[:, :, i : i + width] for i in range(5))
-
-
-def _sum(terms: Iterable[Array]) -> Array:
-    return functools.reduce(operator.add, terms)
+def _apply(height, width, images):
+    """A matrix along each side. Shifted sums do the same, but a CPU takes several times as long to compile them."""
+    images = jnp.einsum('ij,bjwc->biwc', height, images, precision=lax.Precision.HIGHEST)
+    return jnp.einsum('ij,bhjc->bhic', width, images, precision=lax.Precision.HIGHEST)
 
 
 def _enlarge(images, shape):
-    """Twice the size by the same binomial: pixels between two are their mean, others 1/8, 6/8, 1/8 of three."""
-    for axis in (1, 2):
-        pad = [(0, 0)] * 4
-        pad[axis] = (1, 1)
-        padded, n = jnp.pad(images, pad, mode='edge'), images.shape[axis]
-        before, here, after = (jnp.take(padded, jnp.arange(i, i + n), axis=axis) for i in range(3))
-        both = jnp.stack([(before + 6 * here + after) / 8, (here + after) / 2], axis + 1)
-        merged = both.reshape(*images.shape[:axis], 2 * n, *images.shape[axis + 1 :])
-        images = jnp.take(merged, jnp.arange(shape[axis]), axis=axis)
-    return images
+    """To twice the size by the binomial, without the last row or column where `shape` is odd."""
+    height, width = (_double(n)[:m] for n, m in zip(images.shape[1:3], shape[1:3], strict=True))
+    return _apply(height, width, images)
+
+
+# Matrices of one side of n pixels; those at its ends are repeated outwards.
+
+
+def _filter(n, taps):
+    """(n, n): five taps about every pixel."""
+    matrix = np.zeros((n, n), np.float32)
+    for i in range(5):
+        np.add.at(matrix, (np.arange(n), np.clip(np.arange(n) + i - 2, 0, n - 1)), taps[i])
+    return matrix
+
+
+def _double(n):
+    """(2 n, n): pixels between two are their mean, others 1/8, 6/8, 1/8 of three."""
+    matrix = np.zeros((2 * n, n), np.float32)
+    for i, (even, odd) in enumerate([(1 / 8, 0), (6 / 8, 1 / 2), (1 / 8, 1 / 2)]):
+        column = np.clip(np.arange(n) + i - 1, 0, n - 1)
+        np.add.at(matrix, (2 * np.arange(n), column), even)
+        np.add.at(matrix, (2 * np.arange(n) + 1, column), odd)
+    return matrix
+
+
+def _mean_of_pairs(n):
+    """(n // 2, n)."""
+    matrix, half = np.zeros((n // 2, n), np.float32), np.arange(n // 2)
+    matrix[half, 2 * half] = matrix[half, 2 * half + 1] = 1 / 2
+    return matrix
 
 
 # ---- losses

@@ -2,7 +2,8 @@
 
     python tests/parallel_worker.py '{"out": "folder", "cases": ["synchronised"], "address": null, ...}'
 
-Writes `<out>/<case>-<process>.npz` with every leaf of the final state, and `<out>/facts-<process>.json`.
+Writes `<out>/<case>-<process>.npz` with every leaf of the final state, `<out>/table-<process>.npz` with what became of
+a table that is cut over the devices, and `<out>/facts-<process>.json`.
 """
 
 import functools
@@ -14,9 +15,10 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tiny_gan
-from flax import serialization
+from flax import serialization, struct
 from flax.traverse_util import flatten_dict
 from jax import lax
 
@@ -130,6 +132,54 @@ def is_frozen():
     return all(a.tobytes() == b.tobytes() for a, b in leaves)
 
 
+TABLE = {
+    # The fifth row is of numbers that arithmetic may not keep: a zero's sign, a tiny number, and none.
+    'z': np.insert(
+        np.random.default_rng(0).standard_normal((6, 3), np.float32),
+        4,
+        [-0.0, 1e-42, np.nan],
+        axis=0,
+    ),
+    'count': np.arange(10, 17, dtype=np.int32),
+}
+INDEX = np.array([5, 0, 6, 2], np.int32)  # a global batch of rows
+
+
+class Held(struct.PyTreeNode):
+    """A table with a row for each of seven images, which no number of devices divides but one."""
+
+    table: dict
+    step: jax.Array
+
+
+def table_case():
+    """The table after `spread` and `whole`; then what a step takes from it, adds up and leaves behind."""
+    before, axes = Held(TABLE, np.int32(0)), Held(table=0, step=None)
+    spread = parallel.spread(before, axes)
+    # Fetched at once: `whole` hands on the step itself, which the run below donates.
+    arrays = flat({'round_trip': parallel.local(parallel.whole(spread, axes, before))})
+    arrays |= {f'shapes/{name}': np.array(leaf.shape) for name, leaf in spread.table.items()}
+    index = INDEX[: len(INDEX) // parallel.device_count() * parallel.device_count()]
+    if index.size:
+        run = parallel.DataParallel(functools.partial(table_step, size=len(index)), axes)
+        placed = parallel.place(index)
+        state, seen = run.compile(spread, placed, quickly=True)(spread, placed)
+        after = parallel.whole(state, axes, before)
+        arrays |= flat(parallel.local({'seen': seen, 'after': after}))
+    return arrays
+
+
+def table_step(state, index, size):
+    own = index[parallel.example_ids(size)]
+    rows = parallel.take_rows(state.table, own)
+    new = {'z': -2 * rows['z'], 'count': rows['count'] + 100}
+    seen = {
+        'taken': jax.tree.map(lambda x: lax.all_gather(x, parallel.AXIS, tiled=True), rows),
+        'total': parallel.total(jnp.sum(rows['count'])),
+    }
+    return Held(parallel.put_rows(state.table, own, new), state.step + 1), seen
+
+
 def stop_together():
     """The step that the processes agree to stop at, when one of them alone is told to."""
     stop = parallel.StopSignal()
@@ -175,6 +225,7 @@ def main(job):
         facts['shards_equal'][name] = shards_equal((state, metrics))
         local = parallel.local({'state': state, 'metrics': metrics})
         np.savez(out / f'{name}-{jax.process_index()}.npz', **flat(local))
+    np.savez(out / f'table-{jax.process_index()}.npz', **table_case())
     if not job['cases']:
         facts['is_frozen'] = is_frozen()
     if job['address']:

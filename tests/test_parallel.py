@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from parallel_worker import INDEX, TABLE
 
 from configs import sngan_digits
 from experiments import method, modes
@@ -206,6 +207,38 @@ def test_one_process_keeps_the_signal_itself():
         assert heard == ['the former handler']
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+# ---- a table that is cut over the devices
+
+
+def tables(run, devices):
+    """What every process has seen of it."""
+    return [run(devices).leaves('table', i) for i in range(2 if devices == '2x2' else 1)]
+
+
+@pytest.mark.parametrize(('devices', 'rows'), [(1, 7), (2, 4), (3, 3), (4, 2), (8, 1), ('2x2', 2)])
+def test_a_table_is_cut_and_put_together_bit_for_bit(run, devices, rows):
+    for seen in tables(run, devices):
+        assert seen['shapes/z'].tolist() == [4 if devices == '2x2' else devices, rows, 3]
+        assert seen['round_trip/step'] == 0
+        for name, leaf in TABLE.items():
+            back = seen[f'round_trip/table/{name}']
+            assert back.dtype == leaf.dtype and back.tobytes() == leaf.tobytes()
+
+
+@pytest.mark.parametrize('devices', [1, 2, 3, 4, '2x2'])
+def test_rows_are_taken_and_put_wherever_they_lie(run, devices):
+    """In the order of the batch; and all others stay as they are, to the bit."""
+    index = INDEX[:3] if devices == 3 else INDEX
+    for seen in tables(run, devices):
+        assert seen['after/step'] == 1
+        assert seen['seen/total'] == TABLE['count'][index].sum()
+        for name, change in {'z': lambda x: -2 * x, 'count': lambda x: x + 100}.items():
+            expected = TABLE[name].copy()
+            assert seen[f'seen/taken/{name}'].tobytes() == expected[index].tobytes()
+            expected[index] = change(expected[index])
+            assert seen[f'after/table/{name}'].tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(
