@@ -157,16 +157,18 @@ def invert(
         lr: Adam's rate at the first step.
         prior_weight: of the energy.
         labels: the class that each start of each image is in, for a conditional generator.
-        batch_size: z of one call of the generator. Images and their starts are counted alike.
+        batch_size: z in one call of the generator; each start of each image is one.
         say: is told how far it is, in lines.
 
     Raises:
-        ValueError: numbers that make no descent, or an unknown loss.
+        ValueError: no measurements, numbers that make no descent, or an unknown loss.
     """
     check_numbers(num_restarts, num_steps, lr, prior_weight, batch_size)
     if not callable(loss):
         loss = loss_of(loss)
-    num = len(measured)
+    measured, num = np.asarray(measured, np.float32), len(measured)
+    if not num:
+        raise ValueError('measured is empty: at least 1 image is needed')
     starts = parallel.run_once(functools.partial(_starts, prior, num, num_restarts), rng)
     rows = num * num_restarts
     size = min(batch_size, rows)
@@ -175,13 +177,14 @@ def invert(
     run = _Runner(objective, optimizer, prior.project, num_steps)
     images = np.repeat(np.arange(num), num_restarts)
     z, told = np.asarray(starts).reshape(rows, -1), None if labels is None else labels.reshape(rows)
+    # Put on the device once: the weights of a loaded run lie on the host.
+    functions = jax.device_put((_leaves(generate), _leaves(operator.apply)))
     found = []
     for begin in range(0, rows, size):
         # Every batch has the same shape, so that one program serves; what is over is cut.
         ids = np.minimum(np.arange(begin, begin + size), rows - 1)
-        y = jnp.asarray(np.asarray(measured)[images[ids]], jnp.float32)
-        batch = None if told is None else jnp.asarray(told[ids], jnp.int32)
-        problem = _Problem(_leaves(generate), _leaves(operator.apply), y, batch)
+        classes = None if told is None else jnp.asarray(told[ids], jnp.int32)
+        problem = _Problem(*functions, jnp.asarray(measured[images[ids]]), classes)
         found.append(jax.tree.map(np.asarray, run(problem, jnp.asarray(z[ids]))))
         say(f'{min(begin + size, rows)} of {rows} starts')
     z, made, objective = (np.concatenate(x)[:rows] for x in zip(*found, strict=True))

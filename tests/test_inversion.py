@@ -246,6 +246,11 @@ def test_priors():
     np.testing.assert_array_equal(cube.project(2 * z), np.clip(2 * z, -1, 1))
 
 
+def test_no_measurements():
+    with pytest.raises(ValueError, match='measured is empty'):
+        run(np.zeros((0, *SHAPE), np.float32), made('identity'))
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
