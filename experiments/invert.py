@@ -18,7 +18,7 @@ from snjax import images, inversion, operators, sampling
 from snjax import workdir as workdirs
 from snjax.metrics.distortion import Distortion, distortion
 
-RESTORED, COMPLETED = 'restored', 'restored, known kept'
+RESTORED, COMPLETED = 'restored', 'known pixels kept'
 _COLUMNS = 20  # of the grid: the first images
 
 
@@ -249,7 +249,7 @@ def _table(scored: Mapping[str, Distortion]) -> list[str]:
 def _image_record(i: int, targets, scored, found, told) -> dict[str, Any]:
     return {
         'index': int(targets.index[i]),
-        **{name: int(x[i]) for name, x in told.items()},
+        **({'label': int(told['labels'][i])} if told else {}),
         'objective': _finite(found.objective[i]),
         'restart': int(found.restart[i]),
         **{name: _numbers(x.psnr[i], x.ssim[i]) for name, x in scored.items()},

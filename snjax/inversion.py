@@ -154,7 +154,7 @@ def invert(
         loss: a name in `LOSSES`, or any function of made and real measurements (b, ...) to a value each (b,).
         num_restarts: starts of each image, r.
         num_steps: steps of Adam from each.
-        lr: Adam's rate at the first step.
+        lr: Adam's rate at the first step; 0.1 is what the code of Bora et al. takes for a DCGAN.
         prior_weight: of the energy.
         labels: the class that each start of each image is in, for a conditional generator.
         batch_size: z in one call of the generator; each start of each image is one.
@@ -178,13 +178,13 @@ def invert(
     images = np.repeat(np.arange(num), num_restarts)
     z, told = np.asarray(starts).reshape(rows, -1), None if labels is None else labels.reshape(rows)
     # Put on the device once: the weights of a loaded run lie on the host.
-    functions = jax.device_put((_leaves(generate), _leaves(operator.apply)))
+    made_by, taken_by = jax.device_put((_leaves(generate), _leaves(operator.apply)))
     found = []
     for begin in range(0, rows, size):
         # Every batch has the same shape, so that one program serves; what is over is cut.
         ids = np.minimum(np.arange(begin, begin + size), rows - 1)
         classes = None if told is None else jnp.asarray(told[ids], jnp.int32)
-        problem = _Problem(*functions, jnp.asarray(measured[images[ids]]), classes)
+        problem = _Problem(made_by, taken_by, jnp.asarray(measured[images[ids]]), classes)
         found.append(jax.tree.map(np.asarray, run(problem, jnp.asarray(z[ids]))))
         say(f'{min(begin + size, rows)} of {rows} starts')
     z, made, objective = (np.concatenate(x)[:rows] for x in zip(*found, strict=True))

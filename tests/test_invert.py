@@ -144,7 +144,7 @@ def check_files(workdir, stem, stdout):
             found = record['images'][i]
             np.testing.assert_allclose(found[name]['psnr'], psnr[i], rtol=1e-4)
             np.testing.assert_allclose(found[name]['ssim'], ssim[i], rtol=1e-3, atol=1e-5)
-            assert found['index'] == made['index'][i] and 'labels' not in found
+            assert found['index'] == made['index'][i] and 'label' not in found
         np.testing.assert_allclose(record['means'][name]['psnr'], psnr.mean(), rtol=1e-4)
         (line,) = (x for x in lines if x.startswith(f'| {name} '))
         assert [float(x) for x in line.split('|')[2:4]] == pytest.approx(
@@ -219,7 +219,7 @@ def test_known_classes_are_given_to_the_generator(conditional, write, workdir, m
     )
     digits = load_digits(split='train', image_size=16, channels=1)
     np.testing.assert_array_equal(made['labels'], digits.labels[made['index']])
-    assert [x['labels'] for x in record['images']] == list(made['labels'])
+    assert [x['label'] for x in record['images']] == list(made['labels'])
     again = conditional.generate(made['z'], made['labels'])
     np.testing.assert_allclose(made['images'], again, atol=1e-4)
     assert record['rows'] == ['original', 'restored', 'minimum norm']  # numbers are no picture
