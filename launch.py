@@ -1,4 +1,4 @@
-"""Trains, goes on training and samples: `python launch.py --config=configs/sngan_cifar.py`.
+"""Trains, goes on training, samples and inverts: `python launch.py --config=configs/sngan_cifar.py`.
 
 Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved (start again to go on).
 """
@@ -17,7 +17,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'the run lives here; left out: runs/<config>[-argument]'
 )
-_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample'], 'what to do')
+_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'invert'], 'what to do')
 _DISTRIBUTED = flags.DEFINE_enum(
     'distributed', 'off', ['off', 'auto', 'explicit'], 'one process, or one of several'
 )

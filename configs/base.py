@@ -130,6 +130,26 @@ def get_config() -> ConfigDict:
     c.sampling.others = ''  # workdirs of other runs, whose reconstructions stand beside: a,b
     c.sampling.neighbours = 5  # nearest training images of each sample
 
+    c.inversion = ConfigDict()  # --mode=invert: z whose image, measured, is what was measured
+    c.inversion.operator = 'identity'  # or inpaint, superresolve, denoise, compressed_sensing
+    c.inversion.path = ''  # a folder of images, in the order of their names; empty: the run's set
+    c.inversion.split = ''  # of the run's set, as test; empty: that of the training. digits: none
+    c.inversion.num = 16  # images: the folder's first, or drawn from the split
+    c.inversion.restarts = 4  # starts of each; classes that are not known are taken in turn
+    c.inversion.steps = 300  # of Adam from each
+    c.inversion.lr = 0.1  # its rate at the first step; half a cosine leads to 0
+    c.inversion.prior_weight = 1e-3  # of |z|^2 / (2 dim_z); 0 under uniform z
+    c.inversion.loss = 'l2'  # between measurements, a mean over their values: l2 or l1
+    c.inversion.mask = 'centre'  # hidden by inpaint: centre (square), random (pixels), half (lower)
+    c.inversion.fraction = 0.25  # of the pixels that it hides
+    c.inversion.factor = 4  # of superresolve, in height and in width
+    c.inversion.noise = 0.2  # of denoise: standard deviation, in units of [-1, 1]
+    c.inversion.measurements = 100  # of compressed_sensing: random projections of an image
+    c.inversion.batch_size = 64  # starts in one call of the generator
+    c.inversion.seed = 0  # of the draw, the starts, the noise, random pixels and projections
+    c.inversion.weights = 'auto'  # ema, raw, or auto: ema where there is one
+    c.inversion.step = 0  # of the checkpoint; 0: the newest
+
     c.eval = ConfigDict()
     c.eval.extractor = ''  # digits, or empty: none; scores at the end of the run
     c.eval.num_samples = 1000

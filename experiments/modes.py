@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from experiments import method as methods
+from experiments.invert import run_invert
 from experiments.sample import run_sample
 from snjax import data, evaluate, parallel, resume, train
 from snjax.sampling import seed_key
@@ -19,6 +20,7 @@ HARMLESS = (
     'log.*',
     'checkpoint.*',
     'sampling.*',
+    'inversion.*',
     'eval.*',
     'data.data_dir',
     'data.cache_dir',
@@ -112,7 +114,7 @@ def _finish(config, method, state, trainer, workdir, seconds):
     _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
 
 
-MODES = {'train': run_train, 'sample': run_sample}
+MODES = {'train': run_train, 'sample': run_sample, 'invert': run_invert}
 
 
 def _say(line: str) -> None:

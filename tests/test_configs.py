@@ -531,11 +531,14 @@ class Watched:
 
 
 def test_every_key_is_read(finished_run, tmp_path):
-    """By training (here: a finished run, so that nothing is left to compute) or by sampling."""
+    """By training (here: a finished run, so that nothing is left to compute), by sampling or by inverting."""
     workdir, seen = finished_run.copy(tmp_path / 'run'), set()
-    config = from_workdir.get_config(str(workdir)).lock()
+    config = from_workdir.get_config(str(workdir))
+    config.inversion.update(num=1, restarts=1, steps=1)
+    config.lock()
     modes.run_train(Watched(config, seen), workdir)
     modes.run_sample(Watched(config, seen), workdir)
+    modes.run_invert(Watched(config, seen), workdir)
     for name in ('acgan_cifar', 'glo_digits'):  # other methods' groups
         method.load(Watched(load(name), seen))
     assert set(flat(config)) - seen == set()
