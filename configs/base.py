@@ -139,7 +139,8 @@ def get_config() -> ConfigDict:
     c.inversion.steps = 300  # of Adam from each
     c.inversion.lr = 0.1  # its rate at the first step; half a cosine leads to 0
     c.inversion.prior_weight = 1e-3  # of |z|^2 / (2 dim_z); 0 under uniform z
-    c.inversion.loss = 'l2'  # between measurements, a mean over their values: l2 or l1
+    c.inversion.loss = 'l2'  # between measurements, a mean over their values: l2 or l1; of whole
+    # images (identity, denoise) also lap1 and l2_lap1
     c.inversion.mask = 'centre'  # hidden by inpaint: centre (square), random (pixels), half (lower)
     c.inversion.fraction = 0.25  # of the pixels that it hides
     c.inversion.factor = 4  # of superresolve, in height and in width

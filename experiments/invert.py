@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from experiments.method import Config, choose
 from snjax import images, inversion, operators, sampling
 from snjax import workdir as workdirs
+from snjax.latent_table import TrainedTable
 from snjax.metrics.distortion import Distortion, distortion
 
 RESTORED, COMPLETED = 'restored', 'known pixels kept'
@@ -60,12 +61,11 @@ def run_invert(config: Config, workdir: pathlib.Path) -> None:
     start_rng, noise_rng = jax.random.split(sampling.seed_key(s.seed, 'sample'))
     keys = jax.vmap(functools.partial(jax.random.fold_in, noise_rng))(jnp.arange(len(real)))
     measured = np.asarray(operator.degrade(jnp.asarray(real), keys))
-    model = trained.config['model']
     found = inversion.invert(
         inversion.generator(trained, s.weights),
         measured,
         operator,
-        inversion.PRIORS[model['latent']](model['dim_z']),
+        prior_of(trained),
         rng=start_rng,
         loss=s.loss,
         num_restarts=s.restarts,
@@ -96,6 +96,11 @@ def _check(s: Config) -> None:
     """Raises a ValueError of one line for impossible values, before anything is loaded."""
     choose('inversion.operator', s.operator, operators.OPERATORS)
     choose('inversion.loss', s.loss, inversion.LOSSES)
+    if s.loss in inversion.PYRAMID_LOSSES and s.operator not in ('identity', 'denoise'):
+        raise ValueError(
+            f'inversion.loss is {s.loss}, which compares whole images, but inversion.operator={s.operator} measures '
+            'other values: use --config.inversion.loss=l2 or l1'
+        )
     choose('inversion.weights', s.weights, workdirs.WEIGHTS)
     choose('inversion.mask', s.mask, operators.MASKS)
     if s.num < 1:
@@ -138,6 +143,14 @@ def targets_of(config: Config, trained: workdirs.Trained) -> Targets:
     source = {'set': image_set.name, 'split': image_set.split, 'sha256': image_set.sha256}
     labels = image_set.labels[index] if has_classes else None
     return Targets(image_set.images[index], index, labels, source)
+
+
+def prior_of(trained: workdirs.Trained) -> inversion.Prior:
+    """What the run's z were drawn from, or for GLO what its table is like."""
+    if isinstance(trained, TrainedTable):
+        return trained.inversion_prior()
+    model = trained.config['model']
+    return inversion.PRIORS[model['latent']](model['dim_z'])
 
 
 def labels_of(targets: Targets, restarts: int, num_classes: int) -> np.ndarray | None:

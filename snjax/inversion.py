@@ -30,7 +30,7 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key
 
-from snjax import parallel, sampling
+from snjax import parallel, reconstruction, sampling
 from snjax.operators import Operator
 
 
@@ -80,7 +80,9 @@ def l1(made: Float[Array, 'n *shape'], real: Float[Array, 'n *shape']) -> Float[
 
 
 Loss = Callable[[Array, Array], Array]
-LOSSES: dict[str, Loss] = {'l2': l2, 'l1': l1}
+# GLO's, of whole images: for operators that leave every pixel where it is.
+PYRAMID_LOSSES: dict[str, Loss] = {'lap1': reconstruction.lap1, 'l2_lap1': reconstruction.l2_lap1}
+LOSSES: dict[str, Loss] = {'l2': l2, 'l1': l1, **PYRAMID_LOSSES}
 
 
 class Inversion(NamedTuple):

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from snjax import latent_priors, sampling
-from snjax.latent_priors import PRIORS, Mixture
+from snjax.inversion import Prior
+from snjax.latent_priors import PRIORS, Mixture, project
 from snjax.neighbours import Neighbours, nearest_vectors
 from snjax.workdir import Trained
 
@@ -79,6 +80,23 @@ class TrainedTable(Trained):
         chosen = None if components is None else jnp.asarray(components, jnp.int32)
         key = sampling.seed_key(seed, 'sample')
         return np.asarray(_draw(prior, key, jnp.arange(num), chosen, truncation))
+
+    def inversion_prior(self, kind: str = 'full') -> Prior:
+        """What `snjax.inversion` knows of z: the Gaussian fitted to the table, and the unit ball.
+
+        The energy is half the squared Mahalanobis distance from the mean, divided by dim_z. Directions in which the
+        table hardly varies count as if they had a ten-thousandth of the largest variance.
+        """
+        prior = self.prior(kind)
+        factor = np.asarray(prior.factors[0], np.float64)
+        values, vectors = np.linalg.eigh(factor @ factor.T)
+        scales = 1 / np.sqrt(np.maximum(values, 1e-4 * values.max()))
+        mean, whiten = prior.means[0], jnp.asarray(vectors * scales, jnp.float32)
+
+        def energy(z):
+            return jnp.mean(((z - mean) @ whiten) ** 2, axis=1) / 2
+
+        return Prior(lambda rng, ids: latent_priors.draw(prior, rng, ids), energy, project)
 
     def reconstruct(self, index: Sequence[int] | Int[np.ndarray, ' n']) -> np.ndarray:
         """Images (n, H, W, C) in [-1, 1] that the generator makes of rows of the table."""
