@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tiny_gan
+import tiny_glo
 from flax import serialization, struct
 from flax.traverse_util import flatten_dict
 from jax import lax
@@ -81,8 +82,11 @@ def digits():
     return data.load('digits', image_size=8, channels=1)
 
 
-def train_case(name):
-    """Twenty steps on the digits: every device sees other images."""
+def make_method(name):
+    """The case's method, and what makes its first state."""
+    if name == 'glo':
+        changes = {'batch_size': 16, 'initial': 'normal'}
+        return tiny_glo.make_glo(digits().images, **changes), tiny_glo.filled
     tiny = tiny_gan.make_gan(
         **{
             'loss': LOSSES['non_saturating'],  # smooth: rounding is not amplified at a kink
@@ -94,13 +98,20 @@ def train_case(name):
             **CASES[name],
         }
     )
+    return tiny, tiny_gan.filled
+
+
+def train_case(name):
+    """Twenty steps on the digits: every device sees other images."""
+    tiny, filled = make_method(name)
     on_devices = train.device_data(digits().images, digits().labels, OPTIONS.seed)
-    state = parallel.place(tiny_gan.filled(tiny))
+    before = filled(tiny)
+    state = parallel.spread(before, tiny.state_axes)
     step = parallel.DataParallel(train.make_step(tiny, OPTIONS), tiny.state_axes)
     program = step.compile(state, on_devices)
     for _ in range(STEPS):
         state, metrics = program(state, on_devices)
-    return state, metrics
+    return parallel.whole(state, tiny.state_axes, before), metrics
 
 
 def shards_equal(tree):

@@ -310,6 +310,25 @@ def test_other_modes_and_their_files(run):
     assert len(made) == 6
 
 
+def test_inversion_starts_from_the_table_and_finds_its_images(run):
+    """Encoding by Lap1: every image comes nearer than one step from its starts does."""
+    from experiments import invert
+
+    config = from_workdir.get_config(str(run))
+    found = []
+    for steps in (1, 30):
+        config.inversion.update(num=4, restarts=2, steps=steps, loss='l2_lap1')
+        invert.run_invert(config, run)
+        with np.load(next((run / 'inverted').glob('identity*.npz'))) as arrays:
+            found.append((arrays['objective'], arrays['z']))
+    (few, _), (many, z) = found
+    assert np.all(many < few) and many.mean() < 0.9 * few.mean()
+    assert z.shape == (4, 32) and np.linalg.norm(z, axis=1).max() <= 1 + 1e-6
+    config.inversion.update(operator='superresolve', loss='lap1')
+    with pytest.raises(ValueError, match='whole images'):
+        invert.run_invert(config, run)
+
+
 @pytest.mark.parametrize(
     ('changes', 'accepted'),
     [
