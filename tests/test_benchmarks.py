@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import class_diversity, cluster_folder
+from benchmarks import class_diversity, cluster_folder, glo_reconstruction
 
 
 def test_mean_distance_by_hand():
@@ -38,3 +38,17 @@ def test_clusters_are_near_their_centre_and_bounded():
     assert len(set(np.concatenate(groups))) == sum(map(len, groups))
     with pytest.raises(ValueError, match='--num_classes'):
         cluster_folder.clusters(points, num_classes=3, fewest=100, most=200)
+
+
+def test_gradient_energy_is_of_neighbours():
+    ramp = np.tile(
+        np.arange(4.0)[None, None, :, None], (2, 3, 1, 1)
+    )  # 1 a pixel along the width alone
+    assert glo_reconstruction.gradient_energy(ramp) == pytest.approx(0.5)
+    assert glo_reconstruction.gradient_energy(np.ones((2, 3, 3, 1))) == 0
+
+
+def test_losses_are_averaged_over_epochs():
+    logged = [(0.5, 4.0), (1.0, 2.0), (1.5, 1.0), (2.0, 3.0), (2.5, 0.0)]
+    lines = [{'train/epoch': e, 'train/rec_loss': loss} for e, loss in logged] + [{'eval/x': 1}]
+    assert glo_reconstruction.epoch_losses(lines).tolist() == [3.0, 2.0, 0.0]
