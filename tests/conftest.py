@@ -6,7 +6,6 @@ import jaxtyping
 import pytest
 
 # Code is generated quickly instead of well: compiling is most of what these tests take. It spares a third of the time.
-# What `launch.py` runs in its own processes is compiled as users have it.
 os.environ.setdefault(
     'XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 )

@@ -22,6 +22,8 @@ from snjax.checkpoint import load_tree
 
 ROOT = Path(__file__).parents[1]
 DIGITS = f'--config={ROOT}/configs/sngan_digits.py'
+# Compiling takes longer than the tiny runs do. The slow tests of the demo compile it as users do.
+QUICKLY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 NUM_STEPS, CHECKPOINT_EVERY, LOG_EVERY, SAMPLE_EVERY = 120, 10, 1, 40
 TINY = (
     DIGITS,
@@ -61,9 +63,11 @@ class Launcher:
 
     Attributes:
         cache: folder of the compiled programs.
+        xla_flags: how they are compiled.
     """
 
     cache: Path
+    xla_flags: str = QUICKLY
 
     def start(self, *flags: str, cwd: Path | None = None, **env: str) -> subprocess.Popen:
         """A running launch.py, whose output goes to files."""
@@ -71,6 +75,7 @@ class Launcher:
             'JAX_COMPILATION_CACHE_DIR': str(self.cache),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
             'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+            'XLA_FLAGS': self.xla_flags,
         }
         # What makes `import snjax` work for the tests must not be what makes it work for launch.py.
         inherited = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'XLA_FLAGS')}

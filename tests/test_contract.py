@@ -129,7 +129,8 @@ def test_contract_at_its_own_size(case, dtype):
 def on_devices(cases, num_devices, tmp_path, **changes):
     """Final states of `cases`, flat, after a few steps of plain gradient descent on that many devices."""
     task = {'cases': cases, 'out': str(tmp_path / f'{num_devices}.npz'), 'changes': changes}
-    env = os.environ | {'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices}'}
+    flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={num_devices}'
+    env = os.environ | {'XLA_FLAGS': flags}
     worker = [sys.executable, contract.__file__, json.dumps(task)]
     done = subprocess.run(worker, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

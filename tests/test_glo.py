@@ -29,7 +29,6 @@ CONFIGS = [
     ('glo_celeba', '128'),
     ('glo_faces', 'photos'),
 ]
-QUICKLY = {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
 TINY = (
     f'--config={launching.ROOT}/configs/glo_digits.py',
     '--config.model.gen_width=4',
@@ -254,7 +253,7 @@ def test_labels_are_refused(images):
 @pytest.fixture(scope='module')
 def run(launcher, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('glo') / 'run'
-    outcome = launcher.run(*TINY, f'--workdir={workdir}', **QUICKLY)
+    outcome = launcher.run(*TINY, f'--workdir={workdir}')
     assert outcome.code == 0, outcome.stderr
     return workdir
 
@@ -264,7 +263,7 @@ def test_a_shorter_run_goes_on_bit_for_bit(run, launcher, tmp_path):
     workdir = tmp_path / 'run'
     for num_steps in (20, 40):
         flags = f'--config.num_steps={num_steps}', f'--workdir={workdir}'
-        outcome = launcher.run(*TINY, *flags, **QUICKLY)
+        outcome = launcher.run(*TINY, *flags)
         assert outcome.code == 0, outcome.stderr
     assert 'resuming from step 20' in outcome.stdout
     steps = [launching.state(w) for w in (run, workdir)]

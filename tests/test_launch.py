@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -51,7 +52,7 @@ SN_LAYERS = [f'conv{i}' for i in range(1, 8)] + ['score']
 
 # ---- how it fails
 
-FOUR_DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
+FOUR_DEVICES = {'XLA_FLAGS': f'--xla_force_host_platform_device_count=4 {launching.QUICKLY}'}
 CONFIGS = ROOT / 'configs'
 # name: (flags, environment, what the one line must say)
 BAD_INPUT = {
@@ -533,6 +534,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_been(launcher, finish
 
 @pytest.mark.slow
 def test_the_demo_killed_five_times_ends_as_if_nothing_had_been(launcher, tmp_path):
+    launcher = dataclasses.replace(launcher, xla_flags='')  # as users compile it
     undisturbed, workdir = tmp_path / 'undisturbed', tmp_path / 'killed'
     assert launcher.run(DIGITS, f'--workdir={undisturbed}').code == 0
     config = sngan_digits.get_config()

@@ -34,7 +34,7 @@ def start(out, cases, devices, address=None, num_processes=1, process_id=0):
         'process_id': process_id,
     }
     # Code is generated quickly instead of well: compiling is most of what these tests do.
-    flags = f'--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0'
+    flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={devices}'
     environment = os.environ | {
         'JAX_PLATFORMS': 'cpu',
         'XLA_FLAGS': flags,

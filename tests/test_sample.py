@@ -50,7 +50,6 @@ def conditional(launcher, tmp_path_factory):
         f'--config.checkpoint.every={CONDITIONAL_STEPS}',
         '--config.optimizer.lr=0.02',
         '--config.eval.extractor=',
-        XLA_FLAGS='--xla_backend_optimization_level=0',
     )
     return workdir
 
