@@ -9,7 +9,7 @@ One row per run:
 * `encoded`: PSNR of what `--mode=invert --config.inversion.operator=identity` has written, by split: held-out images
   against training images encoded the same way tell what is memorised.
 
-    python -m benchmarks.glo_reconstruction runs/glo_a runs/glo_b [--num=500] [--data_dir=...]
+    python -m benchmarks.glo_reconstruction runs/glo_a runs/glo_b [--num=500] [--step=...] [--data_dir=...]
 """
 
 import argparse
@@ -39,13 +39,13 @@ def epoch_losses(lines: list[dict[str, float]]) -> np.ndarray:
     return np.array([np.mean(epochs[key]) for key in sorted(epochs)])
 
 
-def row(workdir: pathlib.Path, num: int, data_dir: str | None) -> dict[str, Any]:
+def row(workdir: pathlib.Path, num: int, data_dir: str | None, step: int | None) -> dict[str, Any]:
     """The figures of one run.
 
     Raises:
         ValueError: it is no GLO run.
     """
-    trained = snjax.load(workdir)
+    trained = snjax.load(workdir, step)
     if not isinstance(trained, TrainedTable):
         raise ValueError(f'{workdir} is no GLO run')
     image_set = trained.training_set(data_dir=data_dir)
@@ -54,7 +54,7 @@ def row(workdir: pathlib.Path, num: int, data_dir: str | None) -> dict[str, Any]
     made = trained.reconstruct(index)
     found = distortion(real, made)
     lines = [json.loads(x) for x in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    losses = epoch_losses(lines)
+    losses = epoch_losses([line for line in lines if line['step'] <= trained.step])
     return {
         'workdir': str(workdir),
         'step': trained.step,
@@ -68,13 +68,13 @@ def row(workdir: pathlib.Path, num: int, data_dir: str | None) -> dict[str, Any]
         'train_psnr': round(float(found.psnr.mean()), 2),
         'train_ssim': round(float(found.ssim.mean()), 3),
         'sharpness': round(gradient_energy(made) / gradient_energy(real), 3),
-        'encoded': _encoded(workdir),
+        'encoded': _encoded(workdir, trained.step),
     }
 
 
-def _encoded(workdir: pathlib.Path) -> dict[str, float]:
+def _encoded(workdir: pathlib.Path, step: int) -> dict[str, float]:
     found = {}
-    for path in sorted((workdir / 'inverted').glob('identity*.json')):
+    for path in sorted((workdir / 'inverted').glob(f'identity*_step{step}_*.json')):
         record = json.loads(path.read_text())
         found[record['source']['split']] = round(record['means']['restored']['psnr'], 2)
     return found
@@ -85,10 +85,11 @@ def main() -> None:
     parser.add_argument('workdirs', nargs='+', type=pathlib.Path)
     parser.add_argument('--num', type=int, default=500, help='training images')
     parser.add_argument('--data_dir', default=None)
+    parser.add_argument('--step', type=int, default=None, help='checkpoint; the newest if left out')
     args = parser.parse_args()
     try:
         for workdir in args.workdirs:
-            print(json.dumps(row(workdir, args.num, args.data_dir)))
+            print(json.dumps(row(workdir, args.num, args.data_dir, args.step)))
     except (ValueError, FileNotFoundError) as error:
         parser.exit(2, f'glo_reconstruction: {error}\n')
 
