@@ -4,6 +4,9 @@ Bojanowski et al. 2018 (arXiv:1707.05776) show no digits of this set; the networ
 of the width.
 
     python launch.py --config=configs/glo_digits.py --workdir=runs/glo_digits
+
+Measured (2026-11-25, 2 CPU cores, seed 0): 1,000 samples of the fitted Gaussian show all ten digits, the rarest in
+6.8 %, with a precision of .57; the demo's SNGAN 7.1 % and .58 (docs/results/glo.md).
 """
 
 from ml_collections import ConfigDict
