@@ -127,6 +127,7 @@ def get_config() -> ConfigDict:
     c.sampling.components = 10  # of prior=mixture
     c.sampling.images = ''  # of GLO's training set: 3,17,... to interpolate between, or to
     # reconstruct; groups for arithmetic, as 1,2-8,9+4
+    c.sampling.latents = ''  # .npz of --mode=invert, to interpolate between encoded images
     c.sampling.others = ''  # workdirs of other runs, whose reconstructions stand beside: a,b
     c.sampling.neighbours = 5  # nearest training images of each sample
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import sample_table
 from experiments.method import Config, choose
-from experiments.sample_files import Made, write
+from experiments.sample_files import Made, encoded_ways, write
 from snjax import images, interpolation, neighbours
 from snjax import workdir as workdirs
 from snjax.latent_priors import PRIORS
@@ -72,6 +72,10 @@ def _check(s: Config) -> None:
     for key in ('rows', 'frames', 'neighbours', 'components'):
         if s[key] < 1:
             raise ValueError(f'sampling.{key} is {s[key]}: a whole number from 1 is needed')
+    if s.latents and s.what != 'interpolation':
+        raise ValueError(
+            f'sampling.latents is {s.latents}, but sampling.what is {s.what}: use interpolation'
+        )
     if s.points < 0 or (s.what == 'interpolation' and s.points == 1):
         raise ValueError(
             f'sampling.points is {s.points}: 0 (as many as it takes) or 2 and more are accepted'
@@ -128,18 +132,16 @@ def _interpolation(config: Config, trained: workdirs.Trained) -> Made:
     classes = _label(s)
     if is_morph:
         classes = range(trained.num_classes) if s.label < 0 else (s.label, s.label_to)
-    made = trained.interpolate(
-        s.rows,
-        s.frames,
-        points=points,
-        classes=classes,
-        how=s.path,
-        closed=s.format in ('gif', 'webp'),
-        **_draw(s),
-    )
-    way = f'_{s.path}{points}' if points > 1 else ''
-    name = f'{_class_name(s)}{way}_{s.rows}x{s.frames}'
-    title = f'{s.rows} {"morphs" if is_morph else "interpolations"} of {s.frames} frames'
+    way: dict[str, Any] = {'classes': classes, 'how': s.path, 'closed': s.format in ('gif', 'webp')}
+    if s.latents:
+        corners = encoded_ways(s, points, config.model.dim_z)
+        made = trained.between(corners, s.frames, weights=s.weights, **way)
+    else:
+        made = trained.interpolate(s.rows, s.frames, points=points, **way, **_draw(s))
+    rows, through = len(made.z), f'_{s.path}{points}' if points > 1 else ''
+    encoded = '_encoded' if s.latents else ''
+    name = f'{_class_name(s)}{encoded}{through}_{rows}x{s.frames}'
+    title = f'{rows} {"morphs" if is_morph else "interpolations"} of {s.frames} frames'
     arrays = {'z': made.z} | ({} if made.labels is None else {'label_weights': made.labels})
     return Made(title, name, images.to_uint8(made.images), None, arrays, None)
 

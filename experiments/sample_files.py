@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from experiments.method import Config
 from snjax import images
 
 
@@ -28,6 +29,27 @@ class Made(NamedTuple):
     columns: int | None
     arrays: dict[str, Any]
     record: dict[str, Any] | None
+
+
+def encoded_ways(s: Config, points: int, dim_z: int) -> np.ndarray:
+    """Latents (rows, points, dim_z) to go through, of the file `sampling.latents`, in its order.
+
+    Raises:
+        ValueError: there is no such file, it holds no z of this length, or too few.
+    """
+    path = pathlib.Path(s.latents)
+    if not path.is_file():
+        raise ValueError(
+            f'sampling.latents is {path}: there is no such file; --mode=invert writes them'
+        )
+    with np.load(path) as arrays:
+        z = arrays['z'] if 'z' in arrays else np.zeros((0, 0), np.float32)
+    if z.ndim != 2 or z.shape[1] != dim_z or len(z) < points:
+        raise ValueError(
+            f'sampling.latents is {path}, whose z are {z.shape}: at least {points} of {dim_z} entries are needed'
+        )
+    rows = min(s.rows, len(z) // points)
+    return z[: rows * points].reshape(rows, points, dim_z)
 
 
 def write(stem: pathlib.Path, made: Made, form: str, fps: float) -> list[pathlib.Path]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.method import Config
-from experiments.sample_files import Made
+from experiments.sample_files import Made, encoded_ways
 from snjax import images, neighbours
 from snjax.latent_priors import project
 from snjax.latent_table import TrainedTable
@@ -49,7 +49,10 @@ def _samples(config: Config, trained: TrainedTable) -> Made:
 def _interpolation(config: Config, trained: TrainedTable) -> Made:
     """Between drawn latents, or between those of training images."""
     s, points = config.sampling, config.sampling.points or 2
-    if s.images:
+    if s.latents:
+        corners, name = encoded_ways(s, points, trained.table.shape[1]), '_encoded'
+        z = corners.reshape(-1, corners.shape[-1])
+    elif s.images:
         index = _numbers(s.images, trained)
         if len(index) % points:
             raise ValueError(

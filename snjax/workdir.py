@@ -184,10 +184,6 @@ class Trained:
         """
         if num < 1 or points < 1:
             raise ValueError(f'num {num}, points {points}: at least 1 row and 1 point are needed')
-        if how == 'slerp' and points > 1 and self.config['model']['latent'] == 'uniform':
-            raise ValueError(
-                'path slerp leaves the cube that uniform latents fill: use lerp (--config.sampling.path=lerp)'
-            )
         drawn = self.latents(num * points, seed=seed, truncation=truncation)
         corners = drawn.reshape(num, points, -1)
         return self.between(
@@ -212,6 +208,14 @@ class Trained:
         batch_size: int = 250,
     ) -> Interpolation:
         """`interpolate` through latents of one's own, k a row: of encoded images, say (`snjax.inversion`)."""
+        if (
+            how == 'slerp'
+            and np.shape(corners)[1] > 1
+            and self.config['model']['latent'] == 'uniform'
+        ):
+            raise ValueError(
+                'path slerp leaves the cube that uniform latents fill: use lerp (--config.sampling.path=lerp)'
+            )
         num = len(corners)
         z = path(np.asarray(corners).swapaxes(0, 1), frames, how=how, closed=closed).swapaxes(0, 1)
         labels = class_path(classes, num, frames, self.num_classes, closed=closed)

@@ -311,7 +311,7 @@ def test_other_modes_and_their_files(run):
 
 def test_inversion_starts_from_the_table_and_finds_its_images(run):
     """Encoding by Lap1: every image comes nearer than one step from its starts does."""
-    from experiments import invert
+    from experiments import invert, sample
 
     config = from_workdir.get_config(str(run))
     found = []
@@ -323,6 +323,14 @@ def test_inversion_starts_from_the_table_and_finds_its_images(run):
     (few, _), (many, z) = found
     assert np.all(many < few) and many.mean() < 0.9 * few.mean()
     assert z.shape == (4, 32) and np.linalg.norm(z, axis=1).max() <= 1 + 1e-6
+    path = next((run / 'inverted').glob('identity*.npz'))
+    config.sampling.update(what='interpolation', latents=str(path), frames=3, format='npz')
+    sample.run_sample(config, run)
+    with np.load(next((run / 'generated').glob('interpolation*encoded*.npz'))) as ways:
+        np.testing.assert_allclose(ways['z'][:, [0, -1]].reshape(4, 32), z, rtol=1e-6, atol=1e-7)
+    config.sampling.latents = str(run / 'config.json.npz')
+    with pytest.raises(ValueError, match='no such file'):
+        sample.run_sample(config, run)
     config.inversion.update(operator='superresolve', loss='lap1')
     with pytest.raises(ValueError, match='whole images'):
         invert.run_invert(config, run)
