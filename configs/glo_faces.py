@@ -10,20 +10,16 @@ there are images, divided by 128; 25 to 50 of them are usual.
 
 from ml_collections import ConfigDict
 
-from configs import glo_cifar
+from configs import glo_cifar, sngan_folder
 
 
 def get_config(argument: str = '') -> ConfigDict:
-    path, _, size = argument.partition(',')
-    if size and not size.isdecimal():
-        raise ValueError(
-            f'glo_faces.py:{argument}: accepted are PATH and PATH,SIZE, size in pixels'
-        )
+    path, size = sngan_folder.path_and_size(argument, 'glo_faces.py')
     c = glo_cifar.get_config()
     c.num_steps = 10_000
     c.data.name = 'folder'
     c.data.path = path
-    c.data.image_size = int(size or 64)
+    c.data.image_size = size
     c.glo.initial = 'pca'
     if c.data.image_size > 64:
         c.glo.levels = 4

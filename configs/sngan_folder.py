@@ -13,17 +13,21 @@ from ml_collections import ConfigDict
 from configs import base
 
 
-def get_config(argument: str = '') -> ConfigDict:
+def path_and_size(argument: str, name: str) -> tuple[str, int]:
+    """PATH and SIZE of the argument of the config `name`."""
     path, _, size = argument.partition(',')
-    if size and not size.isdigit():
-        raise ValueError(
-            f'sngan_folder.py:{argument}: accepted are PATH and PATH,SIZE, size in pixels'
-        )
+    if size and not size.isdecimal():
+        raise ValueError(f'{name}:{argument}: accepted are PATH and PATH,SIZE, size in pixels')
+    return path, int(size or 64)
+
+
+def get_config(argument: str = '') -> ConfigDict:
+    path, size = path_and_size(argument, 'sngan_folder.py')
     c = base.get_config()
     c.num_steps = 50_000
     c.data.name = 'folder'
     c.data.path = path
-    c.data.image_size = int(size or 64)
+    c.data.image_size = size
     c.data.flip = True
     if c.data.image_size > 32:
         c.model.gen_width = c.model.dis_width = 64

@@ -89,7 +89,8 @@ def principal_components(
     if whiten:
         # Not by scikit-learn, whose incremental form lets the noise grow that stands for missing components.
         z = z / np.maximum(np.sqrt(np.mean(np.square(z), axis=0)), np.finfo(np.float32).tiny)
-    return z / np.sqrt(np.mean(np.sum(np.square(z), axis=1)))
+    scale = np.sqrt(np.mean(np.sum(np.square(z), axis=1)))
+    return z / np.maximum(scale, np.finfo(np.float32).tiny)  # 0 of images that are all the same
 
 
 def _blocks(num: int, size: int) -> list[slice]:

@@ -244,9 +244,11 @@ class Trainer:
                 if last or _due(step, o.sample_every):
                     self._write_grid(step)
                 if saving:
-                    self._check_state(step)
+                    state = self.whole_state()
+                    self._check_state(step, state)
                     self.writer.flush()
-                    self.checkpoints.save(step, self.whole_state())
+                    self.checkpoints.save(step, state)
+                    del state  # it may hold a table of its own
                 if stopping and not last:
                     self.checkpoints.wait()
                     raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
@@ -270,9 +272,9 @@ class Trainer:
             epoch = step * self.method.batches_per_step / batches_per_epoch
             self.writer.scalars(step, {**scalars, 'train/epoch': epoch})
 
-    def _check_state(self, step):
+    def _check_state(self, step, state):
         """Losses are of the state before an update; what is saved is the state after it."""
-        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(self._local_state()))
+        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(parallel.local(state)))
         bad = {
             jax.tree_util.keystr(path): 'not finite'
             for path, leaf in leaves

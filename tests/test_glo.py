@@ -15,7 +15,7 @@ import tiny_glo
 from tiny_glo import DIM_Z, image_loss, make_glo
 
 from configs import from_workdir
-from experiments import glo, settings
+from experiments import glo, invert, sample, settings
 from experiments import method as methods
 from snjax import parallel
 from snjax.reconstruction import Pyramid, l2, lap1
@@ -280,8 +280,6 @@ def test_a_shorter_run_goes_on_bit_for_bit(run, launcher, tmp_path):
 
 def test_other_modes_and_their_files(run):
     """Every kind of picture, by the method's own functions: a process each would take minutes."""
-    from experiments import sample
-
     config = from_workdir.get_config(str(run))
     for what, changes in {
         'samples': {'prior': 'class', 'label': 3},
@@ -311,8 +309,6 @@ def test_other_modes_and_their_files(run):
 
 def test_inversion_starts_from_the_table_and_finds_its_images(run):
     """Encoding by Lap1: every image comes nearer than one step from its starts does."""
-    from experiments import invert, sample
-
     config = from_workdir.get_config(str(run))
     found = []
     for steps in (1, 30):
@@ -351,8 +347,6 @@ def test_inversion_starts_from_the_table_and_finds_its_images(run):
     ],
 )
 def test_impossible_pictures_are_one_line(run, changes, accepted):
-    from experiments import sample
-
     config = from_workdir.get_config(str(run))
     config.sampling.update(changes)
     with pytest.raises(ValueError, match=accepted) as error:

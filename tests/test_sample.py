@@ -126,6 +126,24 @@ def test_arrays_files_and_grid_are_the_same_images(run, write, what):
     np.testing.assert_array_equal(np.asarray(Image.open(grid)), expected)
 
 
+def test_interpolation_between_encoded_images(run, write, tmp_path):
+    """Row i goes through the file's z, in its order; files without them are refused in one line."""
+    dim_z = load_once(run).config['model']['dim_z']
+    z = np.random.default_rng(0).normal(size=(2 * ROWS + 1, dim_z)).astype(np.float32)
+    np.savez(tmp_path / 'encoded.npz', z=z)
+    (path,) = write(run, what='interpolation', format='npz', latents=str(tmp_path / 'encoded.npz'))
+    ends = arrays(path)['z'][:, [0, -1]]
+    np.testing.assert_allclose(ends.reshape(2 * ROWS, dim_z), z[:-1], rtol=1e-5, atol=1e-6)
+    np.savez(tmp_path / 'short.npz', z=z[:, 1:])
+    np.savez(tmp_path / 'other.npz', images=z)
+    for name in ('short', 'other', 'absent'):
+        file = str(tmp_path / f'{name}.npz')
+        with pytest.raises(ValueError, match=rf'^sampling\.latents is .*{name}\.npz.*[^\n]*$'):
+            write(run, what='interpolation', latents=file)
+    with pytest.raises(ValueError, match='use interpolation'):
+        write(run, what='samples', latents=str(tmp_path / 'encoded.npz'))
+
+
 @pytest.mark.parametrize('form', ANIMATIONS)
 @pytest.mark.parametrize('what', ['interpolation', 'morph'])
 def test_animations_are_loops_of_grids(conditional, write, what, form):
