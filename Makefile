@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo test oracles lint types clean
 
 demo: .venv/run.installed
 	$(BIN)/python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Our scores and networks against the reference implementations, which need PyTorch (gigabytes): not part of `make test`.
+oracles: .venv/oracles.installed
+	$(BIN)/python -m pytest -W default tests/oracles
 
 lint: .venv/dev.installed
 	$(BIN)/ruff check .
@@ -27,6 +31,10 @@ types: .venv/dev.installed
 
 .venv/dev.installed: requirements-dev.txt .venv/run.installed | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+.venv/oracles.installed: requirements-oracles.txt .venv/dev.installed | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-oracles.txt
 	touch $@
 
 clean:

@@ -16,7 +16,7 @@ import pathlib
 import numpy as np
 
 import snjax
-from snjax.metrics.scores import precision_recall
+from snjax.metrics.manifold import precision_recall
 
 
 def mean_distance(images: np.ndarray) -> float:

@@ -246,6 +246,11 @@ def load_tree(
     raise ValueError(_none_is_good(directory, rejected))
 
 
+def as_tree(state: PyTree) -> Any:
+    """A state as `load_tree` gives it: nested dicts with strings for keys, of the very arrays of the state."""
+    return _nested(dict(zip(digest.paths(state), jax.tree.leaves(state), strict=True)))
+
+
 def _numbered(directory: Path) -> list[int]:
     """Returns the numbers that name something in `directory`, ascending."""
     if not directory.exists():

@@ -318,6 +318,56 @@ def run_once(function: Callable, *args: Any) -> Any:
     return compile(jax.jit(function).lower(*args), quickly=True)(*args)
 
 
+class OverBatches:
+    """`function(variables, batch)` over all devices of all processes, for what only looks: sampling and features.
+
+    It sees the whole batch, as if there were one device, and XLA cuts the work along the batch.
+
+    Args:
+        function: of arrays that every device has, and of arrays whose first axis is the batch.
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Any]):
+        self._cut = NamedSharding(_mesh(), PartitionSpec(AXIS))
+        whole = NamedSharding(_mesh(), PartitionSpec())
+        self._jitted = jax.jit(
+            function, in_shardings=(whole, self._cut), out_shardings=whole, keep_unused=True
+        )
+        self._programs: dict[Any, Any] = {}
+
+    def __call__(self, variables: Any, batch: Any) -> Any:
+        """The outputs, whole on every device; returns before they are there.
+
+        Args:
+            variables: placed by `place`, or NumPy arrays.
+            batch: NumPy arrays equal in every process, or what another `OverBatches` gave; the devices divide its size.
+        """
+        variables, batch = self._placed(variables), jax.tree.map(self._cut_leaf, batch)
+        leaves, tree = jax.tree.flatten((variables, batch))
+        key = (tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        if key not in self._programs:
+            self._programs[key] = compile(self._jitted.lower(variables, batch))
+        return self._programs[key](variables, batch)
+
+    def _placed(self, variables):
+        is_placed = all(
+            isinstance(x, jax.Array) and len(x.sharding.device_set) == jax.device_count()
+            for x in jax.tree.leaves(variables)
+        )
+        return variables if is_placed else place(variables)
+
+    def _cut_leaf(self, leaf):
+        if isinstance(leaf, jax.Array):
+            return jax.device_put(leaf, self._cut)
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, self._cut, lambda index: host[index])
+
+
+def divisible(batch_size: int) -> int:
+    """The smallest number from `batch_size` on that the devices divide."""
+    return -(-batch_size // jax.device_count()) * jax.device_count()
+
+
 class DataParallel:
     """`run(state, data) -> (state, metrics)` over all devices of all processes, `state` donated.
 

@@ -302,12 +302,15 @@ def image_set_of(config: Any) -> 'ImageSet':
     )
 
 
-def load(workdir: str | pathlib.Path, step: int | None = None) -> Trained:
+def load(
+    workdir: str | pathlib.Path, step: int | None = None, folder: str = 'checkpoints'
+) -> Trained:
     """The generator of a run.
 
     Args:
         workdir: of the run.
         step: which checkpoint; None for the newest good one.
+        folder: 'checkpoints', or 'best' for the one with the best score, where scores were taken in training.
 
     Raises:
         FileNotFoundError: there is no run, or no checkpoint of that step.
@@ -319,7 +322,11 @@ def load(workdir: str | pathlib.Path, step: int | None = None) -> Trained:
             f'{workdir} holds no run: there is no config.json; give the --workdir of a training'
         )
     config = read_config(workdir / 'config.json')
-    step, tree = load_tree(workdir / 'checkpoints', step)
+    return from_tree(config, *load_tree(workdir / folder, step))
+
+
+def from_tree(config: Mapping[str, Any], step: int, tree: Mapping[str, Any]) -> Trained:
+    """The generator of a state as nested dicts: of `snjax.checkpoint.load_tree`, or of `as_tree` while training."""
     gen = generator_of(config)
     raw = {'params': tree['gen']['params'], **tree['gen'].get('model_state', {})}
     if 'table' in tree:

@@ -1,176 +1,210 @@
-"""Precision, recall and class coverage: closed forms, a naive loop, ties, bounded memory."""
+"""Scores of distributions: closed forms, SciPy, 50 digits, and what a collapsed generator gets."""
 
-import tracemalloc
-
+import mpmath
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snjax.metrics import scores
 
 
-def column(*values):
-    return np.array(values, np.float64)[:, None]
+def gaussian(seed, dim, rank=None):
+    """A mean and a covariance, of full rank unless told otherwise."""
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(dim, dim if rank is None else rank))
+    return rng.normal(size=dim), factor @ factor.T / dim
 
 
-def naive_precision_recall(real, fake, k):
-    """The definition, point by point, with distances from differences."""
-
-    def squared(x, y):
-        return sum((float(a) - float(b)) ** 2 for a, b in zip(x, y, strict=True))
-
-    def radii(points):
-        return [
-            sorted(squared(x, y) for j, y in enumerate(points) if j != i)[k - 1]
-            for i, x in enumerate(points)
-        ]
-
-    def covered(points, balls):
-        centres = list(zip(balls, radii(balls), strict=True))
-        return np.mean([any(squared(x, c) <= r for c, r in centres) for x in points])
-
-    return covered(fake, real), covered(real, fake)
+def test_moments_are_numpys():
+    points = (np.random.default_rng(0).normal(size=(9001, 3)) * [1, 10, 0.1] + 100).astype(
+        np.float32
+    )
+    got = scores.moments(points)
+    wide = points.astype(np.float64)
+    np.testing.assert_allclose(got.mean, wide.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(got.cov, np.cov(wide, rowvar=False), rtol=1e-10, atol=1e-12)
+    assert got.count == 9001
 
 
-def test_closed_form_on_a_line():
-    real = column(0, 1, 10)
-    fake = column(2, 2.5, 7)
-    np.testing.assert_array_equal(scores.knn_squared_radii(real, k=1), [1, 1, 81])
-    np.testing.assert_array_equal(scores.knn_squared_radii(fake, k=1), [0.25, 0.25, 20.25])
-    # Real balls [-1, 1], [0, 2], [1, 19] hold every fake point; the fake balls [1.5, 2.5],
-    # [2, 3], [2.5, 11.5] hold only the real 10.
-    assert scores.precision_recall(real, fake, k=1) == (1.0, pytest.approx(1 / 3))
+# ---- Frechet distance
 
 
-def test_a_point_on_the_sphere_counts():
-    real = column(0, 1)
-    fake = column(2, 2.0000001)
-    assert scores.precision_recall(real, fake, k=1).precision == 0.5
-
-
-def test_k_excludes_the_point_but_not_its_duplicate():
-    points = column(0, 0, 3, 7)
-    np.testing.assert_array_equal(scores.knn_squared_radii(points, k=1), [0, 0, 9, 16])
-    np.testing.assert_array_equal(scores.knn_squared_radii(points, k=2), [9, 9, 9, 49])
-    np.testing.assert_array_equal(scores.knn_squared_radii(points, k=3), [49, 49, 16, 49])
-
-
-@pytest.mark.parametrize('scale', [1e-6, 1.0, 1e6])
-def test_identical_sets_score_one(scale):
-    points = np.random.default_rng(0).normal(size=(50, 7)) * scale
-    assert scores.precision_recall(points, points.copy(), k=3, block=8) == (1.0, 1.0)
-
-
-def test_disjoint_sets_score_zero():
-    rng = np.random.default_rng(0)
-    real, fake = rng.uniform(size=(40, 5)), rng.uniform(size=(30, 5)) + 100
-    assert scores.precision_recall(real, fake, k=3) == (0.0, 0.0)
-
-
-def test_precision_and_recall_are_not_exchanged():
-    # Half of the real set is imitated well; the other half is missed.
-    rng = np.random.default_rng(0)
-    near = rng.uniform(size=(80, 2))
-    real = np.concatenate([near[:40], near[:40] + 100])
-    assert scores.precision_recall(real, near[40:], k=20) == (1.0, 0.5)
-    assert scores.precision_recall(near[40:], real, k=20) == (0.5, 1.0)
-
-
-def test_constant_fake_points_cover_nothing_but_themselves():
-    # A large offset and a coordinate that is no dyadic fraction: a rounded distance would not be 0.
-    real = np.random.default_rng(0).normal(size=(60, 64)) + 1000.1
-    fake = np.repeat(real[7:8], 20, axis=0)
-    precision, recall = scores.precision_recall(real, fake, k=3, block=16)
-    assert precision == 1.0
-    assert recall == pytest.approx(1 / 60)
-
-
-def test_duplicates_are_at_distance_zero_exactly():
-    points = np.random.default_rng(0).normal(size=(100, 64)).repeat(4, axis=0)
-    np.testing.assert_array_equal(scores.knn_squared_radii(points, k=3, block=64), 0)
-    assert scores.knn_squared_radii(points, k=4).min() > 1
-
-
-def test_a_common_offset_changes_nothing():
-    lattice = np.random.default_rng(0).integers(0, 17, size=(50, 8)) / 16
-    np.testing.assert_array_equal(
-        scores.knn_squared_radii(lattice + 2.0**30, k=3), scores.knn_squared_radii(lattice, k=3)
+def test_frechet_distance_of_a_shift_is_its_square():
+    shift = np.array([1.0, -2.0, 3.0])
+    assert scores.frechet_distance(np.zeros(3), np.eye(3), shift, np.eye(3)) == pytest.approx(
+        14, abs=1e-12
     )
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.data())
-def test_agrees_with_the_definition(data):
-    k = data.draw(st.integers(1, 4))
-    dim = data.draw(st.integers(1, 4))
-    coordinate = st.integers(-6, 6)  # a small lattice: many ties and duplicates
-
-    def point_set():
-        rows = st.lists(
-            st.lists(coordinate, min_size=dim, max_size=dim), min_size=k + 1, max_size=14
-        )
-        return np.array(data.draw(rows), np.float64) / 16
-
-    real, fake = point_set(), point_set()
-    block = data.draw(st.integers(1, 20))
-    got = scores.precision_recall(real, fake, k=k, block=block)
-    assert got == pytest.approx(naive_precision_recall(real, fake, k), abs=1e-12)
+def test_frechet_distance_of_diagonal_gaussians():
+    a, b = np.array([1.0, 4.0, 0.0]), np.array([9.0, 1.0, 2.0])
+    expected = np.sum((np.sqrt(a) - np.sqrt(b)) ** 2)
+    got = scores.frechet_distance(np.zeros(3), np.diag(a), np.zeros(3), np.diag(b))
+    assert got == pytest.approx(expected, rel=1e-12)
 
 
-def test_agrees_with_the_definition_on_continuous_features():
-    rng = np.random.default_rng(3)
-    real, fake = rng.normal(size=(70, 6)), rng.normal(size=(50, 6)) * 0.8 + 0.5
-    expected = naive_precision_recall(real, fake, 3)
-    assert 0.1 < expected[0] < 0.95 and 0.1 < expected[1] < 0.9
-    assert scores.precision_recall(real, fake, k=3) == pytest.approx(expected, abs=1e-12)
+@pytest.mark.parametrize('rank', [None, 3])
+def test_frechet_distance_of_equals_is_zero(rank):
+    mean, cov = gaussian(0, 30, rank)
+    assert scores.frechet_distance(mean, cov, mean, cov) <= 1e-7 * np.trace(cov)
 
 
-@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.uint8, np.int64])
-def test_computed_in_float64_whatever_the_input(dtype):
+def test_frechet_distance_is_scipys_on_full_ranks():
+    (mu_a, a), (mu_b, b) = gaussian(1, 40), gaussian(2, 40)
+    root = scipy.linalg.sqrtm(a @ b).real
+    expected = np.sum((mu_a - mu_b) ** 2) + np.trace(a + b - 2 * root)
+    assert scores.frechet_distance(mu_a, a, mu_b, b) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize('ranks', [(2, 2), (3, 8), (8, 1), (8, 8)])
+def test_frechet_distance_is_that_of_50_digits(ranks):
+    """Rank-deficient covariances, as of fewer images than features."""
+    (mu_a, a), (mu_b, b) = (
+        gaussian(seed, 8, rank) for seed, rank in zip((3, 4), ranks, strict=True)
+    )
+    with mpmath.workdps(50):
+        values, vectors = mpmath.eigsy(mpmath.matrix(a.tolist()))
+        roots = mpmath.diag([mpmath.sqrt(max(v, 0)) for v in values])
+        root = vectors * roots * vectors.T
+        product = root * mpmath.matrix(b.tolist()) * root
+        trace = sum(mpmath.sqrt(max(v, 0)) for v in mpmath.eigsy(product, eigvals_only=True))
+        expected = float(np.sum((mu_a - mu_b) ** 2) + np.trace(a) + np.trace(b) - 2 * trace)
+    assert scores.frechet_distance(mu_a, a, mu_b, b) == pytest.approx(expected, rel=1e-7)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.1, 10))
+def test_frechet_distance_is_symmetric_turns_with_the_features_and_grows_with_their_square(
+    seed, factor
+):
+    (mu_a, a), (mu_b, b) = gaussian(seed, 5), gaussian(seed + 1, 5)
+    expected = scores.frechet_distance(mu_a, a, mu_b, b)
+    turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(5, 5)))[0] * factor
+    same = pytest.approx(expected, rel=1e-6)
+    assert scores.frechet_distance(mu_b, b, mu_a, a) == same
+    turned = scores.frechet_distance(turn @ mu_a, turn @ a @ turn.T, turn @ mu_b, turn @ b @ turn.T)
+    assert turned / factor**2 == same
+
+
+# ---- Inception score
+
+
+def test_inception_score_runs_from_one_to_the_number_of_classes():
+    sure = 100.0 * np.eye(5)[np.arange(50) % 5]
+    assert scores.inception_score(sure, splits=10) == pytest.approx((5, 0), abs=1e-12)
+    assert scores.inception_score(np.zeros((50, 5))) == pytest.approx((1, 0), abs=1e-12)
+    assert scores.inception_score(sure[::5]) == pytest.approx((1, 0), abs=1e-12)  # one class alone
+
+
+def test_inception_score_by_hand():
+    """Two splits: p of (1/2, 1/2) and (3/4, 1/4), and then twice (1, 0)."""
+    logits = np.log([[0.5, 0.5], [0.75, 0.25], [1, 1e-300], [1, 1e-300]])
+    first = np.array([[0.5, 0.5], [0.75, 0.25]])
+    kl = np.sum(first * np.log(first / first.mean(axis=0)), axis=1).mean()
+    expected = np.exp(kl), 1.0
+    got = scores.inception_score(logits, splits=2)
+    assert got == pytest.approx((np.mean(expected), np.std(expected)), rel=1e-12)
+
+
+# ---- kernel distance
+
+
+def test_kernel_distance_of_whole_sets_is_the_sum_over_pairs():
     rng = np.random.default_rng(0)
-    real, fake = (rng.integers(0, 200, size=(n, 30)).astype(dtype) for n in (60, 40))
-    wide = scores.precision_recall(real.astype(np.float64), fake.astype(np.float64))
-    assert scores.precision_recall(real, fake) == wide
-    direct = ((real[:, None].astype(float) - real[None].astype(float)) ** 2).sum(-1)
-    expected = np.sort(direct, axis=1)[:, 3]
-    np.testing.assert_array_equal(scores.knn_squared_radii(real, k=3), expected)
+    x, y = rng.normal(size=(7, 3)), rng.normal(size=(7, 3)) + 1
+
+    def kernel(a, b):
+        return (a @ b / 3 + 1) ** 3
+
+    def within(z):
+        return np.mean([kernel(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j])
+
+    expected = within(x) + within(y) - 2 * np.mean([kernel(a, b) for a in x for b in y])
+    got = scores.kernel_distance(x, y, subsets=2, subset_size=7)
+    assert got.mean == pytest.approx(expected, rel=1e-10)
+    assert got.std == pytest.approx(0, abs=1e-10)
 
 
-def test_memory_is_a_few_tiles():
-    real, fake = (np.random.default_rng(i).normal(size=(3000, 4)) for i in range(2))
-    tile = 256 * 256 * 8
-    tracemalloc.start()
-    scores.precision_recall(real, fake, k=3, block=256)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 8 * tile < 3000 * 3000 * 8 / 10
+def test_kernel_distance_of_one_distribution_is_about_zero_and_may_be_below():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 2000, 4))
+    got = scores.kernel_distance(x, y, subsets=50, subset_size=200)
+    assert abs(got.mean) < 5 * got.standard_error + 0.02
+    assert got.standard_error == pytest.approx(got.std / np.sqrt(50))
+    assert scores.kernel_distance(x, y + 0.5, subsets=50, subset_size=200).mean > 0.3
 
 
-def test_inputs_are_left_alone():
-    real = np.random.default_rng(0).normal(size=(10, 3))
-    before = real.copy()
-    scores.precision_recall(real, real[:6])
-    np.testing.assert_array_equal(real, before)
+# ---- classes
+
+
+def test_class_distances_are_those_inside_each_class():
+    rng = np.random.default_rng(2)
+    labels = np.arange(400) % 2
+    real = rng.normal(size=(400, 3)) + 5 * labels[:, None]
+    shift = np.where(labels[:, None] == 1, 2.0, 0.0) * [1, 0, 0]
+    got = scores.class_frechet_distances(real, labels, real + shift, labels, 2)
+    np.testing.assert_allclose(got, [0, 4], atol=1e-6)
+    # Classes that are exchanged are not noticed by the distance of all.
+    exchanged = scores.class_frechet_distances(real, labels, real, 1 - labels, 2)
+    assert exchanged.min() > 50
+
+
+def test_accuracy():
+    logits = np.array([[1, 2, 0], [3, 0, 0], [0, 0, 1.0]])
+    assert scores.classification_accuracy(logits, np.array([1, 0, 0])) == pytest.approx(2 / 3)
+
+
+def test_a_collapsed_generator_is_far_away():
+    rng = np.random.default_rng(3)
+    real, other = rng.normal(size=(2, 1000, 6))
+    a = scores.moments(real)
+    for collapsed in (np.zeros((1000, 6)), other * [0.05, 1, 1, 1, 1, 1] + [1.5, 0, 0, 0, 0, 0]):
+        b, c = scores.moments(collapsed), scores.moments(other)
+        floor = scores.frechet_distance(a.mean, a.cov, c.mean, c.cov)
+        assert scores.frechet_distance(a.mean, a.cov, b.mean, b.cov) > 50 * floor
+        options = {'subsets': 10, 'subset_size': 500}
+        near, far = (scores.kernel_distance(real, x, **options) for x in (other, collapsed))
+        assert far.mean > near.mean + 5 * near.std
 
 
 @pytest.mark.parametrize(
-    ('real', 'fake', 'options', 'message'),
+    ('call', 'message'),
     [
-        (np.zeros((3, 2)), np.zeros((9, 2)), {}, 'real has 3 points.*at least 4'),
-        (np.zeros((9, 2)), np.zeros((3, 2)), {}, 'fake has 3 points.*at least 4'),
-        (np.zeros((9, 2)), np.zeros((9, 3)), {}, '2 features and fake 3'),
-        (np.zeros(9), np.zeros((9, 1)), {}, r'real has shape \(9,\)'),
-        (np.zeros((9, 0)), np.zeros((9, 0)), {}, r'real has shape \(9, 0\)'),
-        (np.zeros((9, 1)), np.full((9, 1), np.nan), {}, 'fake has NaN'),
-        (np.zeros((9, 1)), np.zeros((9, 1)), {'k': 0}, 'k is 0'),
-        (np.zeros((9, 1)), np.zeros((9, 1)), {'block': 0}, 'block is 0'),
+        (lambda: scores.moments(np.zeros((1, 2))), 'needs 2 points, and there is 1'),
+        (lambda: scores.moments(np.full((3, 2), np.nan)), 'NaN'),
+        (lambda: scores.inception_score(np.zeros((5, 2))), 'splits is 10: with 5 samples, 1 to 5'),
+        (lambda: scores.kernel_distance(np.zeros((9, 2)), np.zeros((8, 2))), '1000 points.*2 to 8'),
+        (
+            lambda: scores.frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3)),
+            'cannot be compared',
+        ),
+        (
+            lambda: scores.frechet_distance(
+                np.zeros(2), np.full((2, 2), np.inf), np.zeros(2), np.eye(2)
+            ),
+            'NaN or infinite',
+        ),
+        (
+            lambda: scores.class_frechet_distances(
+                np.zeros((4, 2)),
+                np.array([0, 0, 0, 1]),
+                np.zeros((4, 2)),
+                np.array([0, 0, 1, 1]),
+                2,
+            ),
+            'class 1 has 1 real images',
+        ),
     ],
 )
-def test_errors_are_one_line(own_errors, real, fake, options, message):
+def test_errors_are_one_line(own_errors, call, message):
     with pytest.raises(ValueError, match=message) as error:
-        scores.precision_recall(real, fake, **options)
+        call()
     assert '\n' not in str(error.value)
+
+
+# ---- class coverage
 
 
 def test_class_coverage():

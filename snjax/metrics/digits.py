@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sklearn
@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
-from snjax.metrics import scores
+from snjax.metrics import manifold, scores
 
 NUM_CLASSES = 10
 NUM_TRAIN = 1297
@@ -112,6 +112,31 @@ def passes(score: DigitsScore) -> bool:
     )
 
 
+class Part(NamedTuple):
+    """Digits of one part of the split.
+
+    Attributes:
+        pixels: (n, 64), in [0, 1].
+        labels: digit of each row.
+        indices: their rows in `load_digits`, for scoring them after another module's resizing.
+    """
+
+    pixels: Float[np.ndarray, 'n 64']
+    labels: Int[np.ndarray, ' n']
+    indices: Int[np.ndarray, ' n']
+
+
+def split() -> dict[str, Part]:
+    """The 1,297 digits to learn from ('train') and the 500 others ('held_out'), always the same ones."""
+    data, labels = map(np.asarray, load_digits(return_X_y=True))
+    pixels = data / 16  # 17 grey levels, 0 .. 16
+    parts = train_test_split(np.arange(len(pixels)), train_size=NUM_TRAIN, random_state=SEED)
+    return {
+        name: Part(pixels[rows], labels[rows], rows)
+        for name, rows in zip(('train', 'held_out'), parts, strict=True)
+    }
+
+
 class DigitsYardstick:
     """Scores samples against the real digits of `sklearn.datasets.load_digits`.
 
@@ -127,15 +152,9 @@ class DigitsYardstick:
     """
 
     def __init__(self):
-        data, labels = map(np.asarray, load_digits(return_X_y=True))
-        pixels = data / 16  # 17 grey levels, 0 .. 16
-        self.train_indices, self.held_out_indices = train_test_split(
-            np.arange(len(pixels)), train_size=NUM_TRAIN, random_state=SEED
-        )
-        self.train = pixels[self.train_indices]
-        self.train_labels = labels[self.train_indices]
-        self.held_out = pixels[self.held_out_indices]
-        self.held_out_labels = labels[self.held_out_indices]
+        train, held_out = (split()[part] for part in ('train', 'held_out'))
+        self.train, self.train_labels, self.train_indices = train
+        self.held_out, self.held_out_labels, self.held_out_indices = held_out
         self._classifier = SVC(C=10).fit(self.train, self.train_labels)
         self.held_out_accuracy = float(
             np.mean(self._classifier.predict(self.held_out) == self.held_out_labels)
@@ -185,7 +204,7 @@ class DigitsYardstick:
     def _score_features(
         self, features: Float[np.ndarray, 'n 64'], image_shape: tuple[int, ...]
     ) -> DigitsScore:
-        precision, recall = scores.precision_recall(self.train, features, k=K)
+        precision, recall = manifold.precision_recall(self.train, features, k=K)
         shares = scores.class_coverage(self._classifier.predict(features), NUM_CLASSES)
         return DigitsScore(
             tuple(shares.tolist()), precision, recall, self._manifest(len(features), image_shape)
@@ -236,12 +255,12 @@ def pixel_features(images: Images) -> Float[np.ndarray, 'n 64']:
         )
     grey = _unit_range(images).mean(axis=-1)
     num, height, width = grey.shape
-    small = _area_weights(height) @ grey @ _area_weights(width).T
+    small = area_weights(height) @ grey @ area_weights(width).T
     # The weights sum to 1 only up to rounding.
     return small.reshape(num, SIZE * SIZE).clip(0, 1)
 
 
-def _area_weights(length: int) -> Float[np.ndarray, 'size length']:
+def area_weights(length: int) -> Float[np.ndarray, 'size length']:
     """Matrix that averages `length` pixels into 8 cells: what share of cell i is pixel p."""
     edges = np.arange(SIZE + 1)[:, None] * length / SIZE
     pixels = np.arange(length)

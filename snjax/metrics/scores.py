@@ -1,110 +1,199 @@
-"""Scores on features: NumPy float64, no device, no network, no files.
+"""Scores of distributions: NumPy float64 on features, no device, no network, no files.
 
-Every function takes features, one point a row, and knows nothing of images or of what made them;
-the caller names the extractor and the counts beside the number. Point sets are compared in square
-tiles, so memory beyond the inputs is a few tiles whatever the number of points.
+Every function takes features, one point a row, and knows nothing of images or of what made them; the caller names the
+extractor and the counts beside the number. What nearest neighbours say is in `snjax.metrics.manifold`.
 
-Improved precision and recall: Kynkaanniemi et al. 2019 (arXiv:1904.06991), Eqs. 1-3.
+Frechet distance: Dowson & Landau 1982; as a score (FID) Heusel et al. 2017 (arXiv:1706.08500), Eq. 6. Inception score:
+Salimans et al. 2016 (arXiv:1606.03498). Kernel distance (KID): Binkowski et al. 2018 (arXiv:1801.01401). Distances per
+class: Miyato & Koyama 2018 (arXiv:1802.05637), section 5.
 """
 
-from collections.abc import Iterator
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-
-class PrecisionRecall(NamedTuple):
-    """Improved precision and recall, both shares in [0, 1]."""
-
-    precision: float
-    recall: float
+_BLOCK = 4096
 
 
-def precision_recall(
-    real: Num[np.ndarray, 'n_real dim'],
-    fake: Num[np.ndarray, 'n_fake dim'],
+class Moments(NamedTuple):
+    """Mean (d,) and unbiased covariance (d, d) of `count` points, float64."""
+
+    mean: Float[np.ndarray, ' d']
+    cov: Float[np.ndarray, 'd d']
+    count: int
+
+
+def moments(features: Num[np.ndarray, 'n d']) -> Moments:
+    """Mean and covariance (divisor n - 1), in float64 block by block, whatever the features' type.
+
+    Raises:
+        ValueError: for fewer than 2 points, or features that are not finite.
+    """
+    features = check_features(features, 'features')
+    if len(features) < 2:
+        raise ValueError(f'a covariance needs 2 points, and there is {len(features)}')
+    mean = features.mean(axis=0, dtype=np.float64)
+    cov = np.zeros((len(mean), len(mean)))
+    for start in range(0, len(features), _BLOCK):
+        centred = features[start : start + _BLOCK] - mean
+        cov += centred.T @ centred
+    return Moments(mean, cov / (len(features) - 1), len(features))
+
+
+def frechet_distance(
+    mu_a: Float[np.ndarray, ' d'],
+    cov_a: Float[np.ndarray, 'd d'],
+    mu_b: Float[np.ndarray, ' d'],
+    cov_b: Float[np.ndarray, 'd d'],
+) -> float:
+    """|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) of two Gaussians, >= 0.
+
+    The trace of the root is the sum of the square roots of the eigenvalues of A^(1/2) B A^(1/2), which is symmetric, so
+    that covariances of too few points need no ridge. Eigenvalues below rounding are 0.
+
+    Raises:
+        ValueError: if shapes do not fit, or a value is not finite.
+    """
+    mu_a, mu_b, cov_a, cov_b = (np.asarray(x, np.float64) for x in (mu_a, mu_b, cov_a, cov_b))
+    if mu_a.shape != mu_b.shape or cov_a.shape != cov_b.shape or cov_a.shape != mu_a.shape * 2:
+        raise ValueError(
+            f'Gaussians of mean {mu_a.shape}, covariance {cov_a.shape} and mean {mu_b.shape}, covariance '
+            f'{cov_b.shape} cannot be compared: both must come from the same extractor'
+        )
+    if not all(np.isfinite(x).all() for x in (mu_a, mu_b, cov_a, cov_b)):
+        raise ValueError('a Gaussian has NaN or infinite values: the samples may have diverged')
+    values, vectors = np.linalg.eigh(cov_a)
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    product = np.linalg.eigvalsh(root @ cov_b @ root)
+    distance = np.sum((mu_a - mu_b) ** 2) + np.trace(cov_a) + np.trace(cov_b)
+    return max(0.0, float(distance - 2 * np.sqrt(product.clip(0)).sum()))
+
+
+class InceptionScore(NamedTuple):
+    """Mean over the splits and their standard deviation; between 1 and the number of classes."""
+
+    mean: float
+    std: float
+
+
+def inception_score(logits: Num[np.ndarray, 'n k'], splits: int = 10) -> InceptionScore:
+    """exp of the mean KL divergence of each sample's class distribution from that of its split.
+
+    Of another classifier than Inception it is not the Inception score, and called otherwise.
+
+    Args:
+        logits: of any classifier.
+        splits: equal parts in the order given, each with a marginal of its own, as in the authors' code; what does not
+            divide evenly is spread over them.
+
+    Raises:
+        ValueError: for fewer samples than splits.
+    """
+    logits = check_features(logits, 'logits').astype(np.float64)
+    if not 1 <= splits <= len(logits):
+        raise ValueError(f'splits is {splits}: with {len(logits)} samples, 1 to {len(logits)}')
+    logits = logits - logits.max(axis=1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    edges = [len(logits) * i // splits for i in range(splits + 1)]
+    found = []
+    for start, stop in itertools.pairwise(edges):
+        part = log_p[start:stop]
+        p = np.exp(part)
+        # A class that no sample has any chance of adds 0.
+        marginal = np.log(np.maximum(p.mean(axis=0), np.finfo(np.float64).tiny))
+        found.append(np.exp(np.sum(p * (part - marginal), axis=1).mean()))
+    return InceptionScore(float(np.mean(found)), float(np.std(found)))
+
+
+class KernelDistance(NamedTuple):
+    """Mean over the subsets, their standard deviation, and that over the root of their number."""
+
+    mean: float
+    std: float
+    standard_error: float
+
+
+def kernel_distance(
+    real: Num[np.ndarray, 'n d'],
+    fake: Num[np.ndarray, 'm d'],
     *,
-    k: int = 3,
-    block: int = 2048,
-) -> PrecisionRecall:
-    """Improved precision and recall from k-nearest-neighbour balls.
-
-    Each point carries the closed ball that reaches to its k-th nearest neighbour *within its own
-    set*. Precision is the share of fake points that lie in the ball of at least one real point,
-    recall the share of real points that lie in the ball of at least one fake point. A point counts
-    when distance <= radius, as in Eq. 1 (some implementations ask for distance < radius; the two
-    differ on duplicates).
-
-    The radii shrink as a set grows, so scores compare at equal counts only. Neither sees copies:
-    fake points taken from the real set have precision 1.
+    subsets: int = 100,
+    subset_size: int = 1000,
+    seed: int = 2020,
+) -> KernelDistance:
+    """Unbiased squared MMD with the kernel (x.y / d + 1)^3: KID on Inception's features. May be below 0.
 
     Args:
-        real, fake: features, one point a row; any real dtype, computed in float64.
-        k: which neighbour gives the radius, >= 1. A point is never its own neighbour; another
-            point at the same place is.
-        block: side of the tiles of distances, in points. Changes memory and speed only.
-
-    Returns:
-        `(precision, recall)`.
+        real, fake: features.
+        subsets, subset_size: the estimate is the mean over so many pairs of subsets, drawn without replacement inside a
+            subset.
+        seed: of the draw; the default and the order of draws are torch-fidelity's, so its subsets are these.
 
     Raises:
-        ValueError: if a set is not a finite matrix or has at most k points, if the widths differ,
-            or if `k` or `block` is below 1.
+        ValueError: if a set is smaller than a subset.
     """
-    real, fake = _points(real, 'real'), _points(fake, 'fake')
-    if real.shape[1] != fake.shape[1]:
+    real, fake = check_pair(real, fake)
+    smaller = min(len(real), len(fake))
+    if not 2 <= subset_size <= smaller or subsets < 1:
         raise ValueError(
-            f'real has {real.shape[1]} features and fake {fake.shape[1]}: '
-            'both must come from the same extractor'
+            f'subsets of {subset_size} points, {subsets} of them: with {smaller} points, sizes 2 to {smaller} and 1 '
+            'subset or more are accepted'
         )
-    real_radii = knn_squared_radii(real, k=k, block=block, name='real')
-    fake_radii = knn_squared_radii(fake, k=k, block=block, name='fake')
-    fake_is_covered = np.zeros(len(fake), bool)
-    real_is_covered = np.zeros(len(real), bool)
-    for rows, columns, squared in _distance_tiles(fake, real, block):
-        fake_is_covered[rows] |= (squared <= real_radii[None, columns]).any(axis=1)
-        real_is_covered[columns] |= (squared <= fake_radii[rows, None]).any(axis=0)
-    return PrecisionRecall(float(fake_is_covered.mean()), float(real_is_covered.mean()))
+    rng = np.random.RandomState(seed)
+    found = []
+    for _ in range(subsets):
+        # The fakes are drawn first, as the reference has them first.
+        y = fake[rng.choice(len(fake), subset_size, replace=False)].astype(np.float64)
+        x = real[rng.choice(len(real), subset_size, replace=False)].astype(np.float64)
+        found.append(_unbiased_mmd(x, y))
+    std = float(np.std(found))
+    return KernelDistance(float(np.mean(found)), std, std / np.sqrt(subsets))
 
 
-def knn_squared_radii(
-    points: Num[np.ndarray, 'n dim'], *, k: int, block: int = 2048, name: str = 'points'
-) -> Float[np.ndarray, ' n']:
-    """Squared distance of each point to its k-th nearest neighbour in the same set.
+def _unbiased_mmd(x, y):
+    n, d = x.shape
 
-    Squared, because a square root rounds and would spoil the comparison of equal distances.
+    def kernel(a, b):
+        return (a @ b.T / d + 1) ** 3
 
-    Args:
-        points: features, one point a row.
-        k: 1 is the nearest *other* point.
-        block: side of the tiles of distances, in points.
-        name: what error messages call the set.
+    def within(a):
+        values = kernel(a, a)
+        return (values.sum() - np.trace(values)) / (n * (n - 1))
 
-    Returns:
-        Float64, (n,), >= 0.
+    return within(x) + within(y) - 2 * kernel(x, y).mean()
+
+
+def class_frechet_distances(
+    real: Num[np.ndarray, 'n d'],
+    real_labels: Int[np.ndarray, ' n'],
+    fake: Num[np.ndarray, 'm d'],
+    fake_labels: Int[np.ndarray, ' m'],
+    num_classes: int,
+) -> Float[np.ndarray, ' num_classes']:
+    """Frechet distance inside each class; their mean is the intra-FID of the projection paper.
 
     Raises:
-        ValueError: if `points` is not a finite matrix of more than k rows, or `k` or `block` is
-            below 1.
+        ValueError: if a class has fewer than 2 points of either kind.
     """
-    points = _points(points, name)
-    if k < 1:
-        raise ValueError(f'k is {k}: the nearest other point is k = 1')
-    if block < 1:
-        raise ValueError(f'block is {block}: tiles need at least 1 point a side')
-    if len(points) <= k:
-        raise ValueError(
-            f'{name} has {len(points)} points: the distance to neighbour k = {k} needs '
-            f'at least {k + 1}; give more points or a smaller k'
-        )
-    nearest = np.full((len(points), k), np.inf)
-    for rows, columns, squared in _distance_tiles(points, points, block):
-        if rows == columns:
-            np.fill_diagonal(squared, np.inf)
-        candidates = np.concatenate([nearest[rows], squared], axis=1)
-        nearest[rows] = np.partition(candidates, k - 1, axis=1)[:, :k]
-    return nearest.max(axis=1)
+    real, fake = check_pair(real, fake)
+    found = []
+    for label in range(num_classes):
+        parts = {'real': real[real_labels == label], 'fake': fake[fake_labels == label]}
+        for kind, part in parts.items():
+            if len(part) < 2:
+                raise ValueError(
+                    f'class {label} has {len(part)} {kind} images: at least 2 are needed'
+                )
+        a, b = (moments(part) for part in parts.values())
+        found.append(frechet_distance(a.mean, a.cov, b.mean, b.cov))
+    return np.array(found)
+
+
+def classification_accuracy(logits: Num[np.ndarray, 'n k'], labels: Int[np.ndarray, ' n']) -> float:
+    """Share of images whose largest logit is their label's."""
+    return float(np.mean(np.argmax(logits, axis=1) == labels))
 
 
 def class_coverage(
@@ -137,8 +226,19 @@ def class_coverage(
     return np.bincount(labels, minlength=num_classes) / len(labels)
 
 
-def _points(points: np.ndarray, name: str) -> np.ndarray:
-    """The set as a matrix in its own dtype (tiles are widened one by one), checked."""
+def check_pair(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of features as matrices, checked; raises a ValueError of one line."""
+    real, fake = check_features(real, 'real'), check_features(fake, 'fake')
+    if real.shape[1] != fake.shape[1]:
+        raise ValueError(
+            f'real has {real.shape[1]} features and fake {fake.shape[1]}: '
+            'both must come from the same extractor'
+        )
+    return real, fake
+
+
+def check_features(points: np.ndarray, name: str) -> np.ndarray:
+    """A set as a matrix in its own dtype (blocks are widened one by one), checked."""
     points = np.asarray(points)
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(
@@ -147,33 +247,3 @@ def _points(points: np.ndarray, name: str) -> np.ndarray:
     if not np.isfinite(points).all():
         raise ValueError(f'{name} has NaN or infinite features: the samples may have diverged')
     return points
-
-
-def _distance_tiles(
-    a: np.ndarray, b: np.ndarray, block: int
-) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Squared Euclidean distances between the rows of `a` and of `b`, tile by tile.
-
-    |x - y|^2 = |x|^2 + |y|^2 - 2 x.y, one matrix product a tile. Both sets are first shifted by a
-    point of `b`, which keeps the norms as small as the spread of the data and, unlike a shift by
-    the mean, keeps lattice data (pixels, integers) exact. What is left below the rounding error of
-    the product is set to 0: duplicates are at distance 0 exactly, and points closer than about 3e-8
-    sqrt(dim) times their norm count as duplicates.
-
-    Yields:
-        `(rows of a, rows of b, squared distances of the tile)`, the last one free to be
-        overwritten.
-    """
-    origin = b[0].astype(np.float64)
-    rounding = 4 * a.shape[1] * np.finfo(np.float64).eps
-    for i in range(0, len(a), block):
-        rows = slice(i, min(i + block, len(a)))
-        x = a[rows].astype(np.float64) - origin
-        x_norm = np.einsum('id,id->i', x, x)[:, None]
-        for j in range(0, len(b), block):
-            columns = slice(j, min(j + block, len(b)))
-            y = b[columns].astype(np.float64) - origin
-            norms = x_norm + np.einsum('jd,jd->j', y, y)
-            squared = norms - 2 * (x @ y.T)
-            squared[squared <= rounding * norms] = 0
-            yield rows, columns, squared
