@@ -84,7 +84,7 @@ def prdc(
 
     Density is the mean number of real balls that a fake point lies in, over k; coverage the share of real points whose
     ball holds a fake point. As in `precision_recall` a point counts when distance <= radius; the authors' package
-    `prdc` asks for distance < radius, which differs where a fake point lies exactly on a ball, as a copy of a neighbour.
+    `prdc` asks for distance < radius, which differs where a fake point lies exactly on a ball, as copies may.
 
     Args:
         real, fake: features, one point a row; any real dtype, computed in float64.

@@ -1,0 +1,145 @@
+"""ResNet-56 for CIFAR-10, a published classifier as an extractor: `cifar_resnet56`.
+
+The network of section 4.2 of He et al. 2016 (arXiv:1512.03385) with option A shortcuts, whose trained weights are those
+of akamaster/pytorch_resnet_cifar10 (`resnet56-4bfd9763.th`, BSD-2-Clause; its README gives a test error of 6.61 %). Features
+are the 64 averages before the last layer. A Frechet distance from them is not FID and not comparable to it.
+
+Weights are read from an `.npz` with that file's names and layouts (`conv1.weight` (16, 3, 3, 3), `bn1.running_mean`,
+`layer1.0.conv1.weight`, ... `linear.weight` (10, 64)):
+
+    import numpy, torch
+    state = torch.load('resnet56-4bfd9763.th', map_location='cpu')['state_dict']
+    numpy.savez('resnet56_cifar10.npz', **{k.removeprefix('module.'): v.numpy() for k, v in state.items()})
+"""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, UInt8
+
+from snjax.metrics.folding import Used, check_names, file_sha256, folded_conv
+
+CLASSES = (
+    'airplane',
+    'automobile',
+    'bird',
+    'cat',
+    'deer',
+    'dog',
+    'frog',
+    'horse',
+    'ship',
+    'truck',
+)
+SIZE = 32
+DIM = 64
+_EPSILON = 1e-5  # PyTorch's
+# Of ImageNet; the repository trained with them.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Loaded(NamedTuple):
+    """Variables of `apply`, and the sha256 of the file they came from."""
+
+    variables: dict[str, Any]
+    sha256: str
+
+
+class ResNet(nn.Module):
+    """Three stages of blocks at 16, 32 and 64 channels; batch norms are folded into the convolutions.
+
+    Attributes:
+        num_blocks: of each stage; 9 make it ResNet-56.
+        precision: of the convolutions.
+    """
+
+    num_blocks: int = 9
+    precision: lax.Precision = lax.Precision.HIGHEST
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'n 32 32 3']
+    ) -> tuple[Float[Array, 'n 64'], Float[Array, 'n k']]:
+        x = nn.relu(self._conv('conv1', 16, 1)(x))
+        for stage, width in enumerate((16, 32, 64), start=1):
+            for block in range(self.num_blocks):
+                stride = 2 if stage > 1 and block == 0 else 1
+                name = f'layer{stage}_{block}'
+                y = nn.relu(self._conv(f'{name}_conv1', width, stride)(x))
+                y = self._conv(f'{name}_conv2', width, 1)(y)
+                x = nn.relu(y + _shortcut(x, width, stride))
+        features = x.mean(axis=(1, 2))
+        return features, nn.Dense(10, precision=self.precision, name='linear')(features)
+
+    def _conv(self, name, width, stride):
+        return nn.Conv(
+            width, (3, 3), stride, padding=((1, 1), (1, 1)), precision=self.precision, name=name
+        )
+
+
+def _shortcut(x, width, stride):
+    """Option A: every second pixel, and zeros for the new channels on both sides."""
+    added = width - x.shape[-1]
+    if not added:
+        return x
+    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (added // 2, added // 2)))
+
+
+def apply(
+    variables: dict[str, Any], images: UInt8[Array, 'n h w c'], *, num_blocks: int = 9
+) -> tuple[Float[Array, 'n 64'], Float[Array, 'n k']]:
+    """Features and logits of images, grey or in colour; other sizes are brought to 32 px, bilinear and antialiased."""
+    x = images.astype(jnp.float32) / 255
+    n, h, w, _ = x.shape
+    x = jnp.broadcast_to(x, (n, h, w, 3))
+    if (h, w) != (SIZE, SIZE):
+        x = jax.image.resize(x, (n, SIZE, SIZE, 3), 'bilinear', precision=lax.Precision.HIGHEST)
+    x = (x - jnp.array(_MEAN)) / jnp.array(_STD)
+    out: Any = ResNet(num_blocks).apply(variables, x)
+    return out
+
+
+def from_state_dict(arrays: dict[str, np.ndarray], *, num_blocks: int = 9) -> dict[str, Any]:
+    """Variables of `apply` from the published arrays.
+
+    Raises:
+        ValueError: an array is missing, or is one too many.
+    """
+    used = Used(arrays, f'ResNet-{6 * num_blocks + 2} for CIFAR-10')
+    params: dict[str, Any] = {'conv1': folded_conv(used, 'conv1', 'bn1', _EPSILON)}
+    for stage in (1, 2, 3):
+        for block in range(num_blocks):
+            name = f'layer{stage}.{block}'
+            for i in (1, 2):
+                folded = folded_conv(used, f'{name}.conv{i}', f'{name}.bn{i}', _EPSILON)
+                params[f'layer{stage}_{block}_conv{i}'] = folded
+    kernel = used['linear.weight'].T
+    params['linear'] = {'kernel': np.ascontiguousarray(kernel), 'bias': used['linear.bias']}
+    check_names(arrays, used.names, 'ResNet-56 for CIFAR-10')
+    return {'params': params}
+
+
+def load(path: str | pathlib.Path) -> Loaded:
+    """The published classifier from an `.npz` (see the module).
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is something else.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path} is not there: the extractor cifar_resnet56 needs the weights of akamaster/pytorch_resnet_cifar10 '
+            '(resnet56-4bfd9763.th) as an .npz, made as snjax/metrics/cifar_resnet.py says; --config.eval.weights=PATH'
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f'{path} is no .npz of arrays ({error})') from error
+    return Loaded(from_state_dict(arrays), file_sha256(path))

@@ -1,0 +1,165 @@
+"""Feature extractors by name: what a Frechet distance is measured with.
+
+Only Inception's distance is FID. That of any other extractor is called 'Frechet distance (extractor)', and is compared
+with distances of the same extractor alone.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from snjax import parallel
+
+EXTRACTORS = ('digits', 'cifar_resnet56', 'inception')
+# Under --config.eval.weights, $SNJAX_WEIGHTS or ~/.cache/snjax/weights.
+_FILES = {
+    'cifar_resnet56': 'resnet56_cifar10.npz',
+    'inception': 'inception-2015-12-05.safetensors',
+}
+
+
+class Features(NamedTuple):
+    """Of a set of images, in order.
+
+    Attributes:
+        features: what distances are between.
+        logits: of the extractor's classes; Inception's are without bias, as the Inception score takes them.
+    """
+
+    features: Float[np.ndarray, 'n d']
+    logits: Float[np.ndarray, 'n k']
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """A network and its weights.
+
+    Attributes:
+        name: one of `EXTRACTORS`.
+        variables: its weights.
+        function: `(variables, uint8 images) -> (features, logits)`, traced.
+        sha256: of the weights.
+        resize: how images come to its input size, in words.
+        classes: names of what the logits are of, where a data set may have the same; else empty.
+    """
+
+    name: str
+    variables: Any
+    function: Callable[[Any, Any], tuple[Any, Any]]
+    sha256: str
+    resize: str
+    classes: tuple[str, ...] = ()
+    _program: list[Any] = dataclasses.field(default_factory=list, repr=False)
+
+    @property
+    def is_inception(self) -> bool:
+        """Whether its distance is FID."""
+        return self.name == 'inception'
+
+    def __call__(self, images: Any) -> Any:
+        """(features, logits) on the devices, before they are there; the devices divide the number of images."""
+        if not self._program:
+            self._program += [
+                parallel.OverBatches(self.function),
+                parallel.place(self.variables),
+            ]
+        program, variables = self._program
+        return program(variables, images)
+
+    def of(self, batches: Iterable[tuple[Any, int]]) -> Features:
+        """Features of batches of uint8 images, each with the number of its images that count."""
+        pending: list[tuple[Any, int]] = []
+        found = []
+        for images, count in batches:
+            pending.append((self(images), count))
+            if len(pending) > 2:  # keeps the device busy, and its memory small
+                found.append(_fetched(*pending.pop(0)))
+        found += [_fetched(*item) for item in pending]
+        return Features(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _fetched(out, count):
+    return [np.asarray(x)[:count] for x in out]
+
+
+def batches_of(images: np.ndarray, batch_size: int) -> Iterable[tuple[np.ndarray, int]]:
+    """A set in batches of one shape, the last one filled up with its first image, and how many count."""
+    for start in range(0, len(images), batch_size):
+        part = np.asarray(images[start : start + batch_size])
+        filler = np.repeat(part[:1], batch_size - len(part), axis=0)
+        yield np.concatenate([part, filler]), len(part)
+
+
+def check_name(name: str) -> None:
+    """Raises a ValueError of one line for an extractor that is not there."""
+    if name not in EXTRACTORS:
+        raise ValueError(f'eval.extractor is {name!r}: accepted are {", ".join(EXTRACTORS)}')
+
+
+def load(name: str, weights: str | os.PathLike[str] = '') -> Extractor:
+    """An extractor with its weights.
+
+    Args:
+        name: one of `EXTRACTORS`.
+        weights: the file of its weights, or the folder that holds it under its usual name; empty for `$SNJAX_WEIGHTS`,
+            or else `~/.cache/snjax/weights`. `digits` has none.
+
+    Raises:
+        ValueError: another name, or a file that is something else.
+        FileNotFoundError: the file is not there; the message says where it comes from.
+    """
+    check_name(name)
+    if name == 'digits':
+        return _digits()
+    path = pathlib.Path(weights or os.environ.get('SNJAX_WEIGHTS') or '~/.cache/snjax/weights')
+    path = path.expanduser()
+    if path.suffix not in ('.npz', '.safetensors'):
+        path = path / _FILES[name]
+    return _cifar_resnet56(path) if name == 'cifar_resnet56' else _inception(path)
+
+
+def _digits():
+    from snjax.metrics import digits_classifier
+
+    fitted = digits_classifier.fit()
+    return Extractor(
+        'digits',
+        fitted.variables,
+        digits_classifier.apply,
+        fitted.sha256,
+        'area average to 8x8, grey',
+        digits_classifier.CLASSES,
+    )
+
+
+def _cifar_resnet56(path):
+    from snjax.metrics import cifar_resnet
+
+    loaded = cifar_resnet.load(path)
+    resize = '32x32, bilinear with antialiasing where another size'
+    return Extractor(
+        'cifar_resnet56',
+        *loaded[:1],
+        cifar_resnet.apply,
+        loaded.sha256,
+        resize,
+        cifar_resnet.CLASSES,
+    )
+
+
+def _inception(path):
+    from snjax.metrics import inception
+
+    loaded = inception.load(path)
+
+    def function(variables, images):
+        out = inception.apply(variables, images)
+        return out.pool3, out.logits_unbiased
+
+    resize = "299x299, TensorFlow 1's bilinear (no antialiasing)"
+    return Extractor('inception', loaded.variables, function, loaded.sha256, resize)
