@@ -121,7 +121,7 @@ def test_a_missing_file_says_where_it_comes_from(tmp_path):
 
 @pytest.mark.slow
 def test_published_error_on_the_test_set():
-    """6.61 % in the README of akamaster/pytorch_resnet_cifar10. SNJAX_RESNET56 names the .npz, TFDS_DATA_DIR the data."""
+    """6.61 % in its authors' README. SNJAX_RESNET56 names the .npz, TFDS_DATA_DIR the data."""
     if 'SNJAX_RESNET56' not in os.environ or 'TFDS_DATA_DIR' not in os.environ:
         pytest.skip('SNJAX_RESNET56 and TFDS_DATA_DIR are not set')
     test = data.load('cifar10', image_size=32, split='test')

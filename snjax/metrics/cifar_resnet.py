@@ -1,8 +1,8 @@
 """ResNet-56 for CIFAR-10, a published classifier as an extractor: `cifar_resnet56`.
 
 The network of section 4.2 of He et al. 2016 (arXiv:1512.03385) with option A shortcuts, whose trained weights are those
-of akamaster/pytorch_resnet_cifar10 (`resnet56-4bfd9763.th`, BSD-2-Clause; its README gives a test error of 6.61 %). Features
-are the 64 averages before the last layer. A Frechet distance from them is not FID and not comparable to it.
+of akamaster/pytorch_resnet_cifar10 (`resnet56-4bfd9763.th`, BSD-2-Clause; 6.61 % test error by its README).
+Features are the 64 averages before the last layer. A Frechet distance from them is not FID and not comparable to it.
 
 Weights are read from an `.npz` with that file's names and layouts (`conv1.weight` (16, 3, 3, 3), `bn1.running_mean`,
 `layer1.0.conv1.weight`, ... `linear.weight` (10, 64)):
