@@ -1,8 +1,9 @@
-"""Trains, goes on training, samples and inverts: `python launch.py --config=configs/sngan_cifar.py`.
+"""Trains, goes on training, samples, inverts and scores: `python launch.py --config=configs/sngan_cifar.py`.
 
 Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved (start again to go on).
 """
 
+import glob
 import pathlib
 import re
 import sys
@@ -17,7 +18,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'the run lives here; left out: runs/<config>[-argument]'
 )
-_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'invert'], 'what to do')
+_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'invert', 'evaluate'], 'what to do')
 _DISTRIBUTED = flags.DEFINE_enum(
     'distributed', 'off', ['off', 'auto', 'explicit'], 'one process, or one of several'
 )
@@ -106,6 +107,9 @@ def _with_config(argv: list[str]) -> list[str]:
         found = re.match(r'--?workdir(?:=(.*))?$', a)
         if found:
             workdir = found[1] if found[1] is not None else ''.join(argv[i + 1 : i + 2])
+            # Of a pattern (--mode=evaluate) the first run's config says what may be asked; each keeps its own.
+            matches = sorted(glob.glob(f'{workdir}/config.json'))
+            workdir = str(pathlib.Path(matches[0]).parent) if matches else workdir
             config = pathlib.Path(__file__).parent / 'configs' / 'from_workdir.py'
             return [argv[0], f'--config={config}:{workdir}', *argv[1:]]
     return argv

@@ -152,7 +152,20 @@ def get_config() -> ConfigDict:
     c.inversion.weights = 'auto'  # ema, raw, or auto: ema where there is one
     c.inversion.step = 0  # of the checkpoint; 0: the newest
 
-    c.eval = ConfigDict()
-    c.eval.extractor = ''  # digits, or empty: none; scores at the end of the run
-    c.eval.num_samples = 1000
+    c.eval = ConfigDict()  # scores, at the end of the run, while it trains, and by --mode=evaluate
+    c.eval.extractor = ''  # digits, cifar_resnet56, inception (FID), or empty: none
+    c.eval.weights = (
+        ''  # of the extractor: file or folder; empty: SNJAX_WEIGHTS, or ~/.cache/snjax/weights
+    )
+    c.eval.num_samples = 1000  # fakes of the run's own scores, beside its whole training set
+    c.eval.every = 0  # generator updates between scores while training; 0: none. The best is kept
+    c.eval.protocols = ''  # of --mode=evaluate: paper, 10k_10k_test, 50k_50k_train, or
+    # SPLIT/REAL/FAKE, as train/all/1000; several with commas; empty: that of the run's own scores
+    c.eval.variants = 'auto'  # EMA where there is one, running statistics; grid: all; or some, as
+    # ema/running,raw/batch,ema/reestimated
+    c.eval.batch_size = 100  # fakes a call, and what batch statistics are of
+    c.eval.neighbour_num = 10_000  # of each kind, for precision, recall, density and coverage
+    c.eval.seed = 0  # of z, and of the draws of pairs
+    c.eval.nearest = 0  # fakes to show beside their nearest training images, by features
+    c.eval.step = 0  # of the checkpoint; 0: the newest, and the best where one is kept
     return c

@@ -1,17 +1,17 @@
 """What `launch.py --mode=...` does: a config and a workdir to a finished run, or to samples of one."""
 
+import glob
 import logging
 import pathlib
 import time
 
 import jax
-import numpy as np
 
 from experiments import method as methods
+from experiments import scoring
 from experiments.invert import run_invert
 from experiments.sample import run_sample
-from snjax import data, evaluate, parallel, resume, train
-from snjax.sampling import seed_key
+from snjax import data, parallel, resume, train
 from snjax.workdir import image_set_of
 
 # Keys that another run in the same workdir may change: none of them touches what is computed at a step.
@@ -31,7 +31,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
     """Trains, or goes on training, in `workdir`."""
     options = train_options(config)
     method = methods.load(config)
-    evaluate.check_extractor(config.eval.extractor, config.eval.num_samples)
+    scoring.check(config)
     main = parallel.is_main()
     say = _say if main else _silent
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
@@ -43,13 +43,25 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
         method = method.with_images(image_set.images)
         if main:
             resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
+        live = scoring.live_scores(config, image_set)
         trainer = train.Trainer(
-            method, options, image_set.images, image_set.labels, workdir, config.to_dict(), say
+            method,
+            options,
+            image_set.images,
+            image_set.labels,
+            workdir,
+            config.to_dict(),
+            say,
+            live,
         )
         began = time.perf_counter()
         state = trainer.run()
+        step = int(parallel.local(state).step)
+        say(f'trained to step {step} in {time.perf_counter() - began:.0f} s')
+        values = scoring.score_finished(config, image_set, state, step, workdir, say)
         if main:
-            _finish(config, method, state, trainer, workdir, time.perf_counter() - began)
+            trainer.write_scores(step, values)
+            _show_where(step, workdir)
 
 
 def train_options(config: methods.Config) -> train.Options:
@@ -88,25 +100,7 @@ def _check_num_classes(config: methods.Config, image_set: data.ImageSet) -> None
         raise ValueError(f'model.num_classes is {told}, but {image_set.name} has {found}')
 
 
-def _finish(config, method, state, trainer, workdir, seconds):
-    """Scores, and where everything is."""
-    step = int(parallel.local(state).step)
-    _say(f'trained to step {step} in {seconds:.0f} s')
-    if config.eval.extractor:
-        rng = seed_key(config.seed, 'sample')
-        sample = jax.jit(method.sample, static_argnums=2)
-        samples = np.asarray(sample(parallel.local(state), rng, config.eval.num_samples))
-        scores = evaluate.score(config.eval.extractor, samples)
-        scores.manifest |= {
-            'step': step,
-            'seed': config.seed,
-            'weights': 'ema' if config.optimizer.ema_decay else 'raw',
-            'batch_statistics': 'running',
-        }
-        evaluate.write(workdir / 'scores.json', scores)
-        trainer.write_scores(step, scores.values)
-        for line in scores.lines:
-            _say(line)
+def _show_where(step: int, workdir: pathlib.Path) -> None:
     grid = workdir / 'samples' / f'{step:08d}.png'
     if grid.exists():
         _say(f'samples      {grid}')
@@ -114,7 +108,19 @@ def _finish(config, method, state, trainer, workdir, seconds):
     _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
 
 
-MODES = {'train': run_train, 'sample': run_sample, 'invert': run_invert}
+def _run_evaluate(config: methods.Config, workdir: pathlib.Path) -> None:
+    """Scores the run in `workdir`, or all that it matches as a pattern."""
+    found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
+    folders = [p for p in found if (p / 'config.json').is_file()] or [workdir]
+    scoring.run_evaluate(config, folders)
+
+
+MODES = {
+    'train': run_train,
+    'sample': run_sample,
+    'invert': run_invert,
+    'evaluate': _run_evaluate,
+}
 
 
 def _say(line: str) -> None:

@@ -26,7 +26,9 @@ all of them agree on whether it is good.
 import concurrent.futures
 import functools
 import itertools
+import json
 import logging as standard_logging
+import math
 import os
 import shutil
 import sys
@@ -43,6 +45,8 @@ from orbax.checkpoint import v1
 
 from snjax import digest
 
+# Beside the checkpoints: the one with the best score, and the file in it that says which.
+BEST, _SCORE = 'best', 'score.json'
 # What a committed checkpoint holds at the least.
 _REQUIRED = ('commit_success.txt', '_CHECKPOINT_METADATA', 'state', 'digest/0.json')
 
@@ -168,6 +172,34 @@ class Checkpointer:
             raise ValueError(_none_is_good(self._directory, rejected))
         return None
 
+    def keep_best(self, step: int, score: float) -> bool:
+        """Keeps a checkpoint beside the latest, in `best/` next to their folder, if no better score is kept there.
+
+        Lower is better. Files are linked where the file system can, else copied. Process 0 alone does anything.
+
+        Returns:
+            Whether it is the best now.
+        """
+        self.wait()
+        if jax.process_index() != 0:
+            return False
+        folder = self._directory.parent / BEST
+        kept = best_scores(folder)
+        if not math.isfinite(score) or (kept and min(kept.values()) <= score):
+            return False
+        new = folder / f'{step}.new'
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(self._directory / str(step), new, copy_function=_link)
+        (new / _SCORE).write_text(json.dumps({'score': score}))
+        if (folder / str(step)).exists():
+            shutil.rmtree(folder / str(step))
+        # The better one is there before the other goes, so that there is always one.
+        new.rename(folder / str(step))
+        for other in kept:
+            if other != step:
+                shutil.rmtree((folder / str(other)).rename(folder / f'{other}.deleted'))
+        return True
+
     def wait(self) -> None:
         """Waits until the save in flight is committed; raises what made it fail."""
         pending, self._pending = self._pending, None
@@ -244,6 +276,24 @@ def load_tree(
         rejected[candidate] = reason
         logging.warning('checkpoint %s/%d rejected: %s', directory, candidate, reason)
     raise ValueError(_none_is_good(directory, rejected))
+
+
+def best_scores(folder: str | os.PathLike) -> dict[int, float]:
+    """Steps in a folder of `keep_best` and their scores: one, or two after a kill, of which the lower is the best."""
+    found = {}
+    for step in _numbered(Path(folder)):
+        path = Path(folder) / str(step) / _SCORE
+        if path.exists():
+            found[step] = float(json.loads(path.read_text())['score'])
+    return found
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+    return target
 
 
 def as_tree(state: PyTree) -> Any:

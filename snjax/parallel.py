@@ -64,6 +64,13 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
+def main_says(flag: bool) -> bool:
+    """What process 0 holds to be true; every process has to ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
+
+
 class StopSignal:
     """SIGTERM, as schedulers send it before they take a machine away, agreed on by all processes.
 

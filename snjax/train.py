@@ -19,6 +19,7 @@ import numpy as np
 from snjax import images, parallel
 from snjax.checkpoint import Checkpointer
 from snjax.data import sampler
+from snjax.live_scores import LiveScores
 from snjax.progress import Progress
 from snjax.sampling import seed_key
 from snjax.writer import Writer
@@ -150,11 +151,26 @@ class Trainer:
         workdir: where everything goes; exists.
         config: for TensorBoard's text and HParams tabs.
         say: prints a line for people.
+        live: scores checkpoints while training goes on, and tells the best; None for no scores.
     """
 
     def __init__(
-        self, method, options: Options, pixels, labels, workdir, config: Mapping, say=print
+        self,
+        method,
+        options: Options,
+        pixels,
+        labels,
+        workdir,
+        config: Mapping,
+        say=print,
+        live: LiveScores | None = None,
     ):
+        if live and (not options.checkpoint_every or live.every % options.checkpoint_every):
+            raise ValueError(
+                f'eval.every {live.every} is not a multiple of checkpoint.every {options.checkpoint_every}, and scores '
+                'are of checkpoints: change one'
+            )
+        self.live = live
         self.method, self.options, self.config, self.say = method, options, config, say
         self.workdir = pathlib.Path(workdir)
         check_set_size(len(pixels), method.batch_size)
@@ -207,11 +223,15 @@ class Trainer:
                 self._describe(step)
                 if self.start is None:
                     self._write_grid(step)
+                self._score_again(step)
                 if step < o.num_steps:
                     self._loop(step, stop)
                 self.checkpoints.wait()
+                self._collect_scores()
             finally:
                 stop.close()
+                if self.live:
+                    self.live.close()
                 self.checkpoints.close()
         return self.whole_state()
 
@@ -246,7 +266,10 @@ class Trainer:
                 if saving:
                     state = self.whole_state()
                     self._check_state(step, state)
+                    self._collect_scores()
                     self.writer.flush()
+                    if self.live and _due(step, self.live.every):
+                        self.live.submit(step, state)
                     self.checkpoints.save(step, state)
                     del state  # it may hold a table of its own
                 if stopping and not last:
@@ -271,6 +294,23 @@ class Trainer:
             batches_per_epoch = len(self.data['image']) // self.method.batch_size
             epoch = step * self.method.batches_per_step / batches_per_epoch
             self.writer.scalars(step, {**scalars, 'train/epoch': epoch})
+
+    def _score_again(self, step):
+        """Takes the score of the checkpoint that the run starts from, if it was on its way when the last run ended."""
+        if self.live and step and _due(step, self.live.every):
+            if not parallel.main_says(self.writer.has(step, f'eval/{self.live.key}')):
+                self.live.submit(step, self.whole_state())
+
+    def _collect_scores(self):
+        """Writes the scores of the checkpoint before, and keeps it if it is the best."""
+        found = self.live.collect() if self.live else None
+        if found is None:
+            return
+        step, values = found
+        score = values[self.live.key]
+        if self.checkpoints.keep_best(step, score):
+            self.say(f'best {self.live.key} so far: {score:.4g} at step {step}')
+        self.writer.scalars(step, {f'eval/{name}': value for name, value in values.items()})
 
     def _check_state(self, step, state):
         """Losses are of the state before an update; what is saved is the state after it."""

@@ -125,6 +125,10 @@ class Writer:
             self._lines.flush()
             self._line_steps.update(dict.fromkeys(new, step))
 
+    def has(self, step: SupportsIndex, name: str) -> bool:
+        """Whether a scalar is in `metrics.jsonl` at this step or a later one; False where disabled."""
+        return self._enabled and self._line_steps.get(name, -1) >= operator.index(step)
+
     def images(self, step: SupportsIndex, tag: str, grid: UInt8[np.ndarray, 'h w c']) -> None:
         """Writes a picture (H, W, C), C 1 or 3, uint8, to TensorBoard; ValueError as `scalars`."""
         if not self._enabled:

@@ -5,6 +5,7 @@ with distances of the same extractor alone.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterable
@@ -54,7 +55,6 @@ class Extractor:
     sha256: str
     resize: str
     classes: tuple[str, ...] = ()
-    _program: list[Any] = dataclasses.field(default_factory=list, repr=False)
 
     @property
     def is_inception(self) -> bool:
@@ -63,13 +63,12 @@ class Extractor:
 
     def __call__(self, images: Any) -> Any:
         """(features, logits) on the devices, before they are there; the devices divide the number of images."""
-        if not self._program:
-            self._program += [
-                parallel.OverBatches(self.function),
-                parallel.place(self.variables),
-            ]
         program, variables = self._program
         return program(variables, images)
+
+    @functools.cached_property
+    def _program(self):
+        return parallel.OverBatches(self.function), parallel.place(self.variables)
 
     def of(self, batches: Iterable[tuple[Any, int]]) -> Features:
         """Features of batches of uint8 images, each with the number of its images that count."""

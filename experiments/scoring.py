@@ -1,0 +1,249 @@
+"""Scores: what a run says of itself, and `launch.py --mode=evaluate` of one run or of many."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments import leaderboard
+from experiments.method import Config
+from snjax import evaluate, generation, images, parallel, resume, workdir
+from snjax.checkpoint import BEST, as_tree, best_scores, load_tree
+from snjax.data import ImageSet
+from snjax.evaluate import Evaluator, Row
+from snjax.generation import Variant
+from snjax.live_scores import LiveScores
+from snjax.metrics import extractors, protocols
+from snjax.metrics.protocols import Protocol
+from snjax.neighbours import nearest_vectors
+from snjax.workdir import Trained
+from snjax.writer import Writer
+
+_NEAREST = 5
+
+
+def check(config: Config) -> None:
+    """Raises a ValueError of one line for a config whose scores cannot be taken, before anything is trained."""
+    e = config.eval
+    if e.extractor:
+        extractors.check_name(e.extractor)
+        if e.num_samples < evaluate.MIN_SAMPLES:
+            raise ValueError(
+                f'eval.num_samples is {e.num_samples}: at least {evaluate.MIN_SAMPLES} are needed, for the fifth '
+                'nearest neighbour'
+            )
+        _options(config)
+    if e.every < 0 or (e.every and not e.extractor):
+        raise ValueError(
+            f'eval.every is {e.every}: 0 (no scores while training), or more with --config.eval.extractor='
+            f'{", ".join(extractors.EXTRACTORS)}'
+        )
+
+
+def own_protocol(config: Config) -> Protocol:
+    """What a run's own scores are taken by: its whole training set and `eval.num_samples` fakes."""
+    name = f'{config.data.split}/all/{config.eval.num_samples}'
+    return Protocol(name, config.data.split, None, config.eval.num_samples)
+
+
+def live_scores(config: Config, image_set: ImageSet) -> LiveScores | None:
+    """Scores while a run trains, where its config asks for them."""
+    e = config.eval
+    if not e.every:
+        return None
+    evaluator = evaluator_of(config, lambda split: image_set)
+    return LiveScores(evaluator, own_protocol(config), config.to_dict(), e.every)
+
+
+def evaluator_of(config: Config, load_split: Callable[[str], ImageSet]) -> Evaluator:
+    """With the extractor of a config."""
+    extractor = extractors.load(config.eval.extractor, config.eval.weights)
+    return Evaluator(extractor, load_split, _options(config), config.data.cache_dir or None)
+
+
+def _options(config):
+    e = config.eval
+    return evaluate.Options(batch_size=e.batch_size, neighbour_num=e.neighbour_num, seed=e.seed)
+
+
+# ---- at the end of a training
+
+
+def score_finished(
+    config: Config, image_set: ImageSet, state: Any, step: int, folder: pathlib.Path, say
+) -> dict[str, float]:
+    """Scores a run's last state by its own protocol into `scores.json`, and says them; every process has to ask.
+
+    Returns:
+        The scores, for the run's logs.
+    """
+    if not config.eval.extractor:
+        return {}
+    evaluator = evaluator_of(config, lambda split: image_set)
+    trained = workdir.from_tree(config.to_dict(), step, as_tree(state))
+    variant = Variant(trained.kept('auto'), 'running')
+    about = {'checkpoint': 'last', 'seed': config.seed}
+    rows = evaluator.rows(trained, [own_protocol(config)], [variant], about)
+    lines = evaluate.table(rows, evaluator.extractor)
+    values = rows[0].scores
+    if config.eval.extractor == 'digits' and config.data.channels == 1:
+        yardstick, more = _digits_yardstick(config, trained, about)
+        rows.append(yardstick)
+        lines += ['', *more]
+    if parallel.is_main():
+        evaluate.add(folder / 'scores.json', rows)
+        best = best_scores(folder / BEST)
+        lines += [f'best {s:.4g} at step {i}, kept in {folder / BEST}' for i, s in best.items()]
+        for line in lines:
+            say(line)
+    return values
+
+
+def _digits_yardstick(config, trained, about):
+    """The demo's: pixels instead of features, beside held-out digits, a Gaussian and noise."""
+    from snjax.metrics.digits import DigitsYardstick
+
+    num, seed = config.eval.num_samples, config.eval.seed
+    variant = Variant(trained.kept('auto'), 'running')
+    made = generation.fakes(trained, variant, num, seed=seed, batch_size=config.eval.batch_size)
+    found = DigitsYardstick().score(np.concatenate([np.asarray(x)[:n] for x, n in made]))
+    details = found.to_dict()
+    values = {
+        k: details[k] for k in ('classes_found', 'smallest_class_share', 'precision', 'recall')
+    }
+    manifest = details['manifest'] | about
+    manifest |= {
+        'protocol': 'digits yardstick',
+        'step': trained.step,
+        'weights': variant.weights,
+        'batch_statistics': variant.statistics,
+        'eval_seed': seed,
+        'class_shares': details['class_shares'],
+        'references': {k: v['precision'] for k, v in details['references'].items()},
+    }
+    return Row({k: float(v) for k, v in values.items()}, manifest), found.lines()
+
+
+# ---- --mode=evaluate
+
+
+def run_evaluate(config: Config, folders: Sequence[pathlib.Path]) -> None:
+    """Scores the runs in `folders`, each with its own config but for `eval` and places of data, and compares them."""
+    e = config.eval
+    if not e.extractor:
+        raise ValueError(
+            f'eval.extractor is empty: say what to score with, as --config.eval.extractor='
+            f'{extractors.EXTRACTORS[0]}; accepted are {", ".join(extractors.EXTRACTORS)}'
+        )
+    check(config)
+    asked = protocols.parse(e.protocols) if e.protocols else (own_protocol(config),)
+    runs = [(folder, resume.read_config(_config_file(folder))) for folder in folders]
+    extractor = extractors.load(e.extractor, e.weights)
+    evaluators: dict[Any, Evaluator] = {}
+    for folder, own in runs:
+        own['data'] |= {k: config.data[k] for k in ('data_dir', 'cache_dir') if config.data[k]}
+        d = own['data']
+        key = tuple(str(d[k]) for k in ('name', 'image_size', 'channels', 'path'))
+        if key not in evaluators:
+            evaluators[key] = Evaluator(
+                extractor, _splits_of(own), _options(config), d['cache_dir'] or None
+            )
+        _evaluate_one(config, folder, evaluators[key], asked)
+    if parallel.is_main() and len(runs) > 1:
+        leaderboard.write(folders, e.extractor)
+
+
+def _config_file(folder):
+    path = folder / 'config.json'
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{folder} holds no run: there is no config.json; give the --workdir of a training, or a pattern'
+        )
+    return path
+
+
+def _splits_of(own):
+    def load_split(split):
+        return workdir.image_set_of({'data': {**own['data'], 'split': split}})
+
+    return load_split
+
+
+def _evaluate_one(config, folder, evaluator, asked):
+    e = config.eval
+    rows = []
+    for name, trained in _checkpoints(folder, e.step):
+        chosen = generation.variants(e.variants, trained)
+        about = {'checkpoint': name, 'seed': trained.config['seed']}
+        rows += evaluator.rows(trained, asked, chosen, about)
+        if e.nearest:
+            _show_nearest(evaluator, trained, chosen[0], e.nearest, folder)
+    if not parallel.is_main():
+        return
+    evaluate.add(folder / 'scores.json', rows)
+    print(folder)
+    for line in evaluate.table(rows, evaluator.extractor):
+        print(line)
+    _log(folder, rows)
+    print(flush=True)
+
+
+def _checkpoints(folder, step) -> list[tuple[str, Trained]]:
+    """The checkpoints to score: one of a step, or the newest and the best."""
+    if step:
+        return [('step', workdir.load(folder, step))]
+    found = [('last', workdir.load(folder))]
+    kept = best_scores(folder / BEST)
+    if kept:
+        best = min(kept, key=lambda i: kept[i])
+        found.append(('best', workdir.load(folder, best, BEST)))
+    return found
+
+
+def _log(folder, rows):
+    """Scores into TensorBoard, if no training writes there at this moment."""
+    try:
+        with resume.WorkdirLock(folder):
+            last = load_tree(folder / 'checkpoints', prefix=('step',))[0]
+            with Writer(folder, start_step=max(last, _last_line(folder))) as writer:
+                for row in rows:
+                    m = row.manifest
+                    group = '/'.join(
+                        m[k] for k in ('extractor', 'protocol', 'checkpoint', 'weights')
+                    )
+                    tags = {
+                        f'eval/{group}/{m["batch_statistics"]}/{k}': v
+                        for k, v in row.scores.items()
+                    }
+                    writer.scalars(last, tags)
+    except ValueError as error:
+        print(f'TensorBoard was not written: {error}')
+
+
+def _last_line(folder):
+    from json import loads
+
+    path = folder / 'metrics.jsonl'
+    steps = [loads(line)['step'] for line in path.read_text().splitlines() if line.endswith('}')]
+    return max(steps, default=0)
+
+
+def _show_nearest(evaluator, trained, variant, num, folder):
+    """A grid: fakes, each beside the training images nearest to it by features."""
+    fake = evaluator.fakes(trained, variant, num)
+    if fake.images is None or not parallel.is_main():
+        return
+    reference = evaluator.reference(trained.config['data']['split'])
+    found = nearest_vectors(fake.features.features, reference.features.features, _NEAREST)
+    pairs = zip(fake.images, found.index, strict=True)
+    cells = [
+        cell
+        for x, ids in pairs
+        for cell in (x, *reference.image_set.images[np.sort(ids)][np.argsort(np.argsort(ids))])
+    ]
+    name = f'nearest_{evaluator.extractor.name}_step{trained.step}_{variant.weights}_{variant.statistics}.png'
+    path = folder / 'generated' / name
+    path.parent.mkdir(exist_ok=True)
+    images.save_png(path, images.grid(np.stack(cells), columns=1 + _NEAREST))
+    print(f'fakes and their nearest training images at {path}')

@@ -1,0 +1,112 @@
+"""Features of the real images, made once: on the devices, batch by batch, and kept by content."""
+
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import jax
+import numpy as np
+from absl import logging
+
+from snjax import parallel
+from snjax.data.image_set import ImageSet
+from snjax.metrics.extractors import Extractor, Features, batches_of
+from snjax.metrics.protocols import Protocol
+from snjax.metrics.scores import Moments, moments
+
+# Raised when what is stored changes.
+_FORMAT = 1
+_SUBSET_SEED = 0
+
+
+class Reference:
+    """Real images of one split as an extractor sees them.
+
+    Args:
+        extractor: the network.
+        image_set: the split.
+        cache_dir: where features are kept, by a hash of the images, the weights and the kind of device; None for
+            `$SNJAX_CACHE`, or else `~/.cache/snjax`.
+        batch_size: images a call.
+    """
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        image_set: ImageSet,
+        *,
+        cache_dir: str | None = None,
+        batch_size: int = 100,
+    ):
+        self.extractor, self.image_set = extractor, image_set
+        root = pathlib.Path(cache_dir or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax')
+        key = [_FORMAT, image_set.sha256, extractor.name, extractor.sha256, extractor.resize]
+        key += [jax.default_backend(), jax.__version__]
+        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+        self._stem = root.expanduser() / f'features-{extractor.name}-{digest}'
+        self._batch_size = parallel.divisible(batch_size)
+        self.features = self._kept('', self._extract)
+
+    def rows(self, protocol: Protocol) -> np.ndarray | slice:
+        """Which images of the split a protocol compares with: all, or as many as it says, always the same ones.
+
+        Raises:
+            ValueError: the split has fewer.
+        """
+        there = len(self.image_set.images)
+        if protocol.real is None or protocol.real == there:
+            return slice(None)
+        if protocol.real > there:
+            s = self.image_set
+            raise ValueError(
+                f'protocol {protocol.name} compares with {protocol.real:,} images of {s.split}, but {s.name} has '
+                f'{there:,}: use another, as --config.eval.protocols={s.split}/all/{protocol.fake}'
+            )
+        return np.sort(np.random.default_rng(_SUBSET_SEED).permutation(there)[: protocol.real])
+
+    def of(self, protocol: Protocol) -> Features:
+        """Features of the images that a protocol compares with."""
+        rows = self.rows(protocol)
+        return Features(*(x[rows] for x in self.features))
+
+    def labels(self, protocol: Protocol) -> np.ndarray:
+        """Classes of the same images."""
+        return self.image_set.labels[self.rows(protocol)]
+
+    def moments(self, protocol: Protocol) -> Moments:
+        """Mean and covariance of the same images' features."""
+        real = self.of(protocol).features
+        kept = self._kept(f'-moments-{len(real)}', lambda: moments(real)[:2])
+        return Moments(*kept, len(real))
+
+    def _extract(self) -> Features:
+        return self.extractor.of(batches_of(self.image_set.images, self._batch_size))
+
+    def _kept(self, end, build):
+        """The arrays of a file, or those of `build`, which are then kept in it."""
+        path = self._stem.with_name(self._stem.name + end + '.npz')
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return Features(file['a'], file['b'])
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            logging.warning('the cached %s is damaged (%s); building it anew', path, error)
+        built = build()
+        if parallel.is_main():
+            _write(path, built)
+        return Features(*built)
+
+
+def _write(path, arrays):
+    """Whole or not at all; a folder that cannot be written only warns."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.npz', delete=False) as file:
+            np.savez(file, a=arrays[0], b=arrays[1])
+        os.replace(file.name, path)
+    except OSError as error:
+        logging.warning('cannot keep %s (%s)', path, error)
