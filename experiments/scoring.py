@@ -172,13 +172,16 @@ def _splits_of(own):
 
 def _evaluate_one(config, folder, evaluator, asked):
     e = config.eval
+    by_step: dict[int, list[Row]] = {}
     rows = []
     for name, trained in _checkpoints(folder, e.step):
-        chosen = generation.variants(e.variants, trained)
         about = {'checkpoint': name, 'seed': trained.config['seed']}
-        rows += evaluator.rows(trained, asked, chosen, about)
-        if e.nearest:
-            _show_nearest(evaluator, trained, chosen[0], e.nearest, folder)
+        if trained.step not in by_step:
+            chosen = generation.variants(e.variants, trained)
+            by_step[trained.step] = evaluator.rows(trained, asked, chosen, about)
+            if e.nearest:
+                _show_nearest(evaluator, trained, chosen[0], e.nearest, folder)
+        rows += [Row(row.scores, row.manifest | about) for row in by_step[trained.step]]
     if not parallel.is_main():
         return
     evaluate.add(folder / 'scores.json', rows)
@@ -236,11 +239,11 @@ def _show_nearest(evaluator, trained, variant, num, folder):
         return
     reference = evaluator.reference(trained.config['data']['split'])
     found = nearest_vectors(fake.features.features, reference.features.features, _NEAREST)
-    pairs = zip(fake.images, found.index, strict=True)
+    pixels = reference.image_set.images
     cells = [
         cell
-        for x, ids in pairs
-        for cell in (x, *reference.image_set.images[np.sort(ids)][np.argsort(np.argsort(ids))])
+        for x, ids in zip(fake.images, found.index, strict=True)
+        for cell in (x, *(pixels[i] for i in ids))
     ]
     name = f'nearest_{evaluator.extractor.name}_step{trained.step}_{variant.weights}_{variant.statistics}.png'
     path = folder / 'generated' / name

@@ -1,4 +1,4 @@
-"""How tests run: compiled quickly, and with the shapes in the signatures of `snjax` enforced, so that none can rot."""
+"""How tests run: compiled quickly, one core each, and with the shapes in the signatures of `snjax` enforced, so that none can rot."""
 
 import os
 
@@ -9,6 +9,8 @@ import pytest
 os.environ.setdefault(
     'XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 )
+# A test process has a core of its own; more threads of its linear algebra only wait for each other.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 jaxtyping.install_import_hook('snjax', 'beartype.beartype')  # before anything imports snjax
 
 

@@ -95,7 +95,15 @@ def check_extras(ran):
         assert images.shape == (4, *gan.image_shape)
 
 
-@pytest.mark.parametrize('case', DISTINCT, ids=ids)
+# Those whose network and penalty another case has too.
+ALIKE = [('sngan_paper', 'wgan_gp,C,cifar'), ('wgan_cifar', '')]
+
+
+@pytest.mark.parametrize(
+    'case',
+    [pytest.param(c, marks=pytest.mark.slow) if c in ALIKE else c for c in DISTINCT],
+    ids=[ids(c) for c in DISTINCT],
+)
 def test_contract(case):
     ran = run(case)
     check_turns(case, ran)

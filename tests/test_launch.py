@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import csv
 import dataclasses
 import json
 import os
@@ -42,7 +43,7 @@ from tensorboard_server import ask, ask_bytes, hparams_rows, scalar_points, serv
 from configs import sngan_digits
 from experiments import method, modes
 from snjax import resume
-from snjax.checkpoint import Checkpointer
+from snjax.checkpoint import Checkpointer, best_scores, load_tree
 from snjax.resume import WorkdirLock
 
 # Fixtures, which pytest finds by their names here.
@@ -313,14 +314,40 @@ def test_metrics_hold_every_logged_step_once_with_all_tags(finished_run):
         assert line['perf/images_per_s'] == pytest.approx(8 * line['perf/steps_per_s'])
     # The hinge loss at initialisation is about 2, and this run has learnt something.
     assert 1.5 < training[0]['train/dis_loss'] < 2.5
-    (last,) = [line for line in lines if 'train/dis_loss' not in line]
-    assert {k for k in last if k.startswith('eval/')} == {
-        f'eval/{k}' for k in scores(finished_run.workdir)['scores']
+    scored = [line for line in lines if 'train/dis_loss' not in line]
+    assert [line['step'] for line in scored] == [40, 80, 120, 120]
+    for line in scored:
+        assert all(k.startswith('eval/') for k in line if k not in ('step', 'wall_time'))
+    quick = {'frechet_distance', 'classifier_score', 'classifier_score_std'}
+    quick |= {'classes_found', 'smallest_class_share'}
+    assert all(
+        {f'eval/{k}' for k in quick} == line.keys() - {'step', 'wall_time'} for line in scored[:3]
+    )
+    # The last state's scores are those of the checkpoint, and there are more of them.
+    values = scores(finished_run.workdir)['scores']
+    assert {f'eval/{k}' for k in values} == {k for line in scored[2:] for k in line if '/' in k}
+    for name in quick:
+        assert scored[2][f'eval/{name}'] == pytest.approx(values[name], rel=1e-6)
+
+
+def scores(workdir: Path, protocol: str = 'train/all/200') -> dict:
+    rows = json.loads((workdir / 'scores.json').read_text())['rows']
+    (row,) = [row for row in rows if row['manifest']['protocol'] == protocol]
+    return row
+
+
+def test_the_best_is_kept_beside_the_last(finished_run):
+    found = {
+        line['step']: line['eval/frechet_distance']
+        for line in metrics(finished_run.workdir)
+        if 'eval/frechet_distance' in line
     }
-
-
-def scores(workdir: Path) -> dict:
-    return json.loads((workdir / 'scores.json').read_text())
+    best = min(found, key=found.get)
+    assert best_scores(finished_run.workdir / 'best') == {best: found[best]}
+    # It is the checkpoint of that step, whole and verified.
+    step, tree = load_tree(finished_run.workdir / 'best')
+    assert step == tree['step'] == best
+    assert checkpoints(finished_run.workdir)[-1] == NUM_STEPS
 
 
 def test_sigmas_are_those_of_the_state(finished_run):
@@ -335,18 +362,27 @@ def test_sigmas_are_those_of_the_state(finished_run):
 
 
 def test_scores_come_with_their_protocol(finished_run):
+    yardstick = scores(finished_run.workdir, 'digits yardstick')
+    assert set(yardstick['scores']) == {
+        'classes_found',
+        'smallest_class_share',
+        'precision',
+        'recall',
+    }
     found = scores(finished_run.workdir)
-    assert set(found['scores']) == {'classes_found', 'smallest_class_share', 'precision', 'recall'}
-    manifest = found['manifest']
-    assert manifest['step'] == NUM_STEPS
-    assert manifest['fake_count'] == 200
-    assert manifest['weights'] == 'ema'
-    assert manifest['batch_statistics'] == 'running'
-    assert manifest['seed'] == 0
-    assert manifest['real_count'] == 1297
-    last = metrics(finished_run.workdir)[-1]
-    assert {k: last[f'eval/{k}'] for k in found['scores']} == found['scores']
-    assert f'{found["scores"]["precision"]:.2f}' in finished_run.outcome.stdout
+    assert {'frechet_distance', 'kernel_distance', 'density', 'coverage'} < set(found['scores'])
+    assert 'fid' not in found['scores']  # which is Inception's
+    assert found['manifest']['real_count'] == 1797
+    assert found['manifest']['extractor'] == 'digits'
+    assert len(found['manifest']['extractor_sha256']) == 64
+    for row in (yardstick, found):
+        manifest = row['manifest']
+        assert manifest['step'] == NUM_STEPS
+        assert manifest['checkpoint'] == 'last'
+        assert manifest['fake_count'] == 200
+        assert manifest['weights'] == 'ema'
+        assert manifest['batch_statistics'] == 'running'
+        assert manifest['seed'] == 0
 
 
 def test_workdir_holds_config_grids_and_the_latest_checkpoints(finished_run):
@@ -437,6 +473,74 @@ def test_harmless_keys_may_change_and_the_run_goes_on(launcher, finished_run, tm
         (row,) = wait_for(lambda: hparams_rows(url), bool).values()
     assert row['num_steps'] == NUM_STEPS + 10
     assert row['log.every'] == 5
+
+
+def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, finished_run, tmp_path):
+    """Two copies of a run stand for two seeds."""
+    for seed in (0, 1):
+        folder = finished_run.copy(tmp_path / 'runs' / f'seed{seed}')
+        config = json.loads((folder / 'config.json').read_text())
+        (folder / 'config.json').write_text(json.dumps(config | {'seed': seed}))
+    outcome = launcher.run(
+        '--mode=evaluate',
+        f'--workdir={tmp_path}/runs/seed*',
+        '--config.eval.protocols=train/all/60,train/500/40',
+        '--config.eval.variants=ema/running,raw/reestimated,raw/batch',
+        '--config.eval.batch_size=20',
+        '--config.eval.nearest=3',
+    )
+    assert outcome.code == 0, outcome.stderr
+    added = set()
+    for seed in (0, 1):
+        folder = tmp_path / 'runs' / f'seed{seed}'
+        rows = json.loads((folder / 'scores.json').read_text())['rows']
+        manifests = [row['manifest'] for row in rows]
+        # Those of the training stay.
+        assert {m['protocol'] for m in manifests} == {
+            'train/all/200',
+            'digits yardstick',
+            'train/all/60',
+            'train/500/40',
+        }
+        new = [m for m in manifests if m['fake_count'] < 200]
+        assert {m['checkpoint'] for m in new} == {'last', 'best'}
+        assert len(new) == 2 * 3 * 2
+        added |= {m['real_count'] for m in new}
+        assert list((folder / 'generated').glob('nearest_digits_*.png'))
+        tags = {tag for tag, *_ in events(folder)}
+        assert 'eval/digits/train/all/60/last/raw/batch/frechet_distance' in tags
+    assert added == {1797, 500}
+    board = (tmp_path / 'runs' / 'leaderboard.md').read_text()
+    assert '| sngan | digits | 120 | train/500/40 |' in board
+    # Equal runs: the mean is theirs, and the deviation 0.
+    assert '± 0 |' in board
+    with open(tmp_path / 'runs' / 'leaderboard.csv') as file:
+        lines = list(csv.DictReader(file))
+    assert {line['seeds'] for line in lines if line['fake_count'] != '200'} == {'2'}
+    assert all(float(line['frechet_distance']) > 0 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ('flag', 'message'),
+    [
+        ('eval.protocols=paper', 'digits.*'),
+        (
+            'eval.protocols=train/5000/50',
+            'compares with 5,000 images of train, but digits has 1,797',
+        ),
+        ('eval.variants=ema', 'ema/running,raw/batch'),
+        ('eval.extractor=inception', 'inception'),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_line(launcher, finished_run, flag, message):
+    outcome = launcher.run(
+        '--mode=evaluate',
+        f'--workdir={finished_run.workdir}',
+        f'--config.{flag}',
+        SNJAX_WEIGHTS='/nowhere',
+    )
+    assert outcome.code == 2
+    assert re.search(message, outcome.error_line())
 
 
 def test_sigterm_saves_and_exits_75_and_the_next_start_ends_as_if_nothing_had_been(

@@ -135,7 +135,7 @@ def distance(a, b):
 # ---- one device == several
 
 
-@pytest.mark.parametrize('devices', [2, 4, 8])
+@pytest.mark.parametrize('devices', [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 8))])
 def test_several_devices_are_one(run, devices):
     one, several = run(1), run(devices)
     assert several.facts()['devices'] == devices

@@ -89,8 +89,9 @@ class Reference:
         """The arrays of a file, or those of `build`, which are then kept in it."""
         path = self._stem.with_name(self._stem.name + end + '.npz')
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return Features(file['a'], file['b'])
+            # Opened here, as NumPy leaves a damaged one open.
+            with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
+                return Features(arrays['a'], arrays['b'])
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

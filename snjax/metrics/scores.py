@@ -156,7 +156,8 @@ def _unbiased_mmd(x, y):
     n, d = x.shape
 
     def kernel(a, b):
-        return (a @ b.T / d + 1) ** 3
+        values = a @ b.T / d + 1
+        return values * values * values  # several times as fast as a power
 
     def within(a):
         values = kernel(a, a)
