@@ -40,10 +40,10 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
         image_set = load_data(config, say)
         _check_num_classes(config, image_set)
         train.check_set_size(len(image_set.images), method.batch_size)
+        evaluator = scoring.evaluator_of(config, lambda split: image_set)
         method = method.with_images(image_set.images)
         if main:
             resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
-        live = scoring.live_scores(config, image_set)
         trainer = train.Trainer(
             method,
             options,
@@ -52,13 +52,13 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
             workdir,
             config.to_dict(),
             say,
-            live,
+            scoring.live_scores(config, evaluator),
         )
         began = time.perf_counter()
         state = trainer.run()
         step = int(parallel.local(state).step)
         say(f'trained to step {step} in {time.perf_counter() - began:.0f} s')
-        values = scoring.score_finished(config, image_set, state, step, workdir, say)
+        values = scoring.score_finished(config, evaluator, state, step, workdir, say)
         if main:
             trainer.write_scores(step, values)
             _show_where(step, workdir)

@@ -47,17 +47,18 @@ def own_protocol(config: Config) -> Protocol:
     return Protocol(name, config.data.split, None, config.eval.num_samples)
 
 
-def live_scores(config: Config, image_set: ImageSet) -> LiveScores | None:
+def live_scores(config: Config, evaluator: Evaluator | None) -> LiveScores | None:
     """Scores while a run trains, where its config asks for them."""
     e = config.eval
-    if not e.every:
+    if not e.every or evaluator is None:
         return None
-    evaluator = evaluator_of(config, lambda split: image_set)
     return LiveScores(evaluator, own_protocol(config), config.to_dict(), e.every)
 
 
-def evaluator_of(config: Config, load_split: Callable[[str], ImageSet]) -> Evaluator:
-    """With the extractor of a config."""
+def evaluator_of(config: Config, load_split: Callable[[str], ImageSet]) -> Evaluator | None:
+    """With the extractor of a config, whose weights have to be there; None where it has none."""
+    if not config.eval.extractor:
+        return None
     extractor = extractors.load(config.eval.extractor, config.eval.weights)
     return Evaluator(extractor, load_split, _options(config), config.data.cache_dir or None)
 
@@ -71,16 +72,15 @@ def _options(config):
 
 
 def score_finished(
-    config: Config, image_set: ImageSet, state: Any, step: int, folder: pathlib.Path, say
+    config: Config, evaluator: Evaluator | None, state: Any, step: int, folder: pathlib.Path, say
 ) -> dict[str, float]:
     """Scores a run's last state by its own protocol into `scores.json`, and says them; every process has to ask.
 
     Returns:
         The scores, for the run's logs.
     """
-    if not config.eval.extractor:
+    if evaluator is None:
         return {}
-    evaluator = evaluator_of(config, lambda split: image_set)
     trained = workdir.from_tree(config.to_dict(), step, as_tree(state))
     variant = Variant(trained.kept('auto'), 'running')
     about = {'checkpoint': 'last', 'seed': config.seed}

@@ -195,15 +195,9 @@ class Evaluator:
 
 def identity(manifest: dict[str, Any]) -> str:
     """What makes a row that row: another with the same replaces it."""
-    keys = (
-        'protocol',
-        'extractor',
-        'weights',
-        'batch_statistics',
-        'eval_seed',
-        'checkpoint',
-        'step',
-    )
+    keys = ['protocol', 'extractor', 'weights', 'batch_statistics', 'eval_seed', 'checkpoint']
+    if manifest.get('checkpoint') not in ('last', 'best'):  # those are of one step at a time
+        keys.append('step')
     return json.dumps([manifest.get(key) for key in keys])
 
 

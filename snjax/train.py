@@ -303,13 +303,14 @@ class Trainer:
 
     def _collect_scores(self):
         """Writes the scores of the checkpoint before, and keeps it if it is the best."""
-        found = self.live.collect() if self.live else None
-        if found is None:
+        live = self.live
+        found = live.collect() if live else None
+        if live is None or found is None:
             return
         step, values = found
-        score = values[self.live.key]
+        score = values[live.key]
         if self.checkpoints.keep_best(step, score):
-            self.say(f'best {self.live.key} so far: {score:.4g} at step {step}')
+            self.say(f'best {live.key} so far: {score:.4g} at step {step}')
         self.writer.scalars(step, {f'eval/{name}': value for name, value in values.items()})
 
     def _check_state(self, step, state):

@@ -1,4 +1,4 @@
-"""How tests run: compiled quickly, one core each, and with the shapes in the signatures of `snjax` enforced, so that none can rot."""
+"""How tests run: compiled quickly, on one core each, and with the shapes in `snjax`'s signatures enforced."""
 
 import os
 

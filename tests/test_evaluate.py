@@ -184,8 +184,11 @@ def row(value, **changes):
 def test_rows_are_replaced_by_their_like_and_others_stay(tmp_path):
     path = tmp_path / 'scores.json'
     evaluate.add(path, [row(1.0), row(2.0, weights='raw')])
-    evaluate.add(path, [row(3.0), row(4.0, step=2)])
+    evaluate.add(path, [row(3.0, step=2), row(4.0, checkpoint='best')])
     assert [r.scores['frechet_distance'] for r in evaluate.read(path)] == [3, 2, 4]
+    steps = [row(5.0, checkpoint='step', step=i) for i in (1, 2)]
+    evaluate.add(path, steps)
+    assert len(evaluate.read(path)) == 5
     path.write_text('{')
     with pytest.raises(ValueError, match=r'scores\.json is damaged'):
         evaluate.read(path)

@@ -174,9 +174,12 @@ def tiny_config():
         ('log.histograms_every', -1),
         ('sampling.every', -1),
         ('sampling.num', -1),
-        ('eval.extractor', 'inception'),
+        ('eval.extractor', 'vgg'),
         ('eval.num_samples', 0),
-        ('eval.num_samples', 2),
+        ('eval.num_samples', 5),
+        ('eval.every', -40),
+        ('eval.batch_size', 0),
+        ('eval.neighbour_num', 3),
     ],
 )
 def test_impossible_values_are_named_before_anything_is_compiled(

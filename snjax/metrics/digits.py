@@ -132,7 +132,7 @@ def split() -> dict[str, Part]:
     pixels = data / 16  # 17 grey levels, 0 .. 16
     parts = train_test_split(np.arange(len(pixels)), train_size=NUM_TRAIN, random_state=SEED)
     return {
-        name: Part(pixels[rows], labels[rows], rows)
+        name: Part(pixels[rows], labels[rows], np.asarray(rows))
         for name, rows in zip(('train', 'held_out'), parts, strict=True)
     }
 

@@ -89,13 +89,13 @@ def _ssim_parts(x, y):
     """Luminance, and contrast times structure, at every place of the window."""
     from scipy.ndimage import correlate1d
 
-    taps = np.exp(-((np.arange(_WINDOW) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
+    taps: np.ndarray = np.exp(-((np.arange(_WINDOW) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
     taps /= taps.sum()
     edge = _WINDOW // 2
 
     def blur(z):
         z = correlate1d(correlate1d(z, taps, axis=1), taps, axis=2)
-        return z[:, edge : z.shape[1] - edge, edge : z.shape[2] - edge]
+        return z[:, edge:-edge, edge:-edge]
 
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
