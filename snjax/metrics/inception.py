@@ -10,6 +10,7 @@ kernel and bias. Weights are a `.safetensors` of float32 arrays that `snjax.metr
 (2048, 1008), `fc.bias`. Its metadata has the sha256 of the published file and a digest of the arrays.
 """
 
+import functools
 import hashlib
 import os
 import pathlib
@@ -40,11 +41,12 @@ SIZE = 299
 DIM = 2048
 NUM_LOGITS = 1008
 FILE = 'inception-2015-12-05.safetensors'
-# Of the published .pth, 95,628,359 bytes, in the releases of pytorch-fid (`fid_weights`) and torch-fidelity (`v0.2.0`).
+# Of the published .pth, in the releases of pytorch-fid (`fid_weights`) and torch-fidelity (`v0.2.0`).
 PUBLISHED_SHA256 = '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'
 WHERE_FROM = (
     'pt_inception-2015-12-05-6726825d.pth from the releases of mseitzer/pytorch-fid on GitHub, or the same file as '
-    f'weights-inception-2015-12-05-6726825d.pth from those of toshas/torch-fidelity (sha256 {PUBLISHED_SHA256})'
+    f'weights-inception-2015-12-05-6726825d.pth from those of toshas/torch-fidelity (95,628,359 bytes, sha256 '
+    f'{PUBLISHED_SHA256})'
 )
 
 
@@ -138,6 +140,7 @@ def apply(
     return out
 
 
+@functools.cache
 def shapes() -> dict[str, tuple[int, ...]]:
     """Shape of every array of the weights by its name in the file, such as 'Mixed_5b.branch1x1.kernel'."""
     image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
