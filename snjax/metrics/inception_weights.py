@@ -1,0 +1,129 @@
+"""Inception's published PyTorch weights as this project's `.safetensors`; the one place that needs PyTorch.
+
+    python -m snjax.metrics.inception_weights pt_inception-2015-12-05-6726825d.pth inception-2015-12-05.safetensors
+
+The file is the port of TensorFlow's graph of 2015-12-05 in the releases of pytorch-fid and torch-fidelity: one file of
+two names, `inception.WHERE_FROM`. What becomes of its state dict, for each of the 94 convolutions (`Conv2d_1a_3x3`,
+`Conv2d_2a_3x3`, `Conv2d_2b_3x3`, `Conv2d_3b_1x1`, `Conv2d_4a_3x3`, `Mixed_5b.branch1x1`, ... `Mixed_7c.branch_pool`):
+
+| published                                       | here                           | is                        |
+|-------------------------------------------------|--------------------------------|---------------------------|
+| `Conv2d_1a_3x3.conv.weight` (32, 3, 3, 3), OIHW | `Conv2d_1a_3x3.kernel`, HWIO   | weight * scale            |
+| `Conv2d_1a_3x3.bn.weight`, `.running_var` (32,) |                                | in scale                  |
+| `Conv2d_1a_3x3.bn.bias`, `.running_mean` (32,)  | `Conv2d_1a_3x3.bias` (32,)     | bias - mean * scale       |
+| `fc.weight` (1008, 2048)                        | `fc.kernel` (2048, 1008)       | transposed                |
+| `fc.bias` (1008,)                               | `fc.bias` (1008,)              | itself                    |
+
+scale = weight / sqrt(var + 0.001), and 1 for a weight that is not there: TensorFlow's batch norms do not scale, and the
+port stores ones. Counters (`num_batches_tracked`) are left out.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors.numpy import save_file
+
+from snjax.metrics import inception
+from snjax.metrics.folding import Used, check_names, file_sha256, folded_conv
+
+_EPSILON = 1e-3
+_WHAT = 'Inception of 2015-12-05'
+
+
+def from_state_dict(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Variables of `inception.apply` from the published arrays (see the module).
+
+    Raises:
+        ValueError: an array is missing, is one too many, or has another shape.
+    """
+    used = Used(arrays, _WHAT)
+    expected = inception.shapes()
+    flat: dict[str, np.ndarray] = {}
+    for name in sorted({name.rpartition('.')[0] for name in expected} - {'fc'}):
+        for key, value in folded_conv(used, f'{name}.conv', f'{name}.bn', _EPSILON).items():
+            flat[f'{name}.{key}'] = np.ascontiguousarray(value)
+    flat['fc.kernel'] = np.ascontiguousarray(used['fc.weight'].T, np.float32)
+    flat['fc.bias'] = np.ascontiguousarray(used['fc.bias'], np.float32)
+    check_names(arrays, used.names, _WHAT)
+    for name, shape in expected.items():
+        if flat[name].shape != shape:
+            raise ValueError(
+                f'these are not the weights of {_WHAT}: {name!r} would be {flat[name].shape}, not {shape}'
+            )
+    return {'params': unflatten_dict(flat, sep='.')}
+
+
+def save(variables: dict[str, Any], path: str | pathlib.Path, *, source_sha256: str) -> None:
+    """Writes variables as `inception.load` reads them, with where they come from."""
+    arrays: Any = flatten_dict(variables['params'], sep='.')
+    metadata = {
+        'what': f'{_WHAT}, batch norm folded into kernels (HWIO) and biases',
+        'source_sha256': source_sha256,
+        'source': 'published' if source_sha256 == inception.PUBLISHED_SHA256 else 'unverified',
+        'digest': inception.digest(arrays),
+    }
+    save_file(arrays, path, metadata)
+
+
+def convert(
+    source: str | pathlib.Path, target: str | pathlib.Path, *, unverified: bool = False
+) -> str:
+    """Converts a published `.pth`.
+
+    Args:
+        source: the file.
+        target: the `.safetensors` to write.
+        unverified: whether to convert another file with the same names; the result says so.
+
+    Returns:
+        The source's sha256.
+
+    Raises:
+        FileNotFoundError: the source is not there.
+        ModuleNotFoundError: PyTorch is not installed.
+        ValueError: the source is another file, or has other arrays.
+    """
+    source = pathlib.Path(source)
+    if not source.is_file():
+        raise FileNotFoundError(f'{source} is not there: take {inception.WHERE_FROM}')
+    sha256 = file_sha256(source)
+    if sha256 != inception.PUBLISHED_SHA256 and not unverified:
+        raise ValueError(
+            f'{source} has sha256 {sha256}: expected {inception.WHERE_FROM}; --unverified converts it all the same'
+        )
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'converting reads a PyTorch file and needs PyTorch, here alone: pip install torch'
+        ) from error
+    state = torch.load(source, map_location='cpu', weights_only=True)
+    arrays = {name: value.numpy() for name, value in state.items()}
+    save(from_state_dict(arrays), target, source_sha256=sha256)
+    return sha256
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Converts from the command line."""
+    parser = argparse.ArgumentParser(
+        description='Published PyTorch weights of Inception as a .safetensors.'
+    )
+    parser.add_argument('source', help='the published .pth')
+    parser.add_argument('target', help=f'the .safetensors to write, usually {inception.FILE}')
+    parser.add_argument('--unverified', action='store_true', help='take another file too')
+    args = parser.parse_args(argv)
+    try:
+        sha256 = convert(args.source, args.target, unverified=args.unverified)
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        sys.exit(f'error: {error}')
+    verified = 'published' if sha256 == inception.PUBLISHED_SHA256 else 'unverified'
+    print(f'{args.source}: sha256 {sha256} ({verified})\nwrote {args.target}')
+
+
+if __name__ == '__main__':
+    main()
