@@ -25,7 +25,7 @@ from configs import (
     sngan_paper,
     wgan_gp_cifar,
 )
-from experiments import method, modes
+from experiments import method, modes, scoring
 
 # Fixtures, which pytest finds by their names here.
 launcher, finished_run = launching.launcher, launching.finished_run
@@ -537,7 +537,7 @@ class Watched:
 
 
 def test_every_key_is_read(finished_run, tmp_path):
-    """By training (here: a finished run, so that nothing is left to compute), by sampling or by inverting."""
+    """By training (here: a finished run, so that nothing is left to compute), by sampling, inverting or scoring."""
     workdir, seen = finished_run.copy(tmp_path / 'run'), set()
     config = from_workdir.get_config(str(workdir))
     config.inversion.update(num=1, restarts=1, steps=1)
@@ -545,6 +545,7 @@ def test_every_key_is_read(finished_run, tmp_path):
     modes.run_train(Watched(config, seen), workdir)
     modes.run_sample(Watched(config, seen), workdir)
     modes.run_invert(Watched(config, seen), workdir)
+    scoring.run_evaluate(Watched(config, seen), [workdir])
     for name in ('acgan_cifar', 'glo_digits'):  # other methods' groups
         method.load(Watched(load(name), seen))
     assert set(flat(config)) - seen == set()

@@ -132,7 +132,7 @@ def _inside_classes(extractor, real, fake, class_names, seed):
             alike = diversity.class_ms_ssim(side.images, labels, num, seed=seed)
             values[f'{prefix}class_ms_ssim'] = float(np.nanmean(alike))
     counts = [np.bincount(side.labels, minlength=num).min() for side in sides.values()]
-    if min(counts) >= 2:
+    if min(counts) >= 2 and real.labels is not None and fake.labels is not None:
         pairs = [x for side in (real, fake) for x in (side.features.features, side.labels)]
         values[names(extractor)['intra']] = float(
             scores.class_frechet_distances(*pairs, num).mean()

@@ -50,8 +50,9 @@ def frechet_distance(
 ) -> float:
     """|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) of two Gaussians, >= 0.
 
-    The trace of the root is the sum of the square roots of the eigenvalues of A^(1/2) B A^(1/2), which is symmetric, so
-    that covariances of too few points need no ridge. Eigenvalues below rounding are 0.
+    With A = R R^T and B = S S^T, the trace of the root is the sum of the singular values of R^T S. Covariances of too
+    few points need no ridge so, and equal Gaussians come out at 0 where a root of a product's eigenvalues, which are
+    exact to half the digits only, does not.
 
     Raises:
         ValueError: if shapes do not fit, or a value is not finite.
@@ -64,11 +65,16 @@ def frechet_distance(
         )
     if not all(np.isfinite(x).all() for x in (mu_a, mu_b, cov_a, cov_b)):
         raise ValueError('a Gaussian has NaN or infinite values: the samples may have diverged')
-    values, vectors = np.linalg.eigh(cov_a)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    product = np.linalg.eigvalsh(root @ cov_b @ root)
-    distance = np.sum((mu_a - mu_b) ** 2) + np.trace(cov_a) + np.trace(cov_b)
-    return max(0.0, float(distance - 2 * np.sqrt(product.clip(0)).sum()))
+    root = np.linalg.svd(_factor(cov_a).T @ _factor(cov_b), compute_uv=False).sum()
+    distance = np.sum((mu_a - mu_b) ** 2) + np.trace(cov_a) + np.trace(cov_b) - 2 * root
+    return max(0.0, float(distance))
+
+
+def _factor(cov):
+    """R with R R^T = cov; eigenvalues below rounding are 0."""
+    values, vectors = np.linalg.eigh(cov)
+    rounding = len(values) * np.finfo(np.float64).eps * values[-1]
+    return vectors * np.sqrt(np.where(values > rounding, values, 0))
 
 
 class InceptionScore(NamedTuple):
