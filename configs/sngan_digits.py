@@ -41,4 +41,5 @@ def get_config() -> ConfigDict:
     c.log.histograms_every = 400
     c.sampling.every = 100
     c.eval.extractor = 'digits'
+    c.eval.every = 400
     return c

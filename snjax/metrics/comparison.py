@@ -133,10 +133,10 @@ def _inside_classes(extractor, real, fake, class_names, seed):
             values[f'{prefix}class_ms_ssim'] = float(np.nanmean(alike))
     counts = [np.bincount(side.labels, minlength=num).min() for side in sides.values()]
     if min(counts) >= 2 and real.labels is not None and fake.labels is not None:
-        pairs = [x for side in (real, fake) for x in (side.features.features, side.labels)]
-        values[names(extractor)['intra']] = float(
-            scores.class_frechet_distances(*pairs, num).mean()
+        distances = scores.class_frechet_distances(
+            real.features.features, real.labels, fake.features.features, fake.labels, num
         )
+        values[names(extractor)['intra']] = float(distances.mean())
     return values
 
 
