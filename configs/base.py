@@ -163,7 +163,7 @@ def get_config() -> ConfigDict:
     # SPLIT/REAL/FAKE, as train/all/1000; several with commas; empty: that of the run's own scores
     c.eval.variants = 'auto'  # EMA where there is one, running statistics; grid: all; or some, as
     # ema/running,raw/batch,ema/reestimated
-    c.eval.batch_size = 100  # fakes a call, and what batch statistics are of
+    c.eval.batch_size = 128  # fakes a call, and what batch statistics are of
     c.eval.neighbour_num = 10_000  # of each kind, for precision, recall, density and coverage
     c.eval.seed = 0  # of z, and of the draws of pairs
     c.eval.nearest = 0  # fakes to show beside their nearest training images, by features

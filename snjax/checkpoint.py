@@ -43,7 +43,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 from orbax.checkpoint import v1
 
-from snjax import digest
+from snjax import digest, parallel
 
 # Beside the checkpoints: the one with the best score, and the file in it that says which.
 BEST, _SCORE = 'best', 'score.json'
@@ -162,7 +162,7 @@ class Checkpointer:
         rejected: dict[int, str] = {}
         while (step := _agreed(candidates.pop() if candidates else -1)) >= 0:
             arrays, reason = _try_read(self._directory, step, wanted=wanted)
-            if not _any_process(bool(reason)):
+            if not parallel.any_says(bool(reason)):
                 self._rejected, self._done = set(rejected), {step}
                 placed = (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
                 return step, treedef.unflatten(placed)
@@ -437,9 +437,3 @@ def _agreed(step: int) -> int:
     if jax.process_count() == 1:
         return step
     return int(multihost_utils.broadcast_one_to_all(np.int32(step)))
-
-
-def _any_process(is_bad: bool) -> bool:
-    if jax.process_count() == 1:
-        return is_bad
-    return bool(np.any(multihost_utils.process_allgather(np.int32(is_bad))))

@@ -45,7 +45,7 @@ class Options:
     seed: of z and of draws.
     """
 
-    batch_size: int = 100
+    batch_size: int = 128
     neighbour_num: int = 10_000
     seed: int = 0
 

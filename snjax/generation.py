@@ -67,7 +67,7 @@ def variants(text: str, trained: Trained) -> tuple[Variant, ...]:
 
 
 def fakes(
-    trained: Trained, variant: Variant, num: int, *, seed: int = 0, batch_size: int = 100
+    trained: Trained, variant: Variant, num: int, *, seed: int = 0, batch_size: int = 128
 ) -> Iterator[tuple[Any, int]]:
     """Batches of uint8 images (batch_size, H, W, C) on the devices, and how many of each count towards `num`.
 

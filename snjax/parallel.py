@@ -71,6 +71,13 @@ def main_says(flag: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
 
 
+def any_says(flag: bool) -> bool:
+    """Whether it holds in any process; every process has to ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.int32(flag))))
+
+
 class StopSignal:
     """SIGTERM, as schedulers send it before they take a machine away, agreed on by all processes.
 

@@ -39,7 +39,7 @@ class Reference:
         image_set: ImageSet,
         *,
         cache_dir: str | None = None,
-        batch_size: int = 100,
+        batch_size: int = 128,
     ):
         self.extractor, self.image_set = extractor, image_set
         root = pathlib.Path(cache_dir or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax')
@@ -88,18 +88,26 @@ class Reference:
     def _kept(self, end, build):
         """The arrays of a file, or those of `build`, which are then kept in it."""
         path = self._stem.with_name(self._stem.name + end + '.npz')
-        try:
-            # Opened here, as NumPy leaves a damaged one open.
-            with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
-                return Features(arrays['a'], arrays['b'])
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            logging.warning('the cached %s is damaged (%s); building it anew', path, error)
+        found = _read(path)
+        # Building takes all processes, so one that finds nothing makes all of them build.
+        if not parallel.any_says(found is None) and found is not None:
+            return found
         built = build()
         if parallel.is_main():
             _write(path, built)
         return Features(*built)
+
+
+def _read(path):
+    try:
+        # Opened here, as NumPy leaves a damaged one open.
+        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
+            return Features(arrays['a'], arrays['b'])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logging.warning('the cached %s is damaged (%s); building it anew', path, error)
+        return None
 
 
 def _write(path, arrays):

@@ -9,6 +9,7 @@ class: Miyato & Koyama 2018 (arXiv:1802.05637), section 5.
 """
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -155,7 +156,7 @@ def kernel_distance(
         x = real[rng.choice(len(real), subset_size, replace=False)].astype(np.float64)
         found.append(_unbiased_mmd(x, y))
     std = float(np.std(found))
-    return KernelDistance(float(np.mean(found)), std, std / np.sqrt(subsets))
+    return KernelDistance(float(np.mean(found)), std, std / math.sqrt(subsets))
 
 
 def _unbiased_mmd(x, y):
