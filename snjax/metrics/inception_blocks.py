@@ -156,7 +156,7 @@ def _convolve(x, kernel, stride, padding, precision):
 def max_pool(x: Float[Array, 'n h w c'], stride: int = 2) -> Float[Array, 'n i j c']:
     """Maximum over 3x3 windows inside the image.
 
-    Of shifted images, height before width: XLA's windows take 4 to 7 times as long on the CPU.
+    Of shifted images, height before width: XLA's windows take about 3 to 7 times as long on the CPU.
     """
 
     def along(x, axis):

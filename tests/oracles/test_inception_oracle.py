@@ -12,7 +12,7 @@ from torch_fidelity.interpolate_compat_tensorflow import (  # noqa: E402
     interpolate_bilinear_2d_like_tensorflow1x,
 )
 
-from benchmarks.extractors import random_inception  # noqa: E402
+from benchmarks.extractors import ours, random_inception, random_resnet, theirs  # noqa: E402
 from snjax import parallel  # noqa: E402
 from snjax.metrics import inception, inception_weights  # noqa: E402
 
@@ -53,7 +53,6 @@ def test_features_and_logits(networks, size):
     for got, wanted in zip((out.pool3, out.logits, out.logits_unbiased), expected, strict=True):
         assert 0.05 < np.std(wanted) < 50  # nothing has died or blown up on the way
         error = np.linalg.norm(got - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
-        print(size, error.max())
         np.testing.assert_array_less(error, 1e-4)
 
 
@@ -72,7 +71,6 @@ def test_resize(size):
     )
     got = np.asarray(inception.resize_tf1(jnp.asarray(images)))
     np.testing.assert_allclose(got, expected.permute(0, 2, 3, 1).numpy(), rtol=0, atol=255e-5)
-    print(size, abs(got - expected.permute(0, 2, 3, 1).numpy()).max())
 
 
 @pytest.mark.parametrize('value', [0, 255])
@@ -82,3 +80,13 @@ def test_flat_images(networks, value):
     with torch.inference_mode():
         expected = theirs(nchw(images))[0].numpy()
     np.testing.assert_allclose(ours(images).pool3, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_resnet_of_the_benchmark():
+    """Our ResNet-56 against PyTorch's, which is timed beside it."""
+    arrays, images = random_resnet(seed=4), random_images(32, 32, num=4)
+    expected = theirs('cifar_resnet56', arrays)['torch'](images)
+    for got, wanted in zip(ours('cifar_resnet56', arrays)['snjax'](images), expected, strict=True):
+        assert 0.05 < np.std(wanted) < 50
+        error = np.linalg.norm(got - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
+        np.testing.assert_array_less(error, 1e-4)
