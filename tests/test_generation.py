@@ -1,5 +1,10 @@
 """Fakes under each batch statistic, on a generator whose statistics can be computed by hand."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +18,12 @@ from snjax.workdir import Trained
 CONFIG = {'model': {'dim_z': tiny_gan.DIM_Z, 'latent': 'normal', 'num_classes': 0}}
 
 
-@pytest.fixture(scope='module')
-def trained():
+@pytest.fixture(scope='module', name='trained')
+def trained_fixture():
+    return make_trained()
+
+
+def make_trained():
     """A run whose EMA has other weights, and whose running statistics are of nothing it makes."""
     gen = tiny_gan.Generator(batch_norm_axis=None)
     raw, ema = (
@@ -97,3 +106,45 @@ def test_variants(trained):
             generation.variants(text, trained)
     with pytest.raises(ValueError, match='no moving average'):
         generation.variants('ema/running', alone)
+
+
+_ON_DEVICES = """
+import sys
+sys.path[:0] = ['tests', '.']
+import jax, numpy as np
+import test_generation as t
+from snjax import generation
+from snjax.generation import Variant
+from snjax.metrics import extractors
+
+assert jax.device_count() == int(sys.argv[1])
+extractor = extractors.load('digits')
+found = {}
+for statistics in generation.STATISTICS:
+    variant = Variant('ema', statistics)
+    run = t.make_trained()
+    found[statistics] = t.pixels(generation.fakes(run, variant, 22, batch_size=8))
+    features = extractor.of(generation.fakes(run, variant, 22, batch_size=8))
+    found[statistics + '_features'] = features.features
+np.savez(sys.argv[2], **found)
+"""
+
+
+def test_fakes_and_features_do_not_depend_on_the_number_of_devices(tmp_path):
+    """Batch statistics too are of the whole batch."""
+    found = []
+    for num in (1, 4):
+        out = tmp_path / f'{num}.npz'
+        flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={num}'
+        subprocess.run(
+            [sys.executable, '-c', _ON_DEVICES, str(num), str(out)],
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {'XLA_FLAGS': flags},
+            check=True,
+        )
+        found.append(dict(np.load(out)))
+    for statistics in generation.STATISTICS:
+        assert_close(found[1][statistics], found[0][statistics].astype(int))
+        features = f'{statistics}_features'
+        assert found[0][features].std() > 0.1
+        np.testing.assert_allclose(found[1][features], found[0][features], atol=0.02)
