@@ -1,5 +1,6 @@
 """Scores: what a run says of itself, and `launch.py --mode=evaluate` of one run or of many."""
 
+import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -225,11 +226,9 @@ def _log(folder, rows):
 
 
 def _last_line(folder):
-    from json import loads
-
     path = folder / 'metrics.jsonl'
-    steps = [loads(line)['step'] for line in path.read_text().splitlines() if line.endswith('}')]
-    return max(steps, default=0)
+    lines = path.read_text().splitlines() if path.exists() else []
+    return max((json.loads(line)['step'] for line in lines if line.endswith('}')), default=0)
 
 
 def _show_nearest(evaluator, trained, variant, num, folder):

@@ -39,10 +39,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Attributes:
-    batch_size: fakes a call; under batch statistics also what they are of. The devices divide it.
-    neighbour_num: see `snjax.metrics.comparison.full`.
-    seed: of z and of draws.
+    """How scores are taken.
+
+    Attributes:
+        batch_size: fakes a call; under batch statistics also what they are of. The devices divide it.
+        neighbour_num: see `snjax.metrics.comparison.full`.
+        seed: of z and of draws.
     """
 
     batch_size: int = 128

@@ -26,9 +26,11 @@ REESTIMATED_BATCHES = 16
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Attributes:
-    weights: 'ema' or 'raw'.
-    statistics: of batch norm: 'running', 'batch' or 'reestimated'.
+    """Which generator of a run.
+
+    Attributes:
+        weights: 'ema' or 'raw'.
+        statistics: of batch norm: 'running', 'batch' or 'reestimated'.
     """
 
     weights: str

@@ -9,11 +9,13 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """Attributes:
-    name: what tables call it.
-    split: of the data set, for the real images.
-    real: how many of them; None for all of the split.
-    fake: how many fakes.
+    """What is compared with what.
+
+    Attributes:
+        name: what tables call it.
+        split: of the data set, for the real images.
+        real: how many of them; None for all of the split.
+        fake: how many fakes.
     """
 
     name: str
