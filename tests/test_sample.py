@@ -50,6 +50,7 @@ def conditional(launcher, tmp_path_factory):
         f'--config.checkpoint.every={CONDITIONAL_STEPS}',
         '--config.optimizer.lr=0.02',
         '--config.eval.extractor=',
+        '--config.eval.every=0',
     )
     return workdir
 
