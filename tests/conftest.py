@@ -1,6 +1,9 @@
 """How tests run: compiled quickly, on one core each, and with the shapes in `snjax`'s signatures enforced."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import jaxtyping
 import pytest
@@ -11,6 +14,10 @@ os.environ.setdefault(
 )
 # A test process has a core of its own; more threads of its linear algebra only wait for each other.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+# What tests prepare is not for the user's own runs.
+_CACHE = tempfile.mkdtemp(prefix='snjax-tests-')
+os.environ['SNJAX_CACHE'] = _CACHE
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 jaxtyping.install_import_hook('snjax', 'beartype.beartype')  # before anything imports snjax
 
 

@@ -97,13 +97,14 @@ def check_extras(ran):
 
 # Those whose network and penalty another case has too.
 ALIKE = [('sngan_paper', 'wgan_gp,C,cifar'), ('wgan_cifar', '')]
-
-
-@pytest.mark.parametrize(
+distinct = pytest.mark.parametrize(
     'case',
     [pytest.param(c, marks=pytest.mark.slow) if c in ALIKE else c for c in DISTINCT],
     ids=[ids(c) for c in DISTINCT],
 )
+
+
+@distinct
 def test_contract(case):
     ran = run(case)
     check_turns(case, ran)
@@ -111,7 +112,7 @@ def test_contract(case):
     check_extras(ran)
 
 
-@pytest.mark.parametrize('case', DISTINCT, ids=ids)
+@distinct
 def test_checkpoints_round_trip(case, tmp_path):
     ran = run(case)
     with Checkpointer(tmp_path) as checkpointer:
