@@ -102,21 +102,48 @@ def test_has_the_published_number_of_parameters():
     [
         (lambda a: a.pop('layer2.0.bn1.bias'), "'layer2.0.bn1.bias' is missing"),
         (lambda a: a.update({'fc.weight': np.zeros(1)}), "has no 'fc.weight'"),
+        (
+            lambda a: a.update({'linear.bias': np.zeros(100)}),
+            r"'linear.bias' .*\(100,\), not \(10,\)",
+        ),
+        (
+            lambda a: a.update({'conv1.weight': np.zeros((16, 1, 3, 3))}),
+            r"'conv1.kernel' would be \(3, 3, 1, 16\), not \(3, 3, 3, 16\)",
+        ),
     ],
 )
 def test_other_weights_are_one_line(change, message):
     arrays = random_state_dict()
     change(arrays)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         cifar_resnet.from_state_dict(arrays, num_blocks=1)
+    assert 'of ResNet-8 for CIFAR-10' in str(error.value) and '\n' not in str(error.value)
 
 
 def test_a_missing_file_says_where_it_comes_from(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'akamaster.*--config.eval.weights'):
         cifar_resnet.load(tmp_path / 'none.npz')
-    (tmp_path / 'text.npz').write_text('no arrays')
-    with pytest.raises(ValueError, match=r'no \.npz'):
-        cifar_resnet.load(tmp_path / 'text.npz')
+
+
+def test_a_file_that_is_something_else_or_not_whole_is_one_line(tmp_path):
+    path = tmp_path / 'resnet56_cifar10.npz'
+    np.savez(path, **random_state_dict(num_blocks=9))
+    whole = path.read_bytes()
+    assert len(cifar_resnet.load(path).sha256) == 64
+    np.save(tmp_path / 'one.npy', np.zeros(3))
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (
+        b'',
+        b'no arrays',
+        (tmp_path / 'one.npy').read_bytes(),
+        whole[:-1000],
+        bytes(flipped),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r'is no \.npz of arrays') as error:
+            cifar_resnet.load(path)
+        assert '\n' not in str(error.value)
 
 
 @pytest.mark.slow

@@ -12,13 +12,17 @@ Weights are read from an `.npz` with that file's names and layouts (`conv1.weigh
     numpy.savez('resnet56_cifar10.npz', **{k.removeprefix('module.'): v.numpy() for k, v in state.items()})
 """
 
+import functools
 import pathlib
+import zipfile
+import zlib
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
@@ -104,13 +108,21 @@ def apply(
     return out
 
 
+@functools.cache
+def _shapes(num_blocks):
+    image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
+    tree: Any = jax.eval_shape(ResNet(num_blocks).init, jax.random.key(0), image)
+    return {name: leaf.shape for name, leaf in flatten_dict(tree['params'], sep='.').items()}
+
+
 def from_state_dict(arrays: dict[str, np.ndarray], *, num_blocks: int = 9) -> dict[str, Any]:
     """Variables of `apply` from the published arrays.
 
     Raises:
-        ValueError: an array is missing, or is one too many.
+        ValueError: an array is missing, is one too many, or has another shape.
     """
-    used = Used(arrays, f'ResNet-{6 * num_blocks + 2} for CIFAR-10')
+    what = f'ResNet-{6 * num_blocks + 2} for CIFAR-10'
+    used = Used(arrays, what)
     params: dict[str, Any] = {'conv1': folded_conv(used, 'conv1', 'bn1', _EPSILON)}
     for stage in (1, 2, 3):
         for block in range(num_blocks):
@@ -118,9 +130,17 @@ def from_state_dict(arrays: dict[str, np.ndarray], *, num_blocks: int = 9) -> di
             for i in (1, 2):
                 folded = folded_conv(used, f'{name}.conv{i}', f'{name}.bn{i}', _EPSILON)
                 params[f'layer{stage}_{block}_conv{i}'] = folded
-    kernel = used['linear.weight'].T
-    params['linear'] = {'kernel': np.ascontiguousarray(kernel), 'bias': used['linear.bias']}
-    check_names(arrays, used.names, 'ResNet-56 for CIFAR-10')
+    params['linear'] = {
+        'kernel': np.ascontiguousarray(used['linear.weight'].T, np.float32),
+        'bias': np.asarray(used['linear.bias'], np.float32),
+    }
+    check_names(arrays, used.names, what)
+    flat = flatten_dict(params, sep='.')
+    for name, shape in _shapes(num_blocks).items():
+        if flat[name].shape != shape:
+            raise ValueError(
+                f'these are not the weights of {what}: {name!r} would be {flat[name].shape}, not {shape}'
+            )
     return {'params': params}
 
 
@@ -129,7 +149,7 @@ def load(path: str | pathlib.Path) -> Loaded:
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: it is something else.
+        ValueError: it is something else, or not whole.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -137,9 +157,11 @@ def load(path: str | pathlib.Path) -> Loaded:
             f'{path} is not there: the extractor cifar_resnet56 needs the weights of akamaster/pytorch_resnet_cifar10 '
             '(resnet56-4bfd9763.th) as an .npz, made as snjax/metrics/cifar_resnet.py says; --config.eval.weights=PATH'
         )
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f'{path} is no .npz of arrays, or cut off: make or copy it again')
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'{path} is no .npz of arrays ({error})') from error
     return Loaded(from_state_dict(arrays), file_sha256(path))

@@ -20,6 +20,7 @@ port stores ones. Counters (`num_batches_tracked`) are left out.
 
 import argparse
 import pathlib
+import pickle
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -59,7 +60,7 @@ def from_state_dict(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def save(variables: dict[str, Any], path: str | pathlib.Path, *, source_sha256: str) -> None:
-    """Writes variables as `inception.load` reads them, with where they come from."""
+    """Writes variables as `inception.load` reads them, with where they come from; makes the folder."""
     arrays: Any = flatten_dict(variables['params'], sep='.')
     metadata = {
         'what': f'{_WHAT}, batch norm folded into kernels (HWIO) and biases',
@@ -67,6 +68,7 @@ def save(variables: dict[str, Any], path: str | pathlib.Path, *, source_sha256: 
         'source': 'published' if source_sha256 == inception.PUBLISHED_SHA256 else 'unverified',
         'digest': inception.digest(arrays),
     }
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(arrays, path, metadata)
 
 
@@ -77,7 +79,7 @@ def convert(
 
     Args:
         source: the file.
-        target: the `.safetensors` to write.
+        target: the `.safetensors` to write; its folder is made.
         unverified: whether to convert another file with the same names; the result says so.
 
     Returns:
@@ -86,7 +88,7 @@ def convert(
     Raises:
         FileNotFoundError: the source is not there.
         ModuleNotFoundError: PyTorch is not installed.
-        ValueError: the source is another file, or has other arrays.
+        ValueError: the source is another file, is no state dict, or has other arrays.
     """
     source = pathlib.Path(source)
     if not source.is_file():
@@ -96,16 +98,27 @@ def convert(
         raise ValueError(
             f'{source} has sha256 {sha256}: expected {inception.WHERE_FROM}; --unverified converts it all the same'
         )
+    save(from_state_dict(_read(source)), target, source_sha256=sha256)
+    return sha256
+
+
+def _read(source: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of a PyTorch file by name; runs no code of the file's."""
     try:
         import torch  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             'converting reads a PyTorch file and needs PyTorch, here alone: pip install torch'
         ) from error
-    state = torch.load(source, map_location='cpu', weights_only=True)
-    arrays = {name: value.numpy() for name, value in state.items()}
-    save(from_state_dict(arrays), target, source_sha256=sha256)
-    return sha256
+    try:
+        state = torch.load(source, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # in many lines
+        raise ValueError(
+            f'{source} is no PyTorch file of arrays alone, or cut off ({type(error).__name__})'
+        ) from error
+    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+        raise ValueError(f'{source} is no state dict: wanted arrays by name, as in {_WHAT}')
+    return {name: value.float().numpy() for name, value in state.items()}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -36,9 +36,9 @@ def networks(tmp_path_factory):
     torch.save(state, folder / 'random.pth')
     theirs = FeatureExtractorInceptionV3('x', OUTPUTS, str(folder / 'random.pth'))
     inception_weights.main(
-        ['--unverified', str(folder / 'random.pth'), str(folder / 'ours.safetensors')]
+        ['--unverified', str(folder / 'random.pth'), str(folder / 'new/ours.safetensors')]
     )
-    loaded = inception.load(folder / 'ours.safetensors', unverified=True)
+    loaded = inception.load(folder / 'new/ours.safetensors', unverified=True)
     program, variables = parallel.OverBatches(inception.apply), parallel.place(loaded.variables)
     return theirs, lambda images: program(variables, images)
 
@@ -80,6 +80,27 @@ def test_flat_images(networks, value):
     with torch.inference_mode():
         expected = theirs(nchw(images))[0].numpy()
     np.testing.assert_allclose(ours(images).pool3, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, 'no PyTorch file of arrays alone, or cut off'),
+        (torch.nn.Linear(2, 2), 'no PyTorch file of arrays alone'),
+        ([torch.zeros(2)], 'no state dict'),
+        ({'state_dict': {'fc.bias': torch.zeros(1008)}}, 'no state dict'),
+        ({'fc.bias': torch.zeros(1008)}, "'Conv2d_1a_3x3.conv.weight' is missing"),
+    ],
+)
+def test_the_converter_refuses_what_is_no_state_dict(content, message, tmp_path):
+    source, target = tmp_path / 'other.pth', tmp_path / 'out.safetensors'
+    torch.save(torch.zeros(100) if content is None else content, source)
+    if content is None:
+        source.write_bytes(source.read_bytes()[:-100])
+    with pytest.raises(SystemExit) as error:
+        inception_weights.main(['--unverified', str(source), str(target)])
+    assert message in str(error.value) and '\n' not in str(error.value)
+    assert not target.exists()
 
 
 def test_resnet_of_the_benchmark():
