@@ -262,6 +262,17 @@ def _generate(gen, variables, z, labels):
     return sampling.generate(gen, variables, z, labels)
 
 
+def _network_keys(config) -> str:
+    data = {key: config['data'][key] for key in ('image_size', 'channels')}
+    return json.dumps({'model': dict(config['model']), 'data': data}, sort_keys=True)
+
+
+@functools.cache
+def _shared_generator(keys: str) -> nn.Module:
+    """One module for all checkpoints of a network: with layer classes of its own each would be compiled anew."""
+    return generator_of(json.loads(keys))
+
+
 def generator_of(config: Any, *, batch_norm_axis: str | None = None) -> nn.Module:
     """The generator that a run's config (nested, with string keys) describes.
 
@@ -327,7 +338,7 @@ def load(
 
 def from_tree(config: Mapping[str, Any], step: int, tree: Mapping[str, Any]) -> Trained:
     """The generator of a state as nested dicts: of `snjax.checkpoint.load_tree`, or of `as_tree` while training."""
-    gen = generator_of(config)
+    gen = _shared_generator(_network_keys(config))
     raw = {'params': tree['gen']['params'], **tree['gen'].get('model_state', {})}
     if 'table' in tree:
         from snjax.latent_table import TrainedTable  # which imports this module

@@ -21,7 +21,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import snjax
-from snjax import models
+from configs import sagan_cifar
+from snjax import models, workdir
 from snjax.checkpoint import load_tree
 
 # Fixtures, which pytest finds by their names here.
@@ -290,3 +291,13 @@ from jax._src import xla_bridge
 assert not xla_bridge._backends, xla_bridge._backends
 """
     subprocess.run([sys.executable, '-c', script], cwd=ROOT, check=True)
+
+
+def test_checkpoints_of_one_network_share_its_module():
+    """Else every score of a training would compile the generator again: normalised layers are not equal otherwise."""
+    config = sagan_cifar.get_config().to_dict()
+    tree = {'gen': {'params': {}}}
+    first, later = (workdir.from_tree(config, step, tree) for step in (1, 2))
+    assert first.gen is later.gen
+    other = {**config, 'model': {**config['model'], 'gen_width': 8}}
+    assert workdir.from_tree(other, 1, tree).gen != first.gen
