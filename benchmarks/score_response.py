@@ -1,6 +1,6 @@
 """What the scores say of real images that were spoilt in known ways: noise floor, blur, noise, missing classes.
 
-    python benchmarks/score_response.py --weights=resnet56_cifar10.npz --out=docs/results/score_response.json
+    python -m benchmarks.score_response --weights=resnet56_cifar10.npz --out=docs/results/score_response.json
 
 Takes CIFAR-10's test set, the whole of it or spoilt, for fakes, and its training set for the real images. Monotone
 scores fall or rise along each column. The table goes to stdout as Markdown, the numbers and the protocol to --out.

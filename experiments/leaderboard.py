@@ -71,9 +71,9 @@ def collect(folders: Sequence[pathlib.Path], extractor: str) -> list[dict[str, A
         config = resume.read_config(folder / 'config.json')
         for row in evaluate.read(folder / 'scores.json'):
             if row.manifest.get('extractor') == extractor:
-                key = [_kind(config), *(row.manifest.get(k) for k in _PROTOCOL)]
-                # The newest checkpoint of a run counts; of scores of one step, each.
-                key.append(row.manifest['step'])
+                # Sets may share a name, as folders do.
+                same = (*_PROTOCOL, 'real_sha256', 'eval_seed', 'step')
+                key = [_kind(config), *(row.manifest.get(k) for k in same)]
                 groups.setdefault(json.dumps(key), []).append((folder, config, row))
     kinds = {json.dumps(_kind(config)): config for g in groups.values() for _, config, _ in g}
     names = dict(zip(kinds, _names(list(kinds.values())), strict=True))

@@ -15,7 +15,7 @@ from snjax.data import ImageSet
 from snjax.evaluate import Evaluator, Row
 from snjax.generation import Variant
 from snjax.live_scores import LiveScores
-from snjax.metrics import extractors, protocols
+from snjax.metrics import comparison, extractors, protocols
 from snjax.metrics.protocols import Protocol
 from snjax.neighbours import nearest_vectors
 from snjax.workdir import Trained
@@ -35,10 +35,12 @@ def check(config: Config) -> None:
                 'nearest neighbour'
             )
         _options(config)
+    if e.nearest < 0:
+        raise ValueError(f'eval.nearest is {e.nearest}: 0 (no picture) or more fakes are accepted')
     if e.every < 0 or (e.every and not e.extractor):
         raise ValueError(
-            f'eval.every is {e.every}: 0 (no scores while training), or more with --config.eval.extractor='
-            f'{", ".join(extractors.EXTRACTORS)}'
+            f'eval.every is {e.every} and eval.extractor {e.extractor!r}: --config.eval.every=0 is accepted (no scores '
+            f'while training), or more with one of {", ".join(extractors.EXTRACTORS)}'
         )
 
 
@@ -94,8 +96,9 @@ def score_finished(
         lines += ['', *more]
     if parallel.is_main():
         evaluate.add(folder / 'scores.json', rows)
+        title = comparison.title(evaluator.extractor)
         best = best_scores(folder / BEST)
-        lines += [f'best {s:.4g} at step {i}, kept in {folder / BEST}' for i, s in best.items()]
+        lines += [f'best {title} {s:.4g}, at step {i}: {folder / BEST}' for i, s in best.items()]
         for line in lines:
             say(line)
     return values

@@ -142,6 +142,13 @@ def test_only_inceptions_distance_is_fid(evaluator):
     assert comparison.names(inception)['frechet'] == 'fid'
 
 
+def test_nothing_is_said_of_classes_that_the_reference_does_not_have(evaluator, digits):
+    made = side(evaluator, digits.images[:300], np.arange(300) % 11)
+    values = evaluator.compare(PROTOCOL, made)
+    assert not {'accuracy', 'class_ms_ssim', 'intra_frechet_distance'} & set(values)
+    assert all(np.isfinite(list(values.values())))
+
+
 # ---- protocols
 
 
@@ -204,7 +211,7 @@ def test_the_leaderboard_takes_seeds_together_and_other_kinds_apart(tmp_path):
             'seed': seed,
             'num_steps': 5,
             'optimizer': {'lr': lr},
-            'data': {'name': 'cifar10', 'data_dir': name},
+            'data': {'name': 'cifar10', 'data_dir': name, 'path': name},
             'eval': {'every': seed},
         }
         (folder / 'config.json').write_text(json.dumps(config))
@@ -215,6 +222,9 @@ def test_the_leaderboard_takes_seeds_together_and_other_kinds_apart(tmp_path):
     assert [(r['run'], r['seeds']) for r in rows] == [('sngan lr=2', 1), ('sngan lr=1', 2)]
     assert rows[0]['frechet_distance'] == (11.0, None)
     assert rows[1]['frechet_distance'] == (12.0, pytest.approx(np.sqrt(8)))
+    # Images that differ are no second seed, whatever they are called.
+    evaluate.add(folders[1] / 'scores.json', [row(14.0, real_sha256='others')])
+    assert [r['seeds'] for r in leaderboard.collect(folders, 'digits')] == [1, 1, 1]
     text = leaderboard.markdown(rows)
     assert '12 ± 2.8' in text
     assert '| sngan, hinge | ResNet | cifar10 | paper | 8.22 | 21.7 |' in text  # published, apart

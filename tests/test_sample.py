@@ -49,10 +49,23 @@ def conditional(launcher, tmp_path_factory):
         f'--config.num_steps={CONDITIONAL_STEPS}',
         f'--config.checkpoint.every={CONDITIONAL_STEPS}',
         '--config.optimizer.lr=0.02',
-        '--config.eval.extractor=',
-        '--config.eval.every=0',
+        f'--config.eval.every={CONDITIONAL_STEPS}',
     )
     return workdir
+
+
+def test_a_conditional_run_is_scored_inside_its_classes(conditional):
+    """200 fakes, 20 of each class, by a network that has hardly learnt what a class is."""
+    rows = json.loads((conditional / 'scores.json').read_text())['rows']
+    (row,) = [row for row in rows if row['manifest']['extractor'] == 'digits']
+    values = row['scores']
+    assert row['manifest']['classes'] == 'in turn'
+    assert 0 <= values['accuracy'] < 0.9
+    assert values['intra_frechet_distance'] > 5
+    # Real digits of a class: as test_evaluate measures them beside themselves.
+    assert 0 < values['real_class_ms_ssim'] < 0.9
+    assert values['real_class_feature_distance'] > 1
+    assert {'class_ms_ssim', 'class_feature_distance'} < set(values)
 
 
 @pytest.fixture(params=['unconditional', 'conditional'])

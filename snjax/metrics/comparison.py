@@ -109,7 +109,8 @@ def full(
     values |= {name['kernel']: kernel.mean, f'{name["kernel"]}_error': kernel.standard_error}
     near = prdc(_spread(a, neighbour_num), _spread(b, neighbour_num), k=K)
     values |= near._asdict()
-    if fake.labels is not None:
+    # Of a reference with other classes, or none, nothing can be said of single ones.
+    if fake.labels is not None and fake.labels.max() < len(class_names):
         values |= _inside_classes(extractor, real, fake, class_names, seed)
     return values
 
@@ -126,11 +127,11 @@ def _inside_classes(extractor, real, fake, class_names, seed):
         apart = diversity.class_feature_distance(
             side.features.features, side.labels, num, seed=seed
         )
-        values[f'{prefix}class_feature_distance'] = float(np.nanmean(apart))
+        values |= _mean_of_classes(f'{prefix}class_feature_distance', apart)
         if side.images is not None and min(side.images.shape[1:3]) >= 11:
             labels = side.labels[: len(side.images)]
             alike = diversity.class_ms_ssim(side.images, labels, num, seed=seed)
-            values[f'{prefix}class_ms_ssim'] = float(np.nanmean(alike))
+            values |= _mean_of_classes(f'{prefix}class_ms_ssim', alike)
     counts = [np.bincount(side.labels, minlength=num).min() for side in sides.values()]
     if min(counts) >= 2 and real.labels is not None and fake.labels is not None:
         distances = scores.class_frechet_distances(
@@ -138,6 +139,12 @@ def _inside_classes(extractor, real, fake, class_names, seed):
         )
         values[names(extractor)['intra']] = float(distances.mean())
     return values
+
+
+def _mean_of_classes(name, values):
+    """The mean over classes that have pairs; nothing where none has."""
+    known = values[np.isfinite(values)]
+    return {name: float(known.mean())} if len(known) else {}
 
 
 def _spread(points, num):

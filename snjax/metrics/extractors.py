@@ -143,7 +143,7 @@ def _cifar_resnet56(path):
     resize = '32x32, bilinear with antialiasing where another size'
     return Extractor(
         'cifar_resnet56',
-        *loaded[:1],
+        loaded.variables,
         cifar_resnet.apply,
         loaded.sha256,
         resize,

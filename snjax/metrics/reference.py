@@ -114,8 +114,10 @@ def _write(path, arrays):
     """Whole or not at all; a folder that cannot be written only warns."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.npz', delete=False) as file:
-            np.savez(file, a=arrays[0], b=arrays[1])
-        os.replace(file.name, path)
+        # A folder, so that nothing is left behind of a full disk.
+        with tempfile.TemporaryDirectory(prefix='.building-', dir=path.parent) as folder:
+            new = pathlib.Path(folder) / path.name
+            np.savez(new, a=arrays[0], b=arrays[1])
+            os.replace(new, path)
     except OSError as error:
         logging.warning('cannot keep %s (%s)', path, error)
