@@ -125,8 +125,12 @@ def test_checkpoints_round_trip(case, tmp_path):
     assert same(restored, ran.state)
 
 
-# Of the architectures: the compute type is the networks'. The others in bfloat16 are slow.
-@pytest.mark.parametrize('case', [('sngan_cifar', ''), ('sngan_cifar_cnn', 'C')], ids=ids)
+# The compute type is the networks', which `test_models.py` looks at one by one; a game in it is one of these.
+@pytest.mark.parametrize(
+    'case',
+    [('sngan_cifar', ''), pytest.param(('sngan_cifar_cnn', 'C'), marks=pytest.mark.slow)],
+    ids=ids,
+)
 def test_contract_in_bfloat16(case):
     ran = contract.run(case, dtype='bfloat16')
     check_turns(case, ran)
