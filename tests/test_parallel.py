@@ -91,7 +91,10 @@ class Runs(dict):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Workers by their number of devices, and '2x2': two processes that talk over gloo. All that quick tests want start at once."""
+    """Workers by their number of devices, and '2x2': two processes that talk over gloo.
+
+    All that quick tests want start at once.
+    """
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
