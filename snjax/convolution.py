@@ -1,21 +1,27 @@
 """Convolutions in the forms that XLA runs well: the same sums, fewer or faster operations.
 
-Two identities carry everything here (NHWC images, HWIO kernels, even heights and widths):
+NHWC images, HWIO kernels, even heights and widths where a stride divides them. Two things are done here:
 
-* a 4x4 convolution of stride 2 is a 2x2 convolution of stride 1 on `space_to_depth` of its input;
-* a 4x4 transposed convolution of stride 2 is four 2x2 convolutions, one per phase of the output.
-
-`box` spreads a 3x3 kernel over 4x4, after which nearest-neighbour upsampling followed by a 3x3 convolution *is* such a
-transposed convolution, and a 3x3 convolution followed by 2x2 average pooling *is* such a strided one; both then cost
-4/9 of the multiplications. The parameters keep the published shapes, and the results differ from the plain forms by
-rounding alone. `box` adds up in the kernel's own type; each function then computes in the type of `x`. Strided and
-dilated convolutions have slow gradients on the CPU, which is why these forms are used for the plain 4x4 layers of the
-standard CNN too. The 5x5 layers of WGAN-GP's fall into four phases in both directions, 2 or 3 taps high and wide: of
-the output where they are transposed, of the input where they are strided.
+* **Fewer multiplications.** `box` spreads a 3x3 kernel over 4x4, after which nearest-neighbour upsampling followed by a
+  3x3 convolution *is* a 4x4 transposed convolution of stride 2, and a 3x3 convolution followed by 2x2 average pooling
+  *is* a 4x4 convolution of stride 2; both then cost 4/9. The parameters keep the published shapes, and the results
+  differ from the plain forms by rounding alone. `box` adds up in the kernel's own type; each function then computes in
+  the type of `x`.
+* **Faster gradients of strides.** A convolution of stride 2 has two companions: its adjoint, which is the transposed
+  convolution, and the gradient of its kernel. Each is linear in both its arguments, and the derivatives of any of the
+  three are the other two (`down`, `up` and `kernel_gradient`, to every order, as WGAN-GP's penalty needs). So each can
+  have the form that suits it. XLA's CPU backend is slow at the adjoint alone, which it writes as a convolution over
+  zeros; there it runs phase by phase, a 4x4 or 5x5 kernel being four small ones, one per parity of the output's row and
+  column. Left to automatic differentiation the same rewriting was up to three times slower, and the second derivative
+  30 times (docs/performance.md). The price is that these forms know reverse-mode differentiation only (`jax.vjp`,
+  `jax.grad` and whatever is made of them, not `jax.jvp`).
 """
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -26,13 +32,6 @@ _SAME_STRIDE2: dict[tuple[int, ...], list[tuple[int, int]]] = {
     (4, 4): [(1, 1), (1, 1)],
     (5, 5): [(1, 2), (1, 2)],
 }
-
-
-def space_to_depth(x: Float[Array, 'b h w c']) -> Float[Array, 'b h/2 w/2 4*c']:
-    """Moves each 2x2 block of pixels into the channels, ordered (row, column, channel)."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // 2, 2, w // 2, 2, c)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
 
 
 def upsample(x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c']:
@@ -58,79 +57,140 @@ def box(kernel: Float[Array, '3 3 i o']) -> Float[Array, '4 4 i o']:
     )
 
 
-def conv4x4_stride2(
-    x: Float[Array, 'b h w i'], kernel: Float[Array, '4 4 i o']
+@jax.custom_jvp
+def in_memory(x: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
+    """`x`, computed once into memory of its own, for XLA's CPU backend; elsewhere and in derivatives just `x`.
+
+    The gradient of a kernel reads its image with the batch as the last axis. XLA computes the ReLU before it (and batch
+    norm, and bias) once more inside that transposition, which then takes five times as long as a plain one. No hint
+    keeps it from that, but a slice that is written at a place unknown to it does.
+    """
+    if jax.default_backend() != 'cpu':
+        return x
+    first = x[(0,) * x.ndim]
+    zero = (first != first).astype(jnp.int32)  # not so for NaN, where nothing matters any more
+    return lax.dynamic_update_slice(x, x[:1], (zero, *[jnp.int32(0)] * (x.ndim - 1)))
+
+
+@in_memory.defjvp
+def _(primals, tangents):
+    return in_memory(*primals), *tangents
+
+
+# ---- stride 2: three maps, each the derivative of the others
+
+
+def down(
+    x: Float[Array, 'b h w i'], kernel: Float[Array, 'k k i o']
 ) -> Float[Array, 'b h/2 w/2 o']:
-    """4x4 convolution, stride 2, one pixel of zeros around; `h` and `w` must be even."""
-    x = space_to_depth(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
-    i, o = kernel.shape[2:]
-    kernel = kernel.reshape(2, 2, 2, 2, i, o).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * i, o)
-    return lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=_NHWC)
+    """4x4 or 5x5 convolution, stride 2, padding 'SAME' (a pixel before, one or two after); `h` and `w` must be even."""
+    return _down(in_memory(x), kernel, _precision())
 
 
-def conv5x5_stride2(
-    x: Float[Array, 'b h w i'], kernel: Float[Array, '5 5 i o']
-) -> Float[Array, 'b h/2 w/2 o']:
-    """5x5 convolution, stride 2, padding 'SAME', which is one pixel before and two after; `h` and `w` must be even.
+def up(y: Float[Array, 'b h w o'], kernel: Float[Array, 'k k i o']) -> Float[Array, 'b 2*h 2*w i']:
+    """The adjoint of `down` in its image: a transposed convolution whose kernel is the convolution's."""
+    return _up(in_memory(y), kernel, _precision())
 
-    Pixels of even and of odd row and column meet kernel entries of the same parity alone. (A 3x3 convolution on
-    `space_to_depth` gives the same, but its second derivative is slower on the CPU.)
+
+def kernel_gradient(
+    x: Float[Array, 'b h w i'], y: Float[Array, 'b h/2 w/2 o'], size: int
+) -> Float[Array, 'k k i o']:
+    """The adjoint of `down` in its kernel, which is `size` high and wide."""
+    return _kernel_gradient(x, y, size, _precision())
+
+
+def _plain(x, kernel, precision):
+    return lax.conv_general_dilated(
+        x, kernel, (2, 2), 'SAME', dimension_numbers=_NHWC, precision=precision
+    )
+
+
+_down = jax.custom_vjp(_plain, nondiff_argnums=(2,))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _up(y, kernel, precision):
+    if jax.default_backend() == 'cpu':
+        return _up_by_phases(y, kernel, precision)
+    b, h, w, _ = y.shape
+    image = jax.ShapeDtypeStruct((b, 2 * h, 2 * w, kernel.shape[2]), y.dtype)
+    return jax.linear_transpose(lambda x: _plain(x, kernel, precision), image)(y)[0]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _kernel_gradient(x, y, size, precision):
+    kernel = jax.ShapeDtypeStruct((size, size, x.shape[-1], y.shape[-1]), x.dtype)
+    return jax.linear_transpose(lambda k: _plain(x, k, precision), kernel)(y)[0]
+
+
+def _down_bwd(precision, inputs, slope):
+    x, kernel = inputs
+    return _up(slope, kernel, precision), _kernel_gradient(x, slope, len(kernel), precision)
+
+
+def _up_bwd(precision, inputs, slope):
+    y, kernel = inputs
+    return _down(slope, kernel, precision), _kernel_gradient(slope, y, len(kernel), precision)
+
+
+def _kernel_gradient_bwd(size, precision, inputs, slope):
+    x, y = inputs
+    return _up(y, slope, precision), _down(x, slope, precision)
+
+
+_down.defvjp(lambda x, k, precision: (_down(x, k, precision), (x, k)), _down_bwd)
+_up.defvjp(lambda y, k, precision: (_up(y, k, precision), (y, k)), _up_bwd)
+_kernel_gradient.defvjp(
+    lambda x, y, size, precision: (_kernel_gradient(x, y, size, precision), (x, y)),
+    _kernel_gradient_bwd,
+)
+
+
+def _precision() -> Any:
+    """Of this place: derivatives are traced elsewhere, and should have it too."""
+    return jax.config.jax_default_matmul_precision
+
+
+def _up_by_phases(y, kernel, precision):
+    """`up` without zeros between the pixels.
+
+    Output row 2r sees input rows r and r-1 through kernel rows 1 and 3, output row 2r+1 sees r+1 and r through kernel
+    rows 0 and 2, and in between r-1 through row 4 of a 5x5 kernel. Columns likewise.
     """
-    _, h, w, _ = x.shape
-    x = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))
+    b, h, w, _ = y.shape
+    conv = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=(1, 1),
+        dimension_numbers=_NHWC,
+        precision=precision,
+    )
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    if len(kernel) == 4 and (h + 1) * (w + 1) <= 1.3 * h * w:
+        # All four phases as channels of one convolution, whose windows are those of the phases and few more.
+        i, o = kernel.shape[2:]
+        taps = kernel.reshape(2, 2, 2, 2, i, o)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
+        z = conv(y, taps.reshape(2, 2, o, 4 * i), padding=[(1, 1), (1, 1)])
+        z = z.reshape(b, h + 1, w + 1, 2, 2, i).transpose(0, 1, 3, 2, 4, 5)
+        return z.reshape(b, 2 * h + 2, 2 * w + 2, i)[:, 1:-1, 1:-1]
+    padded = jnp.pad(y, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    # Of even and of odd output rows: the first kernel row, every other one following, and where it meets the input.
+    starts = ((0, 0), (1, 1)) if len(kernel) == 4 else ((1, 0), (0, 0))
     phases = []
-    for row in (0, 1):
-        for column in (0, 1):
-            taps = kernel[row::2, column::2]
-            bottom, right = row + h + 2 * taps.shape[0] - 2, column + w + 2 * taps.shape[1] - 2
-            seen = x[:, row:bottom:2, column:right:2]
-            phases.append(
-                lax.conv_general_dilated(seen, taps, (1, 1), 'VALID', dimension_numbers=_NHWC)
-            )
-    return sum(phases[1:], phases[0])
-
-
-def conv4x4_transpose2(
-    x: Float[Array, 'b h w i'], kernel: Float[Array, '4 4 i o']
-) -> Float[Array, 'b 2*h 2*w o']:
-    """4x4 transposed convolution, stride 2, as `lax.conv_transpose(..., 'SAME')`: the kernel is not flipped.
-
-    Output row 2r sees input rows r-1 and r through kernel rows 0 and 2; output row 2r+1 sees r and r+1 through kernel
-    rows 1 and 3. Columns likewise.
-    """
-    return _transpose_phases(x, kernel, ((0, 0), (1, 1)))
-
-
-def conv5x5_transpose2(
-    x: Float[Array, 'b h w i'], kernel: Float[Array, '5 5 i o']
-) -> Float[Array, 'b 2*h 2*w o']:
-    """5x5 transposed convolution, stride 2, as `lax.conv_transpose(..., 'SAME')`: the kernel is not flipped.
-
-    Output row 2r sees input rows r-1 and r through kernel rows 1 and 3; output row 2r+1 sees r-1, r and r+1 through
-    kernel rows 0, 2 and 4. Columns likewise.
-    """
-    return _transpose_phases(x, kernel, ((1, 0), (0, 0)))
-
-
-def _transpose_phases(x, kernel, starts):
-    """Transposed convolution of stride 2, one of the output's phases at a time.
-
-    `starts` says of the even and of the odd output rows (and columns) which kernel row comes first, every other one
-    following, and how far after input row r-1 it meets the image.
-    """
-    b, h, w, _ = x.shape
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    phases = []
-    for tap, top in starts:
-        for other, left in starts:
-            taps = kernel[tap::2, other::2]
+    for row, top in starts:
+        for column, left in starts:
+            taps = turned[row::2, column::2]
             bottom, right = top + h - 1 + taps.shape[0], left + w - 1 + taps.shape[1]
-            seen = x[:, top:bottom, left:right]
-            phases.append(
-                lax.conv_general_dilated(seen, taps, (1, 1), 'VALID', dimension_numbers=_NHWC)
-            )
-    y = jnp.stack(phases, axis=3).reshape(b, h, w, 2, 2, -1)
-    return y.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
+            phases.append(conv(padded[:, top:bottom, left:right], taps, padding='VALID'))
+    z = jnp.stack(phases, axis=3).reshape(b, h, w, 2, 2, -1)
+    return z.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
+
+
+def _transposed(x, kernel):
+    """As `lax.conv_transpose(x, kernel, (2, 2), 'SAME')`, which does not turn the kernel."""
+    return up(x, kernel[::-1, ::-1].swapaxes(2, 3))
+
+
+# ---- with resampling, and whatever a layer asks for
 
 
 def upsample_conv(x: Float[Array, 'b h w i'], kernel: Float[Array, 'k k i o']):
@@ -138,7 +198,7 @@ def upsample_conv(x: Float[Array, 'b h w i'], kernel: Float[Array, 'k k i o']):
     if kernel.shape[:2] == (1, 1):  # a 1x1 convolution commutes with copying pixels
         return upsample(conv(x, kernel))
     if kernel.shape[:2] == (3, 3):
-        return conv4x4_transpose2(x, box(kernel).astype(x.dtype))
+        return _transposed(x, box(kernel).astype(x.dtype))
     return conv(upsample(x), kernel)
 
 
@@ -147,7 +207,7 @@ def conv_pool(x: Float[Array, 'b h w i'], kernel: Float[Array, 'k k i o']):
     if kernel.shape[:2] == (1, 1):  # a 1x1 convolution commutes with averaging pixels
         return conv(average_pool(x), kernel)
     if kernel.shape[:2] == (3, 3):
-        return conv4x4_stride2(x, (box(kernel) / 4).astype(x.dtype))
+        return down(x, (box(kernel) / 4).astype(x.dtype))
     return average_pool(conv(x, kernel))
 
 
@@ -175,10 +235,10 @@ def conv(
         and (padding == 'SAME' or [*map(tuple, padding)] == _SAME_STRIDE2[size])
         and x.shape[1] % 2 == x.shape[2] % 2 == 0
     ):
-        return conv4x4_stride2(x, kernel) if size == (4, 4) else conv5x5_stride2(x, kernel)
+        return down(x, kernel)
     spatial = 'DHW'[-rank:] if rank <= 3 else ''.join(chr(ord('a') + d) for d in range(rank))
     return lax.conv_general_dilated(
-        x,
+        in_memory(x),
         kernel,
         strides,
         padding,
@@ -198,8 +258,6 @@ def conv_transpose(
     """Transposed convolution of channels-last `x` (as `flax.linen.ConvTranspose`: the kernel is not flipped)."""
     rank = kernel.ndim - 2
     strides = tuple(strides or (1,) * rank)
-    if kernel.shape[:-2] == (4, 4) and strides == (2, 2) and padding == 'SAME':
-        return conv4x4_transpose2(x, kernel)
-    if kernel.shape[:-2] == (5, 5) and strides == (2, 2) and padding == 'SAME':
-        return conv5x5_transpose2(x, kernel)
+    if kernel.shape[:-2] in _SAME_STRIDE2 and strides == (2, 2) and padding == 'SAME':
+        return _transposed(x, kernel)
     return lax.conv_transpose(x, kernel, strides, padding)

@@ -82,8 +82,12 @@ def power_of_two(
     The maximum is over all of `w`, or over `axis`, which is kept as length 1.
     """
     largest = lax.stop_gradient(jnp.max(jnp.abs(w), axis=axis, keepdims=axis is not None))
-    _, exponent = jnp.frexp(largest)
-    return jnp.where(largest > 0, jnp.ldexp(jnp.ones_like(largest), exponent - 1), 1)
+    # A float without sign and fraction is its power of two. (frexp and ldexp are dozens of operations, at every layer
+    # and every use of it, and a good part of the time that a training step takes to compile.)
+    info = jnp.finfo(largest.dtype)
+    bits = lax.bitcast_convert_type(largest, jnp.dtype(f'int{info.bits}'))
+    power = lax.bitcast_convert_type(bits >> info.nmant << info.nmant, largest.dtype)
+    return jnp.where(largest > 0, jnp.maximum(power, info.tiny), 1)
 
 
 def _unit(x, eps):
@@ -131,7 +135,7 @@ def convolution_power_iteration(
     dtype = jnp.promote_types(w.dtype, jnp.float32)
     w, start = w.astype(dtype), lax.stop_gradient(u.astype(dtype))
     forward = partial(_map, linear, lax.stop_gradient(w / power_of_two(w)))
-    backward = jax.linear_transpose(forward, jax.ShapeDtypeStruct(linear.shape, dtype))
+    _, backward = jax.vjp(forward, jnp.zeros(linear.shape, dtype))
 
     def step(_, vectors):
         v = _unit(backward(vectors[0])[0], eps)

@@ -225,6 +225,19 @@ def test_power_of_two_along_an_axis():
     np.testing.assert_array_equal(power_of_two(w, axis=(0,)), [[4, 1, 0.25]])
 
 
+@pytest.mark.parametrize('x', [1.0, 1.5, 2.0, 3.9999998, 1e-37, 1e37, 0.1, 7e-30])
+def test_power_of_two_is_at_or_below(x):
+    x = np.float32(x)
+    power = float(power_of_two(jnp.array([-x, x / 3])))
+    assert np.frexp(power)[0] == 0.5
+    assert power <= x < 2 * power
+
+
+def test_power_of_two_of_zero_and_of_what_is_below_all_normal_numbers():
+    assert power_of_two(jnp.zeros(3)) == 1
+    assert power_of_two(jnp.array([1e-40])) in (1, 2.0**-126)  # 1 where it is flushed to zero
+
+
 @pytest.mark.parametrize(('u', 'n_steps'), [((3, 3, 2), 1), ((1, 3, 3, 3), 1), ((3, 3, 3), 0)])
 def test_convolution_power_iteration_refuses(own_errors, u, n_steps):
     with pytest.raises(
