@@ -21,9 +21,12 @@ from jaxtyping import Array, Int
 
 AXIS = 'batch'
 
-# On the CPU jax 0.10 hands convolutions to YNNPACK unless told otherwise; this leaves them to Eigen.
+# What XLA's CPU backend hands to YNNPACK: matrix products and reductions, which are up to 50 times faster there, but not
+# convolutions, as jax 0.10 does unless told otherwise: their weight gradients are several times slower there.
 _COMPILER_OPTIONS = {
-    'cpu': {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'},
+    'cpu': {
+        'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
+    },
 }
 _QUICK_OPTIONS: dict[str, Any] = {
     'cpu': {'xla_backend_optimization_level': '0'},
@@ -406,6 +409,10 @@ class DataParallel:
             axis_size=jax.device_count(),
             donate_argnums=0,
         )
+
+    def trace(self, state: Any, data: Any) -> Any:
+        """The jaxpr for arguments like these, to count what it costs (`snjax.cost`): of one device."""
+        return jax.make_jaxpr(self._mapped)(state, data, self._numbers).jaxpr
 
     def lower(self, state: Any, data: Any, platform: str | None = None) -> Any:
         """The program for arguments like these, before it is compiled: for here, or for 'cuda' or 'tpu' to look at."""
