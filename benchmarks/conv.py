@@ -1,0 +1,224 @@
+"""Every kind of convolution in our networks, in the forms that give the same values: which one runs fastest here.
+
+    python -m benchmarks.conv [--batch_size=64] [--dtype=float32] [--layers=deconv,down] [--pytorch] [--out=FILE]
+
+`plain` is the operation as papers write it, `ours` is what `snjax.convolution` does. Timed are the output alone and the
+output with the gradients of input and kernel, the median of `--rounds` in turns; `gflops` counts the plain form's
+multiplications and additions, three times for the gradients. `--pytorch` adds PyTorch's plain form, channels last.
+"""
+
+import argparse
+import pathlib
+import statistics
+import time
+from functools import partial
+from typing import NamedTuple
+
+import jax
+from jax import lax
+
+from benchmarks import machine
+from snjax import convolution, parallel
+
+_conv = partial(lax.conv_general_dilated, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def _plain(x, kernel):
+    return _conv(x, kernel, (1, 1), 'SAME')
+
+
+def _plain_down(x, kernel):
+    return _conv(x, kernel, (2, 2), 'SAME' if kernel.shape[0] == 5 else [(1, 1), (1, 1)])
+
+
+def _plain_deconv(x, kernel):
+    return lax.conv_transpose(x, kernel, (2, 2), 'SAME')
+
+
+FORMS = {
+    'conv': {'plain': _plain, 'ours': convolution.conv},
+    'down': {'plain': _plain_down, 'ours': partial(convolution.conv, strides=(2, 2))},
+    'deconv': {
+        'plain': _plain_deconv,
+        'ours': partial(convolution.conv_transpose, strides=(2, 2)),
+    },
+    'up_conv': {
+        'plain': lambda x, k: _plain(convolution.upsample(x), k),
+        'ours': convolution.upsample_conv,
+    },
+    'conv_pool': {
+        'plain': lambda x, k: convolution.average_pool(_plain(x, k)),
+        'ours': convolution.conv_pool,
+    },
+}
+
+
+class Layer(NamedTuple):
+    """A layer: its kind, height and width of the input, kernel size, channels in and out."""
+
+    kind: str
+    size: int
+    kernel: int
+    before: int
+    after: int
+
+    @property
+    def name(self) -> str:
+        return f'{self.kind} {self.size}px {self.kernel}x{self.kernel} {self.before}>{self.after}'
+
+    def flops(self, batch_size: int) -> int:
+        """Of the plain form."""
+        at = {'down': self.size // 2, 'up_conv': self.size * 2}.get(self.kind, self.size)
+        return 2 * batch_size * at**2 * self.kernel**2 * self.before * self.after
+
+
+LAYERS = [
+    # ResNet, generator 256 and discriminator 128 wide
+    Layer('conv', 32, 3, 256, 256),
+    Layer('conv', 32, 3, 128, 128),
+    Layer('conv', 8, 3, 128, 128),
+    Layer('conv', 32, 3, 3, 128),
+    Layer('conv', 32, 3, 256, 3),
+    Layer('up_conv', 4, 3, 256, 256),
+    Layer('up_conv', 16, 3, 256, 256),
+    Layer('up_conv', 16, 1, 256, 256),
+    Layer('conv_pool', 32, 3, 128, 128),
+    # standard CNN
+    Layer('conv', 32, 3, 3, 64),
+    Layer('down', 32, 4, 64, 64),
+    Layer('conv', 16, 3, 64, 128),
+    Layer('down', 16, 4, 128, 128),
+    Layer('conv', 8, 3, 128, 256),
+    Layer('down', 8, 4, 256, 256),
+    Layer('conv', 4, 3, 256, 512),
+    Layer('deconv', 4, 4, 512, 256),
+    Layer('deconv', 8, 4, 256, 128),
+    Layer('deconv', 16, 4, 128, 64),
+    Layer('conv', 32, 3, 64, 3),
+    # WGAN-GP's CNN
+    Layer('down', 16, 5, 128, 256),
+    Layer('deconv', 8, 5, 256, 128),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--batch_size', type=int, default=64)
+    parser.add_argument('--dtype', default='float32')
+    parser.add_argument('--layers', default='', help='kinds, commas between; empty: all')
+    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--pytorch', action='store_true')
+    parser.add_argument('--out', type=pathlib.Path)
+    args = parser.parse_args()
+    report = {**machine.describe(), 'batch_size': args.batch_size, 'dtype': args.dtype}
+    report['layers'] = {}
+    for layer in LAYERS:
+        if args.layers and layer.kind not in args.layers.split(','):
+            continue
+        report['layers'][layer.name] = found = measure(layer, args)
+        line = '  '.join(
+            f'{form} {t["forward_ms"]:.2f} {t["all_ms"]:.2f} ms' for form, t in found.items()
+        )
+        print(f'{layer.name:32s} {line}', flush=True)
+    machine.write(report, args.out)
+
+
+def measure(layer, args):
+    """Milliseconds and GFLOP/s of every form of a layer."""
+    runs = {}
+    x = jax.random.normal(
+        jax.random.key(0), (args.batch_size, layer.size, layer.size, layer.before)
+    )
+    kernel = jax.random.normal(
+        jax.random.key(1), (layer.kernel, layer.kernel, layer.before, layer.after)
+    )
+    x, kernel = x.astype(args.dtype), kernel.astype(args.dtype)
+    for form, function in FORMS[layer.kind].items():
+        runs[form] = _programs(function, x, kernel)
+    if args.pytorch:
+        runs['pytorch'] = _pytorch(layer, args.batch_size, args.dtype)
+    times = {form: ([], []) for form in runs}
+    for _ in range(args.rounds):
+        for form, both in runs.items():
+            for i, run in enumerate(both):
+                times[form][i].append(_seconds(run))
+    flops = layer.flops(args.batch_size)
+    found = {}
+    for form, (forward, everything) in times.items():
+        forward, everything = statistics.median(forward), statistics.median(everything)
+        found[form] = {
+            'forward_ms': 1e3 * forward,
+            'all_ms': 1e3 * everything,
+            'forward_gflops': flops / forward / 1e9,
+            'all_gflops': 3 * flops / everything / 1e9,
+        }
+    return found
+
+
+def _programs(function, x, kernel):
+    y = jax.eval_shape(function, x, kernel)
+    slope = jax.random.normal(jax.random.key(2), y.shape).astype(y.dtype)
+
+    def everything(x, kernel):
+        y, pull = jax.vjp(function, x, kernel)
+        return y, *pull(slope)
+
+    runs = []
+    for f in (function, everything):
+        program = parallel.compile(jax.jit(f).lower(x, kernel))
+        runs.append(lambda program=program: jax.block_until_ready(program(x, kernel)))
+    return runs
+
+
+def _pytorch(layer, batch_size, dtype):
+    import torch
+    from torch.nn import functional
+
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    make = partial(torch.randn, device=device, dtype=getattr(torch, dtype))
+    layout = torch.channels_last
+    x = make(batch_size, layer.before, layer.size, layer.size).to(memory_format=layout)
+    size = (layer.kernel, layer.kernel)
+    transposed = layer.kind == 'deconv'
+    channels = (layer.before, layer.after) if transposed else (layer.after, layer.before)
+    kernel = make(*channels, *size).to(memory_format=layout)
+    x.requires_grad_(), kernel.requires_grad_()
+    pad = (layer.kernel - 1) // 2
+
+    def function():
+        if transposed:
+            extra = layer.kernel % 2
+            return functional.conv_transpose2d(x, kernel, None, 2, pad, output_padding=extra)
+        seen = functional.interpolate(x, scale_factor=2) if layer.kind == 'up_conv' else x
+        y = functional.conv2d(seen, kernel, None, 2 if layer.kind == 'down' else 1, pad)
+        return functional.avg_pool2d(y, 2) if layer.kind == 'conv_pool' else y
+
+    slope = torch.randn_like(function())
+
+    def wait():
+        if device == 'cuda':
+            torch.cuda.synchronize()
+
+    def forward():
+        with torch.no_grad():
+            function()
+        wait()
+
+    def everything():
+        torch.autograd.grad(function(), (x, kernel), slope)
+        wait()
+
+    return forward, everything
+
+
+def _seconds(run, at_least=0.05):
+    """Of one run: the mean over as many as take `at_least` seconds."""
+    num, began = 0, time.perf_counter()
+    while time.perf_counter() - began < at_least:
+        run()
+        num += 1
+    return (time.perf_counter() - began) / num
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,57 @@
+"""What every report of a benchmark says about where it ran."""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+
+def describe() -> dict[str, Any]:
+    """Date, processor, cores, versions, and the command that is running."""
+    import jax
+
+    from snjax import parallel
+
+    return {
+        'date': datetime.date.today().isoformat(),
+        'devices': parallel.describe(),
+        'processor': _processor(),
+        'cores': os.cpu_count(),
+        'python': platform.python_version(),
+        'jax': jax.__version__,
+        'commit': _commit(),
+        'command': f'python -m {_module()} {" ".join(sys.argv[1:])}'.strip(),
+    }
+
+
+def write(report: dict[str, Any], out: pathlib.Path | None) -> None:
+    """Prints a report and keeps it in `out`; called again with more in it, it replaces the file."""
+    text = json.dumps(report, indent=2)
+    print(text, flush=True)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + '\n')
+
+
+def _module() -> str:
+    spec = sys.modules['__main__'].__spec__
+    return spec.name if spec else pathlib.Path(sys.argv[0]).stem
+
+
+def _processor() -> str:
+    try:
+        lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.partition(':')[2].strip() for x in lines if x.startswith('model name')), '')
+
+
+def _commit() -> str:
+    root = pathlib.Path(__file__).parents[1]
+    command = ['git', '-C', str(root), 'describe', '--always', '--dirty']
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip()

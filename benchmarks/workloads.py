@@ -1,0 +1,94 @@
+"""Training steps to measure: a config and what is changed in it, and the same work in PyTorch."""
+
+import ast
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+from experiments import method as methods
+from experiments import modes
+from snjax import parallel, train
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """One training step, for every side of a comparison.
+
+    Attributes:
+        config: of ours, as `sngan_cifar` or `sngan_cifar_cnn:C`.
+        changes: keys of the config, dots between groups.
+        pytorch: fields of `benchmarks.peers.pytorch.Work`.
+        mimicry: name of its networks in `benchmarks.peers.mimicry.NETWORKS`; None where it has none.
+    """
+
+    config: str
+    changes: Mapping[str, Any]
+    pytorch: Mapping[str, Any]
+    mimicry: str | None = None
+
+
+_RESNET = {'network': 'resnet', 'gen_width': 256, 'dis_width': 128, 'beta1': 0.0, 'beta2': 0.9}
+_CNN = {'network': 'standard', 'gen_width': 64, 'dis_width': 64, 'beta1': 0.5, 'beta2': 0.999}
+
+# 5 updates of D with 64 real images and 64 fakes, then one of G with 64, on 32 px images: mimicry's loop.
+WORKLOADS = {
+    'sngan_resnet': Workload('sngan_cifar', {'gen_batch_size': 64}, _RESNET, 'sngan'),
+    'standard_cnn': Workload('sngan_cifar_cnn:C', {'n_dis': 5}, _CNN),
+    'wgan_gp_resnet': Workload(
+        'wgan_gp_cifar:resnet,256', {'gen_batch_size': 64}, _RESNET | {'penalty': 10.0}, 'wgan_gp'
+    ),
+}
+
+
+def load_config(name: str, changes: Mapping[str, Any]) -> Any:
+    """A config of `configs/` by name and argument, with changes; those may be text, as from a command line."""
+    name, _, argument = name.removeprefix('configs/').replace('.py', '').partition(':')
+    config = importlib.import_module(f'configs.{name}').get_config(*filter(None, [argument]))
+    for key, value in changes.items():
+        group, _, field = key.rpartition('.')
+        group = config[group] if group else config
+        is_text = isinstance(value, str) and not isinstance(group[field], str)
+        group[field] = ast.literal_eval(value) if is_text else value
+    return config.lock()
+
+
+class Step:
+    """Our training step as `launch.py` runs it, on noise that lies on the device.
+
+    Args:
+        config: of any method.
+        num_images: of the set.
+    """
+
+    def __init__(self, config: Any, num_images: int = 10_000):
+        size, channels = config.data.image_size, config.data.channels
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 256, (num_images, size, size, channels), np.uint8)
+        labels = rng.integers(0, max(config.model.num_classes, 1), num_images, np.int32)
+        self.method = methods.load(config).with_images(pixels)
+        self.options = modes.train_options(config)
+        self.data = train.device_data(pixels, labels, config.seed)
+        state = parallel.run_once(self.method.init, jax.random.key(0))
+        self.state = parallel.spread(state, self.method.state_axes)
+        self._run = train.make_step(self.method, self.options)
+        self.parallel = parallel.DataParallel(self._run, self.method.state_axes)
+
+    def jaxpr(self) -> core.Jaxpr:
+        """The program of one call, of one device, for `snjax.cost`."""
+        return self.parallel.trace(self.state, self.data)
+
+    def compile(self) -> None:
+        self.program = self.parallel.compile(self.state, self.data)
+
+    def run(self, num_updates: int) -> None:
+        """Starts that many updates; `block` waits for them."""
+        for _ in range(num_updates // self.options.steps_per_call):
+            self.state, self.metrics = self.program(self.state, self.data)
+
+    def block(self) -> None:
+        jax.block_until_ready(self.state)
