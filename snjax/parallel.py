@@ -21,7 +21,7 @@ from jaxtyping import Array, Int
 
 AXIS = 'batch'
 
-# What XLA's CPU backend hands to YNNPACK: matrix products and reductions, which are up to 50 times faster there, but not
+# What XLA on a CPU hands to YNNPACK: matrix products and reductions, which are up to 50 times faster there, but not
 # convolutions, as jax 0.10 does unless told otherwise: their weight gradients are several times slower there.
 _COMPILER_OPTIONS = {
     'cpu': {
