@@ -8,7 +8,8 @@ Without --images, of 2,000 made-up photographs of 500x375 pixels, JPEG, as Image
   start, which reads it through;
 * `feed`: images/s, and MB/s of pixels, that arrive on the device with nobody else at work: prepared, from a file that
   is repeated to `--gigabytes`, so that no processor's cache holds it (the system's page cache does: what a disk gives
-  is not measured), and decoded anew;
+  is not measured), and decoded anew; `wait_at`, the share of the time that a device which would consume so many
+  images/s waits for them (in the place of the device, a clock);
 * `training`: a run of a small SNGAN by `snjax.train.Trainer`: steps/s with the set on the device and streamed either
   way, `data_wait`, the share of the time in which the device waited for images (after the first log, which has the
   start), and `host_share`, of the time per call, what Python spends on starting it.
@@ -34,7 +35,8 @@ from snjax import data, feed, parallel, train
 from snjax.data.host_order import HostOrder
 
 BATCH_SIZE, NUM_BATCHES = 64, 5
-SECONDS = 8.0  # of each measurement of a feed
+SECONDS = 4.0  # of each measurement of a feed
+ASKED = (1000, 3200, 10_000, 30_000)  # images/s
 STREAMS = ('prepared', 'decode')
 
 
@@ -120,6 +122,7 @@ def feed_alone(folder, size, args, workspace):
         found[stream] = {
             'images_per_s': rate,
             'megabytes_per_s': rate * images.nbytes / len(images) / 1e6,
+            'wait_at': {asked: wait_at(asked, images, args.workers) for asked in ASKED},
         }
     return found
 
@@ -134,19 +137,22 @@ def repeated(images, gigabytes, path):
     return file
 
 
-def images_per_s(images, workers):
-    """Of steps of 5 batches of 64, one step a call, after the first few."""
-    order = HostOrder(jax.random.key(0), BATCH_SIZE, len(images))
-    running = feed.Streamed(
+def started_feed(images, workers):
+    """Steps of 5 batches of 64, one step a call."""
+    return feed.Streamed(
         images,
-        order,
+        HostOrder(jax.random.key(0), BATCH_SIZE, len(images)),
         batch_size=BATCH_SIZE,
         num_batches=NUM_BATCHES,
         steps_per_call=1,
         steps=range(10**9),
         workers=workers,
     )
-    with running:
+
+
+def images_per_s(images, workers):
+    """As fast as they come, after the first few."""
+    with started_feed(images, workers) as running:
         for _ in range(5):
             running.next(lambda: True)
         calls, began = 0, time.perf_counter()
@@ -154,6 +160,21 @@ def images_per_s(images, workers):
             running.next(lambda: True)
             calls += 1
         return calls * NUM_BATCHES * BATCH_SIZE / (time.perf_counter() - began)
+
+
+def wait_at(asked, images, workers):
+    """The share of time that a device of that many images/s waits, started as `Trainer` does: one call ahead."""
+    seconds = NUM_BATCHES * BATCH_SIZE / asked
+    with started_feed(images, workers) as running:
+        time.sleep(1.0)  # the start is not measured
+        running.measured()
+        now = began = busy_until = time.perf_counter()
+        while now - began < SECONDS:
+            running.next(lambda until=busy_until: time.perf_counter() >= until)
+            busy_until = max(time.perf_counter(), busy_until) + seconds
+            time.sleep(max(0.0, busy_until - seconds - time.perf_counter()))
+            now = time.perf_counter()
+        return running.measured()['perf/data_wait']
 
 
 def whole_run(folder, size, stream, args, workspace):

@@ -38,6 +38,14 @@ def _mix(x):
     return x ^ (x >> np.uint32(16))
 
 
+def _host_device():
+    """A CPU device, or None where JAX was told to do without (JAX_PLATFORMS)."""
+    try:
+        return jax.local_devices(backend='cpu')[0]
+    except RuntimeError:
+        return None
+
+
 class HostOrder:
     """Positions in the set of the examples of any batch of a run.
 
@@ -48,12 +56,19 @@ class HostOrder:
     """
 
     def __init__(self, data_rng: Key[Array, ''], batch_size: int, num: int):
-        self._rng, _ = jax.random.split(data_rng)
+        rng, _ = jax.random.split(data_rng)
+        self._rng_data, self._rng_impl = (
+            np.asarray(jax.random.key_data(rng)),
+            jax.random.key_impl(rng),
+        )
         self._batch_size, self._num = batch_size, num
         self._keys = functools.lru_cache(maxsize=4)(self._keys_of)
 
     def _keys_of(self, epoch):
-        return np.asarray(sampler.epoch_keys(self._rng, epoch))
+        # On an accelerator it would wait for the updates that are queued there.
+        with jax.default_device(_host_device()):
+            rng = jax.random.wrap_key_data(self._rng_data, impl=self._rng_impl)
+            return np.asarray(sampler.epoch_keys(rng, epoch))
 
     def indices(self, batch: int, ids: Int[np.ndarray, ' b']) -> Int[np.ndarray, ' b']:
         """`sampler.batch_indices` of examples `ids` of the `batch`-th batch since the start."""

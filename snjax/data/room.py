@@ -66,7 +66,8 @@ class Room:
             logging.warning('going on with an unfinished build of %s', self.name)
 
         def fill(start, stop):
-            if done.get((start, stop)) != self._crc(start, stop):
+            chunk = start, stop
+            if chunk not in done or done[chunk] != self._crc(start, stop):
                 work(start, stop)
                 self._note(start, stop)
 
@@ -99,15 +100,20 @@ class Room:
 
 def _reserve(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An array mapped to a `.npy` file whose space on disk is reserved: the one that is there, or a new one."""
-    try:
-        array = np.load(path, mmap_mode='r+', allow_pickle=False)
-        if array.shape == shape and array.dtype == dtype:
-            return array
-    except (OSError, ValueError, EOFError):
-        pass
-    array = np.lib.format.open_memmap(path, mode='w+', dtype=dtype, shape=shape)
+    array = _left(path, shape, dtype)
+    if array is None:
+        array = np.lib.format.open_memmap(path, mode='w+', dtype=dtype, shape=shape)
     if hasattr(os, 'posix_fallocate'):
         # Writing to a mapped page that the full disk has no room for kills the process (SIGBUS).
         with open(path, 'r+b') as file:
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     return array
+
+
+def _left(path, shape, dtype) -> np.ndarray | None:
+    """The array that an earlier build left, if it is one like that."""
+    try:
+        array = np.load(path, mmap_mode='r+', allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if (array.shape, array.dtype) == (shape, dtype) else None
