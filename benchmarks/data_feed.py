@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument('--gigabytes', type=float, default=4.0, help='of a prepared file')
     parser.add_argument('--workers', type=int, default=0, help='threads that read; 0: one per core')
     parser.add_argument('--width', type=int, default=8, help='of both networks in whole runs')
+    parser.add_argument('--order', default='resident,prepared,decode', help='of whole runs')
     parser.add_argument('--steps', type=int, default=60, help='of a whole run')
     parser.add_argument('--out', type=pathlib.Path)
     args = parser.parse_args()
@@ -61,7 +62,7 @@ def main() -> None:
             machine.write(report, args.out)
         for size in sizes(args.train_sizes):
             report['training'][size] = runs = {}
-            for stream in ('resident', *STREAMS):
+            for stream in args.order.split(','):
                 runs[stream] = whole_run(images, size, stream, args, workspace)
                 machine.write(report, args.out)
 

@@ -205,7 +205,7 @@ def _build_and_store(name, split, build, *, stem, workspace) -> ImageSet:
         if mapped is not None and len(built.images) == len(mapped):
             mapped.flush()
         else:  # never on disk, or broken files were left out and the header must say so
-            np.save(workspace / 'whole.npy', built.images)
+            np.save(workspace / 'whole.npy', images)
             os.replace(workspace / 'whole.npy', workspace / 'images.npy')
         _store(built, note, stem=stem, workspace=workspace)
     except OSError as error:

@@ -48,7 +48,7 @@ class Decoded:
         images = np.empty((len(places), *self._image_shape), np.uint8)
         self._read(places, images)
         out = images.reshape(len(places), *self.shape[1:])
-        return out[0] if np.ndim(index) == 0 and not isinstance(index, slice) else out
+        return out if isinstance(index, slice) or np.ndim(index) else out[0]
 
     def reshape(self, num: int, *shape: int) -> 'Decoded':
         """The same images, each in another shape."""

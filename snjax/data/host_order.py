@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key, UInt
 
@@ -67,7 +68,7 @@ class HostOrder:
     def _keys_of(self, epoch):
         # On an accelerator it would wait for the updates that are queued there.
         with jax.default_device(_host_device()):
-            rng = jax.random.wrap_key_data(self._rng_data, impl=self._rng_impl)
+            rng = jax.random.wrap_key_data(jnp.asarray(self._rng_data), impl=self._rng_impl)
             return np.asarray(sampler.epoch_keys(rng, epoch))
 
     def indices(self, batch: int, ids: Int[np.ndarray, ' b']) -> Int[np.ndarray, ' b']:

@@ -227,7 +227,8 @@ class _Reader:
 
         def read(start, stop):
             for i, record in enumerate(self._records.__getitems__(range(start, stop)), start):
-                labels[i] = self._label_parser.deserialize_example_np(record)[self._label_key]
+                example: Any = self._label_parser.deserialize_example_np(record)
+                labels[i] = example[self._label_key]
 
         room.in_chunks(num, read, what=f'labels of {self._name} read')
         return self._with_names(images, labels)
