@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.method import Config, choose
 from snjax import feed, parallel, train
+from snjax.data import Decoded
 
 MODES = ('auto', 'on', 'off', 'decode')
 # Of a device's memory, what a set may take: the rest is the state's and the activations'.
@@ -35,6 +36,6 @@ def choose_options(config: Config, options: train.Options, images: Any, say) -> 
         size = f'{images.nbytes / 1e9:.2f} GB of images'
         feed.check_installed(f'{size} are more than half of a device')
         why = f', half of a device is {share / 1e9:.2f} GB' if wanted == 'auto' else ''
-        how = 'decoded as they are read' if wanted == 'decode' else 'prepared'
+        how = 'decoded as they are read' if isinstance(images, Decoded) else 'prepared'
         say(f'{size} are streamed, {how}{why}')
     return dataclasses.replace(options, stream=stream)
