@@ -84,6 +84,11 @@ def get_config() -> ConfigDict:
     c.data.path = ''  # of a folder or an .npz
     c.data.data_dir = ''  # of TFDS; empty: TFDS_DATA_DIR, or TFDS's default
     c.data.cache_dir = ''  # of prepared sets; empty: SNJAX_CACHE, or ~/.cache/snjax
+    c.data.stream = (
+        'auto'  # from the host, read ahead: on, off, or auto: where half of a device is too
+    )
+    # small for the set; decode: on, and no prepared file on disk. It changes no bit of a run
+    c.data.workers = 0  # threads that read ahead; 0: one per core
     c.data.skip_broken = False  # leave out images of a folder that cannot be read, and say which
 
     c.optimizer = ConfigDict()

@@ -5,8 +5,9 @@ after 850,000.
 
     python launch.py --config=configs/cgan_imagenet.py
 
-`sngan_imagenet.py` with classes. Recipe: pfnet-research/sngan_projection, sn_projection.yml, whose batch of 64 is
-spread over 4 GPUs with batch norm on each: `--config.model.sync_batch_norm=false` on 4 devices is the same.
+`sngan_imagenet.py` with classes, and streamed as it is. Recipe: pfnet-research/sngan_projection, sn_projection.yml,
+whose batch of 64 is spread over 4 GPUs with batch norm on each: `--config.model.sync_batch_norm=false` on 4 devices is
+the same.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,8 @@ Published: IS 52.52, FID 18.65, intra-class FID 83.7 after one million generator
     python launch.py --config=configs/sagan_imagenet.py
 
 The projection cGAN of `cgan_imagenet.py` with self-attention, a normalised generator, batches of 256, two learning
-rates and one discriminator update.
+rates and one discriminator update. The images are streamed as for `sngan_imagenet.py`, 256 a generator update instead
+of 320.
 """
 
 from ml_collections import ConfigDict

@@ -7,8 +7,10 @@ The networks of Miyato et al. 2018, table 6, with the schedule of their official
     python launch.py --config=configs/sngan_imagenet.py
 
 Cost on paper: 21 TFLOP per generator update, and more for its batch of 128.
-Needs ImageNet prepared as the TFDS set `imagenet2012` in array_record
-files. The 1.28 million images lie on the device as uint8: 63 GB.
+Needs ImageNet prepared as the TFDS set `imagenet2012` in array_record files. The 1.28 million images are streamed, in
+the order that they would have on the device, from a file of 63 GB in `data.cache_dir`, prepared once;
+`--config.data.stream=decode` does without it, at the cost of a core for every few hundred images a second
+(docs/scaling.md). Where they are less than half of a device's memory, it keeps them.
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import jax
-import numpy as np
 
 Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 
@@ -28,7 +27,7 @@ class Method(Protocol):
     num_classes: int
     state_axes: Any
 
-    def with_images(self, images: np.ndarray) -> 'Method':
+    def with_images(self, images: Any) -> 'Method':
         """The method for a training set of these images, uint8 (n, H, W, C); most do not care which.
 
         Raises:

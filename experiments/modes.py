@@ -8,7 +8,7 @@ import time
 import jax
 
 from experiments import method as methods
-from experiments import scoring
+from experiments import scoring, streaming
 from experiments.invert import run_invert
 from experiments.sample import run_sample
 from snjax import data, parallel, resume, train
@@ -24,12 +24,15 @@ HARMLESS = (
     'eval.*',
     'data.data_dir',
     'data.cache_dir',
+    'data.stream',
+    'data.workers',
 )
 
 
 def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
     """Trains, or goes on training, in `workdir`."""
     options = train_options(config)
+    streaming.check(config)
     method = methods.load(config)
     scoring.check(config)
     main = parallel.is_main()
@@ -38,6 +41,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
     with resume.WorkdirLock(workdir, process_index=jax.process_index()):
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say)
+        options = streaming.choose_options(config, options, image_set.images, say)
         _check_num_classes(config, image_set)
         train.check_set_size(len(image_set.images), method.batch_size)
         evaluator = scoring.evaluator_of(config, lambda split: image_set)
@@ -79,6 +83,7 @@ def train_options(config: methods.Config) -> train.Options:
         flip=config.data.flip,
         dequantize=config.data.dequantize,
         seed=config.seed,
+        workers=config.data.workers,
     )
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
+from snjax.data.decoded import Decoded
 from snjax.latent_priors import project
 
 INITIAL_LATENTS = ('scaled_normal', 'normal', 'pca', 'whitened_pca')
@@ -18,7 +19,7 @@ _MAX_BYTES = 2**31  # of the images as float32, above which they are read in blo
 
 
 def initial_latents(
-    name: str, rng: Key[Array, ''], images: UInt8[np.ndarray, 'n h w c'], dim_z: int
+    name: str, rng: Key[Array, ''], images: UInt8[np.ndarray | Decoded, 'n h w c'], dim_z: int
 ) -> Float[Array, 'n d']:
     """A latent for every image, in the unit ball.
 
@@ -41,15 +42,21 @@ def initial_latents(
     check_initial(name, images, dim_z)
     is_white = name == 'whitened_pca'
     like = jax.ShapeDtypeStruct(shape, jnp.float32)
+    assert isinstance(images, np.ndarray)  # says check_initial
     # On the host, when it runs: whoever asks for the shapes alone does not wait for it.
     return project(jax.pure_callback(lambda: principal_components(images, dim_z, is_white), like))
 
 
-def check_initial(name: str, images: UInt8[np.ndarray, 'n h w c'], dim_z: int) -> None:
+def check_initial(name: str, images: UInt8[np.ndarray | Decoded, 'n h w c'], dim_z: int) -> None:
     """Raises the ValueErrors of `initial_latents`."""
     if name not in INITIAL_LATENTS:
         raise ValueError(
             f'glo.initial is {name!r}: accepted are {", ".join(INITIAL_LATENTS)} (--config.glo.initial)'
+        )
+    if 'pca' in name and not isinstance(images, np.ndarray):
+        raise ValueError(
+            f'glo.initial={name} reads all images several times, and data.stream=decode decodes them anew each time: '
+            'use --config.data.stream=on or --config.glo.initial=scaled_normal'
         )
     most = min(len(images), int(np.prod(images.shape[1:])))
     if 'pca' in name and dim_z > most:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 
+from snjax.data.decoded import Decoded
+
 _BLOCK_ELEMENTS = 2**22  # of a block of images in float64: 32 MiB
 _BLOCK_QUERIES = 1024
 
@@ -31,14 +33,14 @@ class Neighbours(NamedTuple):
 
 def nearest(
     queries: UInt8[np.ndarray, 'q h w c'],
-    images: UInt8[np.ndarray, 'n h w c'],
+    images: UInt8[np.ndarray | Decoded, 'n h w c'],
     k: int,
 ) -> Neighbours:
     """Finds the `k` images nearest to each query, in blocks, so that memory is bounded whatever the set.
 
     Args:
         queries: pixels, (Q, H, W, C).
-        images: pixels of the set, (N, H, W, C); may be mapped from a file.
+        images: pixels of the set, (N, H, W, C); may be mapped from a file, or decoded block by block.
         k: neighbours of each query, 1 to N.
 
     Raises:
@@ -48,12 +50,11 @@ def nearest(
         raise ValueError(
             f'queries of {queries.shape[1:]} and images of {images.shape[1:]} cannot be compared: give one size'
         )
-    flat = [x.reshape(len(x), -1) for x in (queries, images)]
-    return nearest_vectors(flat[0], flat[1], k)
+    return nearest_vectors(queries.reshape(len(queries), -1), images.reshape(len(images), -1), k)
 
 
 def nearest_vectors(
-    queries: Num[np.ndarray, 'q d'], vectors: Num[np.ndarray, 'n d'], k: int
+    queries: Num[np.ndarray, 'q d'], vectors: Num[np.ndarray | Decoded, 'n d'], k: int
 ) -> Neighbours:
     """`nearest` of any vectors, as latents; of numbers with fractions it is exact but for rounding.
 

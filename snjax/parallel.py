@@ -19,6 +19,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
+from snjax import host
+
 AXIS = 'batch'
 
 # What XLA on a CPU hands to YNNPACK: matrix products and reductions, which are up to 50 times faster there, but not
@@ -311,6 +313,47 @@ def like(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
+def own_examples(batch_size: int) -> list[Int[np.ndarray, ' b']]:
+    """`example_ids` of this process's devices, in their order: what a host has to read of a global batch."""
+    share = batch_size // jax.device_count()
+    return [place * share + np.arange(share) for place in _own_places()]
+
+
+def shares(arrays: list[np.ndarray]) -> jax.Array:
+    """One array for each of this process's devices as a run takes what is streamed: mapped, (devices, ...).
+
+    The copies are on their way when it returns, so the arrays may not be written to any more.
+    """
+    devices = jax.devices()
+    placed = [
+        jax.device_put(array[None], devices[place])
+        for place, array in zip(_own_places(), arrays, strict=True)
+    ]
+    shape = (len(devices), *arrays[0].shape)
+    sharding = NamedSharding(_mesh(), PartitionSpec(AXIS))
+    return jax.make_array_from_single_device_arrays(shape, sharding, placed)
+
+
+def is_ready(tree: Any) -> bool:
+    """Whether the devices have computed all of it."""
+    return all(leaf.is_ready() for leaf in jax.tree.leaves(tree))
+
+
+def device_memory() -> int:
+    """Bytes of the smallest of this process's devices; CPU devices share the host's."""
+    limits = [(d.memory_stats() or {}).get('bytes_limit') for d in jax.local_devices()]
+    known = [limit for limit in limits if limit]
+    if known:
+        return min(known)
+    return host.memory() // jax.local_device_count()
+
+
+def _own_places() -> list[int]:
+    """Where this process's devices stand among all."""
+    here = jax.process_index()
+    return [i for i, device in enumerate(jax.devices()) if device.process_index == here]
+
+
 def local(tree: Any) -> Any:
     """Replicated arrays as this process's own, on its first device: for sampling and for looking at values."""
     return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
@@ -386,7 +429,9 @@ def divisible(batch_size: int) -> int:
 
 
 class DataParallel:
-    """`run(state, data) -> (state, metrics)` over all devices of all processes, `state` donated.
+    """`run(state, data, *streamed) -> (state, metrics)` over all devices of all processes, `state` donated.
+
+    `data` is whole on every device (`place`), `streamed` are arrays of which each has its own (`shares`).
 
     Args:
         run: the per-device function. What it returns must be equal on every device (metrics, and the leaves of
@@ -402,26 +447,28 @@ class DataParallel:
             lambda index: np.arange(jax.device_count(), dtype=np.int32)[index],
         )
         self._mapped = jax.pmap(
-            lambda state, data, _: run(state, data),
+            lambda state, data, streamed, _: run(state, data, *streamed),
             axis_name=AXIS,
-            in_axes=(state_axes, None, 0),
+            in_axes=(state_axes, None, 0, 0),
             out_axes=(state_axes, None),
             axis_size=jax.device_count(),
             donate_argnums=0,
         )
 
-    def trace(self, state: Any, data: Any) -> Any:
+    def trace(self, state: Any, data: Any, streamed: tuple = ()) -> Any:
         """The jaxpr for arguments like these, to count what it costs (`snjax.cost`): of one device."""
-        return jax.make_jaxpr(self._mapped)(state, data, self._numbers).jaxpr
+        return jax.make_jaxpr(self._mapped)(state, data, streamed, self._numbers).jaxpr
 
-    def lower(self, state: Any, data: Any, platform: str | None = None) -> Any:
+    def lower(
+        self, state: Any, data: Any, platform: str | None = None, streamed: tuple = ()
+    ) -> Any:
         """The program for arguments like these, before it is compiled: for here, or for 'cuda' or 'tpu' to look at."""
+        arguments = state, data, streamed, self._numbers
         if platform is None:
-            return self._mapped.lower(state, data, self._numbers)
-        traced = jax.jit(self._mapped).trace(state, data, self._numbers)
-        return traced.lower(lowering_platforms=(platform,))
+            return self._mapped.lower(*arguments)
+        return jax.jit(self._mapped).trace(*arguments).lower(lowering_platforms=(platform,))
 
-    def compile(self, state: Any, data: Any, *, quickly: bool = False) -> Callable:
-        """The program for arguments like these, which `place` has put on the devices."""
-        compiled = compile(self.lower(state, data), quickly=quickly)
-        return lambda state, data: compiled(state, data, self._numbers)
+    def compile(self, state: Any, data: Any, *streamed: Any, quickly: bool = False) -> Callable:
+        """The program for arguments like these, which `place` and `shares` have put on the devices."""
+        compiled = compile(self.lower(state, data, streamed=streamed), quickly=quickly)
+        return lambda state, data, *streamed: compiled(state, data, streamed, self._numbers)

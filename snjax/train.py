@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snjax import images, parallel
+from snjax import feed, images, parallel
 from snjax.checkpoint import Checkpointer
 from snjax.data import sampler
+from snjax.data.host_order import HostOrder
 from snjax.live_scores import LiveScores
 from snjax.progress import Progress
 from snjax.sampling import seed_key
@@ -48,6 +49,8 @@ class Options:
         checkpoint_every, keep, keep_every: the latest `keep` checkpoints stay, and every multiple of `keep_every`.
         flip, dequantize: see `snjax.data.sampler.to_float`.
         seed: of everything.
+        stream: the set stays on the host and is read ahead (`snjax.feed`); it changes no bit of a run.
+        workers: threads that read it; 0 for one per core.
     """
 
     num_steps: int
@@ -62,6 +65,8 @@ class Options:
     flip: bool
     dequantize: bool
     seed: int
+    stream: bool = False
+    workers: int = 0
 
     def __post_init__(self):
         if self.steps_per_call < 1 or self.num_steps < 1 or self.log_every < 1:
@@ -97,11 +102,11 @@ class Options:
 def make_step(method: Any, options: Options) -> Callable:
     """`(state, data) -> (state, metrics)`: `steps_per_call` updates on one device's share, for `parallel`."""
 
-    def run(state, data):
+    def run(state, data, streamed=None):
         data_rng, train_rng = (jax.random.wrap_key_data(data[k]) for k in ('data_rng', 'train_rng'))
         ids = parallel.example_ids(method.batch_size)
 
-        def step(state, _):
+        def step(state, pixels):
             batch = sampler.draw(
                 data,
                 data_rng,
@@ -111,24 +116,41 @@ def make_step(method: Any, options: Options) -> Callable:
                 batch_size=method.batch_size,
                 flip=options.flip,
                 dequantize=options.dequantize,
+                pixels=pixels,
             )
             return method.train_step(state, batch, train_rng)
 
-        state, metrics = parallel.scan(step, state, None, options.steps_per_call)
+        state, metrics = parallel.scan(step, state, streamed, options.steps_per_call)
         return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
 
     return run
 
 
-def device_data(pixels: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, jax.Array]:
-    """The set and the run's keys on every device. Keys are data, so that another seed needs no other program."""
-    return parallel.place(
-        {
-            'image': pixels,
-            'label': labels,
-            'data_rng': jax.random.key_data(seed_key(seed, 'data')),
-            'train_rng': jax.random.key_data(seed_key(seed, 'train')),
-        }
+def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dict[str, jax.Array]:
+    """The set and the run's keys on every device. Keys are data, so that another seed needs no other program.
+
+    Of a set that is streamed, whose `pixels` are None here, the labels are there all the same.
+    """
+    keys = {f'{role}_rng': jax.random.key_data(seed_key(seed, role)) for role in ('data', 'train')}
+    images = {} if pixels is None else {'image': pixels}
+    return parallel.place({**images, 'label': labels, **keys})
+
+
+def open_feed(
+    method: Any, options: Options, pixels: Any, step: int
+) -> feed.Resident | feed.Streamed:
+    """What feeds the calls from `step` on."""
+    if not options.stream:
+        return feed.Resident()
+    order = HostOrder(seed_key(options.seed, 'data'), method.batch_size, len(pixels))
+    return feed.Streamed(
+        pixels,
+        order,
+        batch_size=method.batch_size,
+        num_batches=method.batches_per_step,
+        steps_per_call=options.steps_per_call,
+        steps=range(step, options.num_steps),
+        workers=options.workers,
     )
 
 
@@ -147,7 +169,7 @@ class Trainer:
     Args:
         method: see `experiments/method.py`.
         options: intervals and seed.
-        pixels, labels: the training set, uint8 (N, H, W, C) and int32 (N,).
+        pixels, labels: the training set, uint8 (N, H, W, C) and int32 (N,); may be mapped from a file.
         workdir: where everything goes; exists.
         config: for TensorBoard's text and HParams tabs.
         say: prints a line for people.
@@ -174,7 +196,8 @@ class Trainer:
         self.method, self.options, self.config, self.say = method, options, config, say
         self.workdir = pathlib.Path(workdir)
         check_set_size(len(pixels), method.batch_size)
-        self.data = device_data(pixels, labels, options.seed)
+        self._pixels = pixels
+        self.data = device_data(None if options.stream else pixels, labels, options.seed)
         self.checkpoints = Checkpointer(
             self.workdir / 'checkpoints', keep=options.keep, keep_every=options.keep_every or None
         )
@@ -242,13 +265,17 @@ class Trainer:
 
     def _loop(self, step, stop):
         o = self.options
-        began = time.perf_counter()
         step_fn = parallel.DataParallel(make_step(self.method, o), self.method.state_axes)
-        program = step_fn.compile(self.state, self.data)
-        self.say(f'compiled the training step in {time.perf_counter() - began:.1f} s')
-        with Progress(step, o.num_steps, enabled=parallel.is_main()) as progress:
+        with (
+            open_feed(self.method, o, self._pixels, step) as self._feed,
+            Progress(step, o.num_steps, enabled=parallel.is_main()) as progress,
+        ):
+            began = time.perf_counter()
+            program = step_fn.compile(self.state, self.data, *self._feed.example())
+            self.say(f'compiled the training step in {time.perf_counter() - began:.1f} s')
             while step < o.num_steps:
-                self.state, metrics = program(self.state, self.data)
+                streamed = self._feed.next(self._is_idle)
+                self.state, metrics = program(self.state, self.data, *streamed)
                 step += o.steps_per_call
                 self._pending.append((step, metrics))
                 if len(self._pending) >= _IN_FLIGHT:
@@ -276,6 +303,10 @@ class Trainer:
                     self.checkpoints.wait()
                     raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
 
+    def _is_idle(self):
+        """Whether the devices have done all that they were given."""
+        return not self._pending or parallel.is_ready(self._pending[-1][1])
+
     def _log(self, step, progress):
         """Fetches what is pending, stops on the first value that is not finite, writes what is due."""
         fetched = [(s, jax.device_get(parallel.local(m))) for s, m in self._pending]
@@ -291,7 +322,8 @@ class Trainer:
             if rate:
                 per_update = self.method.batch_size * self.method.batches_per_step
                 scalars |= {'perf/steps_per_s': rate, 'perf/images_per_s': rate * per_update}
-            batches_per_epoch = len(self.data['image']) // self.method.batch_size
+            scalars |= self._feed.measured()
+            batches_per_epoch = len(self._pixels) // self.method.batch_size
             epoch = step * self.method.batches_per_step / batches_per_epoch
             self.writer.scalars(step, {**scalars, 'train/epoch': epoch})
 

@@ -310,6 +310,7 @@ def image_set_of(config: Any) -> 'ImageSet':
         path=d['path'] or None,
         skip_broken=d['skip_broken'],
         cache_dir=d['cache_dir'] or None,
+        decode_later=d.get('stream') == 'decode',
     )
 
 

@@ -6,6 +6,7 @@ Writes `<out>/<case>-<process>.npz` with every leaf of the final state, `<out>/t
 a table that is cut over the devices, and `<out>/facts-<process>.json`.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -55,8 +56,23 @@ def with_mean(mean, fn, *args):
         parallel.mean = real_mean
 
 
+class Recorded:
+    """Images that know which of them were read."""
+
+    def __init__(self, images):
+        self.images, self.shape, self.read = images, images.shape, []
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        self.read.append(index.tolist())
+        return self.images[index]
+
+
 CASES = {
     'synchronised': {},
+    'streamed': {},
     'per_device': {'gen': tiny_gan.Generator(batch_norm_axis=None)},
     'unaveraged': {'cls': Unaveraged},
     'summed': {'cls': Summed},
@@ -102,16 +118,20 @@ def make_method(name):
 
 
 def train_case(name):
-    """Twenty steps on the digits: every device sees other images."""
+    """Twenty steps on the digits: every device sees other images. Then which were read, where they are streamed."""
     tiny, filled = make_method(name)
-    on_devices = train.device_data(digits().images, digits().labels, OPTIONS.seed)
+    options = dataclasses.replace(OPTIONS, stream=name == 'streamed', workers=2)
+    images = Recorded(digits().images)
+    resident = None if options.stream else images.images
+    on_devices = train.device_data(resident, digits().labels, OPTIONS.seed)
     before = filled(tiny)
     state = parallel.spread(before, tiny.state_axes)
     step = parallel.DataParallel(train.make_step(tiny, OPTIONS), tiny.state_axes)
-    program = step.compile(state, on_devices)
-    for _ in range(STEPS):
-        state, metrics = program(state, on_devices)
-    return parallel.whole(state, tiny.state_axes, before), metrics
+    with train.open_feed(tiny, options, images, 0) as feed:
+        program = step.compile(state, on_devices, *feed.example())
+        for _ in range(STEPS):
+            state, metrics = program(state, on_devices, *feed.next(lambda: True))
+    return parallel.whole(state, tiny.state_axes, before), metrics, images.read
 
 
 def shards_equal(tree):
@@ -229,10 +249,11 @@ def main(job):
         'is_main': parallel.is_main(),
         'describe': parallel.describe(),
         'shards_equal': {},
+        'read': {},
         'refusal': refusal(),
     }
     for name in job['cases']:
-        state, metrics = train_case(name)
+        state, metrics, facts['read'][name] = train_case(name)
         facts['shards_equal'][name] = shards_equal((state, metrics))
         local = parallel.local({'state': state, 'metrics': metrics})
         np.savez(out / f'{name}-{jax.process_index()}.npz', **flat(local))

@@ -16,7 +16,7 @@ from PIL import Image
 from tensorflow_datasets.core import shuffle
 
 from snjax import data
-from snjax.data import archives
+from snjax.data import archives, tfds_sets
 
 CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
 
@@ -238,6 +238,41 @@ def test_stl10_at_48_pixels(monkeypatch, data_dir):
     assert (mixed.class_names, mixed.labels.max()) == ((), 0)
     wanted = Image.fromarray(np.asarray(train.images[0])).resize((48, 48), Image.BILINEAR)
     np.testing.assert_array_equal(mixed.images[0], np.asarray(wanted))
+
+
+def test_images_decoded_later_are_those_prepared(monkeypatch, data_dir, tmp_path):
+    """With labels that are read once and kept, and all at any split."""
+    files, _ = cifar10_files()
+    put_archive(monkeypatch, data_dir / 'downloads', 'cifar10', files)
+    options = {'image_size': 16, 'data_dir': str(data_dir), 'split': 'train[3:]+test'}
+    prepared = data.load('cifar10', **options, cache_dir=str(tmp_path / 'prepared'))
+    reads = []
+    real = tfds_sets._Reader.build_labels
+    monkeypatch.setattr(
+        tfds_sets._Reader, 'build_labels', lambda *args: (reads.append(1), real(*args))[1]
+    )
+    for _ in range(2):
+        later = data.load(
+            'cifar10', **options, decode_later=True, cache_dir=str(tmp_path / 'later')
+        )
+        assert isinstance(later.images, data.Decoded)
+        np.testing.assert_array_equal(later.images[:], prepared.images)
+        index = np.array([20, 3, 3])
+        np.testing.assert_array_equal(later.images[index], prepared.images[index])
+        np.testing.assert_array_equal(later.labels, prepared.labels)
+        assert later.class_names == prepared.class_names
+    assert len(reads) == 1
+    assert sum(path.stat().st_size for path in (tmp_path / 'later').iterdir()) < 2000
+
+
+def test_decoded_later_without_labels(data_dir):
+    features = {'picture': tfds.features.Image(shape=(None, None, 1))}
+    examples = [{'picture': Image.fromarray(np.full((6, 4), 40 * i, np.uint8))} for i in range(3)]
+    write_set(data_dir, 'my_pictures', features, examples)
+    options = {'image_size': 4, 'data_dir': str(data_dir)}
+    prepared, later = (data.load('my_pictures', **options, decode_later=x) for x in (False, True))
+    np.testing.assert_array_equal(later.images[:], prepared.images)
+    assert later.class_names == () and not later.labels.any()
 
 
 def test_prepared_again_or_changed_data_is_another_cache_entry(monkeypatch, data_dir, tmp_path):

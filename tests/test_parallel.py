@@ -1,5 +1,6 @@
 """One device, several, and several processes: the same run. In processes of their own, with forced CPU devices."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ from parallel_worker import INDEX, TABLE
 from configs import sngan_digits
 from experiments import method, modes
 from snjax import parallel, train
+from snjax.data.host_order import HostOrder
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent
@@ -100,10 +102,11 @@ def runs(tmp_path_factory):
         address = f'localhost:{free.getsockname()[1]}'
     all_cases = ['synchronised', 'per_device', 'unaveraged', 'summed']
     both = ['synchronised', 'glo']
+    streamed = ['streamed'] if importlib.util.find_spec('grain') else []
     plans = {
         1: [(both, 1)],
         4: [([*all_cases, 'glo'], 4)],
-        '2x2': [(both, 2, address, 2, process_id) for process_id in (0, 1)],
+        '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
         2: [([], 2)],
         8: [([], 8)],
         3: [([], 3)],
@@ -244,6 +247,22 @@ def test_a_table_is_cut_and_put_together_bit_for_bit(run, devices, rows):
         for name, leaf in TABLE.items():
             back = seen[f'round_trip/table/{name}']
             assert back.dtype == leaf.dtype and back.tobytes() == leaf.tobytes()
+
+
+@pytest.mark.skipif(not importlib.util.find_spec('grain'), reason='Grain is not installed')
+def test_each_process_reads_its_own_half_of_a_streamed_batch(run, two_processes):
+    """And trains as if the set lay on the devices: there the same bits, and on one device the same but for rounding."""
+    order = HostOrder(train.seed_key(3, 'data'), 16, 1797)
+    for process in (0, 1):
+        read = two_processes.facts(process)['read']['streamed']
+        half = np.arange(8) + 8 * process
+        expected = [order.indices(batch, half).tolist() for batch in range(40)]
+        assert sorted(read) == sorted(expected)  # several threads read, in no order
+        streamed, resident = (
+            two_processes.leaves(name, process) for name in ('streamed', 'synchronised')
+        )
+        assert all(streamed[name].tobytes() == resident[name].tobytes() for name in resident)
+        assert distance(run(1).leaves('synchronised'), streamed) < 1e-4
 
 
 @pytest.mark.parametrize('devices', [1, 2, 3, 4, '2x2'])

@@ -3,8 +3,9 @@
 One entry is three files, `<stem>.images.npy`, `<stem>.labels.npy` and `<stem>.json`. The stem ends
 in a hash of everything that decides the content: source files, split, size, channels, Pillow's
 version. The JSON file is written last and holds the SHA-256 of the arrays, checked at every load:
-an entry that does not match is rebuilt. Nothing here can stop a run: an unwritable folder only
-warns, and the set is built in memory.
+an entry that does not match is rebuilt. A build that was killed is gone on with by the next one.
+Little here can stop a run: in a folder that is full or cannot be written the set is built in memory, with a warning;
+only one that is too large for that is an error.
 """
 
 import contextlib
@@ -20,7 +21,9 @@ import numpy as np
 import PIL
 from absl import logging
 
+from snjax.data.decoded import Decoded
 from snjax.data.image_set import ImageSet, content_sha256, image_set
+from snjax.data.room import Room
 
 try:
     import fcntl
@@ -30,7 +33,6 @@ except ImportError:  # not a POSIX system: concurrent runs repeat each other's w
 # Raised when what is stored, or how pixels are made from the same files, changes.
 _FORMAT = 1
 
-Allocate = Callable[[tuple[int, ...]], np.ndarray]
 # (images uint8 (N, H, W, C), labels (N,) or None, class names, a line to warn with or '')
 Built = tuple[np.ndarray, np.ndarray | None, tuple[str, ...], str]
 
@@ -39,7 +41,7 @@ def cached(
     name: str,
     split: str,
     source: Mapping,
-    build: Callable[[Allocate], Built],
+    build: Callable[[Room], Built],
     *,
     image_size: int,
     channels: int,
@@ -50,15 +52,18 @@ def cached(
     Args:
         name, split: of the set.
         source: what else decides the content (files with sizes and times, versions); JSON types.
-        build: makes the set. It is given `allocate(shape)`, which returns a uint8 array to fill
-            that may lie on disk, so that a set larger than the memory can be built too. It returns
-            the images (that array or a leading part of it), labels or None, class names, and a line
-            to warn with on every load ('' for none).
+        build: makes the set in a `Room`, whose arrays may lie on disk, so that a set larger than
+            the memory can be built too. It returns the images (the room's array `images` or a
+            leading part of it, or another), labels or None, class names, and a line to warn with on
+            every load ('' for none).
         image_size, channels: of the built images.
         cache_dir: the folder; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
 
     Returns:
         The set; images mapped from the cache's file where there is one.
+
+    Raises:
+        ValueError: neither the folder nor the memory has room for it.
     """
     folder = pathlib.Path(cache_dir or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax')
     folder = folder.expanduser()
@@ -72,39 +77,81 @@ def cached(
     if found is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            workspace = tempfile.mkdtemp(prefix='.building-', dir=folder)
+            tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             logging.warning('cannot write the cache %s (%s); building %s anew', folder, error, name)
             return _build_in_memory(name, split, build)
-        try:
-            with exclusive(stem.with_name(stem.name + '.lock')):
-                # Another process may have built it while this one waited for the lock.
-                found = _read(stem, name, split, quiet=True)
-                if found is None:
-                    return _build_and_store(
-                        name, split, build, stem=stem, workspace=pathlib.Path(workspace)
-                    )
-        finally:
-            shutil.rmtree(workspace, ignore_errors=True)
+        with exclusive(stem.with_name(stem.name + '.lock')) as is_alone:
+            # Another process may have built it while this one waited for the lock.
+            found = _read(stem, name, split, quiet=True)
+            if found is None:
+                with _workspace(stem, is_alone) as workspace:
+                    return _build_and_store(name, split, build, stem=stem, workspace=workspace)
     image_set_found, note = found
     if note:
         logging.warning('%s', note)
     return image_set_found
 
 
+def undecoded(
+    name: str,
+    split: str,
+    source: Mapping,
+    images: Decoded,
+    labels: np.ndarray | None,
+    class_names: tuple[str, ...],
+) -> ImageSet:
+    """A set whose images are decoded when they are asked for; it is known by its source instead of its pixels.
+
+    Args:
+        name, split, source: see `cached`.
+        images: as many as labels.
+        labels: integers (N,), or None where the set has none.
+        class_names: names of the classes, empty where the set has no labels.
+    """
+    labels = np.zeros(len(images), np.int32) if labels is None else labels.astype(np.int32)
+    labels.flags.writeable = False
+    key = [name, split, source, _FORMAT, images.shape, PIL.__version__]
+    sha256 = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return ImageSet(name, split, images, labels, tuple(class_names), sha256)
+
+
 @contextlib.contextmanager
-def exclusive(path: pathlib.Path) -> Iterator[None]:
-    """Holds an advisory lock on `path`, which the system drops even when the process is killed."""
+def exclusive(path: pathlib.Path) -> Iterator[bool]:
+    """Holds an advisory lock on `path`, which the system drops even when the process is killed.
+
+    Gives whether it does: not every file system has locks.
+    """
     try:
         file = open(path, 'a')
     except OSError:  # a folder that can only be read: nothing will be written there either
-        yield
+        yield False
         return
     with file:
+        is_alone = False
         if fcntl is not None:
-            with contextlib.suppress(OSError):  # file systems without locks
+            with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+                is_alone = True
+        yield is_alone
+
+
+@contextlib.contextmanager
+def _workspace(stem: pathlib.Path, is_alone: bool) -> Iterator[pathlib.Path]:
+    """A folder to build in. One that a killed build of the same entry left is used again, if nobody else can."""
+    if is_alone:
+        workspace = stem.with_name(f'.building-{stem.name}')
+        workspace.mkdir(exist_ok=True)
+    else:
+        workspace = pathlib.Path(tempfile.mkdtemp(prefix='.building-', dir=stem.parent))
+    try:
+        yield workspace
+    except KeyboardInterrupt:  # the next run goes on here, as after a kill
+        raise
+    except BaseException:
+        shutil.rmtree(workspace, ignore_errors=True)
+        raise
+    shutil.rmtree(workspace, ignore_errors=True)
 
 
 def _paths(stem: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
@@ -138,7 +185,7 @@ def _read(stem, name, split, *, quiet=False) -> tuple[ImageSet, str] | None:
 
 
 def _build_in_memory(name, split, build) -> ImageSet:
-    images, labels, class_names, note = build(lambda shape: np.empty(shape, np.uint8))
+    images, labels, class_names, note = build(Room(name, None))
     if note:
         logging.warning('%s', note)
     return image_set(name, split, images, labels, class_names)
@@ -146,30 +193,19 @@ def _build_in_memory(name, split, build) -> ImageSet:
 
 def _build_and_store(name, split, build, *, stem, workspace) -> ImageSet:
     """Builds in `workspace` and moves the files to their names; only builds on a full disk."""
-    mapped = []
-    is_full = False
-
-    def allocate(shape):
-        nonlocal is_full
-        try:
-            mapped.append(_reserve(workspace / 'images.npy', shape))
-        except OSError as error:
-            logging.warning('no room for %s in the cache (%s); it stays in memory', name, error)
-            is_full = True
-            return np.empty(shape, np.uint8)
-        return mapped[0]
-
-    images, labels, class_names, note = build(allocate)
+    room = Room(name, workspace)
+    images, labels, class_names, note = build(room)
     built = image_set(name, split, images, labels, class_names)
     if note:
         logging.warning('%s', note)
-    if is_full:
+    if room.folder is None:
         return built
     try:
-        if mapped and len(built.images) == len(mapped[0]):
-            mapped[0].flush()
+        mapped = room.arrays.get('images')
+        if mapped is not None and len(built.images) == len(mapped):
+            mapped.flush()
         else:  # never on disk, or broken files were left out and the header must say so
-            np.save(workspace / 'whole.npy', built.images)
+            np.save(workspace / 'whole.npy', images)
             os.replace(workspace / 'whole.npy', workspace / 'images.npy')
         _store(built, note, stem=stem, workspace=workspace)
     except OSError as error:
@@ -186,16 +222,6 @@ def _store(built: ImageSet, note: str, *, stem: pathlib.Path, workspace: pathlib
     (workspace / 'meta.json').write_text(json.dumps(meta, indent=1))
     for file, path in zip(('images.npy', 'labels.npy', 'meta.json'), _paths(stem), strict=True):
         os.replace(workspace / file, path)
-
-
-def _reserve(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
-    """An uint8 array of `shape` mapped to a new `.npy` file whose space on disk is reserved."""
-    array = np.lib.format.open_memmap(path, mode='w+', dtype=np.uint8, shape=shape)
-    if hasattr(os, 'posix_fallocate'):
-        # Writing to a mapped page that the full disk has no room for kills the process (SIGBUS).
-        with open(path, 'r+b') as file:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
-    return array
 
 
 def _meta_sha256(meta: Mapping) -> str:

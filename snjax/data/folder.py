@@ -8,8 +8,10 @@ import numpy as np
 from absl import logging
 
 from snjax.data import pixels
-from snjax.data.cache import Allocate, Built, cached
+from snjax.data.cache import Built, cached, undecoded
+from snjax.data.decoded import Decoded
 from snjax.data.image_set import ImageSet
+from snjax.data.room import Room
 
 # What Pillow decodes and people train on. Anything else in the folder is passed over.
 _SUFFIXES = (
@@ -29,6 +31,7 @@ def load_folder(
     channels: int,
     skip_broken: bool,
     cache_dir: str | None,
+    decode_later: bool = False,
 ) -> ImageSet:
     """Reads every image under `path`, in the order of the sorted paths.
 
@@ -42,6 +45,7 @@ def load_folder(
         skip_broken: leave out the files that cannot be decoded, count them and name them in a
             warning, instead of stopping at the first.
         cache_dir: see `cache.cached`.
+        decode_later: the images are a `Decoded`, and nothing is cached.
 
     Raises:
         ValueError: no such folder, no image in it, another split, or a broken file.
@@ -61,18 +65,32 @@ def load_folder(
     stats = [(name, *_size_and_time(root / name)) for name in files]
     source = {'root': str(root.resolve()), 'files': stats, 'skip_broken': skip_broken}
 
-    def build(allocate):
-        return _build(root, files, image_size, channels, skip_broken, allocate)
+    def read(positions, out):
+        for to, i in enumerate(positions):
+            out[to] = _decode(root / files[i], image_size, channels)
 
-    image_set = cached(
-        'folder',
-        split,
-        source,
-        build,
-        image_size=image_size,
-        channels=channels,
-        cache_dir=cache_dir,
-    )
+    def build(room):
+        return _build(root, files, image_size, channels, skip_broken, room)
+
+    if decode_later:
+        if skip_broken:
+            raise ValueError(
+                'data.skip_broken=True has every file decoded to find the broken ones, which data.stream=decode does '
+                'not: remove them, or use --config.data.stream=on'
+            )
+        images = Decoded((len(files), image_size, image_size, channels), read)
+        class_names, labels = _classes(files)
+        image_set = undecoded('folder', split, source, images, labels, class_names)
+    else:
+        image_set = cached(
+            'folder',
+            split,
+            source,
+            build,
+            image_size=image_size,
+            channels=channels,
+            cache_dir=cache_dir,
+        )
     _warn_of_classes(root, image_set, files)
     return image_set
 
@@ -134,32 +152,41 @@ def _classes(files: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
     return tuple(str(name) for name in class_names), labels
 
 
+def _decode(file: pathlib.Path, image_size: int, channels: int) -> np.ndarray:
+    """One image; a ValueError of one line where it is broken."""
+    try:
+        return pixels.decode(file, image_size, channels, upright=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's plugins raise many types on broken bytes
+        raise ValueError(
+            f'{file} is broken ({_one_line(error)}); repair or remove it, '
+            'or leave such files out with --config.data.skip_broken=True'
+        ) from error
+
+
 def _build(
     root: pathlib.Path,
     files: list[str],
     image_size: int,
     channels: int,
     skip_broken: bool,
-    allocate: Allocate,
+    room: Room,
 ) -> Built:
-    images = allocate((len(files), image_size, image_size, channels))
-    is_good = np.ones(len(files), bool)
+    images = room.array('images', (len(files), image_size, image_size, channels))
+    is_good = room.array('is_good', (len(files),), bool)
 
     def read(start, stop):
         for i in range(start, stop):
             try:
-                images[i] = pixels.decode(root / files[i], image_size, channels, upright=True)
-            except MemoryError:
-                raise
-            except Exception as error:  # Pillow's plugins raise many types on broken bytes
+                images[i] = _decode(root / files[i], image_size, channels)
+                is_good[i] = True
+            except ValueError:
                 if not skip_broken:
-                    raise ValueError(
-                        f'{root / files[i]} is broken ({_one_line(error)}); repair or remove it, '
-                        'or leave such files out with --config.data.skip_broken=True'
-                    ) from error
+                    raise
                 is_good[i] = False
 
-    pixels.in_chunks(len(files), read, what=f'images of {root} decoded')
+    room.in_chunks(len(files), read, what=f'images of {root} decoded')
     class_names, labels = _classes(files)
     if is_good.all():
         return images, labels, class_names, ''

@@ -6,6 +6,8 @@ import hashlib
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from snjax.data.decoded import Decoded
+
 _MAX_LISTED_CLASSES = 12
 
 
@@ -16,15 +18,17 @@ class ImageSet:
     Attributes:
         name: what the set is called in a config, e.g. 'digits' or 'cifar10'.
         split: which part of it, e.g. 'train' or 'train+unlabelled'.
-        images: uint8 (N, H, W, C), 0..255, C = 1 (grey) or 3 (RGB); may be mapped from a file.
+        images: uint8 (N, H, W, C), 0..255, C = 1 (grey) or 3 (RGB); may be mapped from a file, or be
+            decoded when they are asked for.
         labels: int32 (N,), indices into `class_names`; zeros where the set has no labels.
         class_names: one name per class, () where the set has no labels.
-        sha256: hex digest of the bytes of `images` followed by those of `labels`.
+        sha256: hex digest of the bytes of `images` followed by those of `labels`; of a `Decoded`, of
+            what is known of its files without reading them: names, sizes, times.
     """
 
     name: str
     split: str
-    images: UInt8[np.ndarray, 'n h w c']
+    images: UInt8[np.ndarray | Decoded, 'n h w c']
     labels: Int32[np.ndarray, ' n']
     class_names: tuple[str, ...]
     sha256: str

@@ -37,8 +37,8 @@ def load_npz(
     if images.shape[1:] == (image_size, image_size, channels):
         return image_set('npz', split, images, labels, class_names)
 
-    def build(allocate):
-        del allocate  # the source is in memory already
+    def build(room):
+        del room  # the source is in memory already
         return pixels.fit_arrays(images, image_size, channels), labels, class_names, ''
 
     stat = file.stat()

@@ -22,6 +22,8 @@ from absl import logging
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from snjax import host
+
 _CHUNK = 256
 _SECONDS_BETWEEN_REPORTS = 15.0
 
@@ -113,7 +115,7 @@ def in_chunks(count: int, work: Callable[[int, int], None], *, what: str) -> Non
     """
     ranges = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     last_report = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(_num_threads()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(host.num_cores()) as pool:
         tasks = [pool.submit(work, *limits) for limits in ranges]
         try:
             for (_, stop), task in zip(ranges, tasks, strict=True):
@@ -123,10 +125,3 @@ def in_chunks(count: int, work: Callable[[int, int], None], *, what: str) -> Non
                     logging.info('%d of %d %s', stop, count, what)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _num_threads() -> int:
-    """CPU cores this process may use, which a container or a job scheduler can restrict."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -2,7 +2,7 @@
 
 Nothing is stored: each epoch's order is a pseudo-random permutation that can be entered at any point, so a run resumes
 from its step counter alone, and the order does not depend on the number of devices. Per-example keys make flips and
-noise independent of the sharding too.
+noise independent of the sharding too. `snjax.data.host_order` has the same order for hosts that read ahead.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,7 @@ def permute(index: Int[Array, ' b'], num: int, keys: UInt[Array, ' rounds']) -> 
     Raises:
         ValueError: if `num` is not in 1 .. 2**30.
     """
-    if not 1 <= num <= 2**30:
-        raise ValueError(f'permute works on 1 to 2**30 items, not {num}')
-    half = max(1, ((num - 1).bit_length() + 1) // 2)
+    half = half_bits(num)
     mask = jnp.uint32((1 << half) - 1)
 
     def network(x):
@@ -41,6 +39,17 @@ def permute(index: Int[Array, ' b'], num: int, keys: UInt[Array, ' rounds']) -> 
         network(index.astype(jnp.uint32)),
     )
     return walked.astype(jnp.int32)
+
+
+def half_bits(num: int) -> int:
+    """Half the bits of the next power of four from `num` on: what each side of the Feistel network holds.
+
+    Raises:
+        ValueError: if `num` is not in 1 .. 2**30.
+    """
+    if not 1 <= num <= 2**30:
+        raise ValueError(f'permute works on 1 to 2**30 items, not {num}')
+    return max(1, ((num - 1).bit_length() + 1) // 2)
 
 
 def _mix(x):
@@ -59,8 +68,12 @@ def batch_indices(
     Counting batches instead of images keeps the arithmetic inside int32 for any length of run.
     """
     epoch, batch = jnp.divmod(batch, num // batch_size)
-    keys = jax.random.bits(jax.random.fold_in(rng, epoch), (_ROUNDS,))
-    return permute(batch * batch_size + ids, num, keys)
+    return permute(batch * batch_size + ids, num, epoch_keys(rng, epoch))
+
+
+def epoch_keys(rng: Key[Array, ''], epoch: Int[Array, ''] | int) -> UInt[Array, ' rounds']:
+    """The permutation of an epoch, as `permute` takes it."""
+    return jax.random.bits(jax.random.fold_in(rng, epoch), (_ROUNDS,))
 
 
 def example_keys(rng: Key[Array, ''], ids: Int[Array, ' b']) -> Key[Array, ' b']:
@@ -98,35 +111,39 @@ def draw(
     batch_size: int,
     flip: bool,
     dequantize: bool,
+    pixels: UInt8[Array, 'k b h w c'] | None = None,
 ) -> dict[str, Array]:
-    """The batches of one step from a set that lies on the device.
+    """The batches of one step, from a set that lies on the device or whose images are streamed.
 
     Args:
-        data: `image` uint8 (N, H, W, C) and `label` int32 (N,).
+        data: `label` int32 (N,), and `image` uint8 (N, H, W, C) unless its images are streamed.
         rng: key of the run, the same at every step.
         step: generator updates done.
         ids: this device's examples of the global batch.
         num_batches: batches per step (n_dis for a GAN).
         batch_size: of the global batch.
         flip, dequantize: see `to_float`.
+        pixels: the images of this device's examples (`num_batches`, b, H, W, C), where they are streamed: read by
+            `snjax.feed` in the order that `batch_indices` says.
 
     Returns:
         `image` float32 (num_batches, b, H, W, C), `label` (num_batches, b) and `index` (num_batches, b), the
         examples' positions in the set.
     """
     order_rng, pixel_rng = jax.random.split(rng)
-    num = data['image'].shape[0]
+    num = data['label'].shape[0]
     batches = step * num_batches + jnp.arange(num_batches, dtype=jnp.int32)
 
-    def one(batch):
+    def one(i):
+        batch = batches[i]
         index = batch_indices(order_rng, batch, batch_size, num, ids)
         keys = example_keys(jax.random.fold_in(pixel_rng, batch), ids)
-        pixels = jax.vmap(lambda i, k: to_float(i, k, flip=flip, dequantize=dequantize))
+        as_float = jax.vmap(lambda i, k: to_float(i, k, flip=flip, dequantize=dequantize))
         return {
-            'image': pixels(data['image'][index], keys),
+            'image': as_float(data['image'][index] if pixels is None else pixels[i], keys),
             'label': data['label'][index],
             'index': index,
         }
 
-    drawn = [one(batches[i]) for i in range(num_batches)]
+    drawn = [one(i) for i in range(num_batches)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)

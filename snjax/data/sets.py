@@ -22,6 +22,7 @@ def load(
     path: str | None = None,
     skip_broken: bool = False,
     cache_dir: str | None = None,
+    decode_later: bool = False,
 ) -> ImageSet:
     """Loads an image set as square uint8 arrays; TensorFlow is never imported.
 
@@ -36,6 +37,8 @@ def load(
         path: the folder or the `.npz` file.
         skip_broken: for 'folder', leave out files that cannot be decoded.
         cache_dir: where prepared sets are kept; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
+        decode_later: prepare nothing: images of a folder or a TFDS set are decoded when they are asked
+            for (`Decoded`), for disks that the prepared set does not fit on.
 
     Raises:
         ValueError: in one line, what was wrong, what is accepted and which config key to change.
@@ -55,14 +58,15 @@ def load(
             "'folder', 'npz'; set --config.data.name or leave --config.data.path empty"
         )
     pixels = {'split': split, 'image_size': image_size, 'channels': channels}
+    later = {'cache_dir': cache_dir, 'decode_later': decode_later}
     if name == 'digits':
         return load_digits(**pixels)
     if name == 'folder':
-        return load_folder(path, skip_broken=skip_broken, cache_dir=cache_dir, **pixels)
+        return load_folder(path, skip_broken=skip_broken, **later, **pixels)
     if name == 'npz':
         return load_npz(path, cache_dir=cache_dir, **pixels)
     _check_name(name, data_dir)
-    return load_tfds(name, data_dir=data_dir, cache_dir=cache_dir, **pixels)
+    return load_tfds(name, data_dir=data_dir, **later, **pixels)
 
 
 def _check_name(name: str, data_dir: str | None) -> None:

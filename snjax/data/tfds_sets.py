@@ -6,13 +6,16 @@ wait for it.
 
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from snjax.data import archives, pixels
-from snjax.data.cache import Allocate, Built, cached
+from snjax.data.cache import Built, cached, undecoded
+from snjax.data.decoded import Decoded
 from snjax.data.image_set import ImageSet
+from snjax.data.room import Room
 
 
 def data_folder(data_dir: str | None) -> pathlib.Path:
@@ -44,6 +47,7 @@ def load_tfds(
     channels: int,
     data_dir: str | None,
     cache_dir: str | None,
+    decode_later: bool = False,
 ) -> ImageSet:
     """Reads a TFDS image set; CIFAR-10, CIFAR-100 and STL-10 are prepared first where needed.
 
@@ -53,6 +57,7 @@ def load_tfds(
         image_size, channels: of the result, see `pixels`.
         data_dir: see `data_folder`.
         cache_dir: see `cache.cached`.
+        decode_later: the images are a `Decoded`, and the labels alone are cached.
 
     Returns:
         The images of the feature `image` and the labels of the feature `label`, or of the only
@@ -72,18 +77,28 @@ def load_tfds(
         'files': [(file, stat.st_size, stat.st_mtime_ns) for file, stat in files],
     }
 
-    def build(allocate):
-        return _build(builder, records, image_key, label_key, image_size, channels, allocate)
-
-    return cached(
-        name,
-        split,
-        source,
-        build,
-        image_size=image_size,
-        channels=channels,
-        cache_dir=cache_dir,
-    )
+    reader = _Reader(builder, records, image_key, label_key, (image_size, channels))
+    if not decode_later:
+        return cached(
+            name,
+            split,
+            source,
+            reader.build,
+            image_size=image_size,
+            channels=channels,
+            cache_dir=cache_dir,
+        )
+    labels = None
+    if label_key is not None:
+        # The records have to be read through for them, so they are kept, beside black dots for images.
+        only = source | {'only': 'labels'}
+        found = cached(
+            name, split, only, reader.build_labels, image_size=1, channels=1, cache_dir=cache_dir
+        )
+        labels = found.labels if found.class_names else None
+    names = reader.class_names if labels is not None else ()
+    images = Decoded((len(records), image_size, image_size, channels), reader.read)
+    return undecoded(name, split, source, images, labels, names)
 
 
 def _prepared_builder(name: str, folder: pathlib.Path):
@@ -151,26 +166,74 @@ def _records(builder, name: str, split: str):
         ) from error
 
 
-def _build(
-    builder, records, image_key, label_key, image_size, channels, allocate: Allocate
-) -> Built:
-    import tensorflow_datasets as tfds
+class _Reader:
+    """Images and labels of serialised examples, by their positions.
 
-    keys = [image_key] if label_key is None else [image_key, label_key]
-    # Only what is needed is parsed, and Pillow decodes, which takes less time than TFDS's decoding.
-    parser = tfds.features.FeaturesDict({key: builder.info.features[key] for key in keys})
-    decoders = {image_key: tfds.decode.SkipDecoding()}
-    images = allocate((len(records), image_size, image_size, channels))
-    labels = np.zeros(len(records), np.int32)
+    Args:
+        builder: TFDS's, of the set.
+        records: see `_records`.
+        image_key, label_key: see `_feature_keys`.
+        size: (height and width, channels) of the images.
+    """
 
-    def read(start, stop):
-        for i, record in enumerate(records.__getitems__(range(start, stop)), start):
-            example: Any = parser.deserialize_example_np(record, decoders=decoders)
-            images[i] = pixels.decode(example[image_key], image_size, channels)
-            if label_key is not None:
-                labels[i] = example[label_key]
+    def __init__(self, builder, records, image_key: str, label_key: str | None, size):
+        import tensorflow_datasets as tfds
 
-    pixels.in_chunks(len(records), read, what=f'images of {builder.name} decoded')
-    if label_key is None or labels.min() < 0:
-        return images, None, (), ''
-    return images, labels, tuple(builder.info.features[label_key].names), ''
+        self._records, self._name = records, builder.name
+        self._image_key, self._label_key, self._size = image_key, label_key, size
+        self._features = builder.info.features
+        # Only what is needed is parsed, and Pillow decodes, which takes less time than TFDS's decoding.
+        self._decoders = {image_key: tfds.decode.SkipDecoding()}
+        self._parser = self._parser_of(image_key, label_key)
+        self._label_parser = self._parser_of(label_key)
+
+    def _parser_of(self, *keys):
+        import tensorflow_datasets as tfds
+
+        return tfds.features.FeaturesDict({k: self._features[k] for k in keys if k is not None})
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self._features[self._label_key].names)
+
+    def read(self, positions: Sequence[int], images: np.ndarray, labels=None) -> None:
+        """Stores the images at `positions`, and the labels where there are any."""
+        for to, record in enumerate(self._records.__getitems__(positions)):
+            example: Any = self._parser.deserialize_example_np(record, decoders=self._decoders)
+            images[to] = pixels.decode(example[self._image_key], *self._size)
+            if labels is not None:
+                labels[to] = example[self._label_key]
+
+    def build(self, room: Room) -> Built:
+        """The whole set, for `cached`."""
+        num, (image_size, channels) = len(self._records), self._size
+        images = room.array('images', (num, image_size, image_size, channels))
+        labels = None
+        if self._label_key is not None:
+            labels = room.array('read_labels', (num,), np.int32)
+
+        def read(start, stop):
+            into = None if labels is None else labels[start:stop]
+            self.read(range(start, stop), images[start:stop], into)
+
+        room.in_chunks(num, read, what=f'images of {self._name} decoded')
+        return self._with_names(images, labels)
+
+    def build_labels(self, room: Room) -> Built:
+        """The labels alone, with an image of one black pixel to each."""
+        num = len(self._records)
+        images = room.array('images', (num, 1, 1, 1))
+        labels = room.array('read_labels', (num,), np.int32)
+
+        def read(start, stop):
+            for i, record in enumerate(self._records.__getitems__(range(start, stop)), start):
+                example: Any = self._label_parser.deserialize_example_np(record)
+                labels[i] = example[self._label_key]
+
+        room.in_chunks(num, read, what=f'labels of {self._name} read')
+        return self._with_names(images, labels)
+
+    def _with_names(self, images, labels) -> Built:
+        if labels is None or labels.min() < 0:
+            return images, None, (), ''
+        return images, labels, self.class_names, ''

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from snjax import parallel
+from snjax.data.decoded import Decoded
 
 EXTRACTORS = ('digits', 'cifar_resnet56', 'inception')
 # Under --config.eval.weights, $SNJAX_WEIGHTS or ~/.cache/snjax/weights.
@@ -86,7 +87,7 @@ def _fetched(out, count):
     return [np.asarray(x)[:count] for x in out]
 
 
-def batches_of(images: np.ndarray, batch_size: int) -> Iterable[tuple[np.ndarray, int]]:
+def batches_of(images: np.ndarray | Decoded, batch_size: int) -> Iterable[tuple[np.ndarray, int]]:
     """A set in batches of one shape, the last one filled up with its first image, and how many count."""
     for start in range(0, len(images), batch_size):
         part = np.asarray(images[start : start + batch_size])

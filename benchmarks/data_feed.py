@@ -1,0 +1,238 @@
+"""How fast images come: from the device, streamed from a prepared set, and decoded as they are read.
+
+    python -m benchmarks.data_feed --images=FOLDER [--sizes=32,64,128] [--out=FILE]
+
+Without --images, of 2,000 made-up photographs of 500x375 pixels, JPEG, as ImageNet's are on average.
+
+* `prepare`: images/s of the first run, which decodes, resizes and stores, and of the check of the stored set at every
+  start, which reads it through;
+* `feed`: images/s, and MB/s of pixels, that arrive on the device with nobody else at work: prepared, from a file that
+  is repeated to `--gigabytes`, so that no processor's cache holds it (the system's page cache does: what a disk gives
+  is not measured), and decoded anew; `wait_at`, the share of the time that a device which would consume so many
+  images/s waits for them (in the place of the device, a clock);
+* `training`: a run of a small SNGAN by `snjax.train.Trainer`: steps/s with the set on the device and streamed either
+  way, `data_wait`, the share of the time in which the device waited for images (after the first log, which has the
+  start), and `host_share`, of the time per call, what Python spends on starting it.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import statistics
+import tempfile
+import time
+
+import jax
+import numpy as np
+from PIL import Image
+
+from benchmarks import machine
+from configs import sngan_folder
+from experiments import method as methods
+from experiments import modes
+from snjax import data, feed, parallel, train
+from snjax.data.host_order import HostOrder
+
+BATCH_SIZE, NUM_BATCHES = 64, 5
+SECONDS = 4.0  # of each measurement of a feed
+ASKED = (1000, 3200, 10_000, 30_000)  # images/s
+STREAMS = ('prepared', 'decode')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--images', type=pathlib.Path, help='a folder')
+    parser.add_argument('--sizes', default='32,64,128', help='pixels')
+    parser.add_argument('--train_sizes', default='64,128', help='pixels, of whole runs')
+    parser.add_argument('--gigabytes', type=float, default=4.0, help='of a prepared file')
+    parser.add_argument('--workers', type=int, default=0, help='threads that read; 0: one per core')
+    parser.add_argument('--width', type=int, default=8, help='of both networks in whole runs')
+    parser.add_argument('--order', default='resident,prepared,decode', help='of whole runs')
+    parser.add_argument('--steps', type=int, default=60, help='of a whole run')
+    parser.add_argument('--out', type=pathlib.Path)
+    args = parser.parse_args()
+    report = {**machine.describe(), 'workers': args.workers, 'feed': {}, 'training': {}}
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = pathlib.Path(folder)
+        images = args.images or made_up_photographs(workspace / 'photographs')
+        report['source'] = describe(images)
+        for size in sizes(args.sizes):
+            report['feed'][size] = feed_alone(images, size, args, workspace)
+            machine.write(report, args.out)
+        for size in sizes(args.train_sizes):
+            report['training'][size] = runs = {}
+            for stream in args.order.split(','):
+                runs[stream] = whole_run(images, size, stream, args, workspace)
+                machine.write(report, args.out)
+
+
+def sizes(text: str) -> list[int]:
+    return [int(size) for size in text.split(',') if size]
+
+
+def made_up_photographs(folder: pathlib.Path, num: int = 2000) -> pathlib.Path:
+    """JPEG files of smooth noise with some grain, which take about as many bytes as photographs."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(num):
+        coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
+        smooth = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), np.int16)
+        grainy = smooth + rng.integers(-20, 21, smooth.shape, np.int16)
+        pixels = Image.fromarray(np.clip(grainy, 0, 255).astype(np.uint8))
+        pixels.save(folder / f'{i:05d}.jpg', quality=90)
+    return folder
+
+
+def describe(folder: pathlib.Path) -> dict:
+    files = [f for f in sorted(folder.rglob('*')) if f.is_file()]
+    with Image.open(files[0]) as first:
+        kind = {'format': first.format, 'first_size': first.size}
+    num_bytes = statistics.mean(f.stat().st_size for f in files)
+    return {'files': len(files), 'kilobytes_each': round(num_bytes / 1e3, 1), **kind}
+
+
+def load(folder, size, stream, workspace):
+    return data.load(
+        'folder',
+        path=str(folder),
+        image_size=size,
+        cache_dir=str(workspace / 'cache'),
+        decode_later=stream == 'decode',
+    )
+
+
+def feed_alone(folder, size, args, workspace):
+    """Images/s of the feed of one size, with nobody else at work."""
+    began = time.perf_counter()
+    num = len(load(folder, size, 'prepared', workspace).images)
+    prepared = time.perf_counter()
+    load(folder, size, 'prepared', workspace)
+    checked = time.perf_counter()
+    found = {
+        'prepare': {
+            'images_per_s': num / (prepared - began),
+            'check_images_per_s': num / (checked - prepared),
+        }
+    }
+    for stream in STREAMS:
+        images = load(folder, size, stream, workspace).images
+        if stream == 'prepared':
+            images = repeated(images, args.gigabytes, workspace / 'repeated.npy')
+        rate = images_per_s(images, args.workers)
+        found[stream] = {
+            'images_per_s': rate,
+            'megabytes_per_s': rate * images.nbytes / len(images) / 1e6,
+            'wait_at': {asked: wait_at(asked, images, args.workers) for asked in ASKED},
+        }
+    return found
+
+
+def repeated(images, gigabytes, path):
+    """The images again and again, in a file of that size, which replaces the one before."""
+    num = max(1, round(gigabytes * 1e9 / images.nbytes))
+    shape = (num * len(images), *images.shape[1:])
+    file = np.lib.format.open_memmap(path, mode='w+', dtype=np.uint8, shape=shape)
+    for i in range(num):
+        file[i * len(images) : (i + 1) * len(images)] = images
+    return file
+
+
+def started_feed(images, workers):
+    """Steps of 5 batches of 64, one step a call."""
+    return feed.Streamed(
+        images,
+        HostOrder(jax.random.key(0), BATCH_SIZE, len(images)),
+        batch_size=BATCH_SIZE,
+        num_batches=NUM_BATCHES,
+        steps_per_call=1,
+        steps=range(10**9),
+        workers=workers,
+    )
+
+
+def images_per_s(images, workers):
+    """As fast as they come, after the first few."""
+    with started_feed(images, workers) as running:
+        for _ in range(5):
+            running.next(lambda: True)
+        calls, began = 0, time.perf_counter()
+        while time.perf_counter() - began < SECONDS:
+            running.next(lambda: True)
+            calls += 1
+        return calls * NUM_BATCHES * BATCH_SIZE / (time.perf_counter() - began)
+
+
+def wait_at(asked, images, workers):
+    """The share of time that a device of that many images/s waits, started as `Trainer` does: one call ahead."""
+    seconds = NUM_BATCHES * BATCH_SIZE / asked
+    with started_feed(images, workers) as running:
+        time.sleep(1.0)  # the start is not measured
+        running.measured()
+        now = began = busy_until = time.perf_counter()
+        while now - began < SECONDS:
+            running.next(lambda until=busy_until: time.perf_counter() >= until)
+            busy_until = max(time.perf_counter(), busy_until) + seconds
+            time.sleep(max(0.0, busy_until - seconds - time.perf_counter()))
+            now = time.perf_counter()
+        return running.measured()['perf/data_wait']
+
+
+def whole_run(folder, size, stream, args, workspace):
+    """A run of `Trainer` on the folder, and what it says of its speed."""
+    config = sngan_folder.get_config(f'{folder},{size}')
+    config.num_steps, config.log.every = args.steps, args.steps // 6
+    config.steps_per_call = 1
+    config.log.histograms_every = config.sampling.every = config.checkpoint.every = 0
+    config.checkpoint.keep_every = 0
+    config.model.gen_width = config.model.dis_width = args.width
+    config.data.workers = args.workers
+    options = modes.train_options(config)
+    options = dataclasses.replace(options, stream=stream != 'resident')
+    image_set = load(folder, size, stream, workspace)
+    workdir = pathlib.Path(tempfile.mkdtemp(dir=workspace))
+    trainer = train.Trainer(
+        methods.load(config), options, image_set.images, image_set.labels, workdir, {}, print
+    )
+    with Dispatches() as dispatches:
+        trainer.run()
+    lines = [json.loads(x) for x in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    lines = [line for line in lines if 'perf/steps_per_s' in line][1:]
+    rate = statistics.median(line['perf/steps_per_s'] for line in lines)
+    found = {
+        'steps_per_s': rate,
+        'real_images_per_s': rate * BATCH_SIZE * NUM_BATCHES,
+        'host_share': statistics.median(dispatches.seconds) * rate,
+    }
+    if options.stream:
+        found['data_wait'] = [line['perf/data_wait'] for line in lines]
+    return found
+
+
+class Dispatches:
+    """Notes what it takes to start each call of a training program, which returns before it has run."""
+
+    def __enter__(self) -> 'Dispatches':
+        self.seconds: list[float] = []
+        self._compile = parallel.DataParallel.compile
+
+        def compile(step, *args, **options):
+            program = self._compile(step, *args, **options)
+
+            def timed(*arguments):
+                began = time.perf_counter()
+                out = program(*arguments)
+                self.seconds.append(time.perf_counter() - began)
+                return out
+
+            return timed
+
+        parallel.DataParallel.compile = compile
+        return self
+
+    def __exit__(self, *_) -> None:
+        parallel.DataParallel.compile = self._compile
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,57 @@
+"""Images that are decoded when they are asked for, in the place of an array that holds them all."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+# Stores the images of these positions where it is told, and may be called from several threads.
+Read = Callable[[Sequence[int], np.ndarray], None]
+
+
+class Decoded:
+    """uint8 (N, H, W, C) as far as reading goes: `len`, `shape`, `dtype`, and `[...]` along the first axis.
+
+    Args:
+        shape: (N, H, W, C).
+        read: `read(positions, out)`; raises a ValueError of one line for an image that cannot be read.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, shape: tuple[int, ...], read: Read):
+        self.shape = shape
+        self._image_shape, self._read = shape[1:], read
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """What they would take as an array."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> UInt8[np.ndarray, '...']:
+        """The images at an integer, a slice or integers (n,), as an array."""
+        if isinstance(index, slice):
+            places = range(*index.indices(len(self)))
+        else:
+            places = np.reshape(index, -1).tolist()
+            if places and not 0 <= min(places) <= max(places) < len(self):
+                raise IndexError(f'positions {min(places)} to {max(places)} of {len(self)} images')
+        images = np.empty((len(places), *self._image_shape), np.uint8)
+        self._read(places, images)
+        out = images.reshape(len(places), *self.shape[1:])
+        return out if isinstance(index, slice) or np.ndim(index) else out[0]
+
+    def reshape(self, num: int, *shape: int) -> 'Decoded':
+        """The same images, each in another shape."""
+        other = Decoded((len(self), *self._image_shape), self._read)
+        other.shape = (num, *np.empty(self._image_shape, bool).reshape(shape).shape)
+        return other

@@ -1,0 +1,119 @@
+"""Where a set is built: arrays filled chunk by chunk, in files where possible, so that a killed build can go on."""
+
+import os
+import pathlib
+import threading
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from snjax import host
+from snjax.data import pixels
+
+_JOURNAL = 'chunks.txt'
+
+
+class Room:
+    """Arrays under construction.
+
+    A chunk that is done is noted in a journal with its CRC-32. A later build in the same folder fills only what is
+    not noted, or does not match because the machine went down before it reached the disk.
+
+    Args:
+        name: of the set, for messages.
+        folder: for the files; None keeps all in memory.
+    """
+
+    def __init__(self, name: str, folder: pathlib.Path | None):
+        self.name, self.folder = name, folder
+        self.arrays: dict[str, np.ndarray] = {}  # those handed out, by their names
+        self._lock = threading.Lock()
+
+    def array(self, what: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
+        """Zeros, or what an earlier build left; `what` names the array.
+
+        Raises:
+            ValueError: it fits neither on the disk nor in memory.
+        """
+        if self.folder is not None:
+            path = self.folder / f'{what}.npy'
+            try:
+                self.arrays[what] = _reserve(path, shape, np.dtype(dtype))
+                return self.arrays[what]
+            except OSError as error:
+                reason = f'no room for {self.name} in the cache ({error})'
+                path.unlink(missing_ok=True)
+                self.folder = None
+                logging.warning('%s; it stays in memory', reason)
+        else:
+            reason = f'{self.name} cannot be cached'
+        num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if num_bytes > host.memory() // 2:
+            raise ValueError(
+                f'{reason}, and its {num_bytes / 1e9:.1f} GB are too many for memory: set '
+                '--config.data.cache_dir to a folder on a larger disk, or --config.data.stream=decode'
+            )
+        self.arrays[what] = np.zeros(shape, dtype)
+        return self.arrays[what]
+
+    def in_chunks(self, count: int, work: Callable[[int, int], None], *, what: str) -> None:
+        """`pixels.in_chunks`, but what an earlier build has done is left out. Call after `array`, once."""
+        done = self._noted()
+        if done:
+            logging.warning('going on with an unfinished build of %s', self.name)
+
+        def fill(start, stop):
+            chunk = start, stop
+            if chunk not in done or done[chunk] != self._crc(start, stop):
+                work(start, stop)
+                self._note(start, stop)
+
+        pixels.in_chunks(count, fill, what=what)
+
+    def _crc(self, start, stop):
+        crc = 0
+        for _, array in sorted(self.arrays.items()):
+            crc = zlib.crc32(np.ascontiguousarray(array[start:stop]), crc)
+        return crc
+
+    def _noted(self) -> dict[tuple[int, int], int]:
+        if self.folder is None or not (self.folder / _JOURNAL).is_file():
+            return {}
+        found = {}
+        for line in (self.folder / _JOURNAL).read_text(errors='replace').splitlines():
+            parts = line.split()
+            if len(parts) == 3 and all(part.isdecimal() for part in parts):  # the last may be cut
+                start, stop, crc = map(int, parts)
+                found[start, stop] = crc
+        return found
+
+    def _note(self, start, stop):
+        if self.folder is None:
+            return
+        line = f'{start} {stop} {self._crc(start, stop)}\n'
+        with self._lock, open(self.folder / _JOURNAL, 'a') as file:
+            file.write(line)
+
+
+def _reserve(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array mapped to a `.npy` file whose space on disk is reserved: the one that is there, or a new one."""
+    array = _left(path, shape, dtype)
+    if array is None:
+        array = np.lib.format.open_memmap(path, mode='w+', dtype=dtype, shape=shape)
+    if hasattr(os, 'posix_fallocate'):
+        # Writing to a mapped page that the full disk has no room for kills the process (SIGBUS).
+        with open(path, 'r+b') as file:
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    return array
+
+
+def _left(path, shape, dtype) -> np.ndarray | None:
+    """The array that an earlier build left, if it is one like that."""
+    try:
+        array = np.load(path, mmap_mode='r+', allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if (array.shape, array.dtype) == (shape, dtype) else None

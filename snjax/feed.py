@@ -1,0 +1,201 @@
+"""What the calls of a run are fed with: a set that lies on the devices, or images streamed to them ahead of time.
+
+A streamed run sees the images of a resident one, in the same order: which they are is a function of the seed and the
+step (`snjax.data.host_order`). So a feed starts at any step, holds no state worth saving, and the number of workers
+that read ahead decides nothing but the speed. Each process reads its own devices' share of a batch alone.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from snjax import host, parallel
+from snjax.data.host_order import HostOrder
+
+# Calls whose images wait on the devices, besides the one that runs.
+_AHEAD = 2
+_POLL_S = 1e-3
+
+
+def check_installed(asked: str) -> None:
+    """Raises a ValueError of one line where Grain, which reads ahead, is not installed.
+
+    Args:
+        asked: why it is needed, for the message.
+    """
+    try:
+        import grain  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f'{asked}, and what streams is Grain, which is not installed ({error}): pip install grain, or '
+            "pip install 'snjax[stream]'; or --config.data.stream=off for a set that fits"
+        ) from error
+
+
+class Resident:
+    """Nothing to feed: the set lies on the devices."""
+
+    def __enter__(self) -> 'Resident':
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def example(self) -> tuple:
+        return ()
+
+    def next(self, is_idle: Callable[[], bool]) -> tuple:
+        return ()
+
+    def measured(self) -> dict[str, float]:
+        return {}
+
+
+class Streamed:
+    """The images of one call after the other, on the devices before they are asked for.
+
+    Args:
+        images: uint8 (N, H, W, C): an array, also one mapped from a file, or `snjax.data.Decoded`.
+        order: which images a batch has.
+        batch_size: of the global batch.
+        num_batches: batches per step.
+        steps_per_call: steps whose images are handed out together.
+        steps: from which step to which.
+        workers: threads that read; 0 for one per core.
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        order: HostOrder,
+        *,
+        batch_size: int,
+        num_batches: int,
+        steps_per_call: int,
+        steps: range,
+        workers: int,
+    ):
+        self._examples = parallel.own_examples(batch_size)
+        self._shape = (steps_per_call, num_batches, len(self._examples[0]), *images.shape[1:])
+        self._calls = len(steps) // steps_per_call
+        batches = Batches(
+            images,
+            order,
+            np.concatenate(self._examples),
+            range(steps.start * num_batches, steps.stop * num_batches),
+        )
+        self._batches = read_ahead(batches, workers)
+        self._ready: queue.Queue = queue.Queue(_AHEAD)
+        self._is_closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, name='snjax-feed', daemon=True)
+        self._waited, self._since = 0.0, time.perf_counter()
+
+    def __enter__(self) -> 'Streamed':
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._is_closed.set()
+        self._thread.join()
+        self._batches.close()
+
+    def example(self) -> tuple[jax.Array]:
+        """What `next` gives, but black, to compile for: `pmap` over several processes takes no shapes alone."""
+        return (parallel.shares([np.zeros(self._shape, np.uint8) for _ in self._examples]),)
+
+    def next(self, is_idle: Callable[[], bool]) -> tuple[jax.Array]:
+        """The next call's images, uint8 (devices, steps_per_call, num_batches, b, H, W, C).
+
+        Args:
+            is_idle: whether the devices have nothing to do meanwhile, which counts as waiting.
+
+        Raises:
+            ValueError: an image cannot be read, in one line.
+        """
+        idle_since = None
+        while True:
+            with contextlib.suppress(queue.Empty):
+                found = self._ready.get(timeout=_POLL_S)
+                break
+            if idle_since is None and is_idle():
+                idle_since = time.perf_counter()
+        if idle_since is not None:
+            self._waited += time.perf_counter() - idle_since
+        if isinstance(found, BaseException):
+            raise found
+        return (found,)
+
+    def measured(self) -> dict[str, float]:
+        """`perf/data_wait`: the share of the time since it was last asked for in which the devices waited for data."""
+        elapsed = time.perf_counter() - self._since
+        share = self._waited / max(1e-9, elapsed)
+        self._waited, self._since = 0.0, time.perf_counter()
+        return {'perf/data_wait': share}
+
+    def _work(self):
+        try:
+            for _ in range(self._calls):
+                images = parallel.shares(self._call())
+                # Only what has arrived is handed out, so that a slow way to the device counts as waiting too.
+                if not self._hand_out(jax.block_until_ready(images)):
+                    return
+        except BaseException as error:
+            self._hand_out(error)
+
+    def _call(self):
+        """The images of one call for each of this process's devices, in memory of its own: it may be kept as it is."""
+        arrays = [np.empty(self._shape, np.uint8) for _ in self._examples]
+        for step in range(self._shape[0]):
+            for number in range(self._shape[1]):
+                batch = next(self._batches)
+                for array, part in zip(arrays, np.split(batch, len(arrays)), strict=True):
+                    array[step, number] = part
+                if self._is_closed.is_set():
+                    return arrays
+        return arrays
+
+    def _hand_out(self, item) -> bool:
+        while not self._is_closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._ready.put(item, timeout=0.1)
+                return True
+        return False
+
+
+class Batches:
+    """One process's share of batches, read when it is asked for by number.
+
+    Args:
+        images: see `Streamed`.
+        order: which images a batch has.
+        examples: positions in the global batch of those that are read.
+        numbers: the batches, counted from the run's start.
+    """
+
+    def __init__(self, images: Any, order: HostOrder, examples: np.ndarray, numbers: range):
+        self._images, self._order = images, order
+        self._examples, self._numbers = examples, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self._images[self._order.indices(self._numbers[i], self._examples)]
+
+
+def read_ahead(batches: Batches, workers: int) -> Any:
+    """An iterator over all of `batches` in order, of which Grain's threads keep some read.
+
+    Threads serve: decoding and copying let go of Python's lock.
+    """
+    import grain
+
+    workers = workers or host.num_cores()
+    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
+    return iter(grain.MapDataset.source(batches).to_iter_dataset(options))
