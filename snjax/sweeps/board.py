@@ -41,6 +41,8 @@ class Job:
         seconds: that it has run, over all attempts that came to an end under a sweep's eyes.
         slot: where it runs.
         note: what its last end has to say.
+        started: when its last attempt began, in seconds since 1970.
+        log_start: bytes of its log from before that.
     """
 
     run: Run
@@ -54,6 +56,7 @@ class Job:
     slot: str = ''
     note: str = ''
     started: float = 0.0
+    log_start: int = 0
 
     @property
     def log(self) -> pathlib.Path:
@@ -106,7 +109,7 @@ class Board:
         """A job's process is gone; a negative `code` is the signal that ended it. The job may be open again."""
         job.watcher.look()
         job.seconds += time.time() - job.started
-        lines = last_lines(job.log, _CRASH_LINES)
+        lines = last_lines(job.log, _CRASH_LINES, job.log_start)
         job.note = (lines or [''])[-1].removeprefix('launch.py: ')
         if code == BAD_INPUT and _IN_USE in job.note:
             job.state, job.attempts = State.WAITING, job.attempts - 1

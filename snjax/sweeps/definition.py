@@ -61,13 +61,13 @@ def sample(ranges: Mapping[str, Range], num: int, seed: int = 0) -> list[Item]:
     return [{key: draw(streams[key].random()) for key, draw in ranges.items()} for _ in range(num)]
 
 
-def uniform(low: float, high: float) -> Range:
+def uniform(low: int | float, high: int | float) -> Range:
     """Numbers from `low` up to `high`, of four digits, as a command is read by people."""
     _check_range('uniform', low, high)
     return lambda x: _rounded(low + x * (high - low))
 
 
-def log_uniform(low: float, high: float) -> Range:
+def log_uniform(low: int | float, high: int | float) -> Range:
     """As `uniform`, with equal chances for equal factors."""
     _check_range('log_uniform', low, high)
     if low <= 0:

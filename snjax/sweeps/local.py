@@ -82,7 +82,9 @@ class LocalEngine:
         return not heard
 
     def _open(self):
-        return [job for job in self._board.jobs if job.is_open]
+        """Jobs to start, in their order; those that failed come last."""
+        found = [job for job in self._board.jobs if job.is_open]
+        return sorted(found, key=lambda job: job.failures)
 
     def _fill(self):
         """Starts jobs while there are free slots and workdirs that nobody uses."""
@@ -110,6 +112,7 @@ class LocalEngine:
         python = [sys.executable, str(self._launcher)]
         before = [sys.executable, child.__file__, str(os.getpid()), ','.join(map(str, slot.cores))]
         with open(job.log, 'ab') as log:
+            job.log_start = log.tell()
             process = subprocess.Popen(
                 [*before, *python, *job.run.arguments(self._board.folder)],
                 env=environment(slot),

@@ -68,7 +68,7 @@ def make(
         folder: of the sweep. A run that has a folder there keeps its name.
     """
     there = {path.name[-_HASH_LENGTH:]: path.name for path in (folder / RUNS).glob('*')}
-    keys = varying(items)
+    keys = varying(items) or [CONFIG]
     runs = {}
     for item, config in zip(items, configs, strict=True):
         id_ = identity(config)

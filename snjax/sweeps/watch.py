@@ -57,11 +57,11 @@ def newest_checkpoint(workdir: pathlib.Path) -> int:
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def last_lines(path: pathlib.Path, num: int = 1) -> list[str]:
-    """The last lines of a log that say something."""
+def last_lines(path: pathlib.Path, num: int = 1, since: int = 0) -> list[str]:
+    """The last lines of a log that say something; `since`: bytes of it that are older than what is asked for."""
     if not path.exists():
         return []
     with open(path, 'rb') as file:
-        file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+        file.seek(max(since, file.seek(0, 2) - _TAIL_BYTES))
         text = file.read().decode(errors='replace')
     return [line.rstrip() for line in text.splitlines() if line.strip()][-num:]
