@@ -82,10 +82,10 @@ def _sweep() -> int:
         runs = sweep.plan(*files, config_flags.get_override_values(flag), folder)
     except _BAD_FLAGS as error:
         _end(error, BAD_INPUT)
-    if _DRY_RUN.value:
-        sweep.show_commands(runs, folder)
-        return 0
     try:
+        if _DRY_RUN.value:
+            sweep.show_commands(runs, folder, num_slots=_SLOTS.value)
+            return 0
         return sweep.run_sweep(runs, folder, num_slots=_SLOTS.value, retries=_RETRIES.value)
     except (ValueError, *_UNUSABLE_PATH) as error:
         _end(error, BAD_INPUT)

@@ -77,11 +77,14 @@ def run_sweep(
     return _conclude(board, ended)
 
 
-def show_commands(made: Sequence[Run], folder: pathlib.Path) -> None:
-    """Each run as a command of its own, and what an earlier sweep made of it; writes nothing."""
+def show_commands(made: Sequence[Run], folder: pathlib.Path, *, num_slots: int = 0) -> None:
+    """Each run as a command that repeats it bit for bit, and what an earlier sweep made of it; writes nothing."""
+    slot, *others = slots.find(num_slots)
+    # Sums over more cores have other last bits.
+    cores = ['taskset', '-c', ','.join(map(str, slot.cores))] if slot.cores and others else []
     for job in jobs_of(made, folder, journal.read(folder / JOURNAL)):
         state = '' if job.state == State.PENDING else f'    # {job.state}'
-        command = ['python', sys.argv[0], *job.run.arguments(folder)]
+        command = [*cores, 'python', sys.argv[0], *job.run.arguments(folder)]
         print(f'{shlex.join(command)}{state}')
     print(f'{len(made)} runs; nothing was started')
 

@@ -1,5 +1,6 @@
 """Tests of launch.py --mode=sweep: started as users start it, killed, and compared bit for bit."""
 
+import contextlib
 import json
 import os
 import re
@@ -32,6 +33,9 @@ from snjax.sweeps.journal import State
 # Fixtures, which pytest finds by their names here.
 launcher, finished_run = launching.launcher, launching.finished_run
 
+# ml_collections loads config files by a function that importlib gives up.
+pytestmark = pytest.mark.filterwarnings('ignore:the load_module')
+
 SLOTS = min(2, len(os.sched_getaffinity(0)))
 SWEEP = ['--mode=sweep', f'--slots={SLOTS}']
 
@@ -61,17 +65,18 @@ def test_a_dry_run_prints_commands_that_launch_reads_and_writes_nothing(launcher
     assert last == '2 runs; nothing was started'
     assert bytes_under(tmp_path) == before
     for command, lr in zip(commands, ('0.0001', '0.002'), strict=True):
-        python, program, *flags = shlex.split(command)
-        assert (python, program) == ('python', str(ROOT / 'launch.py'))
+        *cores, python, program, config, a, b, c, workdir = shlex.split(command)
+        assert cores[:2] == ([] if SLOTS == 1 else ['taskset', '-c'])
+        assert (python, program, config) == ('python', str(ROOT / 'launch.py'), DIGITS)
         overrides = [f'--config.{x}' for x in (f'optimizer.lr={lr}', 'seed=0', 'n_dis=3')]
-        assert flags[:-1] == [DIGITS, *overrides]
-        assert re.fullmatch(rf'--workdir={folder}/runs/lr={lr}-\w{{10}}', flags[-1])
+        assert [a, b, c] == overrides
+        assert re.fullmatch(rf'--workdir={folder}/runs/lr={lr}-\w{{10}}', workdir)
 
 
 TYPO = "return [{'n_dis': 1}, {'optimizer.lrr': 1e-3}]"
 # name: (flags, body of get_sweep, what the one line must say)
 BAD_INPUT = {
-    'a typo': ([DIGITS], TYPO, ['lrr', 'optimizer.lr']),
+    'a typo': ([DIGITS], TYPO, ['lrr', '"lr"']),
     'a wrong type': ([DIGITS], "return [{'n_dis': 'few'}]", ['n_dis', 'few']),
     'a typo for all': ([DIGITS, '--config.n_dsi=1'], 'return [{}]', ['n_dsi', 'n_dis']),
     'set twice': (
@@ -227,9 +232,34 @@ def kill_a_run(launcher, flags, folder, name, step):
     return wait(process)
 
 
+@contextlib.contextmanager
+def on_cores(cores):
+    """Processes started meanwhile have these alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 @pytest.fixture(scope='module')
-def killed_sweep(launcher, finished_run, tmp_path_factory):
-    """Two runs, of which the first is that of `finished_run`; the sweep was killed, and then a run of it."""
+def undisturbed(launcher, tmp_path_factory):
+    """The first run of the sweep below, as its printed command has it."""
+    where = tmp_path_factory.mktemp('alone')
+    sweep = write_sweep(where, "return h.product({'seed': [0, 1]})")
+    printed = launcher.run(*SWEEP, *TINY, sweep, f'--workdir={where}', '--dry_run').stdout
+    command = shlex.split(printed.splitlines()[0])
+    cores = command[2].split(',') if command[0] == 'taskset' else os.sched_getaffinity(0)
+    *flags, workdir = command[command.index('python') + 2 :]
+    with on_cores({int(core) for core in cores}):
+        assert launcher.run(*flags, workdir).code == 0
+    return Path(workdir.removeprefix('--workdir='))
+
+
+@pytest.fixture(scope='module')
+def killed_sweep(launcher, tmp_path_factory):
+    """Two runs; the sweep was killed, and then a run of it."""
     where = tmp_path_factory.mktemp('sweep')
     folder = where / 'x'
     sweep = write_sweep(where, "return h.product({'seed': [0, 1]})")
@@ -239,16 +269,16 @@ def killed_sweep(launcher, finished_run, tmp_path_factory):
     return folder, outcome, flags
 
 
-def test_a_killed_sweep_ends_as_if_nothing_had_been(killed_sweep, finished_run):
+def test_a_killed_sweep_ends_as_if_nothing_had_been(killed_sweep, undisturbed):
     folder, outcome, _ = killed_sweep
     assert outcome.code == 0 and outcome.stderr == '', outcome
-    assert_same_run(workdir_of(folder, 'seed=0'), finished_run.workdir)
+    assert_same_run(workdir_of(folder, 'seed=0'), undisturbed)
     assert re.search(r'^seed=0-\w+: goes on from step \d+ on CPU 0', outcome.stdout, re.MULTILINE)
     assert re.search(r'^seed=0-\w+: interrupted: ended by SIGKILL$', outcome.stdout, re.MULTILINE)
     assert '2 of 2 runs finished' in outcome.stdout
 
 
-def test_the_summary_says_what_each_run_came_to(killed_sweep, finished_run):
+def test_the_summary_says_what_each_run_came_to(killed_sweep, undisturbed):
     folder, _, flags = killed_sweep
     found = json.loads((folder / 'sweep.json').read_text())
     assert found['engine'] == 'local' and shlex.split(found['command'])[2:] == flags
@@ -256,7 +286,7 @@ def test_the_summary_says_what_each_run_came_to(killed_sweep, finished_run):
     assert [run['state'] for run in found['runs']] == ['finished', 'finished']
     assert [run['overrides']['seed'] for run in found['runs']] == [0, 1]
     assert first['attempts'] >= 3 and first['step'] == first['num_steps'] == NUM_STEPS
-    last = launching.metrics(finished_run.workdir)[-1]
+    last = launching.metrics(undisturbed)[-1]
     expected = {k.removeprefix('eval/'): v for k, v in last.items() if k.startswith('eval/')}
     assert expected.items() <= first['scores'].items()
     assert first['scores']['frechet_distance'] != second['scores']['frechet_distance']
