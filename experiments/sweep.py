@@ -1,8 +1,11 @@
 """`launch.py --mode=sweep`: from a config file and a sweep's definition to runs in slots. Imports no JAX."""
 
 import importlib.util
+import json
+import os
 import pathlib
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +15,7 @@ from ml_collections import config_flags
 
 from snjax.resume import WorkdirLock
 from snjax.sweeps import definition, journal, local, runs, slots
-from snjax.sweeps.board import JOURNAL, SUMMARY, Board, jobs_of
+from snjax.sweeps.board import BAD_INPUT, JOURNAL, SUMMARY, Board, jobs_of
 from snjax.sweeps.definition import CONFIG, Item
 from snjax.sweeps.journal import State
 from snjax.sweeps.runs import Run
@@ -58,12 +61,16 @@ def run_sweep(
         The exit code: 0 if every run finished or diverged, 1 if some failed, 75 if the sweep was stopped.
 
     Raises:
-        ValueError: of one line: the slots do not fit the machine, or another sweep works in the folder.
+        ValueError: of one line: a run would be refused, the slots do not fit the machine, or another sweep works in the
+            folder. Then nothing has been started.
     """
     if retries < 0:
         raise ValueError(f'--retries={retries}: 0 or more is accepted')
     places = slots.find(num_slots)
     names = [slot.name for slot in places]
+    _check(
+        [job.run for job in jobs_of(made, folder, journal.read(folder / JOURNAL)) if job.is_open]
+    )
     about = {'command': shlex.join(['python', *sys.argv]), 'engine': 'local', 'slots': names}
     with WorkdirLock(folder), Display() as display:
         board = Board(made, folder, retries=retries, about=about, say=display.say)
@@ -134,6 +141,22 @@ def resolve(item: Item) -> dict[str, Any]:
     )
     values(argv)
     return config.value.to_dict()
+
+
+def _check(made: Sequence[Run]) -> None:
+    """Raises a ValueError of one line for the first run whose config no method takes."""
+    if not made:
+        return
+    done = subprocess.run(
+        [sys.executable, '-m', 'experiments.check'],
+        input=json.dumps({run.name: run.config for run in made}),
+        cwd=_launcher().parent,
+        env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == BAD_INPUT:
+        raise ValueError(done.stderr.strip().splitlines()[-1])
 
 
 def _module(path: str):

@@ -87,6 +87,7 @@ BAD_INPUT = {
     'no items': ([DIGITS], 'return []', ['no items']),
     'no such config': ([], "return [{'config': 'configs/no.py'}]", ['configs/no.py']),
     'not two arguments': ([DIGITS], 'raise ValueError("paper: A, B")', ['paper: A, B']),
+    'no such loss': ([DIGITS], "return [{}, {'loss': 'hing'}]", ["'hing'", '--config.loss=hinge']),
     'slots': ([DIGITS, '--slots=4096'], 'return [{}]', ['--slots=4096', 'cores']),
     'retries': ([DIGITS, '--retries=-1'], 'return [{}]', ['--retries=-1']),
 }
