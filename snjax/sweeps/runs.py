@@ -41,6 +41,11 @@ class Run:
     def num_steps(self) -> int:
         return self.config['num_steps']
 
+    @property
+    def label(self) -> str:
+        """The name without the hash, where anything is left of it."""
+        return self.name.removesuffix(self.id).rstrip('-') or self.id
+
     def arguments(self, folder: pathlib.Path) -> list[str]:
         """The flags that run it, in its folder of the sweep in `folder`."""
         workdir = f'--workdir={self.workdir(folder)}'

@@ -24,6 +24,7 @@ _STYLES = {
 _BAD = (State.DIVERGED, State.CRASHED, State.REFUSED, State.INTERRUPTED)
 # Lines around the rows of a table that has to fit on the screen.
 _FRAME = 8
+_NAME_WIDTH, _NOTE_WIDTH = 40, 40
 
 
 class Display:
@@ -57,13 +58,13 @@ class Display:
             rows = max(1, self._console.height - _FRAME)
             jobs = _most_telling(board.jobs, rows)
             more = len(board.jobs) - len(jobs)
-            parts = [table(jobs), Text(standing(board, slots))]
+            parts = [table(jobs, one_line=True), Text(standing(board, slots))]
             if more:
                 parts.insert(1, Text(f'and {more} more', style='dim'))
             self._live.update(Group(*parts), refresh=True)
         elif time.monotonic() - self._spoke >= _LINE_EVERY_S:
             self._spoke = time.monotonic()
-            now = [f'{j.run.name} {_steps(j)}' for j in board.jobs if j.state == State.RUNNING]
+            now = [f'{j.run.label} {_steps(j)}' for j in board.jobs if j.state == State.RUNNING]
             print('; '.join([standing(board, slots), *now]), flush=True)
 
 
@@ -75,19 +76,21 @@ def print_table(board: Board) -> None:
     console.print(table(board.jobs))
 
 
-def table(jobs: list[Job]) -> Table:
-    """A row per job."""
+def table(jobs: list[Job], *, one_line: bool = False) -> Table:
+    """A row per job, of one line each if the table has to be of a known height."""
     found = Table(box=None, pad_edge=False)
     score = next((named[0] for job in jobs if (named := job.watcher.score())), 'score')
-    found.add_column('run', overflow='fold')
+    width = min(_NAME_WIDTH, max(len(job.run.label) for job in jobs))
+    overflow = 'ellipsis' if one_line else 'fold'
+    found.add_column('run', overflow=overflow, no_wrap=one_line, min_width=width)
     found.add_column('state')
     for name in ('step', 'it/s', score.replace('_', ' '), 'ETA'):
         found.add_column(name, justify='right')
-    found.add_column('', overflow='ellipsis', no_wrap=True)
+    found.add_column('', overflow='ellipsis', no_wrap=True, max_width=_NOTE_WIDTH)
     for job in jobs:
         value = job.watcher.score()
         found.add_row(
-            job.run.name,
+            job.run.label,
             str(job.state),
             _steps(job),
             f'{job.watcher.rate:.1f}' if job.watcher.rate else '',
