@@ -34,6 +34,12 @@ _SWEEP = flags.DEFINE_string(
 _SLOTS = flags.DEFINE_integer(
     'slots', 0, 'of --mode=sweep: runs at once, on equal parts of the machine; 0: one per GPU'
 )
+_ENGINE = flags.DEFINE_enum(
+    'engine', 'local', ['local', 'slurm'], 'of --mode=sweep: runs on this machine, or as SLURM jobs'
+)
+_SLURM = flags.DEFINE_string(
+    'slurm', '', "of --engine=slurm: sbatch's options, as partition=gpu,gpus_per_node=1,time=600"
+)
 _RETRIES = flags.DEFINE_integer(
     'retries', 2, 'of --mode=sweep: starts more of a run that fails and comes no further'
 )
@@ -86,7 +92,14 @@ def _sweep() -> int:
         if _DRY_RUN.value:
             sweep.show_commands(runs, folder, num_slots=_SLOTS.value)
             return 0
-        return sweep.run_sweep(runs, folder, num_slots=_SLOTS.value, retries=_RETRIES.value)
+        return sweep.run_sweep(
+            runs,
+            folder,
+            engine=_ENGINE.value,
+            num_slots=_SLOTS.value,
+            slurm_options=_SLURM.value,
+            retries=_RETRIES.value,
+        )
     except (ValueError, *_UNUSABLE_PATH) as error:
         _end(error, BAD_INPUT)
 

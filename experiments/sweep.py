@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from snjax.resume import WorkdirLock
-from snjax.sweeps import definition, journal, local, runs, slots
+from snjax.sweeps import definition, journal, local, runs, slots, slurm
 from snjax.sweeps.board import BAD_INPUT, JOURNAL, SUMMARY, Board, jobs_of
 from snjax.sweeps.definition import CONFIG, Item
 from snjax.sweeps.journal import State
@@ -47,37 +47,50 @@ def plan(
 
 
 def run_sweep(
-    made: Sequence[Run], folder: pathlib.Path, *, num_slots: int = 0, retries: int = 2
+    made: Sequence[Run],
+    folder: pathlib.Path,
+    *,
+    engine: str = 'local',
+    num_slots: int = 0,
+    slurm_options: str = '',
+    retries: int = 2,
 ) -> int:
     """Runs what `plan` made to its end.
 
     Args:
         made: the runs.
         folder: where the sweep lives.
-        num_slots: see `snjax.sweeps.slots.find`.
+        engine: 'local' or 'slurm'.
+        num_slots: of 'local', see `snjax.sweeps.slots.find`.
+        slurm_options: of 'slurm', see `snjax.sweeps.slurm.parse`.
         retries: see `snjax.sweeps.board.Board`.
 
     Returns:
         The exit code: 0 if every run finished or diverged, 1 if some failed, 75 if the sweep was stopped.
 
     Raises:
-        ValueError: of one line: a run would be refused, the slots do not fit the machine, or another sweep works in the
-            folder. Then nothing has been started.
+        ValueError: of one line: a run would be refused, the slots do not fit the machine, SLURM is not as asked for, or
+            another sweep works in the folder. Then nothing has been started.
     """
     if retries < 0:
         raise ValueError(f'--retries={retries}: 0 or more is accepted')
-    places = slots.find(num_slots)
-    names = [slot.name for slot in places]
+    options = slurm.parse(slurm_options)
+    places = slots.find(num_slots) if engine == 'local' else []
+    where = f'{len(places)} at once: {"; ".join(s.name for s in places)}' if places else 'SLURM'
     _check(
         [job.run for job in jobs_of(made, folder, journal.read(folder / JOURNAL)) if job.is_open]
     )
-    about = {'command': shlex.join(['python', *sys.argv]), 'engine': 'local', 'slots': names}
+    about = {'command': shlex.join(['python', *sys.argv]), 'engine': engine}
+    about |= {'slots': [slot.name for slot in places], 'slurm': options}
     with WorkdirLock(folder), Display() as display:
         board = Board(made, folder, retries=retries, about=about, say=display.say)
-        to_do = board.count(State.PENDING)
-        board.say(f'{len(made)} runs, {to_do} to do, {len(places)} at once: {"; ".join(names)}')
+        board.say(f'{len(made)} runs, {board.count(State.PENDING)} to do, {where}')
         try:
-            ended = local.LocalEngine(board, places, _launcher(), display).run()
+            if engine == 'slurm':
+                worker = slurm.SlurmEngine(board, _launcher(), options, display)
+            else:
+                worker = local.LocalEngine(board, places, _launcher(), display)
+            ended = worker.run()
         finally:
             board.close()
     print_table(board)

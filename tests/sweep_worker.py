@@ -2,6 +2,7 @@
 
     python sweep_worker.py --config=... --config.behaviour=crash --workdir=...    # a run
     python sweep_worker.py sweep FOLDER BEHAVIOUR,BEHAVIOUR,...                   # a sweep, on two slots
+    python sweep_worker.py slurm FOLDER BEHAVIOUR,BEHAVIOUR,... nodes=2           # and as jobs of SLURM
 
 What a run does is in BEHAVIOURS; it notes its process, environment and cores in `started.jsonl`.
 """
@@ -99,7 +100,21 @@ def run(*flags):
 
 def sweep(folder, behaviours, retries='2'):
     """Runs all behaviours; the exit code is 0 if the sweep came to its end, and 75 if it was stopped."""
-    from snjax.sweeps import local, runs, slots
+    from snjax.sweeps import local, slots
+
+    places = [slots.Slot('first', {'PLACE': '1'}, (0,)), slots.Slot('second', {'PLACE': '2'})]
+    _work(folder, behaviours, retries, lambda *a: local.LocalEngine(a[0], places, *a[1:]))
+
+
+def slurm_sweep(folder, behaviours, options=''):
+    from snjax.sweeps import slurm
+
+    given = slurm.parse(options)
+    _work(folder, behaviours, 2, lambda *a: slurm.SlurmEngine(*a[:2], given, a[2]))
+
+
+def _work(folder, behaviours, retries, engine):
+    from snjax.sweeps import runs
     from snjax.sweeps.board import Board
     from snjax.sweeps.table import Display, print_table
 
@@ -107,18 +122,17 @@ def sweep(folder, behaviours, retries='2'):
     items = [{'config': 'c.py', 'behaviour': name} for name in behaviours.split(',')]
     configs = [{'data': {}, 'num_steps': NUM_STEPS, **item} for item in items]
     made = runs.make(items, configs, folder)
-    places = [slots.Slot('first', {'PLACE': '1'}, (0,)), slots.Slot('second', {'PLACE': '2'})]
     with Display() as display:
         board = Board(made, folder, retries=int(retries), about={}, say=display.say)
-        engine = local.LocalEngine(board, places, pathlib.Path(__file__), display)
-        ended = engine.run()
+        ended = engine(board, pathlib.Path(__file__), display).run()
         board.close()
     print_table(board)
     sys.exit(0 if ended else 75)
 
 
 if __name__ == '__main__':
-    if sys.argv[1] == 'sweep':
-        sweep(*sys.argv[2:])
+    ways = {'sweep': sweep, 'slurm': slurm_sweep}
+    if sys.argv[1] in ways:
+        ways[sys.argv[1]](*sys.argv[2:])
     else:
         run(*sys.argv[1:])

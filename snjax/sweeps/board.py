@@ -95,6 +95,13 @@ class Board:
         self.stopping = False
         self.write()
 
+    def queued(self, job: Job, number: str) -> None:
+        """A job is in the queue of SLURM, as `number`."""
+        job.state = State.QUEUED
+        self.journal.append(job.run.id, State.QUEUED, slurm=number)
+        self.say(f'{job.run.name}: queued as {number}')
+        self.write()
+
     def started(self, job: Job, slot: str, **details: Any) -> None:
         """A job begins in `slot`."""
         job.state, job.slot, job.started = State.RUNNING, slot, time.time()
@@ -105,8 +112,11 @@ class Board:
         self.say(f'{job.run.name}: {f"goes on from step {at}" if at else "starts"} on {slot}')
         self.write()
 
-    def ended(self, job: Job, code: int) -> None:
-        """A job's process is gone; a negative `code` is the signal that ended it. The job may be open again."""
+    def ended(self, job: Job, code: int, note: str = '') -> None:
+        """A job's process is gone; a negative `code` is the signal that ended it. The job may be open again.
+
+        `note` says why, where that is known; else its log does.
+        """
         job.watcher.look()
         job.seconds += time.time() - job.started
         lines = last_lines(job.log, _CRASH_LINES, job.log_start)
@@ -117,8 +127,8 @@ class Board:
         job.state = _state_of(code)
         if job.state == State.FINISHED:
             job.note = ''
-        elif code < 0:
-            job.note = f'ended by {signal.Signals(-code).name}'
+        elif note or code < 0:
+            job.note = note or f'ended by {signal.Signals(-code).name}'
         self.journal.append(
             job.run.id, job.state, code=code, seconds=time.time() - job.started, note=job.note
         )

@@ -18,6 +18,8 @@ def main(parent: str, cores: str, *command: str) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if cores:
             os.sched_setaffinity(0, map(int, cores.split(',')))
+    # SLURM sends it to all processes of a job; it is the one above that knows what it means (`slurm_task.py`).
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     if os.getppid() != int(parent):  # gone before the kernel knew what to do then
         os.kill(os.getpid(), signal.SIGTERM)
     os.execvp(command[0], command)

@@ -13,6 +13,7 @@ class State(enum.StrEnum):
 
     PENDING = 'pending'
     WAITING = 'waiting'
+    QUEUED = 'queued'  # by a cluster
     RUNNING = 'running'
     FINISHED = 'finished'
     INTERRUPTED = 'interrupted'  # stopped or killed: it goes on

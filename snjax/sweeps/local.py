@@ -11,36 +11,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from snjax.resume import lock_holder
 from snjax.sweeps import child
 from snjax.sweeps.board import Board, Job
 from snjax.sweeps.journal import State
 from snjax.sweeps.slots import Slot, environment
+from snjax.sweeps.stop import Stop
 from snjax.sweeps.table import Display
 
 _POLL_S = 0.1
 _SHOW_EVERY_S = 1.0
-
-
-class _Stop:
-    """How often Ctrl-C or SIGTERM came."""
-
-    def __init__(self):
-        self.times = 0
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        def note(*_):
-            self.times += 1
-
-        previous = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 class LocalEngine:
@@ -64,7 +46,7 @@ class LocalEngine:
 
     def run(self) -> bool:
         """Runs what there is to run; whether it came to its end, and was not stopped."""
-        stop, heard = _Stop(), 0
+        stop, heard = Stop(), 0
         with stop.listening():
             try:
                 while self._running or (not heard and self._open()):

@@ -19,6 +19,7 @@ _STYLES = {
     State.CRASHED: 'red',
     State.REFUSED: 'red',
     State.PENDING: 'dim',
+    State.QUEUED: 'dim',
     State.WAITING: 'dim',
 }
 _BAD = (State.DIVERGED, State.CRASHED, State.REFUSED, State.INTERRUPTED)
@@ -116,11 +117,11 @@ def time_left(board: Board, slots: int) -> float | None:
     """Seconds until all runs are over, if those to come are as fast as those that are known; None without any."""
     jobs = board.jobs
     rates = [job.watcher.rate for job in jobs if job.watcher.rate]
-    unfinished = [job for job in jobs if job.is_open or job.state == State.RUNNING]
+    unfinished = [j for j in jobs if j.is_open or j.state in (State.QUEUED, State.RUNNING)]
     if not rates or not unfinished:
         return None
     steps = sum(job.run.num_steps - job.watcher.step for job in unfinished)
-    total = steps * len(rates) / sum(rates) / min(slots, len(unfinished))
+    total = steps * len(rates) / sum(rates) / max(1, min(slots, len(unfinished)))
     return max([total, *(left for job in unfinished if (left := _left(job)) is not None)])
 
 
