@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(os.environ['SLURM_STANDIN'])
+ROOT = pathlib.Path(os.environ.get('SLURM_STANDIN', ''))
 TERMINAL = ('COMPLETED', 'FAILED', 'CANCELLED')
 
 
@@ -141,8 +141,10 @@ def _signal(number, index, which):
     for status in pathlib.Path('/proc').glob('[0-9]*/stat'):
         try:
             fields = status.read_text().rpartition(')')[2].split()
-            if int(fields[3]) == group and int(status.parent.name) != group:
-                os.kill(int(status.parent.name), which)
+            process = int(status.parent.name)
+            # Not this one: SLURM's own programs may be called inside the job.
+            if int(fields[3]) == group and process not in (group, os.getpid()):
+                os.kill(process, which)
         except (OSError, IndexError):
             continue
 

@@ -11,6 +11,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
 
 Value = bool | int | float | str
 Item = dict[str, Value]
@@ -119,10 +120,11 @@ def varying(items: Sequence[Mapping[str, Value]]) -> list[str]:
 def _parts(axis: Axis) -> list[list[Item]]:
     """Lists to be combined: one for each key of a mapping, or the one that is there already."""
     if isinstance(axis, Mapping):
-        for key, values in axis.items():
+        mapping = cast(Mapping[str, Iterable[Value]], axis)
+        for key, values in mapping.items():
             if isinstance(values, str) or not isinstance(values, Iterable):
                 raise ValueError(f'{key}: {values!r} is no list of values; write [{values!r}]')
-        return [[{key: value} for value in values] for key, values in axis.items()]
+        return [[{key: value} for value in values] for key, values in mapping.items()]
     return [[dict(item) for item in axis]]
 
 

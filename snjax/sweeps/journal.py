@@ -67,7 +67,7 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
     for number, text in enumerate(whole, start=1):
         try:
             line = json.loads(text)
-            State(line['state']), line['run']
+            _ = State(line['state']), line['run']
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{path}, line {number} is damaged ({error}): remove the line, and its run is looked at again'

@@ -95,7 +95,7 @@ def core_slots(num: int, cores: Sequence[int]) -> list[Slot]:
             f'--slots={num}: 1 to {len(cores)} are accepted, the cores of this machine'
         )
     size = len(cores) // num
-    threads = dict.fromkeys(_THREADS, str(size))
+    threads = {name: str(size) for name in _THREADS}
     groups = [tuple(cores[i * size : (i + 1) * size]) for i in range(num)]
     return [Slot(f'CPU {",".join(map(str, group))}', threads, group) for group in groups]
 
@@ -103,7 +103,7 @@ def core_slots(num: int, cores: Sequence[int]) -> list[Slot]:
 def environment(slot: Slot, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Of a run in a slot. SLURM's variables are of the sweep's own job: `jax.distributed` would believe them."""
     kept = {key: value for key, value in environ.items() if not key.startswith('SLURM_')}
-    return kept | slot.environment
+    return {**kept, **slot.environment}
 
 
 def _cores() -> list[int]:

@@ -136,7 +136,7 @@ class SlurmEngine:
 
 def _executor(folder: pathlib.Path, root: pathlib.Path, options: Mapping[str, Any]):
     try:
-        import submitit
+        import submitit  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         raise ValueError(
             "--engine=slurm needs submitit: pip install 'submitit>=1.5', or the extra slurm"
@@ -158,11 +158,11 @@ def _executor(folder: pathlib.Path, root: pathlib.Path, options: Mapping[str, An
 
 def _end(found, number: str) -> tuple[int, str]:
     """The exit code, and what SLURM says where there is none: then the run counts as killed."""
-    from submitit.core.utils import FailedJobError, UncompletedJobError
+    from submitit.core import utils  # pyright: ignore[reportMissingImports]
 
     try:
         codes = found.results()
-    except (FailedJobError, UncompletedJobError):
+    except (utils.FailedJobError, utils.UncompletedJobError):
         state = found.watcher.get_state(number, mode='cache')
         return -signal.SIGKILL, f'SLURM: {state}'
     return next((code for code in codes if code), 0), ''

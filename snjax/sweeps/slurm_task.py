@@ -49,12 +49,12 @@ class Task:
 
     def checkpoint(self):
         """SLURM's notice that time is up or the node is wanted: the run saves, and the job goes back to the queue."""
-        from submitit.helpers import DelayedSubmission
+        from submitit import helpers  # pyright: ignore[reportMissingImports]
 
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        return DelayedSubmission(Task(self._flags, self._launcher, self._log, self._alone))
+        return helpers.DelayedSubmission(Task(self._flags, self._launcher, self._log, self._alone))
 
 
 def environment(environ: Mapping[str, str], *, alone: bool) -> dict[str, str]:
