@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from snjax.resume import lock_holder
 from snjax.sweeps.board import Board, Job
 from snjax.sweeps.journal import State
 from snjax.sweeps.slurm_task import Task
@@ -71,7 +72,7 @@ class SlurmEngine:
                     heard = stop.times
                     self._stop(again=heard > 1)
                 if not heard:
-                    self._submit(self._open())
+                    self._submit(self._free())
                 self._collect()
                 self._board.look()
                 self._display.show(self._board, len(self._submitted))
@@ -80,6 +81,10 @@ class SlurmEngine:
 
     def _open(self):
         return [job for job in self._board.jobs if job.is_open]
+
+    def _free(self):
+        """Open jobs whose workdir nobody uses, as far as this node can see."""
+        return [job for job in self._open() if lock_holder(job.workdir) is None]
 
     def _adopt(self):
         """Takes up jobs that an earlier sweep has left, in the queue, running, or over and nobody has heard it."""
