@@ -204,6 +204,20 @@ def test_what_slurm_does_not_take_is_one_line(launcher, cluster, tmp_path):
 
 
 @pytest.mark.slow
+def test_tasks_of_a_job_are_one_run(launcher, cluster, tmp_path):
+    sweep = tmp_path / 's.py'
+    sweep.write_text("def get_sweep(h):\n    return [{'num_steps': 20, 'eval.every': 0}]\n")
+    tiny = [flag for flag in TINY if not re.match(r'--config\.(num_steps|eval\.every)=', flag)]
+    flags = ['--mode=sweep', *tiny, f'--sweep={sweep}', f'--workdir={tmp_path / "x"}']
+    tasks = ['--engine=slurm', '--slurm=ntasks_per_node=2']
+    outcome = launcher.run(*flags, *tasks, **cluster.environment)
+    assert outcome.code == 0, outcome
+    (log,) = tmp_path.glob('x/runs/*/output.log')
+    assert 'sngan on 2 cpu devices in 2 processes (cpu)' in log.read_text()
+    assert 'trained to step 20' in log.read_text()
+
+
+@pytest.mark.slow
 def test_a_preempted_run_ends_as_if_nothing_had_been(launcher, cluster, finished_run, tmp_path):
     sweep = tmp_path / 's.py'
     sweep.write_text("def get_sweep(h):\n    return h.product({'seed': [0]})\n")
