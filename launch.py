@@ -1,6 +1,7 @@
-"""Trains, goes on training, samples, inverts and scores: `python launch.py --config=configs/sngan_cifar.py`.
+"""Trains, goes on training, samples, inverts, scores and sweeps: `python launch.py --config=configs/sngan_cifar.py`.
 
-Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved (start again to go on).
+Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved (start again to go on); 1 if
+runs of a sweep failed.
 """
 
 import glob
@@ -18,15 +19,35 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'the run lives here; left out: runs/<config>[-argument]'
 )
-_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'invert', 'evaluate'], 'what to do')
+_MODE = flags.DEFINE_enum(
+    'mode', 'train', ['train', 'sample', 'invert', 'evaluate', 'sweep'], 'what to do'
+)
 _DISTRIBUTED = flags.DEFINE_enum(
     'distributed', 'off', ['off', 'auto', 'explicit'], 'one process, or one of several'
 )
 _COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'host:port of process 0 (explicit)')
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'processes of the run (explicit)')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, "this process's number, from 0 (explicit)")
+_SWEEP = flags.DEFINE_string(
+    'sweep', None, 'of --mode=sweep: a file with get_sweep; left out: the config'
+)
+_SLOTS = flags.DEFINE_integer(
+    'slots', 0, 'of --mode=sweep: runs at once, on equal parts of the machine; 0: one per GPU'
+)
+_ENGINE = flags.DEFINE_enum(
+    'engine', 'local', ['local', 'slurm'], 'of --mode=sweep: runs on this machine, or as SLURM jobs'
+)
+_SLURM = flags.DEFINE_string(
+    'slurm', '', "of --engine=slurm: sbatch's options, as partition=gpu,gpus_per_node=1,time=600"
+)
+_RETRIES = flags.DEFINE_integer(
+    'retries', 2, 'of --mode=sweep: starts more of a run that fails and comes no further'
+)
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'of --mode=sweep: print the commands, start nothing')
 
+_CONFIGS = pathlib.Path(__file__).parent / 'configs'
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+_BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
 BAD_INPUT, DIVERGED, PREEMPTED = 2, 3, 75
 
 
@@ -34,6 +55,8 @@ def main(argv: list[str]) -> None:
     del argv
     if not flags.FLAGS['verbosity'].present:  # libraries report every save at level INFO
         logging.set_verbosity(logging.WARNING)
+    if _MODE.value == 'sweep':
+        sys.exit(_sweep())
     # Imported after the flags are read, so that a typo is answered at once.
     from experiments import modes
     from snjax import parallel
@@ -53,6 +76,32 @@ def main(argv: list[str]) -> None:
         _end(error, DIVERGED)
     except Preempted as error:
         _end(error, PREEMPTED)
+
+
+def _sweep() -> int:
+    """Many runs, each a process of its own. This one never imports JAX, which would hold a device."""
+    from experiments import sweep
+
+    flag, folder = flags.FLAGS['config'], _workdir()
+    files = config_flags.get_config_filename(flag), _SWEEP.value
+    try:
+        runs = sweep.plan(*files, config_flags.get_override_values(flag), folder)
+    except _BAD_FLAGS as error:
+        _end(error, BAD_INPUT)
+    try:
+        if _DRY_RUN.value:
+            sweep.show_commands(runs, folder, num_slots=_SLOTS.value)
+            return 0
+        return sweep.run_sweep(
+            runs,
+            folder,
+            engine=_ENGINE.value,
+            num_slots=_SLOTS.value,
+            slurm_options=_SLURM.value,
+            retries=_RETRIES.value,
+        )
+    except (ValueError, *_UNUSABLE_PATH) as error:
+        _end(error, BAD_INPUT)
 
 
 def _workdir() -> pathlib.Path:
@@ -95,14 +144,18 @@ def _parse(argv: list[str]) -> list[str]:
         if not pathlib.Path(path).is_file():
             raise ValueError(f'--config={path}: there is no such file')
         return rest
-    except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except _BAD_FLAGS as error:
         _end(error, BAD_INPUT)
 
 
 def _with_config(argv: list[str]) -> list[str]:
-    """Without --config, the config of the run that --workdir holds."""
+    """Without --config, the config of the run that --workdir holds; a sweep by --sweep starts from the defaults."""
     if any(re.match(r'--?config(=|$)', a) for a in argv):
         return argv
+    if any(re.match(r'--?mode=sweep$', a) for a in argv):
+        if not any(re.match(r'--?sweep(=|$)', a) for a in argv):
+            return argv
+        return [argv[0], f'--config={_CONFIGS}/base.py', *argv[1:]]
     for i, a in enumerate(argv):
         found = re.match(r'--?workdir(?:=(.*))?$', a)
         if found:
@@ -110,8 +163,7 @@ def _with_config(argv: list[str]) -> list[str]:
             # Of a pattern (--mode=evaluate) the first run's config says what may be asked; each keeps its own.
             matches = sorted(glob.glob(f'{workdir}/config.json'))
             workdir = str(pathlib.Path(matches[0]).parent) if matches else workdir
-            config = pathlib.Path(__file__).parent / 'configs' / 'from_workdir.py'
-            return [argv[0], f'--config={config}:{workdir}', *argv[1:]]
+            return [argv[0], f'--config={_CONFIGS}/from_workdir.py:{workdir}', *argv[1:]]
     return argv
 
 

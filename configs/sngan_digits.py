@@ -3,6 +3,7 @@
 Reproduces no row of a paper; it is the paper's standard CNN at 16 px and a fraction of its width.
 
     python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
+    python launch.py --mode=sweep --config=configs/sngan_digits.py --workdir=sweeps/digits    # 12 runs
 """
 
 from ml_collections import ConfigDict
@@ -43,3 +44,7 @@ def get_config() -> ConfigDict:
     c.eval.extractor = 'digits'
     c.eval.every = 400
     return c
+
+
+def get_sweep(h):
+    return h.product({'optimizer.lr': [2e-4, 5e-4, 1e-3], 'n_dis': [1, 2]}, {'seed': [0, 1]})

@@ -3,8 +3,10 @@
     python launch.py --config=configs/sngan_paper.py:sngan,C,cifar
     python launch.py --config=configs/sngan_paper.py:layer_norm,F,stl
 
-The argument is METHOD,SETTING,SET; what is left out is sngan, C and cifar. Published, each at its best setting (10,000
-test images against 5,000 samples; IS / FID):
+The argument is METHOD,SETTING,SET; what is left out is sngan, C and cifar. The third set, digits, is no row of the
+paper: the demo's, at its size and a short length, to see the comparison on a CPU. `sweeps/paper_settings.py` and
+`sweeps/paper_table2.py` run all of it at once. Published, each at its best setting (10,000 test images against 5,000
+samples; IS / FID):
 
     method           CIFAR-10       STL-10
     weight_clipping  6.41 / 42.6    7.57 / 64.2
@@ -44,6 +46,24 @@ METHODS = {
 SETS = {
     'cifar': {'data.name': 'cifar10', 'data.split': 'train', 'data.image_size': 32},
     'stl': {'data.name': 'stl10', 'data.split': 'unlabelled', 'data.image_size': 48},
+    'digits': {
+        'data.name': 'digits',
+        'data.image_size': 16,
+        'data.channels': 1,
+        'model.gen_width': 16,
+        'model.dis_width': 16,
+        'model.dim_z': 64,
+        'batch_size': 32,
+        'gen_batch_size': 32,
+        'num_steps': 1000,
+        'checkpoint.every': 200,
+        'checkpoint.keep_every': 0,
+        'log.every': 50,
+        'log.histograms_every': 200,
+        'sampling.every': 200,
+        'eval.extractor': 'digits',
+        'eval.every': 200,
+    },
 }
 
 

@@ -119,6 +119,22 @@ class WorkdirLock:
             self._file = None
 
 
+def lock_holder(workdir: str | os.PathLike) -> str | None:
+    """Who holds the `WorkdirLock` of a folder at this moment, as 'process 12 on host'; None if nobody does."""
+    try:
+        file = (Path(workdir) / LOCK_NAME).open('r+')
+    except FileNotFoundError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or 'another process'
+        except OSError:  # a file system without locks
+            return None
+    return None
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The config that a run left; raises a ValueError that names a damaged file."""
     try:
