@@ -28,6 +28,12 @@ _DISTRIBUTED = flags.DEFINE_enum(
 _COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'host:port of process 0 (explicit)')
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'processes of the run (explicit)')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, "this process's number, from 0 (explicit)")
+_CACHE = flags.DEFINE_string(
+    'compilation_cache', 'auto', 'folder of compiled programs; auto: ~/.cache/snjax/xla; off: none'
+)
+_PROFILE = flags.DEFINE_integer(
+    'profile', 0, 'of --mode=train: calls of the training step to trace', lower_bound=0
+)
 _SWEEP = flags.DEFINE_string(
     'sweep', None, 'of --mode=sweep: a file with get_sweep; left out: the config'
 )
@@ -59,7 +65,7 @@ def main(argv: list[str]) -> None:
         sys.exit(_sweep())
     # Imported after the flags are read, so that a typo is answered at once.
     from experiments import modes
-    from snjax import parallel
+    from snjax import compilation_cache, parallel
     from snjax.train import Diverged, Preempted
 
     try:
@@ -69,7 +75,9 @@ def main(argv: list[str]) -> None:
             num_processes=_NUM_PROCESSES.value,
             process_id=_PROCESS_ID.value,
         )
-        modes.MODES[_MODE.value](_CONFIG.value, _workdir())
+        compilation_cache.use(_CACHE.value)
+        extra = {'profile': _PROFILE.value} if _MODE.value == 'train' else {}
+        modes.MODES[_MODE.value](_CONFIG.value, _workdir(), **extra)
     except (ValueError, *_UNUSABLE_PATH) as error:
         _end(error, BAD_INPUT)
     except Diverged as error:

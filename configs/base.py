@@ -14,6 +14,9 @@ def get_config() -> ConfigDict:
     c.batch_size = 64  # real images per discriminator update, over all devices
     c.gen_batch_size = 128  # fakes per generator update
     c.n_dis = 5  # discriminator updates per generator update
+    c.fakes_at_once = (
+        False  # the n_dis batches of fakes in one pass of the generator: the same images
+    )
     c.update_order = 'gen_first'  # gen_first (official code) or dis_first (Algorithm 1)
     c.loss = 'hinge'  # a pair of snjax/losses.py
     c.clip = 0.0  # bound on every parameter of the discriminator (WGAN: 0.01); 0: none
@@ -28,6 +31,9 @@ def get_config() -> ConfigDict:
     c.model.dim_z = 128
     c.model.latent = 'normal'  # normal or uniform
     c.model.dtype = 'float32'  # or bfloat16; parameters, statistics and spectral norms stay float32
+    c.model.remat = (
+        False  # ResNet: blocks compute again for the gradient: less memory, a third more work
+    )
     c.model.sync_batch_norm = (
         True  # statistics over all devices; off: per device, as the official multi-GPU code
     )

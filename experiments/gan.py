@@ -30,6 +30,7 @@ from snjax import parallel, spectral
 from snjax.augment import augment
 from snjax.data.sampler import example_keys
 from snjax.losses import Loss
+from snjax.normalization import running_after
 from snjax.penalties import PENALTIES, Critique, clip_weights
 from snjax.sampling import class_labels, generate, latents
 
@@ -100,6 +101,10 @@ class Gan:
         batch_size: real images per discriminator update, and as many fakes; over all devices.
         gen_batch_size: fakes per generator update.
         n_dis: discriminator updates per generator update.
+        fakes_at_once: makes the fakes of all n_dis updates in one pass of the generator, whose weights stay meanwhile.
+            Each batch keeps batch statistics of its own and the running ones move as if the batches had come one after
+            the other, so it is the same step but for rounding; it fills a big device better and takes n_dis times the
+            memory of a pass without gradients.
         update_order: 'dis_first' (Algorithm 1) or 'gen_first' (official SNGAN code).
         spectral_updates: when the power iteration of a normalised player advances: 'per_update', once at the start of
             its update however often it is applied in it, or 'per_forward', at every application in training, the
@@ -132,6 +137,7 @@ class Gan:
     penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
     clip: float = 0.0
     augment: tuple[str, ...] = ()
+    fakes_at_once: bool = False
 
     state_axes = None  # every leaf of the state is replicated over the devices
 
@@ -182,13 +188,17 @@ class Gan:
         gen_turn = jax.tree.map(lambda x: x[-1], real), functools.partial(_key, rng)
 
         def update_dis(state, turn):
-            k, real = turn
-            return self.update_dis(state, real, functools.partial(_key, rng, turn=k))
+            k, real, fake = turn
+            return self.update_dis(state, real, functools.partial(_key, rng, turn=k), fake)
 
         gen_metrics = {}
         if self.update_order == 'gen_first':
             state, gen_metrics = self.update_gen(state, *gen_turn)
-        turns = jnp.arange(self.n_dis), jax.tree.map(lambda x: x[: self.n_dis], real)
+        turns, fakes = jnp.arange(self.n_dis), None
+        if self.fakes_at_once:
+            fakes, gen_state = self._all_fakes(state.gen, rng)
+            state = state.replace(gen=state.gen.replace(model_state=gen_state))
+        turns = turns, jax.tree.map(lambda x: x[: self.n_dis], real), fakes
         state, dis_metrics = parallel.scan(update_dis, state, turns, self.n_dis)
         dis_metrics = jax.tree.map(jnp.mean, dis_metrics)
         if self.update_order == 'dis_first':
@@ -198,11 +208,11 @@ class Gan:
         metrics['lr'] = self.learning_rate(state.step)
         return state.replace(step=state.step + 1), {**metrics, **_sigmas(state)}
 
-    def update_dis(self, state: GanState, real: Batch, key: Key):
-        """One discriminator update on `real` and as many fakes; the generator's weights stay."""
-        # Fakes are made in train mode, which moves the generator's running statistics, as in the official code.
-        noise = self._noise(self.batch_size, key(DIS_Z), key(DIS_LABELS))
-        fake, gen_state = self._fake(state.gen, state.gen.params, noise)
+    def update_dis(self, state: GanState, real: Batch, key: Key, fake: Batch | None = None):
+        """One discriminator update on `real` and as many fakes, made here or before; the generator's weights stay."""
+        if fake is None:
+            fake, gen_state = self._dis_fakes(state.gen, key)
+            state = state.replace(gen=state.gen.replace(model_state=gen_state))
         real = self._augmented(real, key(REAL_AUGMENT))
         fake = self._augmented(fake, key(FAKE_AUGMENT))
         dis = self._advanced(self.dis, state.dis, *real)
@@ -222,10 +232,7 @@ class Gan:
         dis, grad_norm = self._descend(dis, grads, rate(state.step))
         if self.clip:
             dis = dis.replace(params=clip_weights(dis.params, self.clip))
-        state = state.replace(
-            gen=state.gen.replace(model_state=gen_state),
-            dis=dis.replace(model_state=_synchronised(model_state)),
-        )
+        state = state.replace(dis=dis.replace(model_state=_synchronised(model_state)))
         return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **metrics}
 
     def update_gen(self, state: GanState, real: Batch, key: Key):
@@ -302,6 +309,22 @@ class Gan:
         images, model_state = self._apply(self.gen, params, gen.model_state, *noise)
         # Synchronised statistics are equal already; per-device ones become their average.
         return Batch(images, noise.label), _synchronised(model_state)
+
+    def _dis_fakes(self, gen: Player, key: Key):
+        """`_fake` for one discriminator update.
+
+        In train mode, which moves the generator's running statistics, as in the official code.
+        """
+        noise = self._noise(self.batch_size, key(DIS_Z), key(DIS_LABELS))
+        return self._fake(gen, gen.params, noise)
+
+    def _all_fakes(self, gen: Player, rng):
+        """`_dis_fakes` of every turn, (n_dis, b, ...), and the generator's state after all of them."""
+        fakes, moved = jax.vmap(
+            lambda turn: self._dis_fakes(gen, functools.partial(_key, rng, turn=turn))
+        )(jnp.arange(self.n_dis))
+        running = running_after(gen.model_state['batch_stats'], moved['batch_stats'])
+        return fakes, {**gen.model_state, 'batch_stats': running}
 
     def _augmented(self, batch: Batch, rng) -> Batch:
         """A batch as D sees it, every image transformed in its own way."""

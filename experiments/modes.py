@@ -1,11 +1,14 @@
 """What `launch.py --mode=...` does: a config and a workdir to a finished run, or to samples of one."""
 
+import dataclasses
 import glob
 import logging
 import pathlib
 import time
+from typing import Any
 
 import jax
+import numpy as np
 
 from experiments import method as methods
 from experiments import scoring, streaming
@@ -29,9 +32,9 @@ HARMLESS = (
 )
 
 
-def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
-    """Trains, or goes on training, in `workdir`."""
-    options = train_options(config)
+def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -> None:
+    """Trains, or goes on training, in `workdir`, and traces `profile` calls of the step."""
+    options = dataclasses.replace(train_options(config), profile=profile)
     streaming.check(config)
     method = methods.load(config)
     scoring.check(config)
@@ -40,7 +43,8 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
     with resume.WorkdirLock(workdir, process_index=jax.process_index()):
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
-        image_set = load_data(config, say)
+        ahead = Ahead(config, method, options, say)
+        image_set = load_data(config, say, ahead.announce)
         options = streaming.choose_options(config, options, image_set.images, say)
         _check_num_classes(config, image_set)
         train.check_set_size(len(image_set.images), method.batch_size)
@@ -57,6 +61,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path) -> None:
             config.to_dict(),
             say,
             scoring.live_scores(config, evaluator),
+            ahead.program,
         )
         began = time.perf_counter()
         state = trainer.run()
@@ -87,9 +92,33 @@ def train_options(config: methods.Config) -> train.Options:
     )
 
 
-def load_data(config: methods.Config, say) -> data.ImageSet:
-    """The training set of a config, and a line about it."""
-    d, image_set = config.data, image_set_of(config)
+class Ahead:
+    """Compiles the training step as soon as it is known how many images there will be, while they are decoded.
+
+    Attributes:
+        program: see `snjax.train.compile_ahead`; None before, and where it has to wait for the images.
+    """
+
+    def __init__(self, config: methods.Config, method: Any, options: train.Options, say):
+        self._config, self._method, self._options, self._say = config, method, options, say
+        self.program = None
+
+    def announce(self, num_images: int) -> None:
+        d, method = self._config.data, self._method
+        images = jax.ShapeDtypeStruct(
+            (num_images, d.image_size, d.image_size, d.channels), np.uint8
+        )
+        # Several processes compile with arrays, GLO is made for its images, and a set may be one to stream.
+        waits = jax.process_count() > 1 or method.state_axes is not None
+        if waits or streaming.is_streamed(self._config, images):
+            return
+        if num_images >= method.batch_size:
+            self.program = train.compile_ahead(method, self._options, images, self._say)
+
+
+def load_data(config: methods.Config, say, announce=None) -> data.ImageSet:
+    """The training set of a config, and a line about it; `announce` as in `snjax.data.load`."""
+    d, image_set = config.data, image_set_of(config, announce)
     n, h, w, c = image_set.images.shape
     say(f'{d.name} ({d.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}')
     if image_set.class_names:

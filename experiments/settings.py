@@ -59,6 +59,7 @@ def players(config: Config) -> dict[str, Any]:
         'batch_size': config.batch_size,
         'gen_batch_size': config.gen_batch_size,
         'n_dis': config.n_dis,
+        'fakes_at_once': config.fakes_at_once,
         'update_order': config.update_order,
         'spectral_updates': config.model.spectral_updates,
         'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
@@ -102,6 +103,7 @@ def discriminator_of(config: Config) -> Any:
         first_stride2=model.first_stride2,
         batch_norm_axis=parallel.AXIS if model.sync_batch_norm else None,
         dtype=model.dtype,
+        remat=model.remat,
     )
 
 
@@ -131,6 +133,12 @@ def _check_choices(config: Config) -> None:
     choose('update_order', config.update_order, ('gen_first', 'dis_first'))
     choose('model.spectral_updates', config.model.spectral_updates, ('per_update', 'per_forward'))
     choose('model.latent', config.model.latent, LATENTS)
+    per_forward = config.model.spectral_updates == 'per_forward'
+    if config.fakes_at_once and per_forward and config.model.gen_normalization == 'spectral':
+        raise ValueError(
+            'fakes_at_once makes all fakes with the same singular vectors, which model.spectral_updates=per_forward '
+            'moves from pass to pass: use --config.fakes_at_once=False'
+        )
     choose('optimizer.name', config.optimizer.name, OPTIMIZERS)
     if config.data.channels not in (1, 3):
         raise ValueError(f'data.channels is {config.data.channels}: 1 and 3 are accepted')

@@ -1,6 +1,7 @@
 """Whether a run's images lie on the devices or are streamed to them: `data.stream`."""
 
 import dataclasses
+import math
 from typing import Any
 
 from experiments.method import Config, choose
@@ -28,14 +29,28 @@ def choose_options(config: Config, options: train.Options, images: Any, say) -> 
     Raises:
         ValueError: they have to be streamed, and what that needs is not installed.
     """
-    wanted = config.data.stream
-    share = int(RESIDENT_SHARE * parallel.device_memory())
-    is_large = images.nbytes > share
-    stream = parallel.any_says(is_large) if wanted == 'auto' else wanted != 'off'
+    stream = is_streamed(config, images)
     if stream:
-        size = f'{images.nbytes / 1e9:.2f} GB of images'
+        size = f'{_bytes(images) / 1e9:.2f} GB of images'
         feed.check_installed(f'{size} are more than half of a device')
-        why = f', half of a device is {share / 1e9:.2f} GB' if wanted == 'auto' else ''
+        half = f', half of a device is {_share() / 1e9:.2f} GB'
+        why = half if config.data.stream == 'auto' else ''
         how = 'decoded as they are read' if isinstance(images, Decoded) else 'prepared'
         say(f'{size} are streamed, {how}{why}')
     return dataclasses.replace(options, stream=stream)
+
+
+def is_streamed(config: Config, images: Any) -> bool:
+    """Whether these images, or images of this shape and type, are; every process has to ask."""
+    wanted = config.data.stream
+    if wanted != 'auto':
+        return wanted != 'off'
+    return parallel.any_says(_bytes(images) > _share())
+
+
+def _bytes(images: Any) -> int:
+    return math.prod(images.shape)  # uint8
+
+
+def _share() -> int:
+    return int(RESIDENT_SHARE * parallel.device_memory())

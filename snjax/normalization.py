@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -50,6 +51,23 @@ def batch_norm(
         dtype=dtype,
         use_scale=use_scale,
     )
+
+
+def running_after(before: Any, each: Any) -> Any:
+    """Running statistics after n batches, from what each of these alone would make of the ones before.
+
+    r_n = m^n r_0 + sum_k m^(n-k) (each_k - m r_0), m being `DECAY`: as if the batches had come one after the other.
+
+    Args:
+        before: a collection `batch_stats`.
+        each: the same, (n, ...).
+    """
+
+    def fold(r, moved):
+        weights = DECAY ** jnp.arange(len(moved) - 1, -1, -1, dtype=r.dtype)
+        return DECAY ** len(moved) * r + jnp.tensordot(weights, moved - DECAY * r, 1)
+
+    return jax.tree.map(fold, before, each)
 
 
 class ConditionalBatchNorm(nn.Module):

@@ -275,6 +275,16 @@ def spread(state: Any, axes: Any) -> Any:
     return _by_axis(axes, lambda tree: jax.tree.map(cut, tree), place, state)
 
 
+def spread_shapes(shapes: Any, axes: Any) -> Any:
+    """Shapes and dtypes of what `spread` makes of a state with these."""
+    n = jax.device_count()
+
+    def cut(leaf):
+        return jax.ShapeDtypeStruct((n, -(-leaf.shape[0] // n), *leaf.shape[1:]), leaf.dtype)
+
+    return _by_axis(axes, lambda tree: jax.tree.map(cut, tree), lambda tree: tree, shapes)
+
+
 def whole(state: Any, axes: Any, shapes: Any) -> Any:
     """What `spread` has cut put together again, on every device; `shapes` are those before."""
 
@@ -373,6 +383,12 @@ def compile(lowered: Any, *, quickly: bool = False) -> Any:
     return lowered.compile()
 
 
+def compiler_options() -> str:
+    """The options that `compile` gives this backend's compiler, for people; empty for none."""
+    options = _COMPILER_OPTIONS.get(jax.default_backend(), {})
+    return ', '.join(f'{name}={value}' for name, value in options.items())
+
+
 def run_once(function: Callable, *args: Any) -> Any:
     """`function(*args)` as one program, compiled quickly rather than well: for what runs once, as making a state."""
     return compile(jax.jit(function).lower(*args), quickly=True)(*args)
@@ -468,7 +484,23 @@ class DataParallel:
             return self._mapped.lower(*arguments)
         return jax.jit(self._mapped).trace(*arguments).lower(lowering_platforms=(platform,))
 
-    def compile(self, state: Any, data: Any, *streamed: Any, quickly: bool = False) -> Callable:
+    def compile(self, state: Any, data: Any, *streamed: Any, quickly: bool = False) -> 'Program':
         """The program for arguments like these, which `place` and `shares` have put on the devices."""
-        compiled = compile(self.lower(state, data, streamed=streamed), quickly=quickly)
-        return lambda state, data, *streamed: compiled(state, data, streamed, self._numbers)
+        lowered = self.lower(state, data, streamed=streamed)
+        return Program(compile(lowered, quickly=quickly), self._numbers)
+
+
+class Program:
+    """A compiled `DataParallel`: `(state, data, *streamed) -> (state, metrics)`."""
+
+    def __init__(self, compiled: Any, numbers: jax.Array):
+        self._compiled, self._numbers = compiled, numbers
+
+    def __call__(self, state: Any, data: Any, *streamed: Any) -> tuple[Any, Any]:
+        return self._compiled(state, data, streamed, self._numbers)
+
+    @property
+    def temporary_bytes(self) -> int | None:
+        """By XLA's count, of a device, arguments and results apart; None where the backend does not say."""
+        analysis = self._compiled.memory_analysis()
+        return analysis.temp_size_in_bytes if analysis else None

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import math
 import pathlib
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +20,8 @@ from snjax.checkpoint import Checkpointer
 from snjax.data import sampler
 from snjax.data.host_order import HostOrder
 from snjax.live_scores import LiveScores
+from snjax.profiling import Profile
+from snjax.program import StepProgram
 from snjax.progress import Progress
 from snjax.sampling import seed_key
 from snjax.writer import Writer
@@ -51,6 +52,7 @@ class Options:
         seed: of everything.
         stream: the set stays on the host and is read ahead (`snjax.feed`); it changes no bit of a run.
         workers: threads that read it; 0 for one per core.
+        profile: calls of the program to trace (`snjax.profiling`); 0 for none.
     """
 
     num_steps: int
@@ -67,6 +69,7 @@ class Options:
     seed: int
     stream: bool = False
     workers: int = 0
+    profile: int = 0
 
     def __post_init__(self):
         if self.steps_per_call < 1 or self.num_steps < 1 or self.log_every < 1:
@@ -136,6 +139,28 @@ def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dic
     return parallel.place({**images, 'label': labels, **keys})
 
 
+def compile_ahead(
+    method: Any, options: Options, images: jax.ShapeDtypeStruct, say: Callable[[str], None]
+) -> StepProgram | None:
+    """The step's program for a resident set like `images`, compiled while that is being read; None if it cannot be.
+
+    A streamed set's program, and one over several processes, needs arrays: the trainer compiles it.
+    """
+    if options.stream or jax.process_count() > 1:
+        return None
+    keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+    labels = jax.ShapeDtypeStruct(images.shape[:1], np.int32)
+    data = {'image': images, 'label': labels, 'data_rng': keys, 'train_rng': keys}
+    state = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
+    return StepProgram(
+        parallel.DataParallel(make_step(method, options), method.state_axes),
+        parallel.spread_shapes(state, method.state_axes),
+        data,
+        updates_per_call=options.steps_per_call,
+        say=say,
+    )
+
+
 def open_feed(
     method: Any, options: Options, pixels: Any, step: int
 ) -> feed.Resident | feed.Streamed:
@@ -174,6 +199,7 @@ class Trainer:
         config: for TensorBoard's text and HParams tabs.
         say: prints a line for people.
         live: scores checkpoints while training goes on, and tells the best; None for no scores.
+        ahead: the step's program (`compile_ahead`), which is used if it is for a set of this shape.
     """
 
     def __init__(
@@ -186,6 +212,7 @@ class Trainer:
         config: Mapping,
         say=print,
         live: LiveScores | None = None,
+        ahead: StepProgram | None = None,
     ):
         if live and (not options.checkpoint_every or live.every % options.checkpoint_every):
             raise ValueError(
@@ -197,6 +224,8 @@ class Trainer:
         self.workdir = pathlib.Path(workdir)
         check_set_size(len(pixels), method.batch_size)
         self._pixels = pixels
+        images = jax.ShapeDtypeStruct(pixels.shape, np.uint8)
+        self._ahead = ahead or compile_ahead(method, options, images, say)
         self.data = device_data(None if options.stream else pixels, labels, options.seed)
         self.checkpoints = Checkpointer(
             self.workdir / 'checkpoints', keep=options.keep, keep_every=options.keep_every or None
@@ -265,15 +294,14 @@ class Trainer:
 
     def _loop(self, step, stop):
         o = self.options
-        step_fn = parallel.DataParallel(make_step(self.method, o), self.method.state_axes)
         with (
             open_feed(self.method, o, self._pixels, step) as self._feed,
             Progress(step, o.num_steps, enabled=parallel.is_main()) as progress,
+            self._profile() as profile,
         ):
-            began = time.perf_counter()
-            program = step_fn.compile(self.state, self.data, *self._feed.example())
-            self.say(f'compiled the training step in {time.perf_counter() - began:.1f} s')
+            program = self._program(self._feed.example())
             while step < o.num_steps:
+                profile.before_call()
                 streamed = self._feed.next(self._is_idle)
                 self.state, metrics = program(self.state, self.data, *streamed)
                 step += o.steps_per_call
@@ -302,6 +330,25 @@ class Trainer:
                 if stopping and not last:
                     self.checkpoints.wait()
                     raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
+
+    def _program(self, streamed):
+        """The step's program: the one that was compiled meanwhile, if it is for what there is."""
+        if self._ahead and self._ahead.fits(self.state, self.data, streamed):
+            return self._ahead.result()
+        step = parallel.DataParallel(make_step(self.method, self.options), self.method.state_axes)
+        return StepProgram(
+            step,
+            self.state,
+            self.data,
+            streamed,
+            updates_per_call=self.options.steps_per_call,
+            say=self.say,
+        ).result()
+
+    def _profile(self):
+        num_calls = self.options.profile if parallel.is_main() else 0
+        folder = self.workdir / 'tensorboard'
+        return Profile(folder, num_calls, lambda: jax.block_until_ready(self.state), self.say)
 
     def _is_idle(self):
         """Whether the devices have done all that they were given."""

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
@@ -292,11 +292,12 @@ def generator_of(config: Any, *, batch_norm_axis: str | None = None) -> nn.Modul
         n_warmup_iterations=model['n_warmup_iterations'],
         batch_norm_axis=batch_norm_axis,
         dtype=model['dtype'],
+        remat=model.get('remat', False),  # runs from before there was this key
     )
 
 
-def image_set_of(config: Any) -> 'ImageSet':
-    """The training set that a run's config (nested, with string keys) names."""
+def image_set_of(config: Any, announce: Callable[[int], None] | None = None) -> 'ImageSet':
+    """The training set that a run's config (nested, with string keys) names; `announce` as in `snjax.data.load`."""
     # Imported here: whoever only samples need not wait for the readers of data sets.
     from snjax import data
 
@@ -311,6 +312,7 @@ def image_set_of(config: Any) -> 'ImageSet':
         skip_broken=d['skip_broken'],
         cache_dir=d['cache_dir'] or None,
         decode_later=d.get('stream') == 'decode',
+        announce=announce,
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from absl import logging
@@ -32,6 +32,7 @@ def load_folder(
     skip_broken: bool,
     cache_dir: str | None,
     decode_later: bool = False,
+    announce: Callable[[int], None] | None = None,
 ) -> ImageSet:
     """Reads every image under `path`, in the order of the sorted paths.
 
@@ -46,6 +47,7 @@ def load_folder(
             warning, instead of stopping at the first.
         cache_dir: see `cache.cached`.
         decode_later: the images are a `Decoded`, and nothing is cached.
+        announce: see `snjax.data.load`.
 
     Raises:
         ValueError: no such folder, no image in it, another split, or a broken file.
@@ -62,6 +64,8 @@ def load_folder(
             f'{root} has no images; accepted: files named {_SUFFIXES}, '
             'also in subfolders; set --config.data.path to another folder'
         )
+    if announce:
+        announce(len(files))
     stats = [(name, *_size_and_time(root / name)) for name in files]
     source = {'root': str(root.resolve()), 'files': stats, 'skip_broken': skip_broken}
 

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Callable
 
 from snjax.data.digits import load_digits
 from snjax.data.folder import load_folder
@@ -23,6 +24,7 @@ def load(
     skip_broken: bool = False,
     cache_dir: str | None = None,
     decode_later: bool = False,
+    announce: Callable[[int], None] | None = None,
 ) -> ImageSet:
     """Loads an image set as square uint8 arrays; TensorFlow is never imported.
 
@@ -39,6 +41,7 @@ def load(
         cache_dir: where prepared sets are kept; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
         decode_later: prepare nothing: images of a folder or a TFDS set are decoded when they are asked
             for (`Decoded`), for disks that the prepared set does not fit on.
+        announce: is told how many images a folder or a TFDS set will have, before they are decoded.
 
     Raises:
         ValueError: in one line, what was wrong, what is accepted and which config key to change.
@@ -58,7 +61,7 @@ def load(
             "'folder', 'npz'; set --config.data.name or leave --config.data.path empty"
         )
     pixels = {'split': split, 'image_size': image_size, 'channels': channels}
-    later = {'cache_dir': cache_dir, 'decode_later': decode_later}
+    later = {'cache_dir': cache_dir, 'decode_later': decode_later, 'announce': announce}
     if name == 'digits':
         return load_digits(**pixels)
     if name == 'folder':

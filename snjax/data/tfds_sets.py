@@ -6,7 +6,7 @@ wait for it.
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ def load_tfds(
     data_dir: str | None,
     cache_dir: str | None,
     decode_later: bool = False,
+    announce: Callable[[int], None] | None = None,
 ) -> ImageSet:
     """Reads a TFDS image set; CIFAR-10, CIFAR-100 and STL-10 are prepared first where needed.
 
@@ -58,6 +59,7 @@ def load_tfds(
         data_dir: see `data_folder`.
         cache_dir: see `cache.cached`.
         decode_later: the images are a `Decoded`, and the labels alone are cached.
+        announce: see `snjax.data.load`.
 
     Returns:
         The images of the feature `image` and the labels of the feature `label`, or of the only
@@ -70,6 +72,8 @@ def load_tfds(
     builder = _prepared_builder(name, data_folder(data_dir))
     image_key, label_key = _feature_keys(name, builder.info.features)
     records = _records(builder, name, split)
+    if announce:
+        announce(len(records))
     files = [(file.name, file.stat()) for file in sorted(pathlib.Path(builder.data_path).iterdir())]
     source = {
         'set': builder.info.full_name,

@@ -68,6 +68,7 @@ def make_generator(
     n_power_iterations: int = 1,
     n_warmup_iterations: int = 0,
     dtype: str = 'float32',
+    remat: bool = False,
 ) -> nn.Module:
     """A generator: `apply(variables, z, labels, train=...)` maps z (b, dim_z) to images (b, s, s, c).
 
@@ -91,6 +92,8 @@ def make_generator(
         batch_norm_axis: mapped axis over which batch statistics are shared, or None.
         n_power_iterations, n_warmup_iterations: as for `make_discriminator`.
         dtype: compute type, `'float32'` or `'bfloat16'`.
+        remat: compute the inside of each block again for the gradient, to save memory (ResNet
+            alone).
 
     Raises:
         ValueError: for a name, size, width or count that is not accepted.
@@ -107,7 +110,7 @@ def make_generator(
         dtype=_choose('dtype', dtype, _DTYPES),
         **_variant(architecture, variant),
         **_fields(network, generator_layers(normalization, spectral_kwargs)),
-        **_resnet_only(network, attention=attention),
+        **_resnet_only(network, attention=attention, remat=remat),
     )
 
 
@@ -132,13 +135,14 @@ def make_discriminator(
     lipschitz: float = 1.0,
     dis_lipschitz: float = 1.0,
     dtype: str = 'float32',
+    remat: bool = False,
 ) -> nn.Module:
     """A discriminator: `apply(variables, x, labels, train=...)` maps images (b, s, s, c) to logits (b,).
 
     Labels are classes (b,), for a head that takes them.
 
     Args:
-        architecture, image_size, variant, batch_norm_axis, dtype: as for `make_generator`.
+        architecture, image_size, variant, batch_norm_axis, dtype, remat: as for `make_generator`.
         dis_width: channels of the first block or layer; published: 128 for the ResNet at 32 px and
             both networks of WGAN-GP, 64 everywhere else.
         num_classes, head: `'none'`, `'projection'` or `'acgan'`, which gives the pair (logits (b,),
@@ -187,7 +191,7 @@ def make_discriminator(
         dtype=compute_type,
         **_variant(architecture, variant),
         **layer_classes,
-        **_resnet_only(network, attention=attention, first_stride2=first_stride2),
+        **_resnet_only(network, attention=attention, first_stride2=first_stride2, remat=remat),
     )
 
 
