@@ -1,0 +1,68 @@
+"""How much memory a training step takes, before anything runs: our estimate and XLA's own count.
+
+    python -m benchmarks.memory --config=sngan_imagenet [--set=batch_size=64 ...] [--out=FILE]
+
+Each config is looked at as it is and with `model.remat`, in the types of `--dtypes`. XLA's count is of this backend: a
+CPU computes bfloat16 convolutions in float32, so there it says nothing of bfloat16, and it keeps transposed copies for
+the gradients of kernels, which a GPU does not.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import numpy as np
+
+from benchmarks import machine
+from benchmarks.workloads import load_config
+from experiments import method as methods
+from experiments import modes
+from snjax import cost, parallel, train
+from snjax.sampling import seed_key
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--config', action='append', required=True)
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
+    parser.add_argument('--dtypes', default='float32,bfloat16')
+    parser.add_argument('--remat', default='False,True')
+    parser.add_argument(
+        '--compile', action='store_true', help="XLA's count too, which takes minutes"
+    )
+    parser.add_argument('--out', type=pathlib.Path)
+    args = parser.parse_args()
+    told = dict(pair.split('=', 1) for pair in args.set)
+    report = {**machine.describe(), 'changes': told, 'configs': {}}
+    for name in args.config:
+        found = report['configs'][name] = {}
+        for dtype in args.dtypes.split(','):
+            for remat in args.remat.split(','):
+                changes = {**told, 'model.dtype': dtype, 'model.remat': remat == 'True'}
+                form = f'{dtype}, remat' if remat == 'True' else dtype
+                found[form] = measure(load_config(name, changes), args.compile)
+                machine.write(report, args.out)
+
+
+def measure(config, compiles):
+    """Bytes of the state, and of a step beside it."""
+    method, options = methods.load(config), modes.train_options(config)
+    # A set of one batch: what the step takes does not depend on its size, and large ones are streamed.
+    size = config.data.image_size
+    shape = (config.batch_size, size, size, config.data.channels)
+    data = train.device_data(np.zeros(shape, np.uint8), np.zeros(shape[0], np.int32), 0)
+    state = parallel.spread_shapes(
+        jax.eval_shape(method.init, seed_key(0, 'init')), method.state_axes
+    )
+    step = parallel.DataParallel(train.make_step(method, options), method.state_axes)
+    found = {
+        'state': cost.bytes_of(state),
+        'estimated': cost.temporary_bytes(step.trace(state, data)),
+    }
+    if compiles:
+        found['xla'] = step.compile(state, data).temporary_bytes
+    return found
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,97 @@
+"""What spectral normalisation costs: one advance of all layers of the discriminator against one of its updates.
+
+    python -m benchmarks.power_iteration [--config=sngan_cifar] [--set=model.sn_operator=convolution] [--out=FILE]
+
+Timed in turns, medians: the advance alone (`snjax.spectral.advance`), and whole training steps with and without
+spectral normalisation (`model.normalization=none`). `advance_share` is n_dis advances over a step; `step_ratio` is what
+a step takes more, the frozen applications and their gradients included.
+"""
+
+import argparse
+import pathlib
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import machine
+from benchmarks.workloads import Step, load_config
+from snjax import parallel, spectral
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--config', action='append')
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
+    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--out', type=pathlib.Path)
+    args = parser.parse_args()
+    told = dict(pair.split('=', 1) for pair in args.set)
+    report = {**machine.describe(), 'changes': told, 'configs': {}}
+    for name in args.config or ['sngan_cifar', 'sngan_cifar_cnn:C']:
+        report['configs'][name] = measure(name, told, args.rounds)
+        machine.write(report, args.out)
+
+
+def measure(name, told, rounds):
+    """Medians of one config, in seconds."""
+    config = load_config(name, told)
+    normalised = Step(config)
+    plain = Step(load_config(name, {**told, 'model.normalization': 'none'}))
+    for step in (normalised, plain):
+        step.compile()
+    advance = _advance(normalised.method, normalised.state)
+    per_call = normalised.options.steps_per_call
+    runs = {
+        'step': lambda: _updates(normalised, per_call) / per_call,
+        'step_without': lambda: _updates(plain, per_call) / per_call,
+        'advance': lambda: _seconds(advance, 20),
+    }
+    seconds = {key: [] for key in runs}
+    for turn in range(rounds + 1):
+        for key, run in runs.items():
+            taken = run()
+            if turn:
+                seconds[key].append(taken)
+    medians = {key: statistics.median(s) for key, s in seconds.items()}
+    n_dis = normalised.method.n_dis
+    layers = len(spectral.sigmas(normalised.state.dis.model_state['spectral']))
+    return {
+        'seconds': seconds,
+        'medians': medians,
+        'layers': layers,
+        'n_dis': n_dis,
+        'advance_share': n_dis * medians['advance'] / medians['step'],
+        'step_ratio': medians['step'] / medians['step_without'],
+    }
+
+
+def _advance(method, state):
+    """One advance of all layers as a program of its own, on a copy of D."""
+    dis = jax.tree.map(jnp.copy, parallel.local(state.dis))
+    labels = jnp.zeros(1, jnp.int32) if method.num_classes else None
+    images = jnp.zeros((1, *method.image_shape))
+    lowered = jax.jit(
+        lambda dis: spectral.advance(method.dis, dis.variables, images, labels, train=False)
+    ).lower(dis)
+    program = parallel.compile(lowered)
+    return lambda: jax.block_until_ready(program(dis))
+
+
+def _updates(step, num):
+    began = time.perf_counter()
+    step.run(num)
+    step.block()
+    return time.perf_counter() - began
+
+
+def _seconds(run, num):
+    began = time.perf_counter()
+    for _ in range(num):
+        run()
+    return (time.perf_counter() - began) / num
+
+
+if __name__ == '__main__':
+    main()
