@@ -23,8 +23,10 @@ from benchmarks.workloads import WORKLOADS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--workloads', default=','.join(WORKLOADS))
-    parser.add_argument('--forms', default='eager,channels last', help='of PyTorch, commas between')
-    parser.add_argument('--ours', default='', help='more of ours, as model.dtype=bfloat16;a=b')
+    parser.add_argument('--forms', default='eager;channels last', help='of PyTorch; all: every one')
+    parser.add_argument(
+        '--ours', action='append', default=[], help='one more of ours, as model.dtype=bfloat16;a=b'
+    )
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--updates', type=int, default=1, help='generator updates in a turn')
     parser.add_argument('--mimicry', default='', help='a checkout of github.com/kwotsin/mimicry')
@@ -32,6 +34,10 @@ def main() -> None:
     parser.add_argument('--python', default=sys.executable, help='that has PyTorch')
     parser.add_argument('--out', type=pathlib.Path)
     args = parser.parse_args()
+    if args.forms == 'all':
+        from benchmarks.peers.pytorch import FORMS
+
+        args.forms = ';'.join(FORMS)
     report = {**machine.describe(), 'workloads': {}}
     for name in args.workloads.split(','):
         report['workloads'][name] = found = {}
@@ -47,11 +53,10 @@ def _jobs(name, args):
     """What each side is told, by its name; ours first."""
     workload = WORKLOADS[name]
     jobs = {'snjax': {'side': 'ours', 'workload': name}}
-    if args.ours:
-        changes = dict(pair.split('=') for pair in args.ours.split(';'))
-        jobs[f'snjax {args.ours}'] = {'side': 'ours', 'workload': name, 'changes': changes}
-    for form in filter(None, args.forms.split(',')):
-        # A penalty differentiates D twice, which a compiled module cannot be.
+    for told in args.ours:
+        changes = dict(pair.split('=') for pair in told.split(';'))
+        jobs[f'snjax {told}'] = {'side': 'ours', 'workload': name, 'changes': changes}
+    for form in args.forms.split(';'):
         jobs[f'pytorch {form}'] = {'side': 'pytorch', 'workload': name, 'form': form}
     if args.mimicry and workload.mimicry:
         shared = {'side': 'mimicry', 'network': workload.mimicry, 'checkout': args.mimicry}

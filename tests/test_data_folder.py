@@ -402,6 +402,17 @@ def test_a_set_for_which_there_is_no_room_at_all(root, cache_dir, tmp_path, monk
     assert len(load(root, cache_dir).images) == 4
 
 
+def test_the_number_of_images_is_told_before_any_is_decoded(many, tmp_path):
+    told = []
+    load(many, str(tmp_path / 'cache'), announce=told.append)
+    assert told == [40]
+    (tmp_path / 'broken').mkdir()
+    (tmp_path / 'broken' / 'image.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'image\.png'):
+        load(tmp_path / 'broken', str(tmp_path / 'cache'), announce=told.append)
+    assert told == [40, 1]
+
+
 # ---- decoded when they are asked for
 
 

@@ -88,6 +88,12 @@ BAD_INPUT = {
         ['sngan_cifar_cnn.py:Z', 'A, B, C, D, E, F'],
     ),
     'argument not taken': ([f'{DIGITS}:C'], {}, ['sngan_digits.py:C']),
+    'a cache in a file': (
+        [DIGITS, f'--compilation_cache={ROOT}/LICENSE'],
+        {},
+        ['--compilation_cache', 'LICENSE cannot be written', 'auto or off'],
+    ),
+    'a trace of less than nothing': ([DIGITS, '--profile=-1'], {}, ['profile', '-1']),
     'no such folder': (
         [f'--config={CONFIGS}/sngan_folder.py:/no/such/folder'],
         {},
@@ -290,6 +296,28 @@ def test_the_end_says_how_good_it_is_and_where_everything_lies(finished_run):
     assert f'{workdir}/samples/{NUM_STEPS:08d}.png' in out
     assert f'tensorboard --logdir {workdir}/tensorboard' in out
     assert 'resuming' not in out
+
+
+def test_cost_and_compiler_are_told_at_the_start(finished_run):
+    out = finished_run.outcome.stdout
+    assert re.search(
+        r'^one update takes [\d,]+ GFLOP; memory of a device, estimated: state [\d,]+ MB, images [\d,]+ MB, step ',
+        out,
+        re.MULTILINE,
+    )
+    assert re.search(
+        r"^compiled the training step in [\d.]+ s; by XLA's count it takes [\d,]+ MB$",
+        out,
+        re.MULTILINE,
+    )
+    assert re.search(r'^compiler options: xla_cpu_', out, re.MULTILINE)
+
+
+def test_profile_leaves_a_trace_beside_the_logs(launcher, tmp_path):
+    outcome = launcher.train(tmp_path / 'run', '--config.num_steps=10', '--profile=2')
+    [trace] = (tmp_path / 'run' / 'tensorboard' / 'plugins' / 'profile').iterdir()
+    assert list(trace.glob('*.xplane.pb'))
+    assert f'trace        {trace} ' in outcome.stdout
 
 
 def test_nothing_but_progress_is_on_stderr(finished_run):

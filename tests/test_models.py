@@ -10,7 +10,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from jax import lax
 
-from snjax import layers, models, spectral
+from snjax import cost, layers, models, spectral
 from snjax.models import dcgan, resnet
 
 DIM_Z = 128
@@ -619,3 +619,51 @@ def test_unknown_arguments_are_not_swallowed():
     for make in (models.make_generator, models.make_discriminator):
         kinds = {p.kind for p in inspect.signature(make).parameters.values()}
         assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+
+# ---- rematerialisation
+
+
+@pytest.mark.parametrize('normalization', ['spectral', 'layer'])
+def test_remat_changes_the_memory_alone(normalization):
+    """The same variables, and the same gradients of both players, from a step that keeps less."""
+
+    def players(remat):
+        gen = small_generator(architecture='resnet', remat=remat)
+        dis = small_discriminator(
+            architecture='resnet', remat=remat, normalization=normalization, dis_width=8
+        )
+        return gen, dis
+
+    z = normal(4, DIM_Z)
+    gen, dis = players(False)
+    variables = filled(init_shapes(gen, z, train=True), neutral=False)
+    judge = filled(init_shapes(dis, images(4, 16, 16, 3), train=True), neutral=False)
+
+    def gradients(remat):
+        gen, dis = players(remat)
+
+        def loss(gen_params, dis_params):
+            fake, _ = gen.apply(
+                {**variables, 'params': gen_params}, z, train=True, mutable=['batch_stats']
+            )
+            return dis.apply({**judge, 'params': dis_params}, fake, train=True).sum()
+
+        return jax.grad(loss, argnums=(0, 1))
+
+    params = variables['params'], judge['params']
+    for a, b, x in zip(players(False), players(True), (z, images(4, 16, 16, 3)), strict=True):
+        assert init_shapes(a, x, train=True) == init_shapes(b, x, train=True)
+    plain, saving = (jit(gradients(remat))(*params) for remat in (False, True))
+    for p, q in zip(jax.tree.leaves(plain), jax.tree.leaves(saving), strict=True):
+        np.testing.assert_allclose(q, p, rtol=1e-4, atol=1e-5 * float(np.abs(p).max() + 1e-9))
+    kept = [
+        cost.temporary_bytes(jax.make_jaxpr(gradients(remat))(*params).jaxpr)
+        for remat in (False, True)
+    ]
+    assert kept[1] < 0.8 * kept[0]
+
+
+def test_remat_is_for_the_resnets_alone(own_errors):
+    with pytest.raises(ValueError, match=r'--config\.model\.remat'):
+        small_generator(architecture='standard', remat=True)

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Everything that is to be measured on a GPU, in order of importance, each part with a report of its own in $OUT.
+#
+#     OUT=results DATA=~/tensorflow_datasets [MIMICRY=checkout] benchmarks/on_gpu.sh
+#
+# Needs PyTorch beside the project. A part whose report is there is left out, so the script may be started again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${OUT:?folder of the reports}" "${DATA:?TFDS folder with cifar10}"
+python=${PYTHON:-python}
+mkdir -p "$OUT"
+
+part() { # name, command with --out
+    local report="$OUT/$1.json"
+    shift
+    [ -s "$report" ] && return
+    "$@" --out="$report.part" && mv "$report.part" "$report"
+}
+
+mimicry=(${MIMICRY:+--mimicry="$MIMICRY"})
+part train_step "$python" -m benchmarks.train_step --updates=200 --set=model.dtype=bfloat16 \
+    --config=sngan_cifar --config=sngan_cifar_cnn:C --config=wgan_gp_cifar
+part against_peers "$python" -m benchmarks.against_peers --updates=50 --rounds=5 --starts=1 --forms=all "${mimicry[@]}" \
+    --ours=model.dtype=bfloat16 --ours='model.dtype=bfloat16;fakes_at_once=True'
+part conv "$python" -m benchmarks.conv --dtype=bfloat16 --pytorch
+part train_step_float32 "$python" -m benchmarks.train_step --updates=100 --all
+part power_iteration "$python" -m benchmarks.power_iteration
+part memory "$python" -m benchmarks.memory --config=sngan_imagenet --compile \
+    --set=batch_size=64 --set=gen_batch_size=64
+part data_feed "$python" -m benchmarks.data_feed
+
+# Whole runs with scores and checkpoints: wall time, and bfloat16 beside float32 over seeds.
+for seed in 0 1 2; do
+    for dtype in bfloat16 float32; do
+        "$python" launch.py --config=configs/sngan_cifar.py --config.seed=$seed --config.model.dtype=$dtype \
+            --config.data.data_dir="$DATA" --config.eval.extractor=cifar_resnet56 --config.eval.num_samples=5000 \
+            --workdir="$OUT/sngan_cifar-$dtype-$seed"
+    done
+done
