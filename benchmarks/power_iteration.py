@@ -38,7 +38,7 @@ def measure(name, told, rounds):
     """Medians of one config, in seconds."""
     config = load_config(name, told)
     normalised = Step(config)
-    plain = Step(load_config(name, {**told, 'model.normalization': 'none'}))
+    plain = Step(load_config(name, {**told, 'method': 'gan', 'model.normalization': 'none'}))
     for step in (normalised, plain):
         step.compile()
     advance = _advance(normalised.method, normalised.state)

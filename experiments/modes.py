@@ -43,7 +43,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
     with resume.WorkdirLock(workdir, process_index=jax.process_index()):
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
-        ahead = Ahead(config, method, options, say)
+        ahead = Ahead(config, method, options, workdir, say)
         image_set = load_data(config, say, ahead.announce)
         options = streaming.choose_options(config, options, image_set.images, say)
         _check_num_classes(config, image_set)
@@ -99,8 +99,16 @@ class Ahead:
         program: see `snjax.train.compile_ahead`; None before, and where it has to wait for the images.
     """
 
-    def __init__(self, config: methods.Config, method: Any, options: train.Options, say):
-        self._config, self._method, self._options, self._say = config, method, options, say
+    def __init__(
+        self,
+        config: methods.Config,
+        method: Any,
+        options: train.Options,
+        workdir: pathlib.Path,
+        say,
+    ):
+        self._config, self._method, self._options = config, method, options
+        self._workdir, self._say = workdir, say
         self.program = None
 
     def announce(self, num_images: int) -> None:
@@ -113,7 +121,9 @@ class Ahead:
         if waits or streaming.is_streamed(self._config, images):
             return
         if num_images >= method.batch_size:
-            self.program = train.compile_ahead(method, self._options, images, self._say)
+            self.program = train.compile_ahead(
+                method, self._options, images, self._workdir, self._say
+            )
 
 
 def load_data(config: methods.Config, say, announce=None) -> data.ImageSet:

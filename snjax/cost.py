@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 # What XLA computes inside the operation that uses it, rather than in memory.
 _FUSED = frozenset(
@@ -38,7 +39,7 @@ def flops(jaxpr: core.Jaxpr) -> float:
 
     A loop of unknown length (`while`) counts once, a `cond` as its dearest branch.
     """
-    return sum(flops_by_layer(jaxpr).values())
+    return float(sum(flops_by_layer(jaxpr).values()))
 
 
 def flops_by_layer(jaxpr: core.Jaxpr) -> dict[str, float]:
@@ -47,7 +48,7 @@ def flops_by_layer(jaxpr: core.Jaxpr) -> dict[str, float]:
     Gradients count for the layer that they are of; what is in no module has the key ''.
     """
     found: dict[str, float] = {}
-    for path, count in _operations(jaxpr, '', 1):
+    for path, count in _operations(_needed(jaxpr), '', 1):
         found[path] = found.get(path, 0) + count
     return found
 
@@ -69,6 +70,11 @@ def _operations(jaxpr: core.Jaxpr, outside: str, times: int) -> Iterator[tuple[s
             inside = times * eqn.params['length'] if name == 'scan' else times
             for inner in _jaxprs(eqn):
                 yield from _operations(inner, path, inside)
+
+
+def _needed(jaxpr: core.Jaxpr) -> core.Jaxpr:
+    """Without what nothing depends on, which XLA drops as well: the forward pass around an advance of u, say."""
+    return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)[0]
 
 
 def _layer_of(path: str) -> str:
@@ -122,7 +128,7 @@ def temporary_bytes(jaxpr: core.Jaxpr) -> int:
     It walks the program in the order in which it was written. Elementwise operations are taken to be computed where
     they are used, unless a matrix product, a convolution or the like reads them.
     """
-    operations, sizes, kept = _flatten(jaxpr)
+    operations, sizes, kept = _flatten(_needed(jaxpr))
     alive_until, stored = _lifetimes(operations, kept)
     ends: dict[int, list[int]] = {}
     now = most = 0

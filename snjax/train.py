@@ -140,13 +140,20 @@ def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dic
 
 
 def compile_ahead(
-    method: Any, options: Options, images: jax.ShapeDtypeStruct, say: Callable[[str], None]
+    method: Any,
+    options: Options,
+    images: jax.ShapeDtypeStruct,
+    workdir: pathlib.Path,
+    say: Callable[[str], None],
 ) -> StepProgram | None:
     """The step's program for a resident set like `images`, compiled while that is being read; None if it cannot be.
 
-    A streamed set's program, and one over several processes, needs arrays: the trainer compiles it.
+    A streamed set's program, and one over several processes, needs arrays: the trainer compiles it. The finished run
+    in `workdir` needs none.
     """
     if options.stream or jax.process_count() > 1:
+        return None
+    if any(step >= options.num_steps for step in Checkpointer(workdir / 'checkpoints').steps()):
         return None
     keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     labels = jax.ShapeDtypeStruct(images.shape[:1], np.int32)
@@ -225,7 +232,7 @@ class Trainer:
         check_set_size(len(pixels), method.batch_size)
         self._pixels = pixels
         images = jax.ShapeDtypeStruct(pixels.shape, np.uint8)
-        self._ahead = ahead or compile_ahead(method, options, images, say)
+        self._ahead = ahead or compile_ahead(method, options, images, self.workdir, say)
         self.data = device_data(None if options.stream else pixels, labels, options.seed)
         self.checkpoints = Checkpointer(
             self.workdir / 'checkpoints', keep=options.keep, keep_every=options.keep_every or None

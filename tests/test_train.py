@@ -297,7 +297,7 @@ def test_longer_runs_go_on_where_shorter_ones_ended_bit_for_bit(tmp_path, pixels
     trainer(tmp_path, pixels, num_steps=10).run()
     said = []
     rest = trainer(tmp_path, pixels, say=said.append)
-    assert said == ['resuming from step 10']
+    assert 'resuming from step 10' in said
     assert rest.start == 10
     state = parallel.local(rest.run())
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(whole[1]), strict=True):
