@@ -298,3 +298,16 @@ def test_taps_are_added_before_the_kernel_is_cast():
     np.testing.assert_array_equal(convolution.upsample_conv(x, kernel), up)
     down = convolution.down(x, (taps / 4).astype(jnp.bfloat16))
     np.testing.assert_array_equal(convolution.conv_pool(x, kernel), down)
+
+
+@pytest.mark.parametrize('name', ['down', 'up', 'conv_transpose', 'upsample_conv', 'conv_pool'])
+def test_the_forms_of_other_backends_are_equal_too(name, monkeypatch):
+    """Where XLA is told what papers write: a strided convolution's own adjoint, and nothing put into memory."""
+    fast, plain, sizes = FORMS[name]
+    size = RESAMPLED.get(name, sizes[0])
+    x, kernel = draw(14, (2, 8, 10, 3), (*size, 3, 5))
+    expected = value_and_gradients(plain, x, kernel)
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    close(value_and_gradients(fast, x, kernel), expected, 1e-5)
+    jaxpr = str(jax.make_jaxpr(lambda x, k: value_and_gradients(fast, x, k))(x, kernel))
+    assert 'dynamic_update_slice' not in jaxpr
