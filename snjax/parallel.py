@@ -150,7 +150,7 @@ def scan(
     """`lax.scan` on accelerators, written out on the CPU: there convolutions in a loop, even of one turn, crawl."""
     if jax.default_backend() != 'cpu':
         return lax.scan(body, carry, xs, length)
-    out = []
+    body, out = jax.jit(body), []  # traced once
     for i in range(length):
         carry, y = body(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023 (called at once)
         out.append(y)
