@@ -18,7 +18,12 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'the run lives here; left out: runs/<config>[-argument]'
 )
-_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'invert', 'evaluate'], 'what to do')
+_MODE = flags.DEFINE_enum(
+    'mode', 'train', ['train', 'sample', 'invert', 'evaluate', 'report'], 'what to do'
+)
+_LAYOUT = flags.DEFINE_enum(
+    'layout', 'auto', ['auto', 'runs', 'settings', 'table2'], 'what --mode=report shows first'
+)
 _DISTRIBUTED = flags.DEFINE_enum(
     'distributed', 'off', ['off', 'auto', 'explicit'], 'one process, or one of several'
 )
@@ -34,6 +39,8 @@ def main(argv: list[str]) -> None:
     del argv
     if not flags.FLAGS['verbosity'].present:  # libraries report every save at level INFO
         logging.set_verbosity(logging.WARNING)
+    if _MODE.value == 'report':
+        return _report()
     # Imported after the flags are read, so that a typo is answered at once.
     from experiments import modes
     from snjax import parallel
@@ -53,6 +60,18 @@ def main(argv: list[str]) -> None:
         _end(error, DIVERGED)
     except Preempted as error:
         _end(error, PREEMPTED)
+
+
+def _report() -> None:
+    """Compares runs: without jax, which would take longer to come than the page does."""
+    from experiments.report import run_report
+
+    try:
+        if not _WORKDIR.value:
+            raise ValueError("--workdir is missing: give a sweep, a run, or a pattern as 'runs/*'")
+        run_report(pathlib.Path(_WORKDIR.value), _LAYOUT.value)
+    except (ValueError, *_UNUSABLE_PATH) as error:
+        _end(error, BAD_INPUT)
 
 
 def _workdir() -> pathlib.Path:
@@ -87,6 +106,8 @@ def _parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(_with_config(argv))
         if len(rest) > 1:
             raise ValueError(f'{rest[1]!r} is no flag: write --config=... --workdir=... --mode=...')
+        if _MODE.value == 'report':  # of runs, each with its own
+            return rest
         if _CONFIG.value is None:
             raise ValueError(
                 '--config is missing: give a file, as --config=configs/sngan_digits.py'
@@ -102,6 +123,8 @@ def _parse(argv: list[str]) -> list[str]:
 def _with_config(argv: list[str]) -> list[str]:
     """Without --config, the config of the run that --workdir holds."""
     if any(re.match(r'--?config(=|$)', a) for a in argv):
+        return argv
+    if re.search(r'\s--?mode[= ]report(\s|$)', ' '.join(argv)):
         return argv
     for i, a in enumerate(argv):
         found = re.match(r'--?workdir(?:=(.*))?$', a)

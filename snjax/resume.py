@@ -18,6 +18,7 @@ from absl import logging
 
 CONFIG_NAME = 'config.json'
 LOCK_NAME = '.lock'
+DIVERGED_NAME = 'diverged.txt'  # why a run stopped for good; gone when it is started again
 
 _ABSENT = '(absent)'
 
@@ -117,6 +118,22 @@ class WorkdirLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def lock_holder(workdir: str | os.PathLike) -> str | None:
+    """Who holds the `WorkdirLock` of a folder at this moment, as 'process 12 on host'; None if nobody does."""
+    try:
+        file = (Path(workdir) / LOCK_NAME).open('r+')
+    except FileNotFoundError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or 'another process'
+        except OSError:  # a file system without locks
+            return None
+    return None
 
 
 def read_config(path: Path) -> dict[str, Any]:
