@@ -81,7 +81,9 @@ def scores(groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> list[S
     for row in rows:
         key = [row[k] for k in leaderboard.PROTOCOL if k not in _VARIANT]
         tables.setdefault(json.dumps(key), []).append(row)
-    blocks = [_scores_table(found, of_folder) for found in tables.values()]
+    # What says most of a run comes first.
+    ordered = sorted(tables.values(), key=lambda found: -len(found[0]['each']))
+    blocks = [_scores_table(found, of_folder) for found in ordered]
     scored = {of_folder[folder].name for row in rows for folder in row['folders']}
     without = [group for group in groups if group.name not in scored]
     if without:
@@ -102,7 +104,7 @@ def _scores_table(rows, of_folder):
         cells += [Cell(str(row[key])) for key in variant]
         body.append(cells + [_score_cell(row, key) for key in keys])
     told = protocol(rows[0] if is_one_step else {**rows[0], 'step': 'below'}, not variant)
-    caption = f'{told}. Mean ± standard deviation over seeds.'
+    caption = f'{told[0].upper()}{told[1:]}. Mean ± standard deviation over seeds.'
     best = {len(heads) + i: _SIGNS[key] for i, key in enumerate(keys) if not variant}
     return Table([*heads, *(titled(key, extractor) for key in keys)], body, caption, best=best)
 
@@ -315,10 +317,12 @@ def _keys(runs):
 
 
 def _value(run, key):
-    """As JSON, so that 1 and true differ; 1 and 1.0 do not."""
+    """As it is written in a flag, so that 1 and true differ; 1 and 1.0 do not."""
     if key not in run.flat:
         return '(absent)'
     value = run.flat[key]
+    if isinstance(value, str) and value:
+        return value
     is_whole = isinstance(value, float) and value.is_integer()
     return json.dumps(int(value) if is_whole else value, ensure_ascii=False)
 

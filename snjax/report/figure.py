@@ -1,6 +1,7 @@
 """Figures as SVG: curves with a band over seeds, and points with error bars by category."""
 
 import html
+import math
 from collections.abc import Sequence
 
 from snjax.report import style
@@ -124,9 +125,16 @@ def number(value: float) -> str:
 
 
 def said(spread: Spread) -> str:
-    """'12.3 ± 0.45', or the number alone of a single seed."""
-    text = number(spread.mean)
-    return text if spread.std is None else f'{text} ± {spread.std:.2g}'
+    """'12.3 ± 4.5': the deviation with two digits, the mean as far as these go; the mean alone of a single seed."""
+    if spread.std is None:
+        return number(spread.mean)
+    if spread.std == 0:
+        return f'{number(spread.mean)} ± 0'
+    digits = 1 - math.floor(math.log10(spread.std))
+    if digits > 5:  # smaller than what is worth writing out
+        return f'{number(spread.mean)} ± {spread.std:.2g}'
+    places = max(digits, 0)
+    return f'{spread.mean:.{places}f} ± {spread.std:.{places}f}'
 
 
 # ---- curves
@@ -227,8 +235,10 @@ def _runs(flags: Sequence[bool]) -> list[list[int]]:
 
 def _categories(record: Categories) -> str:
     spreads = [s for series in record.series for s in series.values if s]
-    ends = [v for s in spreads for v in (*s.values, s.mean)]
-    y_axis = axis_of(ends)
+    values = [v for s in spreads for v in (*s.values, s.mean)]
+    signs = (1, -1) if min(values, default=0) < 0 else (1,)
+    # A bar may reach below zero where no value does: the axis does not follow it there.
+    y_axis = axis_of([*values, *(s.mean + sign * (s.std or 0) for s in spreads for sign in signs)])
     width = (WIDTH - _LEFT - _RIGHT) / max(len(record.categories), 1)
     foot = HEIGHT - _BOTTOM
     out = []
@@ -256,7 +266,7 @@ def _point(series: Series, i: int, x: float, y_axis: Axis) -> str:
     if found:
         if found.std is not None:
             high, low = (_y(y_axis, found.mean + sign * found.std) for sign in (1, -1))
-            high, low = max(high, _TOP), min(low, HEIGHT - _BOTTOM)
+            low = min(low, HEIGHT - _BOTTOM)
             out.append(
                 f'<path d="M{x:.1f} {high:.1f}V{low:.1f}M{x - 3:.1f} {high:.1f}h6M{x - 3:.1f} {low:.1f}h6" '
                 'stroke="currentColor" stroke-width="1.3" fill="none"/>'
@@ -269,7 +279,7 @@ def _point(series: Series, i: int, x: float, y_axis: Axis) -> str:
         out.append(style.mark(series.style, x, _y(y_axis, found.mean)))
     if remark:
         out.append(
-            f'<text x="{x:.1f}" y="{_TOP + 8}" text-anchor="middle" style="fill:currentColor">†</text>'
+            f'<text x="{x:.1f}" y="{_TOP - 3}" text-anchor="middle" style="fill:currentColor">†</text>'
         )
     if not out:
         return ''

@@ -8,6 +8,8 @@ from snjax.report import figure as figures
 from snjax.report import style
 from snjax.report.records import Block, Cell, Figure, Page, Section, Sheet, Table, Text
 
+_SHORT = 32  # letters that stay in one line of a table
+
 
 def render(page: Page) -> str:
     """The whole document."""
@@ -46,7 +48,6 @@ def _block(block: Block) -> str:
 def _table(table: Table) -> str:
     best = _best(table)
     apart = _apart(table.groups)
-    caption = f'<caption>{html.escape(table.caption)}</caption>' if table.caption else ''
     groups = ''.join(
         f'<th class="group" colspan="{n}" scope="colgroup">{html.escape(name)}</th>'
         for name, n in table.groups
@@ -61,9 +62,10 @@ def _table(table: Table) -> str:
         f'<tr>{"".join(_cell(c, (r, i) in best, i in apart) for i, c in enumerate(row))}</tr>'
         for r, row in enumerate(table.rows)
     )
-    return (
-        f'<div class="wide"><table>{caption}<thead>{groups}<tr>{heads}</tr></thead>\n'
-        f'<tbody>{rows}</tbody></table></div>'
+    return _captioned(
+        table.caption,
+        f'<div class="wide"><table><thead>{groups}<tr>{heads}</tr></thead>\n'
+        f'<tbody>{rows}</tbody></table></div>',
     )
 
 
@@ -88,9 +90,8 @@ def _best(table: Table) -> set[tuple[int, int]]:
 
 
 def _cell(cell: Cell, is_best: bool, is_apart: bool) -> str:
-    classes = ' '.join(
-        name for name, on in (('number', cell.order is not None), ('apart', is_apart)) if on
-    )
+    kinds = {'number': cell.order is not None, 'short': len(cell.text) <= _SHORT, 'apart': is_apart}
+    classes = ' '.join(name for name, is_on in kinds.items() if is_on)
     order = '' if cell.order is None else f' data-order="{cell.order!r}"'
     hint = f' title="{html.escape(cell.hint)}"' if cell.hint else ''
     text = html.escape(cell.text)
@@ -120,6 +121,12 @@ def _figure(figure: Figure) -> str:
     return f'<figure><div class="panels">{panels}</div><ul class="legend">{legend}</ul>{caption}</figure>'
 
 
+def _captioned(caption: str, table: str) -> str:
+    """A table under its caption, which stays in sight where a wide table is scrolled."""
+    told = f'<figcaption>{html.escape(caption)}</figcaption>' if caption else ''
+    return f'<figure>{told}{table}</figure>'
+
+
 def _sheet(sheet: Sheet) -> str:
     heads = ''.join(f'<th scope="col">{html.escape(head)}</th>' for head in sheet.columns)
     rows = '\n'.join(
@@ -127,10 +134,10 @@ def _sheet(sheet: Sheet) -> str:
         f'{"".join(_picture(png, f"{name}, {head}") for png, head in zip(pngs, sheet.columns, strict=True))}</tr>'
         for name, number, pngs in sheet.rows
     )
-    caption = f'<caption>{html.escape(sheet.caption)}</caption>' if sheet.caption else ''
-    return (
-        f'<div class="wide"><table class="sheet">{caption}<thead><tr><th></th>{heads}</tr></thead>\n'
-        f'<tbody>{rows}</tbody></table></div>'
+    return _captioned(
+        sheet.caption,
+        f'<div class="wide"><table class="sheet"><thead><tr><th></th>{heads}</tr></thead>\n'
+        f'<tbody>{rows}</tbody></table></div>',
     )
 
 

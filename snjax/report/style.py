@@ -66,19 +66,18 @@ PAGE_CSS = (
 body{margin:0 auto;padding:1.5rem;max-width:1280px;background:var(--paper);color:var(--ink);
   font:15px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2.2rem 0 .5rem}
-p{margin:.4rem 0}.about,figcaption,caption{color:var(--soft);font-size:.87rem}
+p{margin:.4rem 0}.about,figcaption{color:var(--soft);font-size:.87rem}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.87rem;font-variant-numeric:tabular-nums;margin:.4rem 0 1rem}
-caption{text-align:left;padding-bottom:.4rem}
 th,td{padding:.22rem .7rem .22rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule)}
-td.number{white-space:nowrap}
+td.number,td.short{white-space:nowrap}
 th{font-weight:600;vertical-align:bottom;border-bottom-color:var(--soft)}
 th.group{border-bottom:1px solid var(--rule);font-weight:400;color:var(--soft)}
 th button{all:unset;cursor:pointer}th button:hover,th button:focus-visible{text-decoration:underline}
 th[aria-sort=ascending] button::after{content:" \\2191"}th[aria-sort=descending] button::after{content:" \\2193"}
 .apart{border-left:3px double var(--soft);padding-left:.7rem;color:var(--soft)}
-td .mark{width:12px;height:12px;margin-right:.4rem;vertical-align:-1px}
-figure{margin:.5rem 0 1rem}
+td .mark,th .mark{flex:none;width:12px;height:12px;margin-right:.4rem;vertical-align:-1px}
+figure{margin:.5rem 0 1rem}figcaption{max-width:70rem}
 .panels{display:flex;flex-wrap:wrap;gap:.5rem}.panels svg{flex:1 1 380px;max-width:620px;height:auto}
 .legend{display:flex;flex-wrap:wrap;gap:.15rem 1.1rem;padding:0;margin:.3rem 0;list-style:none;font-size:.87rem}
 .legend svg{width:26px;height:12px;margin-right:.35rem;vertical-align:-1px}
