@@ -168,6 +168,8 @@ def live_protocol(groups: Sequence[Group]) -> str:
     for group in groups:
         for run in group.runs:
             flat = run.flat
+            if not flat.get('eval.extractor'):
+                continue
             fakes, split = flat.get('eval.num_samples'), flat.get('data.split')
             average = 'EMA' if flat.get('optimizer.ema_decay') else 'raw weights'
             told.add(

@@ -14,11 +14,11 @@ _OUTLIERS, _STRETCH = 0.02, 5.0
 class Axis:
     """From `low` to `high`, low < high."""
 
-    low: float
-    high: float
+    low: float | int
+    high: float | int
     is_log: bool = False
 
-    def at(self, value: float) -> float:
+    def at(self, value: float | int) -> float:
         """The place of a value: 0 at `low`, 1 at `high`; on a logarithmic axis what is not positive is far below."""
         if not self.is_log:
             return (value - self.low) / (self.high - self.low)
@@ -26,7 +26,7 @@ class Axis:
             return -10.0
         return math.log(value / self.low) / math.log(self.high / self.low)
 
-    def ticks(self, most: int = 6) -> list[float]:
+    def ticks(self, most: int = 6) -> list[float | int]:
         """Round numbers inside, at most `most`."""
         if self.is_log:
             return self._log_ticks(most)
@@ -49,7 +49,7 @@ class Axis:
         return found[:: math.ceil(len(found) / most)]
 
 
-def axis_of(values: Iterable[float], *, may_cut: bool = False) -> Axis:
+def axis_of(values: Iterable[float | int], *, may_cut: bool = False) -> Axis:
     """An axis for finite values, logarithmic where they are positive and span decades.
 
     Args:
@@ -77,7 +77,7 @@ def _quantile(found: Sequence[float], share: float) -> float:
     return found[round(share * (len(found) - 1))]
 
 
-def short(value: float) -> str:
+def short(value: float | int) -> str:
     """A number for an axis: 20k for 20,000, three digits otherwise."""
     for size, letter in ((1e6, 'M'), (1e3, 'k')):
         if abs(value) >= size:

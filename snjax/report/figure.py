@@ -84,7 +84,7 @@ def _wrapped(text, width):
 # ---- what both kinds share
 
 
-def _y(axis: Axis, value: float) -> float:
+def _y(axis: Axis, value: float | int) -> float:
     """Pixels from the top; far outside of the axis is just outside of the panel."""
     place = min(max(axis.at(value), -0.5), 1.5)
     return HEIGHT - _BOTTOM - place * (HEIGHT - _TOP - _BOTTOM)
@@ -119,7 +119,7 @@ def _inside(content: str) -> str:
     )
 
 
-def number(value: float) -> str:
+def number(value: float | int) -> str:
     """Four digits."""
     return f'{value:.4g}'
 
@@ -236,9 +236,10 @@ def _runs(flags: Sequence[bool]) -> list[list[int]]:
 def _categories(record: Categories) -> str:
     spreads = [s for series in record.series for s in series.values if s]
     values = [v for s in spreads for v in (*s.values, s.mean)]
-    signs = (1, -1) if min(values, default=0) < 0 else (1,)
-    # A bar may reach below zero where no value does: the axis does not follow it there.
-    y_axis = axis_of([*values, *(s.mean + sign * (s.std or 0) for s in spreads for sign in signs)])
+    lowest = min(values, default=0)
+    bars = [s.mean + sign * (s.std or 0) for s in spreads for sign in (1, -1)]
+    # A bar may reach far below every value, of a distance below zero: the axis does not follow it there.
+    y_axis = axis_of([*values, *(b for b in bars if lowest < 0 or b >= 0.5 * lowest)])
     width = (WIDTH - _LEFT - _RIGHT) / max(len(record.categories), 1)
     foot = HEIGHT - _BOTTOM
     out = []
@@ -259,7 +260,7 @@ def _categories(record: Categories) -> str:
     return _frame(y_axis, record.x_label) + ''.join(out)
 
 
-def _point(series: Series, i: int, x: float, y_axis: Axis) -> str:
+def _point(series: Series, i: int, x: float | int, y_axis: Axis) -> str:
     """The mean's mark, its error bar and each seed; a remark alone is a cross at the top."""
     found, remark = series.values[i], series.remarks[i]
     out = []

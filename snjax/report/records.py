@@ -18,7 +18,7 @@ class Cell:
     """
 
     text: str
-    order: float | None = None
+    order: float | int | None = None
     style: int | None = None
     hint: str = ''
 

@@ -34,7 +34,7 @@ class Point(NamedTuple):
     is_whole: bool
 
 
-def spread(values: Sequence[float]) -> Spread | None:
+def spread(values: Sequence[float | int]) -> Spread | None:
     """Mean and standard deviation; None where no value is finite."""
     finite = tuple(float(v) for v in values if math.isfinite(v))
     if not finite:

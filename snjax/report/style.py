@@ -22,7 +22,7 @@ def dash(style: int) -> str:
     return _DASHES[style // NUM_COLOURS % len(_DASHES)]
 
 
-def mark(style: int, x: float, y: float, size: float = 4.0) -> str:
+def mark(style: int, x: float | int, y: float | int, size: float | int = 4) -> str:
     """The series's mark at (x, y) as an SVG path of the current colour, `size` pixels to each side."""
     s, t = size, size * 0.8
     n = style % _NUM_MARKS
