@@ -1,4 +1,4 @@
-"""Trains, goes on training, samples, inverts, scores and sweeps: `python launch.py --config=configs/sngan_cifar.py`.
+"""Trains, goes on training, samples, inverts, scores, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
 Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved (start again to go on); 1 if
 runs of a sweep failed.
@@ -20,7 +20,13 @@ _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'the run lives here; left out: runs/<config>[-argument]'
 )
 _MODE = flags.DEFINE_enum(
-    'mode', 'train', ['train', 'sample', 'invert', 'evaluate', 'sweep'], 'what to do'
+    'mode',
+    'train',
+    ['train', 'sample', 'invert', 'evaluate', 'sweep', 'report'],
+    'what to do',
+)
+_LAYOUT = flags.DEFINE_enum(
+    'layout', 'auto', ['auto', 'runs', 'settings', 'table2'], 'what --mode=report shows first'
 )
 _DISTRIBUTED = flags.DEFINE_enum(
     'distributed', 'off', ['off', 'auto', 'explicit'], 'one process, or one of several'
@@ -63,6 +69,8 @@ def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
     if _MODE.value == 'sweep':
         sys.exit(_sweep())
+    if _MODE.value == 'report':
+        return _report()
     # Imported after the flags are read, so that a typo is answered at once.
     from experiments import modes
     from snjax import compilation_cache, parallel
@@ -112,6 +120,18 @@ def _sweep() -> int:
         _end(error, BAD_INPUT)
 
 
+def _report() -> None:
+    """Compares runs: without jax, which would take longer to come than the page does."""
+    from experiments.report import run_report
+
+    try:
+        if not _WORKDIR.value:
+            raise ValueError("--workdir is missing: give a sweep, a run, or a pattern as 'runs/*'")
+        run_report(pathlib.Path(_WORKDIR.value), _LAYOUT.value)
+    except (ValueError, *_UNUSABLE_PATH) as error:
+        _end(error, BAD_INPUT)
+
+
 def _workdir() -> pathlib.Path:
     """--workdir, or a folder named after the config and its argument."""
     if _WORKDIR.value:
@@ -144,6 +164,8 @@ def _parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(_with_config(argv))
         if len(rest) > 1:
             raise ValueError(f'{rest[1]!r} is no flag: write --config=... --workdir=... --mode=...')
+        if _MODE.value == 'report':  # of runs, each with its own
+            return rest
         if _CONFIG.value is None:
             raise ValueError(
                 '--config is missing: give a file, as --config=configs/sngan_digits.py'
@@ -159,6 +181,8 @@ def _parse(argv: list[str]) -> list[str]:
 def _with_config(argv: list[str]) -> list[str]:
     """Without --config, the config of the run that --workdir holds; a sweep by --sweep starts from the defaults."""
     if any(re.match(r'--?config(=|$)', a) for a in argv):
+        return argv
+    if re.search(r'\s--?mode[= ]report(\s|$)', ' '.join(argv)):
         return argv
     if any(re.match(r'--?mode=sweep$', a) for a in argv):
         if not any(re.match(r'--?sweep(=|$)', a) for a in argv):

@@ -5,18 +5,18 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.published import PUBLISHED
-from snjax import evaluate, resume
+from snjax import resume, scores_file
 
 # Groups and keys that do not make a run another kind of run.
 _INCIDENTAL = ('seed', 'checkpoint', 'log', 'sampling', 'inversion', 'eval', 'steps_per_call')
 _PLACES = ('data_dir', 'cache_dir', 'path')
-_PROTOCOL = (
+PROTOCOL = (
     'extractor',
     'protocol',
     'real',
@@ -26,7 +26,7 @@ _PROTOCOL = (
     'weights',
     'batch_statistics',
 )
-_SCORES = (
+SCORES = (
     'fid',
     'frechet_distance',
     'inception_score',
@@ -57,27 +57,53 @@ def write(folders: Sequence[pathlib.Path], extractor: str) -> None:
 
 
 def collect(folders: Sequence[pathlib.Path], extractor: str) -> list[dict[str, Any]]:
+    """`rows_of` the runs in these workdirs, each with a `scores.json`, for one extractor."""
+    runs = [
+        Scored(
+            folder,
+            resume.read_config(folder / 'config.json'),
+            scores_file.read(folder / 'scores.json'),
+        )
+        for folder in folders
+    ]
+    return rows_of(runs, extractor)
+
+
+class Scored(NamedTuple):
+    """A run and its scores."""
+
+    folder: pathlib.Path
+    config: Mapping[str, Any]
+    rows: Sequence[scores_file.Row]
+
+
+def rows_of(runs: Sequence[Scored], extractor: str | None = None) -> list[dict[str, Any]]:
     """A row for each kind of run and protocol, best Frechet distance first inside a protocol.
 
     Args:
-        folders: workdirs with a `scores.json`.
-        extractor: rows of others are left out: their distances cannot be compared.
+        runs: of any kinds.
+        extractor: rows of others are left out: their distances cannot be compared. None: all, which stand apart.
 
     Returns:
-        Names of columns to values; scores are (mean, standard deviation over seeds or None of a single one).
+        Names of columns to values; scores are (mean, standard deviation over seeds or None of a single one),
+        'each' has a list of their values by name, and 'folders' the workdirs.
     """
-    groups: dict[str, list[tuple[pathlib.Path, Mapping, evaluate.Row]]] = {}
-    for folder in folders:
-        config = resume.read_config(folder / 'config.json')
-        for row in evaluate.read(folder / 'scores.json'):
-            if row.manifest.get('extractor') == extractor:
+    groups: dict[str, list[tuple[pathlib.Path, Mapping, scores_file.Row]]] = {}
+    for folder, config, scored in runs:
+        for row in scored:
+            told = row.manifest.get('extractor')
+            if told and extractor in (None, told):
                 # Sets may share a name, as folders do.
-                same = (*_PROTOCOL, 'real_sha256', 'eval_seed', 'step')
-                key = [_kind(config), *(row.manifest.get(k) for k in same)]
+                same = [*PROTOCOL, 'real_sha256', 'eval_seed']
+                if (
+                    row.manifest.get('checkpoint') != 'best'
+                ):  # each seed has its best at its own step
+                    same.append('step')
+                key = [kind(config), *(row.manifest.get(k) for k in same)]
                 groups.setdefault(json.dumps(key), []).append((folder, config, row))
-    kinds = {json.dumps(_kind(config)): config for g in groups.values() for _, config, _ in g}
-    names = dict(zip(kinds, _names(list(kinds.values())), strict=True))
-    rows = [_row(members, names[json.dumps(_kind(members[0][1]))]) for members in groups.values()]
+    kinds = {json.dumps(kind(config)): config for g in groups.values() for _, config, _ in g}
+    named = dict(zip(kinds, names(list(kinds.values())), strict=True))
+    rows = [_row(members, named[json.dumps(kind(members[0][1]))]) for members in groups.values()]
     return sorted(
         rows, key=lambda row: (row['data'], row['protocol'], row['checkpoint'], _distance(row))
     )
@@ -92,29 +118,37 @@ def _row(members, name):
     row: dict[str, Any] = {
         'run': name,
         'data': config['data']['name'],
-        'step': first.manifest['step'],
+        'step': _range({row.manifest['step'] for _, _, row in members}),
     }
-    row |= {key: first.manifest.get(key, '') for key in _PROTOCOL}
+    row |= {key: first.manifest.get(key, '') for key in PROTOCOL}
     row['seeds'] = len({c['seed'] for _, c, _ in members})
-    for key in _SCORES:
+    row['each'] = {}
+    for key in SCORES:
         values = [m.scores[key] for _, _, m in members if key in m.scores]
         if len(values) == len(members):
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
             row[key] = float(np.mean(values)), spread
+            row['each'][key] = values
+    row['folders'] = [folder for folder, _, _ in members]
     row['workdirs'] = ' '.join(str(folder) for folder, _, _ in members)
     return row
 
 
-def _kind(config: Mapping[str, Any]) -> dict[str, Any]:
+def _range(steps):
+    low, high = min(steps), max(steps)
+    return low if low == high else f'{low}-{high}'
+
+
+def kind(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config without what differs between seeds and machines."""
     kept = {k: v for k, v in config.items() if k not in _INCIDENTAL}
     kept['data'] = {k: v for k, v in config['data'].items() if k not in _PLACES}
     return kept
 
 
-def _names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The method of each config, and those of its values in which it differs from the others."""
-    flat = [dict(_leaves(_kind(config))) for config in configs]
+    flat = [dict(leaves(kind(config))) for config in configs]
     differing = [
         key
         for key in sorted({key for f in flat for key in f})
@@ -128,18 +162,19 @@ def _names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _leaves(tree, prefix=''):
+def leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """('group.key', value) for every leaf of a nested config."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f'{prefix}{key}.')
+            yield from leaves(value, f'{prefix}{key}.')
         else:
             yield f'{prefix}{key}', value
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Two tables: one's own scores, and published ones of the same data sets under their own protocols."""
-    shown = [key for key in _SCORES if any(key in row for row in rows)]
-    columns = ['run', 'data', 'step', *_PROTOCOL[1:], 'seeds', *shown]
+    shown = [key for key in SCORES if any(key in row for row in rows)]
+    columns = ['run', 'data', 'step', *PROTOCOL[1:], 'seeds', *shown]
     lines = [_line(c.replace('_', ' ') for c in columns), _line('---' for _ in columns)]
     lines += [_line(_cell(row.get(c, '')) for c in columns) for row in rows]
     published = [p for p in PUBLISHED if p.data in {row['data'] for row in rows}]
@@ -174,8 +209,8 @@ def _cell(value) -> str:
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """The same rows with mean and standard deviation in columns of their own."""
-    shown = [key for key in _SCORES if any(key in row for row in rows)]
-    columns = ['run', 'data', 'step', *_PROTOCOL, 'seeds', 'workdirs']
+    shown = [key for key in SCORES if any(key in row for row in rows)]
+    columns = ['run', 'data', 'step', *PROTOCOL, 'seeds', 'workdirs']
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
     writer.writerow([*columns, *(f'{key}{end}' for key in shown for end in ('', '_std'))])

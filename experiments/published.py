@@ -26,6 +26,7 @@ _COLLECTIONS = 'pytorch-gan-collections, README'
 PUBLISHED = (
     Published('cifar10', 'real images', '', 11.24, 7.8, 'paper', _PAPER),
     Published('cifar10', 'wgan', 'standard CNN', 6.41, 42.6, 'paper', _PAPER),
+    Published('cifar10', 'gan_gp', 'standard CNN', 6.93, 37.7, 'paper', _PAPER),
     Published('cifar10', 'wgan_gp', 'standard CNN', 6.68, 40.2, 'paper', _PAPER),
     Published('cifar10', 'gan, batch norm', 'standard CNN', 6.27, 56.3, 'paper', _PAPER),
     Published('cifar10', 'gan, layer norm', 'standard CNN', 7.19, 33.9, 'paper', _PAPER),
@@ -46,7 +47,12 @@ PUBLISHED = (
     Published('cifar10', 'cgan', 'ResNet', 8.83, 9.01, '50k_50k_train', _STUDIO),
     Published('cifar10', 'sagan', 'ResNet', 8.64, 10.35, '50k_50k_train', _STUDIO),
     Published('stl10', 'real images', '', 26.08, 7.9, 'paper', _PAPER),
+    Published('stl10', 'wgan', 'standard CNN', 7.57, 64.2, 'paper', _PAPER),
     Published('stl10', 'wgan_gp', 'standard CNN', 8.42, 55.1, 'paper', _PAPER),
+    Published('stl10', 'gan, layer norm', 'standard CNN', 7.61, 75.6, 'paper', _PAPER),
+    Published('stl10', 'gan, weight norm', 'standard CNN', 7.16, 73.4, 'paper', _PAPER),
+    Published('stl10', 'gan, orthonormal', 'standard CNN', 8.56, 46.7, 'paper', _PAPER),
+    Published('stl10', 'sngan, BCE', 'standard CNN', 8.28, 53.1, 'paper', _PAPER),
     Published('stl10', 'sngan, hinge', 'ResNet', 9.10, 40.1, 'paper', _PAPER),
     Published('stl10', 'sngan, hinge', 'ResNet', 8.04, 39.56, '50k_50k_train', _MIMICRY),
 )

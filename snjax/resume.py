@@ -18,6 +18,7 @@ from absl import logging
 
 CONFIG_NAME = 'config.json'
 LOCK_NAME = '.lock'
+DIVERGED_NAME = 'diverged.txt'  # why a run stopped for good; gone when it is started again
 
 _ABSENT = '(absent)'
 

@@ -23,6 +23,7 @@ from snjax.live_scores import LiveScores
 from snjax.profiling import Profile
 from snjax.program import StepProgram
 from snjax.progress import Progress
+from snjax.resume import DIVERGED_NAME
 from snjax.sampling import seed_key
 from snjax.writer import Writer
 
@@ -279,6 +280,8 @@ class Trainer:
         stop = parallel.StopSignal()
         with Writer(self.workdir, start_step=step, enabled=parallel.is_main()) as self.writer:
             try:
+                if parallel.is_main():
+                    (self.workdir / DIVERGED_NAME).unlink(missing_ok=True)
                 self._describe(step)
                 if self.start is None:
                     self._write_grid(step)
@@ -417,7 +420,10 @@ class Trainer:
         last = (
             f'the last checkpoint is of step {kept[-1]}' if kept else 'there is no checkpoint yet'
         )
-        raise Diverged(f'diverged by step {step}: {values}; {last}')
+        message = f'diverged by step {step}: {values}; {last}'
+        if parallel.is_main():
+            (self.workdir / DIVERGED_NAME).write_text(f'{message}\n')
+        raise Diverged(message)
 
     def _write_grid(self, step):
         """Images from fixed z, as PNG and in TensorBoard; once per class where the method has classes."""

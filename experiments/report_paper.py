@@ -1,0 +1,259 @@
+"""Layouts of SNGAN's paper: figures 1 and 2 (methods under settings A to F) and table 2 (methods on data sets)."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments import leaderboard, paper, report_sections
+from experiments.report_groups import Group, names_of_scalars, span
+from experiments.report_runs import FINISHED
+from experiments.report_sections import MEANING, protocol, sampled, title, titled
+from snjax.report import thumbnails
+from snjax.report.figure import said
+from snjax.report.records import (
+    Categories,
+    Cell,
+    Curves,
+    Figure,
+    Line,
+    Section,
+    Series,
+    Sheet,
+    Table,
+)
+from snjax.report.spreads import spread
+
+_DISTANCES, _CLASS_SCORES = ('fid', 'frechet_distance'), ('inception_score', 'classifier_score')
+_PROTOCOL_OF_PAPER = 'published: 10,000 test images, 5,000 fakes, Inception'
+
+
+def refusal(groups: Sequence[Group]) -> str:
+    """Why these runs are not the paper's comparison; '' where they are."""
+    for group in groups:
+        if group.place is None:
+            keys = ', '.join(paper.SETTING_KEYS)
+            return (
+                f'{group.runs[0].folder} is no method of configs/sngan_paper.py ({", ".join(paper.METHODS)}) under one '
+                f'of its settings A to F ({keys})'
+            )
+    for place, count in Counter(group.place for group in groups).items():
+        if count > 1 and place:
+            same = [str(g.runs[0].folder) for g in groups if g.place == place]
+            return f'{same[0]} and {same[1]} are both {place.method} under {place.setting} on {place.data}, but differ'
+    return ''
+
+
+def by_method(groups: Sequence[Group]) -> list[Group]:
+    """The groups with a style for each method, whatever the setting."""
+    methods = methods_of(groups)
+    return [dataclasses.replace(g, style=methods.index(g.place.method)) for g in groups if g.place]
+
+
+def methods_of(groups: Sequence[Group]) -> list[str]:
+    """The methods that there are, in the paper's order."""
+    return sorted({g.place.method for g in groups if g.place}, key=paper.METHODS.index)
+
+
+def _settings_of(groups):
+    return sorted({g.place.setting for g in groups})
+
+
+def _sets_of(groups):
+    return sorted({g.data for g in groups})
+
+
+def sections(
+    groups: Sequence[Group], rows: Sequence[Mapping[str, Any]], layout: str
+) -> tuple[list[Section], Figure | None]:
+    """What the layout puts first, and its figure; table 2 follows the figure of several settings."""
+    chosen = {data: _chosen(groups, rows, data) for data in _sets_of(groups)}
+    chosen = {data: found for data, found in chosen.items() if found}
+    if not chosen:
+        return [], None
+    figure = _settings_figure(groups, chosen)
+    table = _table2(groups, chosen)
+    if layout == 'table2':
+        return [table], figure
+    return [Section('Scores under the settings A to F', [figure]), table], figure
+
+
+def _chosen(groups, rows, data) -> dict[str, Mapping[str, Any]]:
+    """A row for each group of a data set, by its name, all under the protocol that the most groups have."""
+    of_folder = {run.folder: g.name for g in groups if g.data == data for run in g.runs}
+    by_protocol: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        name = of_folder.get(row['folders'][0])
+        if name:
+            keys = [k for k in leaderboard.PROTOCOL if k not in ('weights', 'batch_statistics')]
+            key = json.dumps([row[k] for k in keys])
+            by_protocol.setdefault(key, {}).setdefault(name, []).append(row)
+    if not by_protocol:
+        return {}
+    # Of several with equally many: the last state before the best, and then the first by name.
+    widest = max(sorted(by_protocol), key=lambda key: (len(by_protocol[key]), '"best"' not in key))
+    return {name: max(found, key=_preference) for name, found in by_protocol[widest].items()}
+
+
+def _preference(row):
+    """The most seeds; of those the average of the weights, running statistics, and the latest."""
+    step = int(str(row['step']).partition('-')[0])
+    return row['seeds'], row['weights'] == 'ema', row['batch_statistics'] == 'running', step
+
+
+def _key_of(found: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> str | None:
+    return next((key for key in keys if any(key in row for row in found.values())), None)
+
+
+# ---- figures 1 and 2
+
+
+def _settings_figure(groups, chosen) -> Figure:
+    panels = []
+    for data, found in chosen.items():
+        extractor = next(iter(found.values()))['extractor']
+        for keys in (_CLASS_SCORES, _DISTANCES):
+            key = _key_of(found, keys)
+            if key:
+                heading = f'{data}: {titled(key, extractor)}'
+                panels.append(_settings_panel(groups, found, data, key, heading))
+    told = '. '.join(_told(found) for found in chosen.values())
+    caption = (
+        f'As figures 1 and 2 of Miyato et al. 2018: marks are means over seeds, bars one standard deviation, dots the '
+        f'seeds, † where not all seeds finished. {told}. Settings (lr, beta1, beta2, n_dis): {_settings_told(groups)}.'
+    )
+    return Figure(panels, _legend(groups), caption)
+
+
+def _legend(groups):
+    return list(dict.fromkeys((g.place.method, g.style) for g in groups))
+
+
+def _told(found):
+    rows = list(found.values())
+    counts = Counter(row['seeds'] for row in rows)
+    seeds = span(counts)
+    several = len({str(row['step']) for row in rows}) > 1
+    row = {**rows[0], 'step': 'of its own'} if several else rows[0]
+    text = protocol(row)
+    return f'{text[0].upper()}{text[1:]}, {seeds} seed{"" if seeds == "1" else "s"}'
+
+
+def _settings_told(groups):
+    values = {letter: paper.SETTINGS[letter] for letter in _settings_of(groups)}
+    return '; '.join(f'{letter} {", ".join(f"{v:g}" for v in vs)}' for letter, vs in values.items())
+
+
+def _settings_panel(groups, found, data, key, heading) -> Categories:
+    letters = _settings_of(groups)
+    series = []
+    for method in methods_of(groups):
+        mine = {g.place.setting: g for g in groups if (g.place.method, g.data) == (method, data)}
+        if not mine:
+            continue
+        rows = {letter: found.get(g.name, {}) for letter, g in mine.items()}
+        values = [spread(rows.get(x, {}).get('each', {}).get(key, ())) for x in letters]
+        remarks = [_remark(mine[x]) if x in mine else '' for x in letters]
+        series.append(Series(method, next(iter(mine.values())).style, values, remarks))
+    return Categories(heading, letters, series, 'setting')
+
+
+def _remark(group) -> str:
+    bad = Counter(run.state for run in group.runs if run.state != FINISHED)
+    return ', '.join(f'{n} of {len(group.runs)} {state}' for state, n in bad.items())
+
+
+# ---- table 2
+
+
+def _table2(groups, chosen) -> Section:
+    heads, over, best = ['method'], [('', 1)], {}
+    columns = []  # (data, keys, has published numbers)
+    for data, found in chosen.items():
+        row = next(iter(found.values()))
+        keys = [k for k in (_key_of(found, _CLASS_SCORES), _key_of(found, _DISTANCES)) if k]
+        theirs = any(paper.published(m, data) for m in methods_of(groups))
+        for key in keys:
+            best[len(heads)] = -1 if key in _DISTANCES else 1
+            heads.append(titled(key, row['extractor']))
+        heads += ['setting', 'seeds']
+        over.append((f'{data}, measured here', len(keys) + 2))
+        if theirs:
+            heads += ['Inception score ↑', 'FID ↓']
+            over.append((_PROTOCOL_OF_PAPER, 2))
+        columns.append((data, keys, theirs))
+    rows = [_table2_row(groups, chosen, method, columns) for method in methods_of(groups)]
+    told = '. '.join(f'{data}: {_told(found)}' for data, found in chosen.items())
+    distance = ' and '.join(
+        dict.fromkeys(title(k, '').removesuffix(' ()') for _, keys, _ in columns for k in keys[-1:])
+    )
+    caption = f'As table 2 of Miyato et al. 2018: each method under its setting of the lowest mean {distance}. {told}.'
+    return Section('Methods on data sets', [Table(heads, rows, caption, over, best)])
+
+
+def _table2_row(groups, chosen, method, columns):
+    cells = [Cell(method, style=next(g.style for g in groups if g.place.method == method))]
+    for data, keys, theirs in columns:
+        mine = [g for g in groups if (g.place.method, g.data) == (method, data)]
+        scored = [(chosen[data][g.name], g) for g in mine if g.name in chosen[data]]
+        scored = [(row, g) for row, g in scored if keys and keys[-1] in row]
+        if scored:
+            sign = 1 if keys[-1] in _DISTANCES else -1
+            row, group = min(scored, key=lambda pair: sign * pair[0][keys[-1]][0])
+            found = [spread(row['each'].get(key, ())) for key in keys]
+            cells += [Cell(said(s), s.mean) if s else Cell('') for s in found]
+            cells += [Cell(group.place.setting), Cell(str(row['seeds']), row['seeds'])]
+        else:
+            cells += [Cell('')] * (len(keys) + 2)
+        if theirs:
+            row = paper.published(method, data)
+            values = (row.inception_score, row.fid) if row else (None, None)
+            cells += [Cell('' if v is None else f'{v:g}', v) for v in values]
+    return cells
+
+
+# ---- curves and samples
+
+
+def score_curves(groups: Sequence[Group]) -> list[Section]:
+    """The distance over steps: a panel for each setting and data set, a line for each method."""
+    there = names_of_scalars(groups)
+    name = next((f'eval/{k}' for k in _DISTANCES if f'eval/{k}' in there), None)
+    if name is None:
+        return []
+    panels = []
+    for data in _sets_of(groups):
+        for letter in _settings_of(groups):
+            mine = [g for g in groups if (g.place.setting, g.data) == (letter, data)]
+            lines = [Line(g.place.method, g.style, g.curve(name)) for g in mine]
+            lines = [line for line in lines if line.points]
+            if lines:
+                panels.append(Curves(f'{data}, setting {letter}', lines))
+    heading = report_sections.heading(name, groups)
+    caption = f'{heading}. {MEANING} Scores while training: {report_sections.live_protocol(groups)}'
+    return [Section('Scores over training', [Figure(panels, _legend(groups), caption)])]
+
+
+def samples(groups: Sequence[Group]) -> list[Section]:
+    """Methods and settings side by side at the last step that they have in common."""
+    runs = {g.name: sampled(g) for g in groups}
+    there = [g for g in groups if runs[g.name]]
+    if not there:
+        return []
+    step = report_sections.equal_steps([runs[g.name].samples for g in there], 1)[0]
+    cut = thumbnails.Budget(8_000_000 // len(there))
+    letters, sheets = _settings_of(there), []
+    for data in _sets_of(there):
+        rows = []
+        for method, style in _legend([g for g in there if g.data == data]):
+            mine = {g.place.setting: g for g in there if (g.place.method, g.data) == (method, data)}
+            pictures = [
+                report_sections.picture(runs[mine[x].name], step, cut) if x in mine else None
+                for x in letters
+            ]
+            rows.append((method, style, pictures))
+        seeds = span(runs[g.name].seed for g in there if g.data == data)
+        caption = f'{data}, step {step}, from fixed z, seed {seeds}.{cut.remark()}'
+        sheets.append(Sheet([f'setting {x}' for x in letters], rows, caption))
+    return [Section('Samples', sheets)]
