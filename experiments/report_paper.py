@@ -48,16 +48,18 @@ def refusal(groups: Sequence[Group]) -> str:
 def by_method(groups: Sequence[Group]) -> list[Group]:
     """The groups with a style for each method, whatever the setting."""
     methods = methods_of(groups)
-    return [dataclasses.replace(g, style=methods.index(g.place.method)) for g in groups if g.place]
+    return [
+        dataclasses.replace(g, style=methods.index(_place(g).method)) for g in groups if g.place
+    ]
 
 
 def methods_of(groups: Sequence[Group]) -> list[str]:
     """The methods that there are, in the paper's order."""
-    return sorted({g.place.method for g in groups if g.place}, key=paper.METHODS.index)
+    return sorted({_place(g).method for g in groups if g.place}, key=paper.METHODS.index)
 
 
 def _settings_of(groups):
-    return sorted({g.place.setting for g in groups})
+    return sorted({_place(g).setting for g in groups})
 
 
 def _sets_of(groups):
@@ -127,7 +129,7 @@ def _settings_figure(groups, chosen) -> Figure:
 
 
 def _legend(groups):
-    return list(dict.fromkeys((g.place.method, g.style) for g in groups))
+    return list(dict.fromkeys((_place(g).method, g.style) for g in groups))
 
 
 def _told(found):
@@ -149,7 +151,9 @@ def _settings_panel(groups, found, data, key, heading) -> Categories:
     letters = _settings_of(groups)
     series = []
     for method in methods_of(groups):
-        mine = {g.place.setting: g for g in groups if (g.place.method, g.data) == (method, data)}
+        mine = {
+            _place(g).setting: g for g in groups if (_place(g).method, g.data) == (method, data)
+        }
         if not mine:
             continue
         rows = {letter: found.get(g.name, {}) for letter, g in mine.items()}
@@ -193,9 +197,9 @@ def _table2(groups, chosen) -> Section:
 
 
 def _table2_row(groups, chosen, method, columns):
-    cells = [Cell(method, style=next(g.style for g in groups if g.place.method == method))]
+    cells = [Cell(method, style=next(g.style for g in groups if _place(g).method == method))]
     for data, keys, theirs in columns:
-        mine = [g for g in groups if (g.place.method, g.data) == (method, data)]
+        mine = [g for g in groups if (_place(g).method, g.data) == (method, data)]
         scored = [(chosen[data][g.name], g) for g in mine if g.name in chosen[data]]
         scored = [(row, g) for row, g in scored if keys and keys[-1] in row]
         if scored:
@@ -225,8 +229,8 @@ def score_curves(groups: Sequence[Group]) -> list[Section]:
     panels = []
     for data in _sets_of(groups):
         for letter in _settings_of(groups):
-            mine = [g for g in groups if (g.place.setting, g.data) == (letter, data)]
-            lines = [Line(g.place.method, g.style, g.curve(name)) for g in mine]
+            mine = [g for g in groups if (_place(g).setting, g.data) == (letter, data)]
+            lines = [Line(_place(g).method, g.style, g.curve(name)) for g in mine]
             lines = [line for line in lines if line.points]
             if lines:
                 panels.append(Curves(f'{data}, setting {letter}', lines))
@@ -237,8 +241,8 @@ def score_curves(groups: Sequence[Group]) -> list[Section]:
 
 def samples(groups: Sequence[Group]) -> list[Section]:
     """Methods and settings side by side at the last step that they have in common."""
-    runs = {g.name: sampled(g) for g in groups}
-    there = [g for g in groups if runs[g.name]]
+    runs = {g.name: run for g in groups if (run := sampled(g))}
+    there = [g for g in groups if g.name in runs]
     if not there:
         return []
     step = report_sections.equal_steps([runs[g.name].samples for g in there], 1)[0]
@@ -247,7 +251,9 @@ def samples(groups: Sequence[Group]) -> list[Section]:
     for data in _sets_of(there):
         rows = []
         for method, style in _legend([g for g in there if g.data == data]):
-            mine = {g.place.setting: g for g in there if (g.place.method, g.data) == (method, data)}
+            mine = {
+                _place(g).setting: g for g in there if (_place(g).method, g.data) == (method, data)
+            }
             pictures = [
                 report_sections.picture(runs[mine[x].name], step, cut) if x in mine else None
                 for x in letters
@@ -257,3 +263,8 @@ def samples(groups: Sequence[Group]) -> list[Section]:
         caption = f'{data}, step {step}, from fixed z, seed {seeds}.{cut.remark()}'
         sheets.append(Sheet([f'setting {x}' for x in letters], rows, caption))
     return [Section('Samples', sheets)]
+
+
+def _place(group: Group) -> paper.Place:
+    assert group.place, group.name  # groups of other configs are not shown here
+    return group.place

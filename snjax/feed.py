@@ -198,4 +198,5 @@ def read_ahead(batches: Batches, workers: int) -> Any:
 
     workers = workers or host.num_cores()
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
-    return iter(grain.MapDataset.source(batches).to_iter_dataset(options))
+    source: Any = batches  # Grain asks for no more than length and items
+    return iter(grain.MapDataset.source(source).to_iter_dataset(options))
