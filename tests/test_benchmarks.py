@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from benchmarks import class_diversity, cluster_folder, glo_reconstruction
+from benchmarks import (
+    class_diversity,
+    cluster_folder,
+    glo_reconstruction,
+    train_step,
+    workloads,
+)
+from snjax import cost
 
 
 def test_mean_distance_by_hand():
@@ -52,3 +59,34 @@ def test_losses_are_averaged_over_epochs():
     logged = [(0.5, 4.0), (1.0, 2.0), (1.5, 1.0), (2.0, 3.0), (2.5, 0.0)]
     lines = [{'train/epoch': e, 'train/rec_loss': loss} for e, loss in logged] + [{'eval/x': 1}]
     assert glo_reconstruction.epoch_losses(lines).tolist() == [3.0, 2.0, 0.0]
+
+
+# ---- training steps
+
+
+def test_a_config_by_name_with_changes_as_text():
+    changes = {'n_dis': '1', 'model.dtype': 'bfloat16', 'optimizer.lr': 0.5, 'model.remat': 'True'}
+    config = workloads.load_config('configs/sngan_cifar_cnn.py:A', changes)
+    assert (config.n_dis, config.optimizer.lr, config.optimizer.beta1) == (1, 0.5, 0.5)
+    assert (config.model.dtype, config.model.remat) == ('bfloat16', True)
+    with pytest.raises(AttributeError):
+        config.no_such_key = 1  # as locked as launch.py has it
+
+
+def test_operations_as_published_and_as_they_run():
+    """2.83 TFLOP an update of the CIFAR ResNet, by hand: 5 updates of D on 64 + 64 images, one of G on 64."""
+    found = workloads.WORKLOADS['sngan_resnet']
+    config = workloads.load_config(found.config, found.changes)
+    step = workloads.Step(config, num_images=100)
+    executed = cost.flops(step.jaxpr())
+    with train_step.published_forms():
+        published = cost.flops_by_layer(workloads.Step(config, num_images=100).jaxpr())
+    # 3x3, 256 to 256 channels at 32 px: 64 images forward for each D, and three times that for G.
+    layer = 2 * 64 * 32**2 * 9 * 256**2 * (5 + 3)
+    assert published['ResNetGenerator/block3/conv2'] == layer
+    # Forward, input and kernel for 128 images in each D update; forward and input for G's 64.
+    layer = 2 * 32**2 * 9 * 128**2 * (5 * 3 * 128 + 2 * 64)
+    # And a little for its norm.
+    assert published['ResNetDiscriminator/block1/conv2'] == pytest.approx(layer, rel=1e-4)
+    assert sum(published.values()) == pytest.approx(2.832e12, rel=1e-3)
+    assert executed == pytest.approx(1.929e12, rel=1e-3)
