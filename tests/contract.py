@@ -14,8 +14,10 @@ import pathlib
 import sys
 import tempfile
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -201,6 +203,15 @@ def _first_iterations(collection, params, rng):
     return unflatten_dict(flat)
 
 
+def _written_out(body, carry, xs, length):
+    """`parallel.scan` turn by turn, so that what happens in each can be noted."""
+    out = []
+    for i in range(length):
+        carry, y = body(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023 (called at once)
+        out.append(y)
+    return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *out)
+
+
 def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
     """`num_steps` steps of a config made small, all of one program."""
     method = methods.load(small(*case, **changes).lock())
@@ -217,7 +228,8 @@ def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
     state = parallel.place(start(method))
     data = [parallel.place(batches(method, seed)) for seed in range(num_steps)]
     # Compiling costs far more than running so little.
-    program = parallel.DataParallel(step).compile(state, data[0], quickly=True)
+    with mock.patch.object(parallel, 'scan', _written_out):
+        program = parallel.DataParallel(step).compile(state, data[0], quickly=True)
     first: list[Turn] = []
     for batch in data:
         state, (metrics, turns) = program(state, batch)
