@@ -48,16 +48,16 @@ def refusal(groups: Sequence[Group]) -> str:
 def by_method(groups: Sequence[Group]) -> list[Group]:
     """The groups with a style for each method, whatever the setting."""
     methods = methods_of(groups)
-    return [dataclasses.replace(g, style=methods.index(g.place.method)) for g in groups if g.place]
+    return [dataclasses.replace(g, style=methods.index(g.at.method)) for g in groups if g.place]
 
 
 def methods_of(groups: Sequence[Group]) -> list[str]:
     """The methods that there are, in the paper's order."""
-    return sorted({g.place.method for g in groups if g.place}, key=paper.METHODS.index)
+    return sorted({g.at.method for g in groups if g.place}, key=paper.METHODS.index)
 
 
 def _settings_of(groups):
-    return sorted({g.place.setting for g in groups})
+    return sorted({g.at.setting for g in groups})
 
 
 def _sets_of(groups):
@@ -127,7 +127,7 @@ def _settings_figure(groups, chosen) -> Figure:
 
 
 def _legend(groups):
-    return list(dict.fromkeys((g.place.method, g.style) for g in groups))
+    return list(dict.fromkeys((g.at.method, g.style) for g in groups))
 
 
 def _told(found):
@@ -149,7 +149,7 @@ def _settings_panel(groups, found, data, key, heading) -> Categories:
     letters = _settings_of(groups)
     series = []
     for method in methods_of(groups):
-        mine = {g.place.setting: g for g in groups if (g.place.method, g.data) == (method, data)}
+        mine = {g.at.setting: g for g in groups if (g.at.method, g.data) == (method, data)}
         if not mine:
             continue
         rows = {letter: found.get(g.name, {}) for letter, g in mine.items()}
@@ -193,9 +193,9 @@ def _table2(groups, chosen) -> Section:
 
 
 def _table2_row(groups, chosen, method, columns):
-    cells = [Cell(method, style=next(g.style for g in groups if g.place.method == method))]
+    cells = [Cell(method, style=next(g.style for g in groups if g.at.method == method))]
     for data, keys, theirs in columns:
-        mine = [g for g in groups if (g.place.method, g.data) == (method, data)]
+        mine = [g for g in groups if (g.at.method, g.data) == (method, data)]
         scored = [(chosen[data][g.name], g) for g in mine if g.name in chosen[data]]
         scored = [(row, g) for row, g in scored if keys and keys[-1] in row]
         if scored:
@@ -203,7 +203,7 @@ def _table2_row(groups, chosen, method, columns):
             row, group = min(scored, key=lambda pair: sign * pair[0][keys[-1]][0])
             found = [spread(row['each'].get(key, ())) for key in keys]
             cells += [Cell(said(s), s.mean) if s else Cell('') for s in found]
-            cells += [Cell(group.place.setting), Cell(str(row['seeds']), row['seeds'])]
+            cells += [Cell(group.at.setting), Cell(str(row['seeds']), row['seeds'])]
         else:
             cells += [Cell('')] * (len(keys) + 2)
         if theirs:
@@ -225,8 +225,8 @@ def score_curves(groups: Sequence[Group]) -> list[Section]:
     panels = []
     for data in _sets_of(groups):
         for letter in _settings_of(groups):
-            mine = [g for g in groups if (g.place.setting, g.data) == (letter, data)]
-            lines = [Line(g.place.method, g.style, g.curve(name)) for g in mine]
+            mine = [g for g in groups if (g.at.setting, g.data) == (letter, data)]
+            lines = [Line(g.at.method, g.style, g.curve(name)) for g in mine]
             lines = [line for line in lines if line.points]
             if lines:
                 panels.append(Curves(f'{data}, setting {letter}', lines))
@@ -237,8 +237,8 @@ def score_curves(groups: Sequence[Group]) -> list[Section]:
 
 def samples(groups: Sequence[Group]) -> list[Section]:
     """Methods and settings side by side at the last step that they have in common."""
-    runs = {g.name: sampled(g) for g in groups}
-    there = [g for g in groups if runs[g.name]]
+    runs = {g.name: run for g in groups if (run := sampled(g))}
+    there = [g for g in groups if g.name in runs]
     if not there:
         return []
     step = report_sections.equal_steps([runs[g.name].samples for g in there], 1)[0]
@@ -247,7 +247,7 @@ def samples(groups: Sequence[Group]) -> list[Section]:
     for data in _sets_of(there):
         rows = []
         for method, style in _legend([g for g in there if g.data == data]):
-            mine = {g.place.setting: g for g in there if (g.place.method, g.data) == (method, data)}
+            mine = {g.at.setting: g for g in there if (g.at.method, g.data) == (method, data)}
             pictures = [
                 report_sections.picture(runs[mine[x].name], step, cut) if x in mine else None
                 for x in letters

@@ -17,11 +17,11 @@ _LETTER = 6.6  # pixels that a character of the legend takes, about
 
 def panel(record: Curves | Categories, part: str = 'xmlns="http://www.w3.org/2000/svg"') -> str:
     """One panel; `part` are further attributes of the svg element."""
-    draw = _curves if isinstance(record, Curves) else _categories
+    drawn = _curves(record) if isinstance(record, Curves) else _categories(record)
     label = html.escape(record.title)
     return (
         f'<svg {part} viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
-        f'<text class="title" x="{_LEFT}" y="18">{label}</text>{draw(record)}</svg>'
+        f'<text class="title" x="{_LEFT}" y="18">{label}</text>{drawn}</svg>'
     )
 
 
@@ -179,8 +179,8 @@ def _band(line: Line, x, y_axis) -> str:
         points = [line.points[i] for i in run]
         if len(points) < 2:
             continue
-        top = [(x(p.step), _y(y_axis, p.spread.mean + p.spread.std)) for p in points]
-        foot = [(x(p.step), _y(y_axis, p.spread.mean - p.spread.std)) for p in points]
+        top = [(x(p.step), _y(y_axis, p.spread.mean + (p.spread.std or 0))) for p in points]
+        foot = [(x(p.step), _y(y_axis, p.spread.mean - (p.spread.std or 0))) for p in points]
         path = 'L'.join(f'{a:.1f} {b:.1f}' for a, b in [*top, *reversed(foot)])
         out.append(f'<path d="M{path}z" fill="currentColor" opacity=".16"/>')
     return _series(line.style, ''.join(out))
