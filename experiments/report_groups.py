@@ -29,6 +29,12 @@ class Group:
         return curve([run.scalars.get(name, {}) for run in self.runs])
 
     @property
+    def at(self) -> Place:
+        """The place of a group that has one."""
+        assert self.place, self.name
+        return self.place
+
+    @property
     def data(self) -> str:
         return self.runs[0].flat['data.name']
 

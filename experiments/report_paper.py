@@ -48,18 +48,16 @@ def refusal(groups: Sequence[Group]) -> str:
 def by_method(groups: Sequence[Group]) -> list[Group]:
     """The groups with a style for each method, whatever the setting."""
     methods = methods_of(groups)
-    return [
-        dataclasses.replace(g, style=methods.index(_place(g).method)) for g in groups if g.place
-    ]
+    return [dataclasses.replace(g, style=methods.index(g.at.method)) for g in groups if g.place]
 
 
 def methods_of(groups: Sequence[Group]) -> list[str]:
     """The methods that there are, in the paper's order."""
-    return sorted({_place(g).method for g in groups if g.place}, key=paper.METHODS.index)
+    return sorted({g.at.method for g in groups if g.place}, key=paper.METHODS.index)
 
 
 def _settings_of(groups):
-    return sorted({_place(g).setting for g in groups})
+    return sorted({g.at.setting for g in groups})
 
 
 def _sets_of(groups):
@@ -129,7 +127,7 @@ def _settings_figure(groups, chosen) -> Figure:
 
 
 def _legend(groups):
-    return list(dict.fromkeys((_place(g).method, g.style) for g in groups))
+    return list(dict.fromkeys((g.at.method, g.style) for g in groups))
 
 
 def _told(found):
@@ -151,9 +149,7 @@ def _settings_panel(groups, found, data, key, heading) -> Categories:
     letters = _settings_of(groups)
     series = []
     for method in methods_of(groups):
-        mine = {
-            _place(g).setting: g for g in groups if (_place(g).method, g.data) == (method, data)
-        }
+        mine = {g.at.setting: g for g in groups if (g.at.method, g.data) == (method, data)}
         if not mine:
             continue
         rows = {letter: found.get(g.name, {}) for letter, g in mine.items()}
@@ -197,9 +193,9 @@ def _table2(groups, chosen) -> Section:
 
 
 def _table2_row(groups, chosen, method, columns):
-    cells = [Cell(method, style=next(g.style for g in groups if _place(g).method == method))]
+    cells = [Cell(method, style=next(g.style for g in groups if g.at.method == method))]
     for data, keys, theirs in columns:
-        mine = [g for g in groups if (_place(g).method, g.data) == (method, data)]
+        mine = [g for g in groups if (g.at.method, g.data) == (method, data)]
         scored = [(chosen[data][g.name], g) for g in mine if g.name in chosen[data]]
         scored = [(row, g) for row, g in scored if keys and keys[-1] in row]
         if scored:
@@ -207,7 +203,7 @@ def _table2_row(groups, chosen, method, columns):
             row, group = min(scored, key=lambda pair: sign * pair[0][keys[-1]][0])
             found = [spread(row['each'].get(key, ())) for key in keys]
             cells += [Cell(said(s), s.mean) if s else Cell('') for s in found]
-            cells += [Cell(group.place.setting), Cell(str(row['seeds']), row['seeds'])]
+            cells += [Cell(group.at.setting), Cell(str(row['seeds']), row['seeds'])]
         else:
             cells += [Cell('')] * (len(keys) + 2)
         if theirs:
@@ -229,8 +225,8 @@ def score_curves(groups: Sequence[Group]) -> list[Section]:
     panels = []
     for data in _sets_of(groups):
         for letter in _settings_of(groups):
-            mine = [g for g in groups if (_place(g).setting, g.data) == (letter, data)]
-            lines = [Line(_place(g).method, g.style, g.curve(name)) for g in mine]
+            mine = [g for g in groups if (g.at.setting, g.data) == (letter, data)]
+            lines = [Line(g.at.method, g.style, g.curve(name)) for g in mine]
             lines = [line for line in lines if line.points]
             if lines:
                 panels.append(Curves(f'{data}, setting {letter}', lines))
@@ -251,9 +247,7 @@ def samples(groups: Sequence[Group]) -> list[Section]:
     for data in _sets_of(there):
         rows = []
         for method, style in _legend([g for g in there if g.data == data]):
-            mine = {
-                _place(g).setting: g for g in there if (_place(g).method, g.data) == (method, data)
-            }
+            mine = {g.at.setting: g for g in there if (g.at.method, g.data) == (method, data)}
             pictures = [
                 report_sections.picture(runs[mine[x].name], step, cut) if x in mine else None
                 for x in letters
@@ -263,8 +257,3 @@ def samples(groups: Sequence[Group]) -> list[Section]:
         caption = f'{data}, step {step}, from fixed z, seed {seeds}.{cut.remark()}'
         sheets.append(Sheet([f'setting {x}' for x in letters], rows, caption))
     return [Section('Samples', sheets)]
-
-
-def _place(group: Group) -> paper.Place:
-    assert group.place, group.name  # groups of other configs are not shown here
-    return group.place

@@ -8,6 +8,7 @@ from typing import Any
 from experiments import leaderboard
 from experiments.published import PUBLISHED
 from experiments.report_groups import Group, names_of_scalars, span
+from experiments.report_runs import Run
 from snjax.report import thumbnails
 from snjax.report.figure import number, said
 from snjax.report.records import Cell, Curves, Figure, Line, Section, Sheet, Table, Text
@@ -260,7 +261,7 @@ def samples(groups: Sequence[Group]) -> list[Section]:
     return [Section('Samples', [sheet])]
 
 
-def sampled(group: Group):
+def sampled(group: Group) -> Run | None:
     """The run of a group whose pictures stand for it: the lowest seed that has any."""
     return next((run for run in group.runs if run.samples), None)
 
@@ -275,7 +276,7 @@ def equal_steps(found: Sequence[Mapping[int, Any]], most: int) -> list[int]:
     return [common[round((i + 1) * len(common) / most) - 1] for i in range(most)]
 
 
-def picture(run, step: int, cut: thumbnails.Budget) -> bytes | None:
+def picture(run: Run, step: int, cut: thumbnails.Budget) -> bytes | None:
     """The grid of a run at a step, small enough; None where there is none."""
     path = run.samples.get(step)
     if path is None:

@@ -510,6 +510,14 @@ def colours_of(path: Path) -> dict[tuple[int, ...], int]:
     return {tuple(map(int, v)): int(n) for v, n in zip(values, counts, strict=True)}
 
 
+# Pictures of grids that have come, inside the shadow roots too.
+PICTURES = """(() => {
+  const found = node => [...node.querySelectorAll('*')].flatMap(
+    e => [e, ...(e.shadowRoot ? found(e.shadowRoot) : [])]);
+  return found(document).filter(e => e.nodeName === 'IMG' && e.naturalWidth > 50).length;
+})()"""
+
+
 @pytest.mark.slow
 def test_the_page_is_drawn_and_sorted_in_a_browser(sweep, tmp_path):
     report.run_report(sweep)
@@ -553,4 +561,7 @@ def test_tensorboard_shows_the_hparams_and_images_of_all_runs_in_a_browser(sweep
         assert len(shot) > 20
         tab.go('about:blank')
         tab.go(f'{url}/#images', width=1600, height=1400)
-        tab.wait(lambda: 'samples' in tab.text() and all(name in tab.text() for name in names))
+        tab.wait(lambda: tab.evaluate(PICTURES) >= 2)
+        text = tab.text()
+        assert 'samples' in text and all(name in text for name in names)
+        tab.screenshot(tmp_path / 'images.png')

@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from snjax import parallel
 from snjax.checkpoint import Checkpointer, load_tree
 from snjax.data import sampler
+from snjax.resume import DIVERGED_NAME
 from snjax.train import Diverged, Options, Preempted, Trainer, device_data, seed_key
 
 SIZE, NUM_IMAGES = 4, 19
@@ -355,9 +356,12 @@ def test_divergence_names_value_and_step_and_keeps_the_last_checkpoint(tmp_path,
         trainer(tmp_path, pixels, Walk(nan_from=11), **options).run()
     assert str(error.value).startswith('diverged by step 11: rec_loss = nan')
     assert '; the last checkpoint is of step 8' in str(error.value)
+    assert (tmp_path / DIVERGED_NAME).read_text() == f'{error.value}\n'  # for who was not there
     assert checkpoints(tmp_path) == [4, 8]
     assert [line['step'] for line in lines(tmp_path)] == [4, 8]
     assert np.isfinite(load_tree(tmp_path / 'checkpoints')[1]['mean']).all()
+    trainer(tmp_path, pixels, Walk(), **options).run()
+    assert not (tmp_path / DIVERGED_NAME).exists()
 
 
 def test_divergence_before_the_first_checkpoint_says_so(tmp_path, pixels):

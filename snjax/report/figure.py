@@ -179,9 +179,8 @@ def _band(line: Line, x, y_axis) -> str:
         points = [line.points[i] for i in run]
         if len(points) < 2:
             continue
-        spreads = [(x(p.step), p.spread.mean, p.spread.std or 0.0) for p in points]
-        top = [(at, _y(y_axis, mean + std)) for at, mean, std in spreads]
-        foot = [(at, _y(y_axis, mean - std)) for at, mean, std in spreads]
+        top = [(x(p.step), _y(y_axis, p.spread.mean + (p.spread.std or 0))) for p in points]
+        foot = [(x(p.step), _y(y_axis, p.spread.mean - (p.spread.std or 0))) for p in points]
         path = 'L'.join(f'{a:.1f} {b:.1f}' for a, b in [*top, *reversed(foot)])
         out.append(f'<path d="M{path}z" fill="currentColor" opacity=".16"/>')
     return _series(line.style, ''.join(out))
