@@ -84,6 +84,8 @@ def main(argv: list[str]) -> None:
             process_id=_PROCESS_ID.value,
         )
         compilation_cache.use(_CACHE.value)
+        if _PROFILE.value and _MODE.value != 'train':
+            raise ValueError(f'--profile is of --mode=train, not of {_MODE.value}: leave it out')
         extra = {'profile': _PROFILE.value} if _MODE.value == 'train' else {}
         modes.MODES[_MODE.value](_CONFIG.value, _workdir(), **extra)
     except (ValueError, *_UNUSABLE_PATH) as error:

@@ -24,15 +24,17 @@ _conv = partial(lax.conv_general_dilated, dimension_numbers=('NHWC', 'HWIO', 'NH
 
 
 def _plain(x, kernel):
-    return _conv(x, kernel, (1, 1), 'SAME')
+    return _conv(x, kernel.astype(x.dtype), (1, 1), 'SAME')
 
 
 def _plain_down(x, kernel):
-    return _conv(x, kernel, (2, 2), 'SAME' if kernel.shape[0] == 5 else [(1, 1), (1, 1)])
+    return _conv(
+        x, kernel.astype(x.dtype), (2, 2), 'SAME' if kernel.shape[0] == 5 else [(1, 1), (1, 1)]
+    )
 
 
 def _plain_deconv(x, kernel):
-    return lax.conv_transpose(x, kernel, (2, 2), 'SAME')
+    return lax.conv_transpose(x, kernel.astype(x.dtype), (2, 2), 'SAME')
 
 
 FORMS = {
@@ -141,7 +143,7 @@ def measure(layer, args):
     for _ in range(args.rounds):
         for form, both in runs.items():
             for i, run in enumerate(both):
-                times[form][i].append(_seconds(run))
+                times[form][i].append(_seconds(*run))
     flops = layer.flops(args.batch_size)
     found = {}
     for form, (forward, everything) in times.items():
@@ -159,14 +161,14 @@ def _programs(function, x, kernel):
     y = jax.eval_shape(function, x, kernel)
     slope = jax.random.normal(jax.random.key(2), y.shape).astype(y.dtype)
 
-    def everything(x, kernel):
+    def everything(x, kernel, slope):
         y, pull = jax.vjp(function, x, kernel)
         return y, *pull(slope)
 
     runs = []
-    for f in (function, everything):
-        program = parallel.compile(jax.jit(f).lower(x, kernel))
-        runs.append(lambda program=program: jax.block_until_ready(program(x, kernel)))
+    for f, args in ((function, (x, kernel)), (everything, (x, kernel, slope))):
+        program = parallel.compile(jax.jit(f).lower(*args))
+        runs.append((partial(program, *args), jax.block_until_ready))
     return runs
 
 
@@ -175,6 +177,7 @@ def _pytorch(layer, batch_size, dtype):
     from torch.nn import functional
 
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    torch.backends.cudnn.benchmark = True
     make = partial(torch.randn, device=device, dtype=getattr(torch, dtype))
     layout = torch.channels_last
     x = make(batch_size, layer.before, layer.size, layer.size).to(memory_format=layout)
@@ -195,28 +198,29 @@ def _pytorch(layer, batch_size, dtype):
 
     slope = torch.randn_like(function())
 
-    def wait():
+    def wait(_):
         if device == 'cuda':
             torch.cuda.synchronize()
 
     def forward():
         with torch.no_grad():
-            function()
-        wait()
+            return function()
 
     def everything():
-        torch.autograd.grad(function(), (x, kernel), slope)
-        wait()
+        return torch.autograd.grad(function(), (x, kernel), slope)
 
-    return forward, everything
+    return (forward, wait), (everything, wait)
 
 
-def _seconds(run, at_least=0.05):
-    """Of one run: the mean over as many as take `at_least` seconds."""
+def _seconds(run, wait, at_least=0.05):
+    """Of one run: the mean over as many as take `at_least` seconds, queued ten at a time before each wait."""
+    wait(run())
     num, began = 0, time.perf_counter()
     while time.perf_counter() - began < at_least:
-        run()
-        num += 1
+        for _ in range(10):
+            last = run()
+        wait(last)
+        num += 10
     return (time.perf_counter() - began) / num
 
 

@@ -24,7 +24,7 @@ def describe() -> dict[str, Any]:
         'python': platform.python_version(),
         'jax': jax.__version__,
         'commit': _commit(),
-        'command': f'python -m {_module()} {" ".join(sys.argv[1:])}'.strip(),
+        'command': ' '.join(['python -m', _module(), *map(_public, sys.argv[1:])]),
     }
 
 
@@ -35,6 +35,12 @@ def write(report: dict[str, Any], out: pathlib.Path | None) -> None:
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text + '\n')
+
+
+def _public(argument: str) -> str:
+    """An argument without places of this machine."""
+    name, is_given, value = argument.partition('=')
+    return f'{name}=PATH' if is_given and value.startswith('/') else argument
 
 
 def _module() -> str:

@@ -46,11 +46,13 @@ def main() -> None:
 
 def measure(config, compiles):
     """Bytes of the state, and of a step beside it."""
-    method, options = methods.load(config), modes.train_options(config)
+    options = modes.train_options(config)
     # A set of one batch: what the step takes does not depend on its size, and large ones are streamed.
     size = config.data.image_size
     shape = (config.batch_size, size, size, config.data.channels)
-    data = train.device_data(np.zeros(shape, np.uint8), np.zeros(shape[0], np.int32), 0)
+    pixels = np.zeros(shape, np.uint8)
+    method = methods.load(config).with_images(pixels)
+    data = train.device_data(pixels, np.zeros(shape[0], np.int32), 0)
     state = parallel.spread_shapes(
         jax.eval_shape(method.init, seed_key(0, 'init')), method.state_axes
     )

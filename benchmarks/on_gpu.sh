@@ -9,12 +9,17 @@ cd "$(dirname "$0")/.."
 : "${OUT:?folder of the reports}" "${DATA:?TFDS folder with cifar10}"
 python=${PYTHON:-python}
 mkdir -p "$OUT"
+failed=()
 
 part() { # name, command with --out
     local report="$OUT/$1.json"
     shift
     [ -s "$report" ] && return
-    "$@" --out="$report.part" && mv "$report.part" "$report"
+    if "$@" --out="$report.part"; then
+        mv "$report.part" "$report"
+    else
+        failed+=("$report")
+    fi
 }
 
 mimicry=(${MIMICRY:+--mimicry="$MIMICRY"})
@@ -34,6 +39,7 @@ for seed in 0 1 2; do
     for dtype in bfloat16 float32; do
         "$python" launch.py --config=configs/sngan_cifar.py --config.seed=$seed --config.model.dtype=$dtype \
             --config.data.data_dir="$DATA" --config.eval.extractor=cifar_resnet56 --config.eval.num_samples=5000 \
-            --workdir="$OUT/sngan_cifar-$dtype-$seed"
+            --workdir="$OUT/sngan_cifar-$dtype-$seed" || failed+=("sngan_cifar-$dtype-$seed")
     done
 done
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }

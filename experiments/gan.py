@@ -103,7 +103,7 @@ class Gan:
         n_dis: discriminator updates per generator update.
         fakes_at_once: makes the fakes of all n_dis updates in one pass of the generator, whose weights stay meanwhile.
             Each batch keeps batch statistics of its own and the running ones move as if the batches had come one after
-            the other, so it is the same step but for rounding; it fills a big device better and takes n_dis times the
+            the other, so it is the same step but for rounding. It should fill a big device better, for n_dis times the
             memory of a pass without gradients.
         update_order: 'dis_first' (Algorithm 1) or 'gen_first' (official SNGAN code).
         spectral_updates: when the power iteration of a normalised player advances: 'per_update', once at the start of

@@ -15,6 +15,7 @@ from experiments import scoring, streaming
 from experiments.invert import run_invert
 from experiments.sample import run_sample
 from snjax import data, parallel, resume, train
+from snjax.program import StepProgram
 from snjax.workdir import image_set_of
 
 # Keys that another run in the same workdir may change: none of them touches what is computed at a step.
@@ -41,9 +42,9 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
     main = parallel.is_main()
     say = _say if main else _silent
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
-    with resume.WorkdirLock(workdir, process_index=jax.process_index()):
+    lock = resume.WorkdirLock(workdir, process_index=jax.process_index())
+    with lock, Ahead(config, method, options, workdir, say) as ahead:
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
-        ahead = Ahead(config, method, options, workdir, say)
         image_set = load_data(config, say, ahead.announce)
         options = streaming.choose_options(config, options, image_set.images, say)
         _check_num_classes(config, image_set)
@@ -109,9 +110,17 @@ class Ahead:
     ):
         self._config, self._method, self._options = config, method, options
         self._workdir, self._say = workdir, say
-        self.program = None
+        self.program: StepProgram | None = None
+
+    def __enter__(self) -> 'Ahead':
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind and self.program:
+            self.program.cancel()
 
     def announce(self, num_images: int) -> None:
+        """Starts it for a set of so many images."""
         d, method = self._config.data, self._method
         images = jax.ShapeDtypeStruct(
             (num_images, d.image_size, d.image_size, d.channels), np.uint8

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import platform
+import tempfile
 
 import jax
 
@@ -32,18 +33,20 @@ def use(where: str) -> pathlib.Path | None:
         return pathlib.Path(told)
     root = os.environ.get('SNJAX_CACHE') or '~/.cache/snjax'
     folder = pathlib.Path(root, 'xla') if where == 'auto' else pathlib.Path(where)
-    folder = folder.expanduser() / _machine()
     try:
+        folder = folder.expanduser() / _machine()  # a RuntimeError where there is no home
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / 'writable').touch()
-    except OSError as error:
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError) as error:
         if where == 'auto':
             return None
         raise ValueError(
-            f'--compilation_cache={where} cannot be written ({error.strerror}): give another folder, auto or off'
+            f'--compilation_cache={where} cannot be written ({error}): give another folder, auto or off'
         ) from error
     jax.config.update('jax_compilation_cache_dir', str(folder))
     jax.config.update('jax_compilation_cache_max_size', _MAX_BYTES)
+    if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     return folder
 
 
@@ -52,6 +55,7 @@ def _machine() -> str:
     flags = ''
     info = pathlib.Path('/proc/cpuinfo')
     if info.is_file():
-        flags = next((x for x in info.read_text().splitlines() if x.startswith('flags')), '')
+        lines = info.read_text().splitlines()
+        flags = next((x for x in lines if x.startswith(('flags', 'Features'))), '')
     digest = hashlib.sha256(flags.encode()).hexdigest()[:8]
     return f'{platform.machine()}-{digest}'

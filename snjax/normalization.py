@@ -65,7 +65,9 @@ def running_after(before: Any, each: Any) -> Any:
 
     def fold(r, moved):
         weights = DECAY ** jnp.arange(len(moved) - 1, -1, -1, dtype=r.dtype)
-        return DECAY ** len(moved) * r + jnp.tensordot(weights, moved - DECAY * r, 1)
+        return DECAY ** len(moved) * r + jnp.tensordot(
+            weights, moved - DECAY * r, 1, precision=lax.Precision.HIGHEST
+        )
 
     return jax.tree.map(fold, before, each)
 

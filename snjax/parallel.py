@@ -30,6 +30,7 @@ _COMPILER_OPTIONS = {
         'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
     },
 }
+_REFUSING: set[str] = set()  # backends that turned out not to know them
 _QUICK_OPTIONS: dict[str, Any] = {
     'cpu': {'xla_backend_optimization_level': '0'},
 }
@@ -374,18 +375,25 @@ def compile(lowered: Any, *, quickly: bool = False) -> Any:
 
     `quickly` is for programs that run a few times: on the CPU it compiles in less time to slower code.
     """
-    options: Any = (_QUICK_OPTIONS if quickly else _COMPILER_OPTIONS).get(jax.default_backend())
-    if options:
+    backend = jax.default_backend()
+    options: Any = (_QUICK_OPTIONS if quickly else _COMPILER_OPTIONS).get(backend)
+    if options and backend not in _REFUSING:
         try:
             return lowered.compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
-            logging.getLogger(__name__).info('compiler options not known here: %s', error)
+            if 'No such compile option' not in str(error):
+                raise
+            _REFUSING.add(backend)
+            logging.getLogger(__name__).warning(
+                'jaxlib %s does not know %s; runs may be slower', jax.lib.__version__, options
+            )
     return lowered.compile()
 
 
 def compiler_options() -> str:
     """The options that `compile` gives this backend's compiler, for people; empty for none."""
-    options = _COMPILER_OPTIONS.get(jax.default_backend(), {})
+    backend = jax.default_backend()
+    options = {} if backend in _REFUSING else _COMPILER_OPTIONS.get(backend, {})
     return ', '.join(f'{name}={value}' for name, value in options.items())
 
 
@@ -456,8 +464,9 @@ class DataParallel:
     """
 
     def __init__(self, run: Callable, state_axes: Any = None):
+        self._state_axes = state_axes
         # pmap takes its length from a mapped argument, and there may be no other: the devices' numbers are one.
-        self._numbers = jax.make_array_from_callback(
+        self.numbers = jax.make_array_from_callback(
             (jax.device_count(),),
             NamedSharding(_mesh(), PartitionSpec(AXIS)),
             lambda index: np.arange(jax.device_count(), dtype=np.int32)[index],
@@ -471,15 +480,26 @@ class DataParallel:
             donate_argnums=0,
         )
 
+    def per_device(self, state: Any) -> Any:
+        """Shapes of what one device has of a state."""
+
+        def own(leaf):
+            return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+        return _by_axis(self._state_axes, lambda t: jax.tree.map(own, t), lambda t: t, state)
+
     def trace(self, state: Any, data: Any, streamed: tuple = ()) -> Any:
         """The jaxpr for arguments like these, to count what it costs (`snjax.cost`): of one device."""
-        return jax.make_jaxpr(self._mapped)(state, data, streamed, self._numbers).jaxpr
+        return jax.make_jaxpr(self._mapped)(state, data, streamed, self.numbers).jaxpr
 
     def lower(
         self, state: Any, data: Any, platform: str | None = None, streamed: tuple = ()
     ) -> Any:
-        """The program for arguments like these, before it is compiled: for here, or for 'cuda' or 'tpu' to look at."""
-        arguments = state, data, streamed, self._numbers
+        """The program for arguments like these, before it is compiled: for here, or for 'cuda' or 'tpu' to look at.
+
+        What depends on the backend (loops, forms of convolutions) is that of this one all the same.
+        """
+        arguments = state, data, streamed, self.numbers
         if platform is None:
             return self._mapped.lower(*arguments)
         return jax.jit(self._mapped).trace(*arguments).lower(lowering_platforms=(platform,))
@@ -487,7 +507,7 @@ class DataParallel:
     def compile(self, state: Any, data: Any, *streamed: Any, quickly: bool = False) -> 'Program':
         """The program for arguments like these, which `place` and `shares` have put on the devices."""
         lowered = self.lower(state, data, streamed=streamed)
-        return Program(compile(lowered, quickly=quickly), self._numbers)
+        return Program(compile(lowered, quickly=quickly), self.numbers)
 
 
 class Program:

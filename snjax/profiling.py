@@ -32,8 +32,10 @@ class Profile:
     def __enter__(self) -> 'Profile':
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, *_) -> None:
         self._stop()
+        if self._num_calls and self._calls <= _SKIPPED and not kind:
+            self._say(f'no trace: the run ended before call {_SKIPPED + 1}')
 
     def before_call(self) -> None:
         """To be called before each call of the program."""

@@ -5,6 +5,7 @@ restored and the first grid is drawn. What it was compiled for is a guess until 
 """
 
 import concurrent.futures
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,7 @@ class StepProgram:
     ):
         self._step, self._updates, self._say = step, updates_per_call, say
         self._shapes = _shapes(state), _shapes(data), _shapes(streamed)
+        self._is_cancelled = threading.Event()
         executor = concurrent.futures.ThreadPoolExecutor(1)
         self._compiled = executor.submit(self._compile, state, data, streamed)
         executor.shutdown(wait=False)
@@ -45,26 +47,48 @@ class StepProgram:
         return self._shapes == (_shapes(state), _shapes(data), _shapes(streamed))
 
     def result(self) -> Callable:
-        """The program, `(state, data, *streamed) -> (state, metrics)`; waits for it."""
+        """The program, `(state, data, *streamed) -> (state, metrics)`; waits for it.
+
+        Raises:
+            concurrent.futures.CancelledError: it was given up.
+        """
         return self._compiled.result()
+
+    def cancel(self) -> None:
+        """Gives it up, before it is compiled if that has not begun, and without a further word."""
+        self._is_cancelled.set()
 
     def _compile(self, state, data, streamed):
         began = time.perf_counter()
-        jaxpr = self._step.trace(state, data, streamed)
-        operations = cost.flops(jaxpr) / self._updates
-        self._say(
-            f'one update takes {operations / 1e9:,.0f} GFLOP; memory of a device, estimated: '
-            f'state {_mb(cost.bytes_of(state))}, images {_mb(cost.bytes_of((data, streamed)))}, '
-            f'step {_mb(cost.temporary_bytes(jaxpr))}'
-        )
+        self._tell(self._costs(state, data, streamed))
+        if self._is_cancelled.is_set():
+            raise concurrent.futures.CancelledError
         program = self._step.compile(state, data, *streamed)
         found = program.temporary_bytes
         counted = f"; by XLA's count it takes {_mb(found)}" if found else ''
         seconds = time.perf_counter() - began
-        self._say(f'compiled the training step in {seconds:.1f} s{counted}')
+        self._tell(f'compiled the training step in {seconds:.1f} s{counted}')
         if options := parallel.compiler_options():
-            self._say(f'compiler options: {options}')
+            self._tell(f'compiler options: {options}')
         return program
+
+    def _costs(self, state, data, streamed):
+        """A line about operations and memory."""
+        jaxpr = self._step.trace(state, data, streamed)
+        try:
+            operations = cost.flops(jaxpr) / self._updates
+            step = _mb(cost.temporary_bytes(jaxpr))
+        except Exception as error:  # a run does not end for what is only told
+            return f'what an update costs could not be counted: {error!r:.200}'
+        images = cost.bytes_of(data) + cost.bytes_of(streamed) // parallel.device_count()
+        return (
+            f'one update takes {operations / 1e9:,.0f} GFLOP; memory of a device, estimated: '
+            f'state {_mb(cost.bytes_of(self._step.per_device(state)))}, images {_mb(images)}, step {step}'
+        )
+
+    def _tell(self, line):
+        if not self._is_cancelled.is_set():
+            self._say(line)
 
 
 def _shapes(tree: Any) -> list[tuple]:

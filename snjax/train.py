@@ -345,6 +345,9 @@ class Trainer:
         """The step's program: the one that was compiled meanwhile, if it is for what there is."""
         if self._ahead and self._ahead.fits(self.state, self.data, streamed):
             return self._ahead.result()
+        if self._ahead:
+            self._ahead.cancel()
+            self.say('the set is not what it was taken for: compiling for it again')
         step = parallel.DataParallel(make_step(self.method, self.options), self.method.state_axes)
         return StepProgram(
             step,

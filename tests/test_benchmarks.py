@@ -90,3 +90,10 @@ def test_operations_as_published_and_as_they_run():
     assert published['ResNetDiscriminator/block1/conv2'] == pytest.approx(layer, rel=1e-4)
     assert sum(published.values()) == pytest.approx(2.832e12, rel=1e-3)
     assert executed == pytest.approx(1.929e12, rel=1e-3)
+
+
+def test_published_forms_take_bfloat16_as_well():
+    changes = {'model.dtype': 'bfloat16', 'model.gen_width': 8, 'model.dis_width': 8}
+    config = workloads.load_config('sngan_cifar', changes)
+    with train_step.published_forms():
+        assert cost.flops(workloads.Step(config, num_images=100).jaxpr()) > 0

@@ -22,6 +22,7 @@ def settings(monkeypatch):
         'jax_compilation_cache_dir',
         'jax_compilation_cache_max_size',
         'jax_enable_compilation_cache',
+        'jax_persistent_cache_min_compile_time_secs',
     )
     before = {name: getattr(jax.config, name) for name in names}
     yield jax.config
@@ -69,8 +70,6 @@ import sys
 import jax
 from snjax import compilation_cache, parallel
 compilation_cache.use(sys.argv[1])
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
 x = jax.numpy.arange(6.0).reshape(2, 3)

@@ -311,3 +311,13 @@ def test_the_forms_of_other_backends_are_equal_too(name, monkeypatch):
     close(value_and_gradients(fast, x, kernel), expected, 1e-5)
     jaxpr = str(jax.make_jaxpr(lambda x, k: value_and_gradients(fast, x, k))(x, kernel))
     assert 'dynamic_update_slice' not in jaxpr
+
+
+def test_many_at_once_are_put_into_memory_in_one_piece():
+    """Not by a scatter, which is what a slice at a place of its own for each would be."""
+    xs, kernel = draw(15, (3, 2, 6, 4, 3), (3, 3, 3, 5))
+    many = jax.vmap(lambda x: convolution.conv(x, kernel))
+    jaxpr = str(jax.make_jaxpr(jax.grad(lambda xs: many(xs).sum()))(xs))
+    assert 'scatter' not in jaxpr
+    expected = jnp.stack([plain_conv(x, kernel) for x in xs])
+    close(many(xs), expected, 1e-5)

@@ -40,6 +40,12 @@ def test_a_run_that_ends_earlier_leaves_its_trace(tmp_path):
     assert list((tmp_path / 'plugins' / 'profile').iterdir())
 
 
+def test_a_run_too_short_for_a_trace_says_so(tmp_path):
+    lines = []
+    assert traced(tmp_path, 3, 2, lines.append) == 0
+    assert lines == ['no trace: the run ended before call 3']
+
+
 def test_none_leaves_nothing(tmp_path):
     assert traced(tmp_path, 0, 5) == 0
     assert not list(tmp_path.iterdir())

@@ -1,11 +1,14 @@
 """The training step's program: compiled beside other work, for what it will be called with."""
 
+import concurrent.futures
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from snjax import parallel
+from snjax import cost, parallel
 from snjax.program import StepProgram
 
 
@@ -61,3 +64,32 @@ def test_an_error_comes_with_the_result():
     program = StepProgram(parallel.DataParallel(wrong), STATE, DATA, say=lambda line: None)
     with pytest.raises(ValueError, match='no such step'):
         program.result()
+
+
+def test_a_cancelled_program_says_nothing():
+    lines, began = [], threading.Event()
+
+    def slow(state, data):
+        began.wait()
+        return run(state, data)
+
+    program = StepProgram(parallel.DataParallel(slow), STATE, DATA, say=lines.append)
+    program.cancel()
+    began.set()
+    with pytest.raises(concurrent.futures.CancelledError):
+        program.result()
+    assert lines == []
+
+
+def test_costs_that_cannot_be_counted_end_nothing(monkeypatch):
+    monkeypatch.setattr(cost, 'flops', lambda jaxpr: 1 // 0)
+    lines = []
+    program = StepProgram(parallel.DataParallel(run), STATE, DATA, say=lines.append)
+    assert program.result() is not None
+    assert lines[0].startswith('what an update costs could not be counted: ZeroDivisionError')
+
+
+def test_memory_of_a_cut_table_is_that_of_one_device():
+    step = parallel.DataParallel(run, {'w': None, 'table': 0})
+    state = {'w': jnp.zeros(3), 'table': jnp.zeros((8, 100, 4))}
+    assert cost.bytes_of(step.per_device(state)) == 4 * (3 + 100 * 4)

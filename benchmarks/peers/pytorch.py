@@ -169,7 +169,8 @@ class Trainer:
         self.dis_params = list(dis.parameters())
         self.plain_dis = dis  # the penalty differentiates twice, which a compiled module cannot
         if 'compile' in options:
-            gen, dis = torch.compile(gen), torch.compile(dis)
+            # D sees two batch sizes, each of which is to have a program of its own.
+            gen, dis = (torch.compile(player, dynamic=False) for player in (gen, dis))
         self.gen, self.dis = gen, dis
         pixels = torch.randint(0, 256, (10_000, 3, 32, 32), dtype=torch.uint8)
         self.pixels = pixels.to(self.device).contiguous(memory_format=self.layout)
