@@ -385,7 +385,7 @@ def compile(lowered: Any, *, quickly: bool = False) -> Any:
                 raise
             _REFUSING.add(backend)
             logging.getLogger(__name__).warning(
-                'jaxlib %s does not know %s; runs may be slower', jax.lib.__version__, options
+                'jax %s does not know %s; runs may be slower', jax.__version__, options
             )
     return lowered.compile()
 
