@@ -12,8 +12,8 @@ NHWC images, HWIO kernels, even heights and widths where a stride divides them. 
   three are the other two (`down`, `up` and `kernel_gradient`, to every order, as WGAN-GP's penalty needs). So each can
   have the form that suits it. XLA's CPU backend is slow at the adjoint alone, which it writes as a convolution over
   zeros; there it runs phase by phase, a 4x4 or 5x5 kernel being four small ones, one per parity of the output's row and
-  column. Left to automatic differentiation the same rewriting was up to three times slower, and the second derivative
-  30 times (docs/performance.md). The price is that these forms know reverse-mode differentiation only (`jax.vjp`,
+  column. Left to automatic differentiation the same rewriting is slower, and its second
+  derivative by far. The price is that these forms know reverse-mode differentiation only (`jax.vjp`,
   `jax.grad` and whatever is made of them, not `jax.jvp`).
 """
 
@@ -62,7 +62,7 @@ def in_memory(x: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
     """`x`, computed once into memory of its own, for XLA's CPU backend; elsewhere and in derivatives just `x`.
 
     The gradient of a kernel reads its image with the batch as the last axis. XLA computes the ReLU before it (and batch
-    norm, and bias) once more inside that transposition, which then takes five times as long as a plain one. No hint
+    norm, and bias) once more inside that transposition, which then takes several times as long as a plain one. No hint
     keeps it from that, but a slice that is written at a place unknown to it does.
     """
     return _written(x) if jax.default_backend() == 'cpu' else x
