@@ -213,14 +213,14 @@ def _pytorch(layer, batch_size, dtype):
 
 
 def _seconds(run, wait, at_least=0.05):
-    """Of one run: the mean over as many as take `at_least` seconds, queued ten at a time before each wait."""
+    """Of one run: the mean over as many as take `at_least` seconds, queued before one wait."""
+    began = time.perf_counter()
     wait(run())
-    num, began = 0, time.perf_counter()
-    while time.perf_counter() - began < at_least:
-        for _ in range(10):
-            last = run()
-        wait(last)
-        num += 10
+    num = max(1, round(at_least / (time.perf_counter() - began)))
+    began = time.perf_counter()
+    for _ in range(num):
+        last = run()
+    wait(last)
     return (time.perf_counter() - began) / num
 
 
