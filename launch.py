@@ -100,6 +100,12 @@ def _sweep() -> int:
     """Many runs, each a process of its own. This one never imports JAX, which would hold a device."""
     from experiments import sweep
 
+    for name in ('compilation_cache', 'profile'):
+        if flags.FLAGS[name].present:
+            _end(
+                ValueError(f'--{name} is of a single run, not of --mode=sweep: leave it out'),
+                BAD_INPUT,
+            )
     flag, folder = flags.FLAGS['config'], _workdir()
     files = config_flags.get_config_filename(flag), _SWEEP.value
     try:

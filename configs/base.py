@@ -31,9 +31,7 @@ def get_config() -> ConfigDict:
     c.model.dim_z = 128
     c.model.latent = 'normal'  # normal or uniform
     c.model.dtype = 'float32'  # or bfloat16; parameters, statistics and spectral norms stay float32
-    c.model.remat = (
-        False  # ResNet: blocks compute again for the gradient: less memory, a third more work
-    )
+    c.model.remat = False  # ResNet: blocks compute again for the gradient: less memory, more work
     c.model.sync_batch_norm = (
         True  # statistics over all devices; off: per device, as the official multi-GPU code
     )

@@ -12,9 +12,9 @@ NHWC images, HWIO kernels, even heights and widths where a stride divides them. 
   three are the other two (`down`, `up` and `kernel_gradient`, to every order, as WGAN-GP's penalty needs). So each can
   have the form that suits it. XLA's CPU backend is slow at the adjoint alone, which it writes as a convolution over
   zeros; there it runs phase by phase, a 4x4 or 5x5 kernel being four small ones, one per parity of the output's row and
-  column. Left to automatic differentiation the same rewriting is slower, and its second
-  derivative by far. The price is that these forms know reverse-mode differentiation only (`jax.vjp`,
-  `jax.grad` and whatever is made of them, not `jax.jvp`).
+  column. Left to automatic differentiation the same rewriting is slower, and its second derivative by far. The price is
+  that these forms know reverse-mode differentiation only (`jax.vjp`, `jax.grad` and whatever is made of them, not
+  `jax.jvp`).
 """
 
 import functools

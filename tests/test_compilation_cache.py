@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import stat
 import subprocess
 import sys
 
@@ -90,4 +89,4 @@ def test_a_second_process_compiles_nothing(tmp_path):
     assert values[0] == values[1] == '[19.0, 64.0]'
     assert hits[0] == '0' and int(hits[1]) >= 1
     assert not second.stderr
-    assert any(path.stat().st_mode & stat.S_IFREG for path in tmp_path.rglob('*-cache'))
+    assert list(tmp_path.rglob('*-cache'))

@@ -93,6 +93,11 @@ BAD_INPUT = {
         {},
         ['--compilation_cache', 'LICENSE cannot be written', 'auto or off'],
     ),
+    'a trace of a sweep': (
+        [DIGITS, '--mode=sweep', '--profile=2'],
+        {},
+        ['--profile', 'leave it out'],
+    ),
     'a trace of less than nothing': ([DIGITS, '--profile=-1'], {}, ['profile', '-1']),
     'no such folder': (
         [f'--config={CONFIGS}/sngan_folder.py:/no/such/folder'],

@@ -140,7 +140,7 @@ class ResNetGenerator(nn.Module):
         attention: height of the feature map after which `SelfAttention` follows; 0 for none.
         variant: a key of `VARIANTS`.
         remat: forget what a block computes inside and compute it again for the gradient: less
-            memory, a third more work. The same parameters.
+            memory, more work. The same parameters.
 
     Raises:
         ValueError: when made with an `image_size` that has no layout, or another `attention` or
