@@ -9,7 +9,6 @@ Both run the same generator, loss and batch size, in turns; what is compared is 
 
 import argparse
 import datetime
-import importlib.util
 import json
 import pathlib
 import platform
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.workloads import load_config
 from experiments import glo, modes
 from experiments import method as methods
 from snjax import parallel, train
@@ -137,16 +137,12 @@ def main() -> None:
 
 
 def _config(args):
-    spec = importlib.util.spec_from_file_location('config', args.config)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config()
-    config.data.data_dir = args.data_dir
+    changes = {'data.data_dir': args.data_dir}
+    keys = {'gen_width': 'model.gen_width', 'batch_size': 'batch_size'}
+    changes |= {key: getattr(args, name) for name, key in keys.items() if getattr(args, name)}
+    config = load_config(args.config, changes)
     if config.data.name != 'digits':
         config.data.split = f'train[:{args.num_images}]'
-    config.model.gen_width = args.gen_width or config.model.gen_width
-    config.batch_size = args.batch_size or config.batch_size
     return config
 
 
