@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from benchmarks import machine
 from benchmarks.workloads import WORKLOADS, Step, load_config
 from snjax import convolution, parallel
+from snjax.parallel import programs as compiling
 
 _YNN = 'xla_cpu_experimental_ynn_fusion_type'
 
@@ -26,7 +27,7 @@ def _handed_to_ynnpack(*kinds: str):
     """XLA hands these to YNNPACK; without any, what this jaxlib does by itself."""
     value = ','.join(f'LIBRARY_FUSION_TYPE_{kind}' for kind in kinds)
     options = {'cpu': {_YNN: value} if kinds else {}}
-    return mock.patch.object(parallel, '_COMPILER_OPTIONS', options)
+    return mock.patch.object(compiling, '_COMPILER_OPTIONS', options)
 
 
 FORMS = {

@@ -416,3 +416,41 @@ def test_the_step_lowers_for_tpu_and_cuda(monkeypatch):
         assert 'stablehlo.while' in text and 'stablehlo.convolution' in text
         assert 'stablehlo.all_reduce' in text and 'bf16' in text
         assert len(text) < 3_000_000  # the loop's body once
+
+
+_A_QUEUE = """
+import sys, time
+import jax, jax.numpy as jnp, numpy as np
+from snjax import parallel
+
+spreads = parallel.OverBatches(lambda v, x: (x @ v).var(0) + ((x @ v) ** 2).mean(0))
+matrix = parallel.place(np.ones((16, 16), np.float32))
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    given = [spreads(matrix, np.ones((8, 16), np.float32)) for _ in range(32)]
+    assert np.asarray(sum(given[1:], given[0]))[0] == 32 * 256
+"""
+
+
+@pytest.mark.slow
+def test_many_programs_on_several_cpu_devices_do_not_lock_up():
+    """Queued, they did: within 15 seconds in each of three processes at once, on two cores."""
+    flags = (
+        '--xla_force_host_platform_device_count=4'
+        ' --xla_cpu_collective_call_warn_stuck_timeout_seconds=5'
+        ' --xla_cpu_collective_call_terminate_timeout_seconds=20'
+    )
+    environment = os.environ | {'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', _A_QUEUE, '60'],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    ended = [(process.communicate(timeout=TIMEOUT)[0], process.returncode) for process in processes]
+    for said, code in ended:
+        assert code == 0, said[:1000]
