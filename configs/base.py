@@ -17,6 +17,9 @@ def get_config() -> ConfigDict:
     c.fakes_at_once = (
         False  # the n_dis batches of fakes in one pass of the generator: the same images
     )
+    c.accumulate = (
+        1  # parts of a batch, one after the other: as much less memory; batch norm sees a part
+    )
     c.update_order = 'gen_first'  # gen_first (official code) or dis_first (Algorithm 1)
     c.loss = 'hinge'  # a pair of snjax/losses.py
     c.clip = 0.0  # bound on every parameter of the discriminator (WGAN: 0.01); 0: none

@@ -29,8 +29,8 @@ from flax.traverse_util import flatten_dict
 
 from experiments.gan import Player
 from experiments.method import Config, choose
-from experiments.settings import OPTIMIZERS, check_optimizer, linear_decay
-from snjax import latent_priors, parallel
+from experiments.settings import OPTIMIZERS, check_optimizer, check_parts, linear_decay
+from snjax import accumulation, latent_priors, parallel
 from snjax.latent_init import INITIAL_LATENTS, check_initial, initial_latents
 from snjax.latent_priors import project
 from snjax.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS, Pyramid
@@ -66,6 +66,7 @@ class Glo:
 
     Attributes:
         gen: (z (B, dim_z), None) -> images (B, H, W, C) in [-1, 1]; takes `train`.
+        accumulate: parts of a batch, one after the other, for one update (`experiments.gan.Gan`).
         images: of the training set, uint8 (n, H, W, C); None until `with_images`.
         dim_z: length of z.
         batch_size: images of a step, over all devices.
@@ -86,6 +87,7 @@ class Glo:
     learning_rate: Callable[[jax.Array], jax.Array]
     z_learning_rate: Callable[[jax.Array], jax.Array]
     images: Any = None
+    accumulate: int = 1
 
     batches_per_step = 1
     num_classes = 0
@@ -134,13 +136,22 @@ class Glo:
             variables = {'params': params, **gen.model_state}
             return self.gen.apply(variables, z, None, train=True, mutable=moving)
 
-        made, pull_back, moved = jax.vjp(reconstruct, gen.params, rows.z, has_aux=True)
-        gen_loss, toward = _mean_loss(self.gen_loss, made, real, self.batch_size)
-        gen_grads, z_grads = pull_back(toward)
-        z_loss = gen_loss
-        if self.z_loss is not self.gen_loss:
-            z_loss, toward = _mean_loss(self.z_loss, made, real, self.batch_size)
-            _, z_grads = pull_back(toward)
+        def on_part(part):
+            z, real = part
+            made, pull_back, moved = jax.vjp(reconstruct, gen.params, z, has_aux=True)
+            gen_loss, toward = _mean_loss(self.gen_loss, made, real, part_size)
+            gen_grads, z_grads = pull_back(toward)
+            z_loss = gen_loss
+            if self.z_loss is not self.gen_loss:
+                z_loss, toward = _mean_loss(self.z_loss, made, real, part_size)
+                _, z_grads = pull_back(toward)
+            return (gen_grads, gen_loss, z_loss, moved), z_grads
+
+        part_size = self.batch_size // self.accumulate  # over all devices
+        found, z_grads = accumulation.over_parts(on_part, (rows.z, real), self.accumulate)
+        gen_grads, gen_loss, z_loss, moved = found
+        if self.accumulate > 1:
+            z_grads = z_grads / self.accumulate  # of the mean over the batch, as a row has it
 
         gen_grads = parallel.total(gen_grads)
         updates, opt_state = self.optimizer.update(gen_grads, gen.opt_state, gen.params)
@@ -212,6 +223,7 @@ def _arguments(config: Config) -> dict[str, Any]:
         ),
         'dim_z': config.model.dim_z,
         'batch_size': config.batch_size,
+        'accumulate': config.accumulate,
         'gen_loss': gen_loss,
         'z_loss': _image_loss(g, g.z_loss) if g.z_loss else gen_loss,
         'initial': g.initial,
@@ -246,6 +258,7 @@ def _check(config: Config) -> None:
             f'{config.data.image_size} px'
         )
     parallel.check_batch_size(batch_size=config.batch_size)
+    check_parts(config, 'batch_size')
     if config.data.flip:
         raise ValueError(
             'data.flip is on, but in GLO a latent belongs to one image: use --config.data.flip=false'
@@ -258,5 +271,5 @@ def _check(config: Config) -> None:
 
 
 def _mean_loss(loss: ImageLoss, made, real, batch_size):
-    """This device's part of the mean over the whole batch, and its gradient with respect to `made`."""
+    """This device's part of the mean over `batch_size` images, and its gradient with respect to `made`."""
     return jax.value_and_grad(lambda x: jnp.sum(loss(x, real)) / batch_size)(made)

@@ -45,6 +45,7 @@ def players(config: Config) -> dict[str, Any]:
     _check_choices(config)
     _check_numbers(config)
     _check_classes(config)
+    _check_accumulation(config)
     o, size = config.optimizer, config.data.image_size
     return {
         'gen': generator_of(
@@ -60,6 +61,7 @@ def players(config: Config) -> dict[str, Any]:
         'gen_batch_size': config.gen_batch_size,
         'n_dis': config.n_dis,
         'fakes_at_once': config.fakes_at_once,
+        'accumulate': config.accumulate,
         'update_order': config.update_order,
         'spectral_updates': config.model.spectral_updates,
         'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
@@ -159,6 +161,40 @@ def _check_numbers(config: Config) -> None:
             f'loss {config.loss} compares each fake with a real image, but gen_batch_size is '
             f'{config.gen_batch_size} and batch_size {config.batch_size}: use the same number'
         )
+
+
+def _check_accumulation(config: Config) -> None:
+    """Raises a ValueError of one line where parts of a batch do not add up to the batch."""
+    check_parts(config, 'batch_size', 'gen_batch_size')
+    reason = ''
+    if config.accumulate == 1:
+        return
+    if LOSSES[config.loss].batch_wide:
+        reason = f'loss {config.loss} compares with the mean of the whole batch'
+    elif config.penalty.dragan:
+        reason = 'penalty.dragan takes the standard deviation of the whole batch'
+    elif config.model.spectral_updates == 'per_forward':
+        reason = 'model.spectral_updates=per_forward would advance with every part: take per_update'
+    elif config.fakes_at_once:
+        reason = 'fakes_at_once makes the fakes of several whole batches together'
+    if reason:
+        raise ValueError(f'accumulate is {config.accumulate}, but {reason}; 1 does without')
+
+
+def check_parts(config: Config, *sizes: str) -> None:
+    """Raises a ValueError of one line unless `accumulate` divides each device's share of these batches."""
+    num = config.accumulate
+    if num < 1:
+        raise ValueError(f'accumulate is {num}: 1 (a batch at once) or more is accepted')
+    for name in sizes:
+        share = config[name] // parallel.device_count()
+        if share % num:
+            fitting = [n for n in range(1, share + 1) if share % n == 0]
+            near = min(fitting, key=lambda n: (abs(n - num), n))
+            raise ValueError(
+                f'accumulate {num} does not divide {name}, {share} images on each device: '
+                f'use --config.accumulate={near}'
+            )
 
 
 def check_optimizer(o: Config) -> None:

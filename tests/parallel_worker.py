@@ -70,12 +70,15 @@ class Recorded:
         return self.images[index]
 
 
+UNNORMALISED = tiny_gan.Generator(has_batch_norm=False)
 CASES = {
     'synchronised': {},
     'streamed': {},
     'per_device': {'gen': tiny_gan.Generator(batch_norm_axis=None)},
     'unaveraged': {'cls': Unaveraged},
     'summed': {'cls': Summed},
+    'unnormalised': {'gen': UNNORMALISED},
+    'accumulated': {'gen': UNNORMALISED, 'accumulate': 2},
 }
 OPTIONS = train.Options(
     num_steps=STEPS,

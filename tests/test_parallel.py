@@ -100,11 +100,11 @@ def runs(tmp_path_factory):
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
-    all_cases = ['synchronised', 'per_device', 'unaveraged', 'summed']
+    all_cases = ['synchronised', 'per_device', 'unaveraged', 'summed', 'accumulated']
     both = ['synchronised', 'glo']
     streamed = ['streamed'] if importlib.util.find_spec('grain') else []
     plans = {
-        1: [(both, 1)],
+        1: [([*both, 'unnormalised'], 1)],
         4: [([*all_cases, 'glo'], 4)],
         '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
         2: [([], 2)],
@@ -134,7 +134,10 @@ def two_processes(runs):
 
 
 def distance(a, b):
-    """Relative L2 distance of all that a run learns, the worst of: each player's weights, statistics, u; the EMA."""
+    """Relative L2 distance of all that a run learns, the worst of: each player's weights, statistics, u; the EMA.
+
+    Batch statistics are there if G has batch norm.
+    """
     assert a.keys() == b.keys()
     groups = {}
     for name in a:
@@ -143,7 +146,8 @@ def distance(a, b):
         )
         if match:
             groups.setdefault(match[1], []).append(name)
-    assert len(groups) == 6 and any(name.endswith('/u') for name in a)
+    kinds = 6 if any('/batch_stats/' in name for name in a) else 4
+    assert len(groups) == kinds and any(name.endswith('/u') for name in a)
     return max(
         np.sqrt(
             sum(np.sum((a[n].astype(np.float64) - b[n]) ** 2) for n in names)
@@ -185,6 +189,12 @@ def test_per_device_batch_norm_differs_and_leaves_equal_shards(run):
 def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):
     """The average of three equal numbers may differ from them in the last bit, so none may be taken of u."""
     assert run(3).facts()['is_frozen']
+
+
+def test_parts_of_a_batch_on_several_devices_are_the_batch_on_one(run):
+    whole, parts = run(1).leaves('unnormalised'), run(4).leaves('accumulated')
+    assert distance(whole, parts) < 1e-4
+    assert run(4).facts()['shards_equal']['accumulated']
 
 
 def test_the_run_has_moved(run):
