@@ -7,6 +7,7 @@ already is touched. All files and sockets lie in a folder of the test's, ports a
 import getpass
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -22,7 +23,8 @@ from launching import ROOT
 WORKER = pathlib.Path(sweep_worker.__file__)
 _DAEMONS = ('munged', 'slurmctld', 'slurmd')
 _CLIENTS = ('sbatch', 'srun', 'squeue', 'scancel', 'scontrol', 'sinfo')
-_STARTS_WITHIN_S, _STOPS_WITHIN_S = 20, 10
+_STARTS_WITHIN_S, _STOPS_WITHIN_S, _TRIES = 10, 10, 3
+_PORTS = range(20_000, 30_000)  # where no system takes those for clients from
 # Jobs may go back to the queue only if they ask for it, a job that is not wanted any more has `KillWait` to save, and
 # one that goes back is started again when its credential has run out.
 _SETTINGS = """
@@ -73,7 +75,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | self.environment | {'PYTHONPATH': str(ROOT)},
+            env=os.environ | self.environment | {'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'},
         )
         self.processes.append(process)
         return process
@@ -83,12 +85,17 @@ class Cluster:
         out, _ = process.communicate(timeout=120)
         return process.returncode, out
 
-    def call(self, *command):
+    def call(self, *command, seconds=60):
         """What one of SLURM's programs says."""
         environ = os.environ | self.environment
         program = shutil.which(command[0], path=environ['PATH'])
         done = subprocess.run(
-            [program, *command[1:]], check=True, env=environ, stdout=subprocess.PIPE, text=True
+            [program, *command[1:]],
+            check=True,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
         )
         return done.stdout
 
@@ -105,6 +112,7 @@ class StandIns(Cluster):
         programs, self.state = folder / 'bin', folder / 'state'
         programs.mkdir(), self.state.mkdir()
         self.down = self.state / 'down'  # where it is, the controller does not answer
+        self.limit = self.state / 'limit'  # where it is, it has how many jobs and arrays are taken
         slurm_standins.install(programs)
         path = f'{programs}:{os.environ["PATH"]}'
         super().__init__({'SLURM_STANDIN': str(self.state), 'PATH': path})
@@ -116,7 +124,11 @@ class StandIns(Cluster):
 
 
 class Slurm(Cluster):
-    """SLURM itself. The first of `nodes` is preferred, and has this machine's name, so that addresses are found."""
+    """SLURM itself, with daemons of its own; skips the test where it cannot be.
+
+    Attributes:
+        nodes: the names of two; jobs go to the first as long as there is room.
+    """
 
     def __init__(self, folder):
         path = f'{os.environ["PATH"]}:/usr/sbin'
@@ -128,35 +140,44 @@ class Slurm(Cluster):
         # Whatever has it in its environment belongs to this cluster.
         self._mark = f'SNJAX_TEST_CLUSTER={folder}'
         name, _, value = self._mark.partition('=')
-        settings = folder / 'slurm.conf'
-        super().__init__({'SLURM_CONF': str(settings), 'PATH': path, name: value})
+        self._settings = folder / 'slurm.conf'
+        super().__init__({'SLURM_CONF': str(self._settings), 'PATH': path, name: value})
         self._folder, self._daemons = folder, {}
-        host = socket.gethostname().partition('.')[0]
-        self.nodes = host, 'other'
-        controller_port, *ports = _free_ports(3)
-        about = {'host': host, 'other': 'other', 'user': getpass.getuser(), 'ports': ports}
-        text = _SETTINGS.format(folder=folder, controller_port=controller_port, **about)
-        settings.write_text(text)
-        self._begin()
+        # The first is preferred, and has a name that processes of a run find each other by.
+        self.nodes = socket.gethostname().partition('.')[0], 'other'
+        for _ in range(_TRIES):
+            complaint = self._begin()
+            if not complaint:
+                return
+            self.end()
+        pytest.skip(f'SLURM does not start here: {complaint}')
 
     def _begin(self):
-        """Starts the daemons; where one does not, the test is skipped with what it had to say."""
-        folder = self._folder
-        (folder / 'state').mkdir()
+        """Starts the daemons; returns what is wrong where one does not come."""
+        folder, (host, other) = self._folder, self.nodes
+        controller_port, *ports = _free_ports(3)
+        about = {'host': host, 'other': other, 'user': getpass.getuser(), 'ports': ports}
+        text = _SETTINGS.format(folder=folder, controller_port=controller_port, **about)
+        self._settings.write_text(text)
+        for name in ('state', *self.nodes):
+            (folder / name).mkdir(exist_ok=True)
         key = folder / 'munge.key'
+        key.unlink(missing_ok=True)
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
         files = {'socket': 'socket', 'key-file': 'key', 'pid-file': 'pid', 'seed-file': 'seed'}
         options = [f'--{option}={folder}/munge.{end}' for option, end in files.items()]
         self._daemon('munged', '--foreground', '--force', *options)
-        self._expect('munged', (folder / 'munge.socket').exists)
+        if not self._comes('munged', (folder / 'munge.socket').exists):
+            return self._last_words('munged')
         self._daemon('slurmctld', '-D')
         # A node that comes before its controller comes back late.
-        self._expect('slurmctld', lambda: self._nodes('all'))
-        for node in self.nodes:
-            (folder / node).mkdir()
-            self._daemon('slurmd', '-D', '-N', node, name=node, SLURMD_NODENAME=node)
-        self._expect('slurmctld', lambda: self._nodes('idle') == set(self.nodes))
+        if self._comes('slurmctld', lambda: self._nodes('all')):
+            for node in self.nodes:
+                self._daemon('slurmd', '-D', '-N', node, name=node, SLURMD_NODENAME=node)
+            if self._comes('slurmctld', lambda: self._nodes('idle') == set(self.nodes)):
+                return ''
+        return '; '.join(map(self._last_words, list(self._daemons)[1:]))
 
     def _daemon(self, *command, name='', **environment):
         """One that goes when this process does, whatever becomes of it."""
@@ -171,20 +192,24 @@ class Slurm(Cluster):
                 start_new_session=True,
             )
 
-    def _expect(self, name, condition):
+    def _comes(self, name, condition):
+        """Whether it does while this daemon lives."""
         deadline = time.monotonic() + _STARTS_WITHIN_S
         while not condition():
             if self._daemons[name].poll() is not None or time.monotonic() > deadline:
-                said = (self._folder / f'{name}.log').read_text().splitlines()[-3:]
-                self.end()
-                pytest.skip(f'SLURM does not start here: {name}: {"; ".join(said)}')
+                return False
             time.sleep(0.1)
+        return True
+
+    def _last_words(self, name):
+        lines = (self._folder / f'{name}.log').read_text().splitlines()
+        return f'{name}: {next((x for x in reversed(lines) if "fatal" in x), lines[-1:])}'
 
     def _nodes(self, state):
         options = '--Node', '--noheader', f'--states={state}', '--format=%N'
         try:
-            return set(self.call('sinfo', *options).split())
-        except subprocess.CalledProcessError:
+            return set(self.call('sinfo', *options, seconds=_STARTS_WITHIN_S).split())
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             return set()
 
     def lose(self, node):
@@ -216,18 +241,18 @@ class Slurm(Cluster):
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        self._daemons.clear()
         self.kill_processes()
 
 
 def _free_ports(num):
-    sockets = [socket.socket() for _ in range(num)]
-    try:
-        for one in sockets:
-            one.bind(('127.0.0.1', 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    found = []
+    while len(found) < num:
+        port = random.choice(_PORTS)
+        with socket.socket() as tried:
+            if port not in found and tried.connect_ex(('127.0.0.1', port)):
+                found.append(port)
+    return found
 
 
 _CLUSTERS = {'stand-ins': StandIns, 'slurm': Slurm}

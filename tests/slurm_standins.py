@@ -24,6 +24,9 @@ def sbatch(script):
     if options.get('partition') == 'nope':
         sys.exit('sbatch: error: invalid partition specified: nope')
     number = str(1 + len(list(ROOT.glob('*.sh'))))
+    limit = ROOT / 'limit'
+    if limit.exists() and int(number) > int(limit.read_text()):
+        sys.exit('sbatch: error: Job violates accounting/QOS policy')
     (ROOT / f'{number}.sh').write_text(text)
     (ROOT / f'{number}.options').write_text('\n'.join(f'{k}={v}' for k, v in options.items()))
     indices, limit = [''], 1

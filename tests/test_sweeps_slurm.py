@@ -171,18 +171,16 @@ def test_a_controller_that_does_not_answer_is_one_line(launcher, stand_ins, tmp_
 
 
 @pytest.mark.slow  # it is asked again only after a while
-def test_a_controller_that_is_away_for_a_while_loses_nothing(stand_ins, tmp_path):
-    process = stand_ins.start(tmp_path, 'crash_once,stop_when_asked')
-    wait_until(lambda: trains(tmp_path))
-    stand_ins.down.touch()
+def test_a_job_that_is_not_taken_now_is_submitted_later(stand_ins, tmp_path):
+    stand_ins.limit.write_text('1')
+    process = stand_ins.start(tmp_path, 'crash_once,finish')
     said = []
     for line in process.stdout:
         said.append(line)
         if 'tried again' in line:
-            stand_ins.down.unlink()
-            stand_ins.call('scancel', '--signal=USR2', '1_1')
+            stand_ins.limit.unlink()
     assert process.wait() == 0, said
-    assert 'Unable to contact slurm controller; tried again in' in ''.join(said)
+    assert 'sbatch: Job violates accounting/QOS policy; tried again in 10 s\n' in said
     assert {run['state'] for run in runs_of(tmp_path).values()} == {'finished'}
 
 
@@ -201,17 +199,17 @@ def test_tasks_of_a_job_are_one_run(launcher, cluster, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_preempted_run_ends_as_if_nothing_had_been(launcher, cluster, finished_run, tmp_path):
+def test_a_preempted_run_ends_as_if_nothing_had_been(launcher, stand_ins, finished_run, tmp_path):
     sweep = tmp_path / 's.py'
     sweep.write_text("def get_sweep(h):\n    return h.product({'seed': [0]})\n")
     folder = tmp_path / 'x'
     flags = ['--mode=sweep', *TINY, f'--sweep={sweep}', '--engine=slurm', f'--workdir={folder}']
-    process = launcher.start(*flags, **cluster.environment)
+    process = launcher.start(*flags, **stand_ins.environment)
     at_20 = launching.wait_until(
         process, lambda: any(logged_step(w) >= 20 for w in folder.glob('runs/*'))
     )
     assert at_20, launching.wait(process)
-    cluster.call('scancel', '--signal=USR2', '1')
+    stand_ins.call('scancel', '--signal=USR2', '1')
     outcome = launching.wait(process)
     assert outcome.code == 0, outcome
     (workdir,) = folder.glob('runs/*')
