@@ -26,7 +26,7 @@ from jax import lax
 
 from configs import sngan_digits
 from experiments import gan, method, settings
-from snjax import data, parallel, train
+from snjax import cost, data, parallel, train
 from snjax.losses import LOSSES
 
 STEPS = 20
@@ -197,6 +197,7 @@ def table_case():
     if index.size:
         run = parallel.DataParallel(functools.partial(table_step, size=len(index)), axes)
         placed = parallel.place(index)
+        arrays['traced_bytes'] = np.array(cost.temporary_bytes(run.trace(spread, placed)))
         state, seen = run.compile(spread, placed, quickly=True)(spread, placed)
         after = parallel.whole(state, axes, before)
         arrays |= flat(parallel.local({'seen': seen, 'after': after}))

@@ -220,6 +220,11 @@ def test_two_processes_of_two_devices_are_one_of_four(run, two_processes):
     assert distance(run(4).leaves('synchronised'), a) < 1e-4
 
 
+def test_several_processes_count_what_a_step_takes(run, two_processes):
+    for one in (run(4).leaves('table'), two_processes.leaves('table', 1)):
+        assert one['traced_bytes'] > 0
+
+
 def test_processes_agree_on_the_step_to_stop_at(two_processes):
     """One of them gets SIGTERM at step 20."""
     stopped = [two_processes.facts(i)['stopped_at'] for i in (0, 1)]
@@ -233,6 +238,7 @@ def test_one_process_keeps_the_signal_itself():
         stop = parallel.StopSignal()
         assert not stop.at(1)
         os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # as SLURM does
         assert stop.at(2) and stop.at(3) and not heard
         stop.close()
         os.kill(os.getpid(), signal.SIGTERM)
