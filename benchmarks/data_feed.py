@@ -33,6 +33,7 @@ from experiments import method as methods
 from experiments import modes
 from snjax import data, feed, parallel, train
 from snjax.data.host_order import HostOrder
+from snjax.record import Record
 
 BATCH_SIZE, NUM_BATCHES = 64, 5
 SECONDS = 4.0  # of each measurement of a feed
@@ -191,8 +192,9 @@ def whole_run(folder, size, stream, args, workspace):
     options = dataclasses.replace(options, stream=stream != 'resident')
     image_set = load(folder, size, stream, workspace)
     workdir = pathlib.Path(tempfile.mkdtemp(dir=workspace))
+    records = [Record(workdir, options.seed, {})]
     trainer = train.Trainer(
-        methods.load(config), options, image_set.images, image_set.labels, workdir, {}, print
+        methods.load(config), options, image_set.images, image_set.labels, records
     )
     with Dispatches() as dispatches:
         trainer.run()

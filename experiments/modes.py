@@ -1,5 +1,6 @@
 """What `launch.py --mode=...` does: a config and a workdir to a finished run, or to samples of one."""
 
+import contextlib
 import dataclasses
 import glob
 import logging
@@ -10,12 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments import members, scoring, streaming
 from experiments import method as methods
-from experiments import scoring, streaming
 from experiments.invert import run_invert
 from experiments.sample import run_sample
 from snjax import data, parallel, resume, train
 from snjax.program import StepProgram
+from snjax.record import Record
 from snjax.workdir import image_set_of
 
 # Keys that another run in the same workdir may change: none of them touches what is computed at a step.
@@ -37,41 +39,58 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
     """Trains, or goes on training, in `workdir`, and traces `profile` calls of the step."""
     options = dataclasses.replace(train_options(config), profile=profile)
     streaming.check(config)
-    method = methods.load(config)
+    runs = members.members_of(config)
+    method = members.load(config, runs)
     scoring.check(config)
     main = parallel.is_main()
     say = _say if main else _silent
-    say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
-    lock = resume.WorkdirLock(workdir, process_index=jax.process_index())
-    with lock, Ahead(config, method, options, workdir, say) as ahead:
+    several = f'{len(runs)} runs in one program, ' if len(runs) > 1 else ''
+    say(f'{config.method} on {parallel.describe()}; {several}workdir {workdir}')
+    folders = [workdir / run.name for run in runs]
+    with contextlib.ExitStack() as stack:
+        for folder in dict.fromkeys([workdir, *folders]):
+            stack.enter_context(resume.WorkdirLock(folder, process_index=jax.process_index()))
+        ahead = stack.enter_context(Ahead(config, method, options, folders[0], say))
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say, ahead.announce)
         options = streaming.choose_options(config, options, image_set.images, say)
+        members.check_resident(runs, options.stream)
         _check_num_classes(config, image_set)
         train.check_set_size(len(image_set.images), method.batch_size)
         evaluator = scoring.evaluator_of(config, lambda split: image_set)
-        method = method.with_images(image_set.images)
+        if len(runs) == 1:
+            method = method.with_images(image_set.images)
+        records = [
+            Record(
+                folder,
+                run.config.seed,
+                run.config.to_dict(),
+                say,
+                scoring.live_scores(run.config, evaluator),
+            )
+            for run, folder in zip(runs, folders, strict=True)
+        ]
         if main:
             resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
+            for record in records:
+                resume.check_config(record.workdir, record.config, harmless=HARMLESS)
         trainer = train.Trainer(
-            method,
-            options,
-            image_set.images,
-            image_set.labels,
-            workdir,
-            config.to_dict(),
-            say,
-            scoring.live_scores(config, evaluator),
-            ahead.program,
+            method, options, image_set.images, image_set.labels, records, say, ahead.program
         )
         began = time.perf_counter()
-        state = trainer.run()
-        step = int(parallel.local(state).step)
-        say(f'trained to step {step} in {time.perf_counter() - began:.0f} s')
-        values = scoring.score_finished(config, evaluator, state, step, workdir, say)
-        if main:
-            trainer.write_scores(step, values)
-            _show_where(step, workdir)
+        trainer.run()
+        say(f'trained to step {trainer.step} in {time.perf_counter() - began:.0f} s')
+        for i, run in enumerate(runs):
+            if i in trainer.over:
+                continue
+            if run.name:
+                say(f'\n{run.name}')
+            state, folder = trainer.state_of(i), folders[i]
+            values = scoring.score_finished(run.config, evaluator, state, trainer.step, folder, say)
+            if main:
+                trainer.write_scores(i, trainer.step, values)
+                _show_where(trainer.step, folder)
+        trainer.check_diverged()
 
 
 def train_options(config: methods.Config) -> train.Options:

@@ -85,6 +85,8 @@ class Checkpointer:
         self._done: set[int] = set()
         # Bad steps newer than the restored one; the next save moves them out of its way.
         self._rejected: set[int] = set()
+        # Good ones newer than the restored one, which are made again.
+        self._superseded: set[int] = set()
         self._is_cleaned = False
 
     def __enter__(self) -> 'Checkpointer':
@@ -139,13 +141,17 @@ class Checkpointer:
             )
         # Orbax has passed a barrier by now, so process 0 has moved the rejected steps.
         self._rejected.clear()
+        self._superseded.clear()
         self._done.add(step)
         self._pending = self._executor.submit(self._commit, response.result)
 
-    def restore_latest(self, like: PyTree) -> tuple[int, PyTree] | None:
+    def restore_latest(
+        self, like: PyTree, *, up_to: int | None = None
+    ) -> tuple[int, PyTree] | None:
         """Restores the newest checkpoint that passes every check; the log names those that fail.
 
         Args:
+            up_to: later steps are as if they were not there, and go when the run saves again.
             like: pytree of `jax.Array` or `jax.ShapeDtypeStruct`; gives structure, shapes, dtypes
                 and shardings. A leaf without a sharding goes to the default device.
 
@@ -158,7 +164,9 @@ class Checkpointer:
         self.wait()
         leaves, treedef = jax.tree.flatten(like)
         wanted = dict(zip(digest.paths(like), leaves, strict=True))
-        candidates = _numbered(self._directory)
+        there = _numbered(self._directory)
+        candidates = [step for step in there if up_to is None or step <= up_to]
+        self._superseded = set(there) - set(candidates)
         rejected: dict[int, str] = {}
         while (step := _agreed(candidates.pop() if candidates else -1)) >= 0:
             arrays, reason = _try_read(self._directory, step, wanted=wanted)
@@ -214,7 +222,9 @@ class Checkpointer:
             self._executor.shutdown()
 
     def _is_whole(self, step: int) -> bool:
-        return step not in self._rejected and not _missing(self._directory / str(step))
+        return step not in self._rejected | self._superseded and not _missing(
+            self._directory / str(step)
+        )
 
     def _commit(self, wait_for_orbax: Callable[[], object]) -> None:
         wait_for_orbax()
@@ -232,6 +242,9 @@ class Checkpointer:
                 if path.name.endswith('.deleted') or '.orbax-checkpoint-tmp' in path.name:
                     shutil.rmtree(path)
         self._is_cleaned = True
+        for newer in sorted(self._superseded):
+            if (self._directory / str(newer)).exists():
+                shutil.rmtree(self._rename(newer, 'deleted'))
         for bad in sorted(self._rejected | {step}):
             if (self._directory / str(bad)).exists():
                 logging.warning('damaged checkpoint kept as %s', self._rename(bad, 'rejected'))

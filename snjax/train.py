@@ -1,38 +1,32 @@
 """The training loop. It knows no method: state in, state and scalars out, and what people watch is written.
 
-Order at one step: scalars, grid, then the checkpoint. So whatever a checkpoint's run had logged up to its step is on
-disk before the checkpoint is, and a run that is killed and started again repeats nothing and leaves nothing out.
+One program trains one run, or several that are stacked (`snjax.members`); each has its own `snjax.record.Record`.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snjax import feed, images, parallel
+from snjax import feed, members, parallel
 from snjax.checkpoint import Checkpointer
 from snjax.data import sampler
 from snjax.data.host_order import HostOrder
-from snjax.live_scores import LiveScores
+from snjax.members import Members
 from snjax.profiling import Profile
 from snjax.program import StepProgram
 from snjax.progress import Progress
-from snjax.resume import DIVERGED_NAME
+from snjax.record import Diverged, Record
 from snjax.sampling import seed_key
 from snjax.writer import Writer
 
 # Calls of the compiled program that may be queued. Two keep a device busy; more would only delay a SIGTERM.
 _IN_FLIGHT = 2
-
-
-class Diverged(RuntimeError):
-    """A logged value is no longer finite."""
 
 
 class Preempted(RuntimeError):
@@ -105,6 +99,8 @@ class Options:
 
 def make_step(method: Any, options: Options) -> Callable:
     """`(state, data) -> (state, metrics)`: `steps_per_call` updates on one device's share, for `parallel`."""
+    if isinstance(method, Members):
+        return method.run(lambda one: make_step(one, options))
 
     def run(state, data, streamed=None):
         data_rng, train_rng = (jax.random.wrap_key_data(data[k]) for k in ('data_rng', 'train_rng'))
@@ -130,14 +126,23 @@ def make_step(method: Any, options: Options) -> Callable:
     return run
 
 
-def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dict[str, jax.Array]:
+def device_data(
+    pixels: np.ndarray | None, labels: np.ndarray, seed: int | Sequence[int]
+) -> dict[str, jax.Array]:
     """The set and the run's keys on every device. Keys are data, so that another seed needs no other program.
 
-    Of a set that is streamed, whose `pixels` are None here, the labels are there all the same.
+    Of a set that is streamed, whose `pixels` are None here, the labels are there all the same. Several seeds have their
+    keys stacked.
     """
-    keys = {f'{role}_rng': jax.random.key_data(seed_key(seed, role)) for role in ('data', 'train')}
+    keys = {f'{role}_rng': _key_data(seed, role) for role in ('data', 'train')}
     images = {} if pixels is None else {'image': pixels}
     return parallel.place({**images, 'label': labels, **keys})
+
+
+def _key_data(seeds, role):
+    if isinstance(seeds, int):
+        return jax.random.key_data(seed_key(seeds, role))
+    return np.stack([jax.random.key_data(seed_key(seed, role)) for seed in seeds])
 
 
 def compile_ahead(
@@ -150,16 +155,18 @@ def compile_ahead(
     """The step's program for a resident set like `images`, compiled while that is being read; None if it cannot be.
 
     A streamed set's program, and one over several processes, needs arrays: the trainer compiles it. The finished run
-    in `workdir` needs none.
+    in `workdir`, of several the first, needs none.
     """
     if options.stream or jax.process_count() > 1:
         return None
     if any(step >= options.num_steps for step in Checkpointer(workdir / 'checkpoints').steps()):
         return None
+    num = _num(method)
     keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     labels = jax.ShapeDtypeStruct(images.shape[:1], np.int32)
+    keys = _stacked(keys, num)
     data = {'image': images, 'label': labels, 'data_rng': keys, 'train_rng': keys}
-    state = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
+    state = _stacked(jax.eval_shape(_one(method).init, seed_key(options.seed, 'init')), num)
     return StepProgram(
         parallel.DataParallel(make_step(method, options), method.state_axes),
         parallel.spread_shapes(state, method.state_axes),
@@ -167,6 +174,22 @@ def compile_ahead(
         updates_per_call=options.steps_per_call,
         say=say,
     )
+
+
+def _num(method):
+    """How many runs its steps are of."""
+    return method.num if isinstance(method, Members) else 1
+
+
+def _one(method):
+    """The method of one of them."""
+    return method.method if isinstance(method, Members) else method
+
+
+def _stacked(shapes, num):
+    if num == 1:
+        return shapes
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((num, *x.shape), x.dtype), shapes)
 
 
 def open_feed(
@@ -197,16 +220,14 @@ def check_set_size(num_images: int, batch_size: int) -> None:
 
 
 class Trainer:
-    """One run in one workdir.
+    """One run in one workdir, or several in as many.
 
     Args:
-        method: see `experiments/method.py`.
+        method: see `experiments/method.py`; of several runs a `Members`.
         options: intervals and seed.
         pixels, labels: the training set, uint8 (N, H, W, C) and int32 (N,); may be mapped from a file.
-        workdir: where everything goes; exists.
-        config: for TensorBoard's text and HParams tabs.
+        records: of each run, where it is written.
         say: prints a line for people.
-        live: scores checkpoints while training goes on, and tells the best; None for no scores.
         ahead: the step's program (`compile_ahead`), which is used if it is for a set of this shape.
     """
 
@@ -216,91 +237,135 @@ class Trainer:
         options: Options,
         pixels,
         labels,
-        workdir,
-        config: Mapping,
+        records: Sequence[Record],
         say=print,
-        live: LiveScores | None = None,
         ahead: StepProgram | None = None,
     ):
-        if live and (not options.checkpoint_every or live.every % options.checkpoint_every):
-            raise ValueError(
-                f'eval.every {live.every} is not a multiple of checkpoint.every {options.checkpoint_every}, and scores '
-                'are of checkpoints: change one'
-            )
-        self.live = live
-        self.method, self.options, self.config, self.say = method, options, config, say
-        self.workdir = pathlib.Path(workdir)
+        for live in filter(None, (record.live for record in records)):
+            if not options.checkpoint_every or live.every % options.checkpoint_every:
+                raise ValueError(
+                    f'eval.every {live.every} is not a multiple of checkpoint.every {options.checkpoint_every}, and '
+                    'scores are of checkpoints: change one'
+                )
+        self.method, self.options, self.records, self.say = method, options, records, say
+        self._num, self._one = _num(method), _one(method)
         check_set_size(len(pixels), method.batch_size)
         self._pixels = pixels
         images = jax.ShapeDtypeStruct(pixels.shape, np.uint8)
-        self._ahead = ahead or compile_ahead(method, options, images, self.workdir, say)
-        self.data = device_data(None if options.stream else pixels, labels, options.seed)
-        self.checkpoints = Checkpointer(
-            self.workdir / 'checkpoints', keep=options.keep, keep_every=options.keep_every or None
+        first = records[0].workdir
+        self._ahead = ahead or compile_ahead(method, options, images, first, say)
+        seeds = [record.seed for record in records]
+        self.data = device_data(
+            None if options.stream else pixels, labels, seeds[0] if self._num == 1 else seeds
         )
+        for record in records:
+            record.prepare(keep=options.keep, keep_every=options.keep_every or None)
+        # What ended the runs of a program that others go on in; a run alone is tried again.
+        self.over = {
+            i: 'diverged before'
+            for i, r in enumerate(records)
+            if self._num > 1 and r.has_diverged()
+        }
         # As checkpoints have it: whole arrays, whatever the number of devices.
-        self._shapes = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
+        self._shapes = jax.eval_shape(self._one.init, seed_key(options.seed, 'init'))
         self.state, self.start = self._start()
-        self._sample = jax.jit(method.sample, static_argnums=2)
+        self.step = self.start or 0
+        self._sample = jax.jit(self._one.sample, static_argnums=2)
         self._pending: list[tuple[int, dict]] = []
 
     def _start(self):
-        """The newest good checkpoint's state, or a fresh one."""
+        """The state of the newest good checkpoint, of several runs the newest that all have, or a fresh one."""
         axes = self.method.state_axes
-        restored = self.checkpoints.restore_latest(parallel.like(self._shapes))
-        if restored is not None:
-            step, state = restored
-            if step % self.options.steps_per_call:
-                raise ValueError(
-                    f'the checkpoint is of step {step}, no multiple of steps_per_call '
-                    f'{self.options.steps_per_call}: go on with --config.steps_per_call=1'
-                )
+        step, states = self._restored()
+        if step is None:
+            init = parallel.compile(
+                jax.jit(self._one.init).lower(seed_key(0, 'init')), quickly=True
+            )
+            states = {i: init(record.key('init')) for i, record in enumerate(self.records)}
+        elif step % self.options.steps_per_call:
+            raise ValueError(
+                f'the checkpoint is of step {step}, no multiple of steps_per_call '
+                f'{self.options.steps_per_call}: go on with --config.steps_per_call=1'
+            )
+        else:
             self.say(f'resuming from step {step}')
-            return parallel.spread(state, axes), step
-        init_rng = seed_key(self.options.seed, 'init')
-        return parallel.spread(parallel.run_once(self.method.init, init_rng), axes), None
+        # One that is over goes along as another's double, and is not looked at.
+        double = next(iter(states.values()))
+        stacked = members.stack([states.get(i, double) for i in range(self._num)])
+        return parallel.spread(stacked, axes), step
+
+    def _restored(self) -> tuple[int | None, dict[int, Any]]:
+        """The newest step of which all runs that go on have a good checkpoint, and these; None without."""
+        going = {i: r for i, r in enumerate(self.records) if i not in self.over}
+        if not going:
+            raise Diverged(self._over_line())
+        limit = None
+        while limit is None or limit >= 0:
+            found = {
+                i: record.checkpoints.restore_latest(parallel.like(self._shapes), up_to=limit)
+                for i, record in going.items()
+            }
+            steps = {-1 if one is None else one[0] for one in found.values()}
+            if len(steps) == 1 and steps != {-1}:
+                return steps.pop(), {i: one[1] for i, one in found.items() if one}
+            if limit is None and steps == {-1}:
+                break
+            limit = min(steps)
+        return None, {}
 
     def whole_state(self) -> Any:
-        """The state as `method.init` makes it: nothing of it cut over the devices."""
-        return parallel.whole(self.state, self.method.state_axes, self._shapes)
+        """The state as `method.init` makes it: nothing of it cut over the devices. Of several runs stacked."""
+        return parallel.whole(self.state, self.method.state_axes, _stacked(self._shapes, self._num))
 
-    def _local_state(self) -> Any:
-        """`whole_state` on this process's first device; every process has to ask."""
-        return parallel.local(self.whole_state())
+    def state_of(self, index: int) -> Any:
+        """`whole_state` of one run; every process has to ask."""
+        return members.take(self.whole_state(), index, self._num)
+
+    def _going(self):
+        return [(i, record) for i, record in enumerate(self.records) if i not in self.over]
 
     def run(self) -> Any:
         """Trains to `num_steps` and returns the final state, whole.
 
         Raises:
-            Diverged: a logged value is not finite; the last checkpoint is from before.
+            Diverged: in no run all values are finite; the last checkpoints are from before.
             Preempted: SIGTERM came; the state is saved.
         """
         o = self.options
         step = self.start or 0
         stop = parallel.StopSignal()
-        with Writer(self.workdir, start_step=step, enabled=parallel.is_main()) as self.writer:
-            try:
-                if parallel.is_main():
-                    (self.workdir / DIVERGED_NAME).unlink(missing_ok=True)
-                self._describe(step)
-                if self.start is None:
-                    self._write_grid(step)
-                self._score_again(step)
-                if step < o.num_steps:
-                    self._loop(step, stop)
-                self.checkpoints.wait()
-                self._collect_scores()
-            finally:
-                stop.close()
-                if self.live:
-                    self.live.close()
-                self.checkpoints.close()
+        opened = []
+        try:
+            for _, record in self._going():
+                record.open(step)
+                opened.append(record)
+            if self.start is None:
+                self._write_grids(step)
+            for i, record in self._going():
+                record.score_again(step, lambda i=i: self.state_of(i))
+            if step < o.num_steps:
+                self._loop(step, stop)
+            for _, record in self._going():
+                record.checkpoints.wait()
+                record.collect_scores()
+        finally:
+            stop.close()
+            for record in opened:
+                record.close()
         return self.whole_state()
 
-    def write_scores(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds scores of the finished run to its logs and its row of the HParams table."""
-        with Writer(self.workdir, start_step=step) as writer:
+    def write_scores(self, index: int, step: int, values: Mapping[str, float]) -> None:
+        """Adds scores of a finished run to its logs and its row of the HParams table."""
+        with Writer(self.records[index].workdir, start_step=step) as writer:
             writer.scalars(step, {f'eval/{name}': value for name, value in values.items()})
+
+    def check_diverged(self) -> None:
+        """Raises Diverged with a line that names the runs that ended so while others went on."""
+        if self.over:
+            raise Diverged(self._over_line())
+
+    def _over_line(self):
+        return '; '.join(f'{self.records[i].workdir} {why}' for i, why in sorted(self.over.items()))
 
     def _loop(self, step, stop):
         o = self.options
@@ -315,6 +380,7 @@ class Trainer:
                 streamed = self._feed.next(self._is_idle)
                 self.state, metrics = program(self.state, self.data, *streamed)
                 step += o.steps_per_call
+                self.step = step
                 self._pending.append((step, metrics))
                 if len(self._pending) >= _IN_FLIGHT:
                     jax.block_until_ready(self._pending[-_IN_FLIGHT])
@@ -327,18 +393,12 @@ class Trainer:
                 if _due(step, o.histogram_every):
                     self._write_histograms(step)
                 if last or _due(step, o.sample_every):
-                    self._write_grid(step)
+                    self._write_grids(step)
                 if saving:
-                    state = self.whole_state()
-                    self._check_state(step, state)
-                    self._collect_scores()
-                    self.writer.flush()
-                    if self.live and _due(step, self.live.every):
-                        self.live.submit(step, state)
-                    self.checkpoints.save(step, state)
-                    del state  # it may hold a table of its own
+                    self._save(step)
                 if stopping and not last:
-                    self.checkpoints.wait()
+                    for _, record in self._going():
+                        record.checkpoints.wait()
                     raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
 
     def _program(self, streamed):
@@ -360,99 +420,75 @@ class Trainer:
 
     def _profile(self):
         num_calls = self.options.profile if parallel.is_main() else 0
-        folder = self.workdir / 'tensorboard'
+        folder = self.records[0].workdir / 'tensorboard'
         return Profile(folder, num_calls, lambda: jax.block_until_ready(self.state), self.say)
 
     def _is_idle(self):
         """Whether the devices have done all that they were given."""
         return not self._pending or parallel.is_ready(self._pending[-1][1])
 
+    def _save(self, step):
+        for i, record in self._going():
+            state = self.state_of(i)
+            try:
+                record.save(step, state)
+            except Diverged as error:
+                self._end(i, str(error))
+            del state  # it may hold a table of its own
+
+    def _end(self, index, why):
+        """Goes on without a run that diverged; of the last one that is the end."""
+        self.over[index] = why
+        if len(self.over) == self._num:
+            raise Diverged(why if self._num == 1 else self._over_line())
+        self.say(f'{self.records[index].workdir} {why}; the others go on')
+
     def _log(self, step, progress):
-        """Fetches what is pending, stops on the first value that is not finite, writes what is due."""
+        """Fetches what is pending, ends runs whose values are not finite, writes what is due."""
         fetched = [(s, jax.device_get(parallel.local(m))) for s, m in self._pending]
         self._pending.clear()
-        for s, metrics in fetched:
-            bad = {k: float(v) for k, v in metrics.items() if not np.isfinite(v)}
-            if bad:
-                self._diverged(s, bad)
-        progress.show(fetched[-1][1])
-        if _due(step, self.options.log_every):
-            scalars = {_tag(k): float(v) for k, v in fetched[-1][1].items()}
-            rate = progress.rate()
-            if rate:
-                per_update = self.method.batch_size * self.method.batches_per_step
-                scalars |= {'perf/steps_per_s': rate, 'perf/images_per_s': rate * per_update}
-            scalars |= self._feed.measured()
-            batches_per_epoch = len(self._pixels) // self.method.batch_size
-            epoch = step * self.method.batches_per_step / batches_per_epoch
-            self.writer.scalars(step, {**scalars, 'train/epoch': epoch})
-
-    def _score_again(self, step):
-        """Takes the score of the checkpoint that the run starts from, if it was on its way when the last run ended."""
-        if self.live and step and _due(step, self.live.every):
-            if not parallel.main_says(self.writer.has(step, f'eval/{self.live.key}')):
-                self.live.submit(step, self.whole_state())
-
-    def _collect_scores(self):
-        """Writes the scores of the checkpoint before, and keeps it if it is the best."""
-        live = self.live
-        found = live.collect() if live else None
-        if live is None or found is None:
+        for i, record in self._going():
+            for s, metrics in fetched:
+                values = members.take_value(metrics, i, self._num)
+                bad = {k: v for k, v in values.items() if not np.isfinite(v)}
+                if bad:
+                    self._end(i, record.diverged(s, bad))
+                    break
+        going = self._going()
+        latest = fetched[-1][1]
+        progress.show(members.take_value(latest, going[0][0], self._num))
+        if not _due(step, self.options.log_every):
             return
-        step, values = found
-        score = values[live.key]
-        if self.checkpoints.keep_best(step, score):
-            self.say(f'best {live.key} so far: {score:.4g} at step {step}')
-        self.writer.scalars(step, {f'eval/{name}': value for name, value in values.items()})
+        common = self._feed.measured() | {'train/epoch': self._epoch(step)}
+        rate = progress.rate()
+        if rate:
+            per_update = self.method.batch_size * self.method.batches_per_step
+            common |= {'perf/steps_per_s': rate, 'perf/images_per_s': rate * per_update}
+        for i, record in going:
+            values = members.take_value(latest, i, self._num)
+            record.scalars(step, {_tag(k): v for k, v in values.items()} | common)
 
-    def _check_state(self, step, state):
-        """Losses are of the state before an update; what is saved is the state after it."""
-        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(parallel.local(state)))
-        bad = {
-            jax.tree_util.keystr(path): 'not finite'
-            for path, leaf in leaves
-            if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.all(np.isfinite(leaf))
-        }
-        if bad:
-            self._diverged(step, dict(list(bad.items())[:3]))
+    def _epoch(self, step):
+        batches_per_epoch = len(self._pixels) // self.method.batch_size
+        return step * self.method.batches_per_step / batches_per_epoch
 
-    def _diverged(self, step, bad):
-        values = ', '.join(f'{name} = {value}' for name, value in sorted(bad.items()))
-        self.checkpoints.wait()
-        kept = self.checkpoints.steps()
-        last = (
-            f'the last checkpoint is of step {kept[-1]}' if kept else 'there is no checkpoint yet'
-        )
-        message = f'diverged by step {step}: {values}; {last}'
-        if parallel.is_main():
-            (self.workdir / DIVERGED_NAME).write_text(f'{message}\n')
-        raise Diverged(message)
-
-    def _write_grid(self, step):
-        """Images from fixed z, as PNG and in TensorBoard; once per class where the method has classes."""
+    def _write_grids(self, step):
+        """Images from fixed z; once per class where the method has classes."""
         if not self.options.num_samples:
             return
-        state = self._local_state()
-        if not parallel.is_main():
-            return
-        rng = seed_key(self.options.seed, 'grid')
-        samples = self._sample(state, rng, self.options.num_samples)
         # One column per class, where that is no wider than people look at.
         columns = self.method.num_classes if 1 < self.method.num_classes <= 20 else None
-        grid = images.grid(images.to_uint8(np.asarray(samples)), columns=columns)
-        images.save_png(self.workdir / 'samples' / f'{step:08d}.png', grid)
-        self.writer.images(step, 'samples', grid)
+        for i, record in self._going():
+            state = parallel.local(self.state_of(i))
+            if parallel.is_main():
+                samples = self._sample(state, record.key('grid'), self.options.num_samples)
+                record.grid(step, samples, columns)
 
     def _write_histograms(self, step):
-        state = self._local_state()
-        if parallel.is_main():
-            self.writer.histograms(step, self.method.watched(jax.device_get(state)))
-
-    def _describe(self, step):
-        self.writer.text(
-            'config', f'```\n{json.dumps(self.config, indent=2, sort_keys=True)}\n```', step
-        )
-        self.writer.hparams(self.config, {})
+        for i, record in self._going():
+            state = parallel.local(self.state_of(i))
+            if parallel.is_main():
+                record.histograms(step, self._one.watched(jax.device_get(state)))
 
 
 def _due(step: int, every: int) -> bool:

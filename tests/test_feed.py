@@ -16,6 +16,7 @@ import tiny_gan
 from snjax import data, feed, parallel
 from snjax.data import sampler
 from snjax.data.host_order import HostOrder, permute
+from snjax.record import Record
 from snjax.train import Options, Trainer, device_data, make_step, open_feed
 
 pytest.importorskip('grain', reason='Grain (extra stream) is not installed')
@@ -53,9 +54,8 @@ def trainer(workdir, images=None, **changes):
     pixels, labels = few()
     options = dataclasses.replace(OPTIONS, **changes)
     images = pixels if images is None else images
-    return Trainer(
-        tiny_gan.make_gan(n_dis=2), options, images, labels, workdir, {}, lambda line: None
-    )
+    records = [Record(workdir, options.seed, {})]
+    return Trainer(tiny_gan.make_gan(n_dis=2), options, images, labels, records, lambda line: None)
 
 
 def bits(state):

@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from snjax import parallel
 from snjax.checkpoint import Checkpointer, load_tree
 from snjax.data import sampler
+from snjax.record import Record
 from snjax.resume import DIVERGED_NAME
 from snjax.train import Diverged, Options, Preempted, Trainer, device_data, seed_key
 
@@ -103,7 +104,8 @@ def by_fives(pixels, tmp_path_factory):
 def trainer(workdir, pixels, method=None, say=lambda line: None, **changes):
     options = Options(**(OPTIONS | changes))
     labels = np.zeros(len(pixels), np.int32)
-    return Trainer(method or Walk(), options, pixels, labels, workdir, {'a': {'b': 1}}, say)
+    records = [Record(workdir, options.seed, {'a': {'b': 1}}, say)]
+    return Trainer(method or Walk(), options, pixels, labels, records, say)
 
 
 def lines(workdir):

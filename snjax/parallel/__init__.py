@@ -12,6 +12,7 @@ from snjax.parallel.devices import (
     device_count,
     device_memory,
     divisible,
+    each,
     scan,
 )
 from snjax.parallel.placing import (
@@ -66,6 +67,7 @@ __all__ = [
     'device_count',
     'device_memory',
     'divisible',
+    'each',
     'example_ids',
     'initialize',
     'is_main',

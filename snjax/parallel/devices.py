@@ -62,6 +62,22 @@ def scan(
     return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *out)
 
 
+def each(function: Callable, args: tuple, num: int) -> Any:
+    """`function` of every row of `args`, (num, ...), stacked: `jax.vmap` on accelerators, written out on the CPU.
+
+    There a `vmap` over kernels becomes convolutions in groups, which crawl.
+    """
+    if jax.default_backend() != 'cpu':
+        return jax.vmap(function)(*args)
+    body, out = jax.jit(function), []  # traced once
+    for i in range(num):
+        # Kept apart, each row is compiled as if it were alone, and they run one after the other.
+        own, out = lax.optimization_barrier((jax.tree.map(lambda x: x[i], args), out))  # noqa: B023 (called at once)
+        out.append(body(*own))
+    out = lax.optimization_barrier(out)
+    return jax.tree.map(lambda *ys: jnp.stack(ys), *out)
+
+
 def default_steps_per_call() -> int:
     """Updates per XLA program: many where launches cost, one on the CPU, where they would be unrolled."""
     return 1 if jax.default_backend() == 'cpu' else 50
