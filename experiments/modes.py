@@ -88,7 +88,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
             state, folder = trainer.state_of(i), folders[i]
             values = scoring.score_finished(run.config, evaluator, state, trainer.step, folder, say)
             if main:
-                trainer.write_scores(i, trainer.step, values)
+                trainer.write_scores(trainer.step, values, i)
                 _show_where(trainer.step, folder)
         trainer.check_diverged()
 
@@ -183,7 +183,8 @@ def _show_where(step: int, workdir: pathlib.Path) -> None:
 def _run_evaluate(config: methods.Config, workdir: pathlib.Path) -> None:
     """Scores the run in `workdir`, or all that it matches as a pattern."""
     found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    folders = [p for p in found if (p / 'config.json').is_file()] or [workdir]
+    matched = [p for p in found if (p / 'config.json').is_file()] or [workdir]
+    folders = [folder for match in matched for folder in resume.runs_in(match)]
     scoring.run_evaluate(config, folders)
 
 

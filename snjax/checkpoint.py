@@ -166,12 +166,14 @@ class Checkpointer:
         wanted = dict(zip(digest.paths(like), leaves, strict=True))
         there = _numbered(self._directory)
         candidates = [step for step in there if up_to is None or step <= up_to]
-        self._superseded = set(there) - set(candidates)
+        bad = set() if up_to is None else self._rejected  # known from a call before
+        self._superseded = set(there) - set(candidates) - bad
+        self._rejected, self._done = bad, set()
         rejected: dict[int, str] = {}
         while (step := _agreed(candidates.pop() if candidates else -1)) >= 0:
             arrays, reason = _try_read(self._directory, step, wanted=wanted)
             if not parallel.any_says(bool(reason)):
-                self._rejected, self._done = set(rejected), {step}
+                self._rejected, self._done = bad | set(rejected), {step}
                 placed = (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
                 return step, treedef.unflatten(placed)
             rejected[step] = reason or 'another process could not read it'

@@ -136,6 +136,12 @@ def lock_holder(workdir: str | os.PathLike) -> str | None:
     return None
 
 
+def runs_in(workdir: str | os.PathLike) -> list[Path]:
+    """The folders of the runs in a workdir: itself, or one for each member of several in one program."""
+    inside = sorted(path.parent for path in Path(workdir).glob('*/config.json'))
+    return inside or [Path(workdir)]
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The config that a run left; raises a ValueError that names a damaged file."""
     try:

@@ -300,18 +300,16 @@ class Trainer:
         if not going:
             raise Diverged(self._over_line())
         limit = None
-        while limit is None or limit >= 0:
+        while True:
             found = {
                 i: record.checkpoints.restore_latest(parallel.like(self._shapes), up_to=limit)
                 for i, record in going.items()
             }
             steps = {-1 if one is None else one[0] for one in found.values()}
-            if len(steps) == 1 and steps != {-1}:
-                return steps.pop(), {i: one[1] for i, one in found.items() if one}
-            if limit is None and steps == {-1}:
-                break
+            if len(steps) == 1:
+                step = steps.pop()
+                return (None if step < 0 else step), {i: one[1] for i, one in found.items() if one}
             limit = min(steps)
-        return None, {}
 
     def whole_state(self) -> Any:
         """The state as `method.init` makes it: nothing of it cut over the devices. Of several runs stacked."""
@@ -354,8 +352,8 @@ class Trainer:
                 record.close()
         return self.whole_state()
 
-    def write_scores(self, index: int, step: int, values: Mapping[str, float]) -> None:
-        """Adds scores of a finished run to its logs and its row of the HParams table."""
+    def write_scores(self, step: int, values: Mapping[str, float], index: int = 0) -> None:
+        """Adds scores of a finished run, of several that of `index`, to its logs and its row of the HParams table."""
         with Writer(self.records[index].workdir, start_step=step) as writer:
             writer.scalars(step, {f'eval/{name}': value for name, value in values.items()})
 

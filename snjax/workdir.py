@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from snjax import models, sampling
 from snjax.checkpoint import load_tree
 from snjax.interpolation import Interpolation, class_path, path
-from snjax.resume import read_config
+from snjax.resume import read_config, runs_in
 from snjax.sampling import Labels, check_labels
 
 if TYPE_CHECKING:
@@ -334,6 +334,11 @@ def load(
     if not (workdir / 'config.json').is_file():
         raise FileNotFoundError(
             f'{workdir} holds no run: there is no config.json; give the --workdir of a training'
+        )
+    members = runs_in(workdir)
+    if members != [workdir]:
+        raise FileNotFoundError(
+            f'{workdir} holds {len(members)} runs of one program: give one of them, as --workdir={members[0]}'
         )
     config = read_config(workdir / 'config.json')
     return from_tree(config, *load_tree(workdir / folder, step))

@@ -62,7 +62,7 @@ def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
         inside = sorted(p for p in (path / 'runs').glob('*') if p.is_dir())
         for folder in [path] if _is_run(path) or not inside else inside:
             if _is_run(folder):
-                folders.append(folder)
+                folders += resume.runs_in(folder)
             elif folder.is_dir():
                 warnings.append(f'{folder} holds no run: there is no config.json')
     if not folders:
@@ -79,14 +79,20 @@ def _is_run(path):
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
     """The runs in these workdirs, and lines on what of them cannot be read."""
-    sweeps = {folder.parent.parent for folder in folders}
-    journals = {sweep: _journal(sweep / 'journal.jsonl') for sweep in sweeps}
+    # A run of a sweep lies in its runs/, or one deeper as a member of several in one program.
+    sweeps = {folder: _sweep_of(folder) for folder in folders}
+    journals = {sweep: _journal(sweep / 'journal.jsonl') for sweep in set(sweeps.values())}
     runs, warnings = [], []
     for folder in folders:
-        run, lines = _read_one(folder, journals[folder.parent.parent])
+        run, lines = _read_one(folder, journals[sweeps[folder]])
         runs += [run] if run else []
         warnings += lines
     return runs, warnings
+
+
+def _sweep_of(folder):
+    above = folder.parent.parent
+    return above if (above / 'journal.jsonl').is_file() else above.parent
 
 
 def _read_one(folder, journal) -> tuple[Run | None, list[str]]:
@@ -160,9 +166,13 @@ def _state(folder, saved, num_steps, journal) -> tuple[str, str]:
     if saved >= num_steps:
         return FINISHED, ''
     for run, (state, note) in journal.items():
-        if folder.name.endswith(run) and state in _OF_THE_SWEEP:
+        if run in (_id(folder.name), _id(folder.parent.name)) and state in _OF_THE_SWEEP:
             return state, note
     return INTERRUPTED, ''
+
+
+def _id(name):
+    return name.rpartition('-')[2]
 
 
 def _journal(path: pathlib.Path) -> dict[str, tuple[str, str]]:

@@ -71,8 +71,9 @@ def each(function: Callable, args: tuple, num: int) -> Any:
         return jax.vmap(function)(*args)
     body, out = jax.jit(function), []  # traced once
     for i in range(num):
+        own = jax.tree.map(lambda x: x[i], args)  # noqa: B023 (called at once)
         # Kept apart, each row is compiled as if it were alone, and they run one after the other.
-        own, out = lax.optimization_barrier((jax.tree.map(lambda x: x[i], args), out))  # noqa: B023 (called at once)
+        own, out = lax.optimization_barrier((own, out))
         out.append(body(*own))
     out = lax.optimization_barrier(out)
     return jax.tree.map(lambda *ys: jnp.stack(ys), *out)

@@ -2,6 +2,9 @@
 
 import json
 import pathlib
+import statistics
+
+from snjax import resume
 
 # Lower is better; the first that a run has is shown.
 SCORES = ('fid', 'frechet_distance')
@@ -9,16 +12,47 @@ _TAIL_BYTES = 4096
 
 
 class Watcher:
-    """Follows a run's `metrics.jsonl`.
-
-    Attributes:
-        step: generator updates done, as far as they are logged.
-        rate: the latest, in updates per second; None before.
-        scores: the latest value of each, by name.
-    """
+    """Follows the `metrics.jsonl` of a run, or of all that are members of one program."""
 
     def __init__(self, workdir: pathlib.Path):
-        self._path = workdir / 'metrics.jsonl'
+        self._workdir = workdir
+        self._logs: dict[pathlib.Path, _Log] = {}
+
+    def look(self) -> None:
+        """Reads what is new."""
+        for folder in resume.runs_in(self._workdir):
+            self._logs.setdefault(folder, _Log(folder / 'metrics.jsonl')).look()
+
+    @property
+    def step(self) -> int:
+        """Generator updates done, as far as they are logged."""
+        return max((log.step for log in self._logs.values()), default=0)
+
+    @property
+    def rate(self) -> float | None:
+        """The latest, in updates per second; None before."""
+        return next((log.rate for log in self._logs.values() if log.rate), None)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The latest value of each, by name; of several members the mean."""
+        found: dict[str, list[float]] = {}
+        for log in self._logs.values():
+            for name, value in log.scores.items():
+                found.setdefault(name, []).append(float(value))
+        return {name: statistics.fmean(values) for name, values in found.items()}
+
+    def score(self) -> tuple[str, float] | None:
+        """The name and value to compare runs by, where the run has one."""
+        scores = self.scores
+        return next(((name, scores[name]) for name in SCORES if name in scores), None)
+
+
+class _Log:
+    """One `metrics.jsonl`."""
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
         self._offset = 0
         self.step, self.rate, self.scores = 0, None, {}
 
@@ -46,14 +80,14 @@ class Watcher:
             if tag.startswith('eval/') and tag.count('/') == 1:
                 self.scores[tag.removeprefix('eval/')] = value
 
-    def score(self) -> tuple[str, float] | None:
-        """The name and value to compare runs by, where the run has one."""
-        return next(((name, self.scores[name]) for name in SCORES if name in self.scores), None)
-
 
 def newest_checkpoint(workdir: pathlib.Path) -> int:
-    """The step of the newest checkpoint that is whole by its name; 0 without one."""
-    names = (path.name for path in (workdir / 'checkpoints').glob('*'))
+    """The step of the newest checkpoint that is whole by its name, of several members the one all have; 0 without."""
+    return min(_newest(folder) for folder in resume.runs_in(workdir))
+
+
+def _newest(folder):
+    names = (path.name for path in (folder / 'checkpoints').glob('*'))
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
