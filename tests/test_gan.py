@@ -15,8 +15,8 @@ from tiny_gan import DIM_Z, compiled, filled, make_gan
 
 from configs import base, sngan_digits
 from experiments import gan as gans
+from experiments import members, modes, settings, streaming
 from experiments import method as methods
-from experiments import modes, settings, streaming
 from snjax import layers, spectral
 from snjax.losses import LOSSES
 
@@ -614,6 +614,7 @@ def test_every_key_is_read():
     read = set()
     config = Recorder(sngan_digits.get_config(), read)
     methods.load(config)
+    members.members_of(config)
     modes.train_options(config)
     streaming.check(config)
     modes.load_data(config, say=lambda line: None)

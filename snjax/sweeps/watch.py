@@ -31,7 +31,8 @@ class Watcher:
     @property
     def rate(self) -> float | None:
         """The latest, in updates per second; None before."""
-        return next((log.rate for log in self._logs.values() if log.rate), None)
+        rates = [float(log.rate) for log in self._logs.values() if log.rate]
+        return rates[0] if rates else None
 
     @property
     def scores(self) -> dict[str, float]:
