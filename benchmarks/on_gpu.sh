@@ -32,6 +32,8 @@ part train_step_float32 "$python" -m benchmarks.train_step --updates=100 --all
 part power_iteration "$python" -m benchmarks.power_iteration
 part memory "$python" -m benchmarks.memory --config=sngan_imagenet --compile \
     --set=batch_size=64 --set=gen_batch_size=64
+part vmapped_seeds "$python" -m benchmarks.vmapped_seeds --config=sngan_cifar_cnn:C --forms=own --updates=100 \
+    --set=model.dtype=bfloat16
 part data_feed "$python" -m benchmarks.data_feed
 
 # Whole runs with scores and checkpoints: wall time, and bfloat16 beside float32 over seeds.
