@@ -558,9 +558,7 @@ def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, fini
     assert all(float(line['frechet_distance']) > 0 for line in lines)
 
 
-def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(
-    launcher, finished_run, tmp_path
-):
+def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(launcher, finished_run, tmp_path):
     """The third is not there: what came before it stays."""
     folder = finished_run.copy(tmp_path / 'run')
     before = len(json.loads((folder / 'scores.json').read_text())['rows'])

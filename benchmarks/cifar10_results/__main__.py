@@ -81,6 +81,7 @@ def _scale(args):
     # Without the classifier's weights, the one that is fitted to scikit-learn's digits in a second.
     return dataclasses.replace(
         rows.SMOKE,
+        protocols=args.protocols.split(',') if args.protocols else rows.SMOKE.protocols,
         extractor=rows.EXTRACTOR if args.weights else 'digits',
         set_changes=dict(change.split('=', 1) for change in args.set),
     )
@@ -110,6 +111,7 @@ def _flags(arguments):
     add('--out', type=pathlib.Path, help='records and figures; by default those of the page')
     add('--page', type=pathlib.Path, nargs='?', const=PAGE, help='write the page, there or here')
     add('--smoke', action='store_true', help='tiny: to see that everything works')
+    add('--protocols', default='', help='of --smoke: of another set than CIFAR-10')
     add(
         '--set',
         action='append',
@@ -123,8 +125,10 @@ def _flags(arguments):
         )
     if args.smoke and not (args.workdirs or args.out):
         parser.error('--smoke needs --workdirs, or --out')
-    if args.set and not args.smoke:
-        parser.error('--set is of --smoke: a row of the page is what the list says')
+    if (args.set or args.protocols) and not args.smoke:
+        parser.error(
+            '--set and --protocols are of --smoke: a row of the page is what the list says'
+        )
     if args.budget is not None and args.budget <= 2 * args.grace:
         parser.error(f'--budget={args.budget:g} leaves no time beside twice --grace={args.grace:g}')
     try:
