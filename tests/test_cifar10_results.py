@@ -169,6 +169,18 @@ def test_nothing_is_started_when_the_time_is_over(tmp_path):
     assert list((tmp_path / 'out').iterdir()) == [tmp_path / 'out' / 'sngan_resnet_seed0.json']
 
 
+def test_an_unfinished_row_whose_workdir_is_gone_starts_over(tmp_path, capsys):
+    out = tmp_path / 'out'
+    record = finished(out, 'sngan_resnet_seed0', score_rows(10_000), state='scoring')
+    runner = Runner(Places(out, tmp_path / 'fresh_disk'), Budget(0.0, grace=1.0), print)
+    with pytest.raises(Stopped):
+        runner.run(Job(ROWS[0], FULL))
+    left = records.read(record.path)
+    assert (left['pieces'], left['scores'], left['state']) == ([], [], 'training')
+    assert 'curves' not in left and left['command'] == Job(ROWS[0], FULL).command
+    assert 'its workdir is gone, so it starts over' in capsys.readouterr().out
+
+
 # ---- records
 
 MACHINE = {'devices': '1 gpu device (some)', 'jax': '0.10.2', 'date': '2026-01-02'}
@@ -273,7 +285,7 @@ def test_seeds_are_taken_together_and_a_diverged_run_is_a_row(tmp_path):
     assert '| 4 | WGAN-GP, ResNet | 0 | 100,000 | diverged | 5 min | 12,346 |' in text
     assert 'WGAN-GP, ResNet | raw | 1 | 20,000 | 30 |' in text
     assert f'- WGAN-GP, ResNet, seed 0: {note}' in text
-    assert 'collapsed (EMA): coverage 0.010 at 20,000' in text
+    assert 'collapsed (EMA): coverage 0.010 at 20,000, and no better later' in text
     assert '1 gpu device (some) | 2026-01-02 |' in text
     assert '300 s of wall time, in 2 starts; 500 s at the median rate' in text
     assert '4 of 10 runs are done.' in text
@@ -290,6 +302,19 @@ def test_fid_has_a_column_where_inception_has_scored(tmp_path):
     line = line_of(text, '| GLO, DCGAN | raw', '### paper')
     assert line.endswith('| 0.5 | 65 |') and f'| {raw:g} |' in line
     assert 'FID ↓' in text
+
+
+def test_a_poor_start_is_no_collapse_and_a_poor_end_is(tmp_path):
+    poor, good = (score_rows(10_000, 9.0, coverage=c) for c in (0.01, 0.5))
+    for start, end, expected in (
+        (poor, score_rows(50_000, 9.0), []),
+        (good, score_rows(40_000, coverage=0.01) + score_rows(50_000, coverage=0.02), [40_000]),
+    ):
+        record = finished(tmp_path / 'out', 'cgan_resnet', start + end)
+        found = [line for line in page.verdicts(record.data, FULL) if 'collapsed (raw)' in line]
+        assert found == [
+            f'collapsed (raw): coverage 0.010 at {step:,}, and no better later' for step in expected
+        ]
 
 
 def test_a_run_that_falls_back_is_said_to(tmp_path):

@@ -14,7 +14,7 @@ from snjax.report.spreads import spread
 
 Records = Mapping[str, dict[str, Any]]
 NOT_RUN = 'not yet run'
-# Of the scores at a checkpoint: fewer of the real images near a fake, or fakes near a real image, is a collapse.
+# Of the scores at the last checkpoint: fewer of the real images near a fake, or fakes near a real image, is a collapse.
 COLLAPSED = {'coverage': 0.05, 'recall': 0.02}
 FELL_BACK = 1.5  # times the best checkpoint's Frechet distance
 _SCORES = {
@@ -243,7 +243,7 @@ def _failures(records, out, scale):
     notes = by_hand.read_text().strip() if by_hand.is_file() else ''
     rule = (
         f'Said by rule: a run collapsed where coverage is below {COLLAPSED["coverage"]} or recall below '
-        f'{COLLAPSED["recall"]} at a checkpoint;\nit fell back where the last Frechet distance is more than '
+        f'{COLLAPSED["recall"]} at the last checkpoint;\nit fell back where the last Frechet distance is more than '
         f'{FELL_BACK} times the best.'
     )
     found = '\n'.join(said_of) or ('Nothing, so far.' if records else f'{NOT_RUN.capitalize()}.')
@@ -255,11 +255,14 @@ def verdicts(record: Mapping[str, Any], scale: Scale) -> list[str]:
     out = [record['note']] if record['state'] in (DIVERGED, FAILED) else []
     for weights in _WEIGHTS:
         steps = scores_by_step(record, scale.protocols[-1], weights, scale.extractor)
-        for step, scores in sorted(steps.items()):
-            low = [f'{k} {scores[k]:.3f}' for k, least in COLLAPSED.items() if scores[k] < least]
-            if low:
-                out.append(f'collapsed ({_WEIGHTS[weights]}): {" and ".join(low)} at {step:,}')
-                break
+        low = _low_from(steps)
+        if low:
+            values = ' and '.join(
+                f'{key} {steps[low][key]:.3f}'
+                for key, least in COLLAPSED.items()
+                if steps[low][key] < least
+            )
+            out.append(f'collapsed ({_WEIGHTS[weights]}): {values} at {low:,}, and no better later')
         distances = {step: scores['frechet_distance'] for step, scores in steps.items()}
         if not distances:
             continue
@@ -270,6 +273,16 @@ def verdicts(record: Mapping[str, Any], scale: Scale) -> list[str]:
                 f'{number(distances[last])} at {last:,}'
             )
     return out
+
+
+def _low_from(steps: Mapping[int, Mapping[str, float]]) -> int | None:
+    """The first checkpoint from which on all are collapsed, as a run may be poor at its start; None where none is."""
+    found = None
+    for step in sorted(steps, reverse=True):
+        if all(steps[step][key] >= least for key, least in COLLAPSED.items()):
+            break
+        found = step
+    return found
 
 
 def _commands(scale):

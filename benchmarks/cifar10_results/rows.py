@@ -138,7 +138,7 @@ class Scale:
     is_smoke: bool = False
     protocols: Sequence[str] = ('paper', '50k_50k_train')
     num_samples: int = 50_000
-    batch_size: int = 500
+    batch_size: int = 512  # which any usual number of devices divides
     extractor: str = EXTRACTOR
     set_changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -157,7 +157,7 @@ SMOKE = Scale(
     is_smoke=True,
     protocols=('test[:500]/all/100', 'train[:1000]/all/200'),
     num_samples=100,
-    batch_size=50,
+    batch_size=48,
 )
 
 

@@ -132,7 +132,7 @@ class Runner:
             record.write()
 
         record.write(state=TRAINING, note='')
-        ended = self._launch(job, job.training(workdir, self._places.data_dir), beat)
+        ended = self._launch(job, 'training', job.training(workdir, self._places.data_dir), beat)
         beat(ended.seconds)
         if ended.code == _DIVERGED:
             note = (workdir / resume.DIVERGED_NAME).read_text().strip()
@@ -159,7 +159,7 @@ class Runner:
             record.write(scoring_seconds=round(before + seconds, 1))
 
         command = job.scoring(workdir, self._places.data_dir, extractor, weights, missing)
-        ended = self._launch(job, command, beat)
+        ended = self._launch(job, 'scoring', command, beat)
         beat(ended.seconds)
         self._take_scores(record, job)
         self._settle(job, ended)
@@ -175,7 +175,7 @@ class Runner:
         workdir, step = self._workdir(job), there[-1]
         folder = workdir / 'generated'
         shutil.rmtree(folder, ignore_errors=True)  # of a call that was ended while it wrote
-        self._settle(job, self._launch(job, job.sampling(workdir, step)))
+        self._settle(job, self._launch(job, 'sampling', job.sampling(workdir, step)))
         (path,) = folder.glob('samples_*.npz')
         about = {
             'file': str(path.relative_to(self._places.workdirs)),
@@ -211,7 +211,7 @@ class Runner:
     def _workdir(self, job) -> pathlib.Path:
         return self._places.workdirs / job.row.name
 
-    def _launch(self, job, command, beat=lambda seconds: None, env=None) -> Ended:
+    def _launch(self, job, what, command, beat=lambda seconds: None, env=None) -> Ended:
         if self._budget.is_over():
             raise Stopped
         log = self._log(job)
@@ -220,9 +220,8 @@ class Runner:
             file.write(f'$ {" ".join(command)}\n')
         began = time.strftime('%H:%M:%S')
         ended = children.run(command, log, self._budget, cwd=ROOT, beat=beat, env=env)
-        mode = next((x.removeprefix('--mode=') for x in command if x.startswith('--mode=')), '')
         self._say(
-            f'{job.row.name}: {mode or "train"} from {began}, {ended.seconds:.0f} s, exit code {ended.code}'
+            f'{job.row.name}: {what} from {began}, {ended.seconds:.0f} s, exit code {ended.code}'
         )
         return ended
 
@@ -242,7 +241,7 @@ class Runner:
         command = [sys.executable, '-m', 'benchmarks.cifar10_results.spectra']
         command += [str(self._workdir(job)), str(step), str(path)]
         env = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
-        self._settle(job, self._launch(job, command, env=env))
+        self._settle(job, self._launch(job, 'spectra', command, env=env))
         return json.loads(path.read_text())
 
     def _machine_facts(self):
