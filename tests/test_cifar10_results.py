@@ -169,9 +169,12 @@ def test_nothing_is_started_when_the_time_is_over(tmp_path):
     assert list((tmp_path / 'out').iterdir()) == [tmp_path / 'out' / 'sngan_resnet_seed0.json']
 
 
-def test_an_unfinished_row_whose_workdir_is_gone_starts_over(tmp_path, capsys):
+@pytest.mark.parametrize('state', ['scoring', 'diverged'])
+def test_an_unfinished_row_whose_workdir_is_gone_starts_over(tmp_path, capsys, state):
     out = tmp_path / 'out'
-    record = finished(out, 'sngan_resnet_seed0', score_rows(10_000), state='scoring')
+    record = finished(out, 'sngan_resnet_seed0', score_rows(10_000), state=state)
+    del record.data['curves']  # which come last
+    record.write()
     runner = Runner(Places(out, tmp_path / 'fresh_disk'), Budget(0.0, grace=1.0), print)
     with pytest.raises(Stopped):
         runner.run(Job(ROWS[0], FULL))

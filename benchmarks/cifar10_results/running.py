@@ -93,10 +93,15 @@ class Runner:
         holder = resume.lock_holder(workdir)
         if holder:
             raise ValueError(f'{workdir} is in use by {holder}: wait for it, or stop it')
-        try:
-            if record.is_final:
+        if (
+            record.is_final
+        ):  # FID alone is missing, and what is wrong with that is no fault of the run
+            try:
                 self._score(record, job)
-                return record.data['state']
+            except Failed as error:
+                self._say(f'{job.row.name}: no FID: {error}')
+            return record.data['state']
+        try:
             self._train(record, job)
             self._score(record, job)
             self._sample(record, job)
@@ -113,12 +118,12 @@ class Runner:
         if data['pieces'] and not (workdir / resume.CONFIG_NAME).is_file():
             self._say(f'{data["name"]}: its workdir is gone, so it starts over')
             record.start_over()
+            data = record.data
         if (there and there[-1] >= job.num_steps) or data['state'] == DIVERGED:
             return
         if self._budget.is_over():
             record.write()
             raise Stopped
-        data = record.data  # another one, of a start from nothing
         piece = self._machine_facts() | {
             'from': there[-1] if there else 0,
             'to': there[-1] if there else 0,
