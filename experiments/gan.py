@@ -26,7 +26,7 @@ from flax.traverse_util import flatten_dict
 
 from experiments.method import Config
 from experiments.settings import players
-from snjax import parallel, spectral
+from snjax import accumulation, parallel, spectral
 from snjax.augment import augment
 from snjax.data.sampler import example_keys
 from snjax.losses import Loss
@@ -101,6 +101,8 @@ class Gan:
         batch_size: real images per discriminator update, and as many fakes; over all devices.
         gen_batch_size: fakes per generator update.
         n_dis: discriminator updates per generator update.
+        accumulate: parts that each device takes its share of a batch in, one after the other, to one step along their
+            mean gradient (`snjax.accumulation`): the memory of a part, and batch norm by the statistics of a part.
         fakes_at_once: makes the fakes of all n_dis updates in one pass of the generator, whose weights stay meanwhile.
             Each batch keeps batch statistics of its own and the running ones move as if the batches had come one after
             the other, so it is the same step but for rounding. It should fill a big device better, for n_dis times the
@@ -137,6 +139,7 @@ class Gan:
     penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
     clip: float = 0.0
     augment: tuple[str, ...] = ()
+    accumulate: int = 1
     fakes_at_once: bool = False
 
     state_axes = None  # every leaf of the state is replicated over the devices
@@ -213,21 +216,23 @@ class Gan:
         if fake is None:
             fake, gen_state = self._dis_fakes(state.gen, key)
             state = state.replace(gen=state.gen.replace(model_state=gen_state))
-        real = self._augmented(real, key(REAL_AUGMENT))
-        fake = self._augmented(fake, key(FAKE_AUGMENT))
-        dis = self._advanced(self.dis, state.dis, *real)
+        ids = parallel.example_ids(self.batch_size)
+        all_real = self._augmented(real, example_keys(key(REAL_AUGMENT), ids))
+        all_fake = self._augmented(fake, example_keys(key(FAKE_AUGMENT), ids))
+        dis = self._advanced(self.dis, state.dis, *all_real)
 
-        def loss_fn(params):
+        def loss_fn(params, real, fake, penalty_keys):
             real_out, fake_out, model_state = self._judge_both(dis, params, real, fake)
             loss, metrics = self.dis_loss(real_out, fake_out, real.label)
+            critique = self._critique(dis, params, real, fake, penalty_keys, all_real.image)
             for name, weight in self.penalties.items():
-                critique = self._critique(dis, params, real, fake, key(PENALTY))
                 metrics[f'penalty_{name}'] = PENALTIES[name](critique)
                 loss += weight * metrics[f'penalty_{name}']
             return loss, (metrics, model_state)
 
-        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (metrics, model_state)), grads = grad_fn(dis.params)
+        grad_fn = accumulation.value_and_grad(loss_fn, self.accumulate)
+        examples = all_real, all_fake, example_keys(key(PENALTY), ids)
+        (loss, (metrics, model_state)), grads = grad_fn(dis.params, *examples)
         rate = self.dis_learning_rate or self.learning_rate
         dis, grad_norm = self._descend(dis, grads, rate(state.step))
         if self.clip:
@@ -240,14 +245,17 @@ class Gan:
 
         `real` is looked at by relativistic losses alone.
         """
-        noise = self._noise(self.gen_batch_size, key(GEN_Z), key(GEN_LABELS))
+        ids = parallel.example_ids(self.gen_batch_size)
+        noise = self._noise(ids, key(GEN_Z), key(GEN_LABELS))
         before, dis = self._advanced(self.gen, state.gen, *noise), state.dis
+        seen = None
+        if self.loss.relativistic:
+            seen = self._augmented(real, example_keys(key(GEN_REAL_AUGMENT), ids))
 
-        def loss_fn(params):
+        def loss_fn(params, noise, augment_keys, seen):
             fake, gen_state = self._fake(before, params, noise)
-            fake = self._augmented(fake, key(GEN_AUGMENT))
-            if self.loss.relativistic:
-                seen = self._augmented(real, key(GEN_REAL_AUGMENT))
+            fake = self._augmented(fake, augment_keys)
+            if seen is not None:
                 real_out, fake_out, dis_state = self._judge_both(dis, dis.params, seen, fake)
             else:
                 real_out = None
@@ -255,10 +263,11 @@ class Gan:
             loss, metrics = self.gen_loss(fake_out, real_out, fake.label)
             return loss, (metrics, gen_state, dis_state)
 
-        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (metrics, gen_state, dis_state)), grads = grad_fn(before.params)
+        grad_fn = accumulation.value_and_grad(loss_fn, self.accumulate)
+        examples = noise, example_keys(key(GEN_AUGMENT), ids), seen
+        (loss, (metrics, gen_state, dis_state)), grads = grad_fn(before.params, *examples)
         gen, grad_norm = self._descend(before, grads, self.learning_rate(state.step))
-        gen = gen.replace(model_state=gen_state)
+        gen = gen.replace(model_state=_synchronised(gen_state))
         state = state.replace(
             gen=gen,
             dis=dis.replace(model_state=_synchronised(dis_state)),
@@ -298,39 +307,47 @@ class Gan:
     def _batch_mean(self):
         return {'mean': parallel.batch_mean} if self.loss.batch_wide else {}
 
-    def _noise(self, batch_size, z_rng, label_rng) -> Noise:
-        """This device's share of a batch; classes are uniform, and independent of the real images'."""
-        ids = parallel.example_ids(batch_size)
+    def _noise(self, ids, z_rng, label_rng) -> Noise:
+        """Of the examples `ids` of a batch; classes are uniform, and independent of the real images'."""
         labels = class_labels(label_rng, ids, self.num_classes) if self.num_classes else None
         return Noise(latents(z_rng, ids, self.dim_z, self.latent), labels)
 
     def _fake(self, gen: Player, params, noise: Noise):
-        """Images of `noise`, and the generator's state after them, equal on all devices."""
+        """Images of `noise`, and the generator's state after them."""
         images, model_state = self._apply(self.gen, params, gen.model_state, *noise)
-        # Synchronised statistics are equal already; per-device ones become their average.
-        return Batch(images, noise.label), _synchronised(model_state)
+        return Batch(images, noise.label), model_state
 
     def _dis_fakes(self, gen: Player, key: Key):
         """`_fake` for one discriminator update.
 
         In train mode, which moves the generator's running statistics, as in the official code.
         """
-        noise = self._noise(self.batch_size, key(DIS_Z), key(DIS_LABELS))
-        return self._fake(gen, gen.params, noise)
+        ids = parallel.example_ids(self.batch_size)
+        noise = self._noise(ids, key(DIS_Z), key(DIS_LABELS))
+
+        def make(noise):
+            fake, gen_state = self._fake(gen, gen.params, noise)
+            return gen_state, fake
+
+        gen_state, fake = accumulation.in_parts(make, (noise,), self.accumulate)
+        return fake, _synchronised(gen_state)
 
     def _all_fakes(self, gen: Player, rng):
         """`_dis_fakes` of every turn, (n_dis, b, ...), and the generator's state after all of them."""
         fakes, moved = jax.vmap(
             lambda turn: self._dis_fakes(gen, functools.partial(_key, rng, turn=turn))
         )(jnp.arange(self.n_dis))
-        running = running_after(gen.model_state['batch_stats'], moved['batch_stats'])
-        return fakes, {**gen.model_state, 'batch_stats': running}
+        running = {
+            name: running_after(before, moved[name])
+            for name, before in gen.model_state.items()
+            if name == 'batch_stats'
+        }
+        return fakes, {**gen.model_state, **running}
 
-    def _augmented(self, batch: Batch, rng) -> Batch:
-        """A batch as D sees it, every image transformed in its own way."""
+    def _augmented(self, batch: Batch, keys) -> Batch:
+        """A batch as D sees it, every image transformed in its own way, by its own key."""
         if not self.augment:
             return batch
-        keys = example_keys(rng, parallel.ids_of_share(len(batch.image)))
         return batch._replace(image=augment(batch.image, keys, self.augment))
 
     def _advanced(self, module: nn.Module, player: Player, *inputs) -> Player:
@@ -362,7 +379,9 @@ class Gan:
         out, moved = module.apply(variables, *inputs, train=True, mutable=moving)
         return out, {**model_state, **moved}
 
-    def _critique(self, dis: Player, params, real: Batch, fake: Batch, rng) -> Critique:
+    def _critique(
+        self, dis: Player, params, real: Batch, fake: Batch, keys, all_real: jax.Array
+    ) -> Critique:
         """What penalties look at; D stands still in it but for its parameters."""
 
         def score(images, labels):
@@ -377,7 +396,8 @@ class Gan:
             spectral=dis.model_state.get('spectral', {}),
             real=real.image,
             fake=fake.image,
-            keys=example_keys(rng, parallel.example_ids(self.batch_size)),
+            keys=keys,
+            all_real=all_real,
             mean=parallel.batch_mean,
         )
 
@@ -462,5 +482,8 @@ def _sigmas(state: GanState) -> dict[str, jax.Array]:
 
 
 def _synchronised(model_state):
-    """Collections made equal on all devices; `spectral`, which follows from the weights, already is."""
+    """Collections made equal on all devices: statistics that are a device's own become their average.
+
+    Statistics of all devices are equal already, and so is `spectral`, which follows from the weights.
+    """
     return {k: v if k == 'spectral' else parallel.mean(v) for k, v in model_state.items()}

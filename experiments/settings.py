@@ -59,6 +59,7 @@ def players(config: Config) -> dict[str, Any]:
         'batch_size': config.batch_size,
         'gen_batch_size': config.gen_batch_size,
         'n_dis': config.n_dis,
+        'accumulate': config.accumulate,
         'fakes_at_once': config.fakes_at_once,
         'update_order': config.update_order,
         'spectral_updates': config.model.spectral_updates,
@@ -153,7 +154,16 @@ def _check_numbers(config: Config) -> None:
     check_optimizer(config.optimizer)
     if not 0 <= config.clip < math.inf:
         raise ValueError(f'clip is {config.clip}: 0 (none) or a positive number is needed')
-    parallel.check_batch_size(batch_size=config.batch_size, gen_batch_size=config.gen_batch_size)
+    parallel.check_batch_size(
+        accumulate=config.accumulate,
+        batch_size=config.batch_size,
+        gen_batch_size=config.gen_batch_size,
+    )
+    if config.accumulate > 1 and LOSSES[config.loss].batch_wide:
+        raise ValueError(
+            f'loss {config.loss} compares with means over the whole batch, which accumulate={config.accumulate} takes '
+            'in parts: use --config.accumulate=1, or --config.loss=relativistic_pairing'
+        )
     if LOSSES[config.loss].relativistic and config.gen_batch_size != config.batch_size:
         raise ValueError(
             f'loss {config.loss} compares each fake with a real image, but gen_batch_size is '

@@ -74,6 +74,12 @@ CASES = {
     'synchronised': {},
     'streamed': {},
     'per_device': {'gen': tiny_gan.Generator(batch_norm_axis=None)},
+    # The same parts of a batch, each with its own batch statistics: on one device, and on four.
+    'in_8_parts': {'accumulate': 8},
+    'in_2_parts_per_device': {
+        'gen': tiny_gan.Generator(batch_norm_axis=None),
+        'accumulate': 2,
+    },
     'unaveraged': {'cls': Unaveraged},
     'summed': {'cls': Summed},
 }

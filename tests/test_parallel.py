@@ -104,8 +104,8 @@ def runs(tmp_path_factory):
     both = ['synchronised', 'glo']
     streamed = ['streamed'] if importlib.util.find_spec('grain') else []
     plans = {
-        1: [(both, 1)],
-        4: [([*all_cases, 'glo'], 4)],
+        1: [([*both, 'in_8_parts'], 1)],
+        4: [([*all_cases, 'in_2_parts_per_device', 'glo'], 4)],
         '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
         2: [([], 2)],
         8: [([], 8)],
@@ -180,6 +180,17 @@ def test_per_device_batch_norm_differs_and_leaves_equal_shards(run):
     assert run(4).facts()['shards_equal']['per_device']
     away = distance(run(4).leaves('synchronised'), run(4).leaves('per_device'))
     assert 1e-3 < away < 1
+
+
+def test_parts_in_turn_are_parts_on_several_devices(run):
+    """Eight in turn, or two in turn on each of four devices: the same examples, and the same rule for statistics."""
+    assert run(4).facts()['shards_equal']['in_2_parts_per_device']
+    one, four = run(1).leaves('in_8_parts'), run(4).leaves('in_2_parts_per_device')
+    assert distance(one, four) < 1e-4
+    assert distance(one, run(1).leaves('synchronised')) > 1e-3
+    for name in one:
+        if name.startswith('metrics/'):
+            assert one[name] == pytest.approx(four[name], rel=1e-3, abs=1e-4), name
 
 
 def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):

@@ -19,16 +19,18 @@ DIM_Z = 4
 
 
 class Generator(nn.Module):
-    """Dense, batch norm, ReLU, dense, tanh."""
+    """Dense, batch norm unless told otherwise, ReLU, dense, tanh."""
 
     batch_norm_axis: str | None = parallel.AXIS
+    has_batch_norm: bool = True
 
     @nn.compact
     def __call__(self, z, labels=None, *, train):
-        norm = batch_norm(train=train, axis_name=self.batch_norm_axis, dtype=jnp.float32)
         h = layers.Dense(12, name='project')(z)
-        h = nn.relu(norm(name='norm')(h))
-        return jnp.tanh(layers.Dense(64, name='to_image')(h)).reshape(-1, *IMAGE)
+        if self.has_batch_norm:
+            norm = batch_norm(train=train, axis_name=self.batch_norm_axis, dtype=jnp.float32)
+            h = norm(name='norm')(h)
+        return jnp.tanh(layers.Dense(64, name='to_image')(nn.relu(h))).reshape(-1, *IMAGE)
 
 
 class Discriminator(nn.Module):
