@@ -83,6 +83,11 @@ CASES = {
     'unaveraged': {'cls': Unaveraged},
     'summed': {'cls': Summed},
 }
+GLO_CASES = {
+    'glo': {},
+    'glo_in_8_parts': CASES['in_8_parts'],
+    'glo_in_2_parts_per_device': CASES['in_2_parts_per_device'],
+}
 OPTIONS = train.Options(
     num_steps=STEPS,
     steps_per_call=1,
@@ -106,8 +111,8 @@ def digits():
 
 def make_method(name):
     """The case's method, and what makes its first state."""
-    if name == 'glo':
-        changes = {'batch_size': 16, 'initial': 'normal'}
+    if name in GLO_CASES:
+        changes = {'batch_size': 16, 'initial': 'normal', **GLO_CASES[name]}
         return tiny_glo.make_glo(digits().images, **changes), tiny_glo.filled
     tiny = tiny_gan.make_gan(
         **{

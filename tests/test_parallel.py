@@ -104,8 +104,8 @@ def runs(tmp_path_factory):
     both = ['synchronised', 'glo']
     streamed = ['streamed'] if importlib.util.find_spec('grain') else []
     plans = {
-        1: [([*both, 'in_8_parts'], 1)],
-        4: [([*all_cases, 'in_2_parts_per_device', 'glo'], 4)],
+        1: [([*both, 'in_8_parts', 'glo_in_8_parts'], 1)],
+        4: [([*all_cases, 'glo', 'in_2_parts_per_device', 'glo_in_2_parts_per_device'], 4)],
         '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
         2: [([], 2)],
         8: [([], 8)],
@@ -293,13 +293,23 @@ def test_rows_are_taken_and_put_wherever_they_lie(run, devices):
 @pytest.mark.parametrize('devices', [4, '2x2'])
 def test_glo_on_several_devices_is_glo_on_one(run, devices):
     """Twenty steps of plain gradient descent, the table of 1,797 rows, which four does not divide, included."""
-    one, several = run(1).leaves('glo'), run(devices).leaves('glo')
-    assert one.keys() == several.keys() and 'state/table/z' in one
-    for name in one:
-        norm = np.linalg.norm(one[name].astype(np.float64))
-        assert np.linalg.norm(one[name].astype(np.float64) - several[name]) <= 1e-5 * norm, name
+    one = run(1).leaves('glo')
+    assert_same_glo(one, run(devices).leaves('glo'))
     first = np.asarray(one['state/table/z'])
     assert first.shape == (1797, 4) and one['state/step'] == 20
+
+
+def test_parts_of_glo_in_turn_are_parts_on_several_devices(run):
+    one = run(1).leaves('glo_in_8_parts')
+    assert_same_glo(one, run(4).leaves('glo_in_2_parts_per_device'))
+    assert not np.allclose(one['state/table/z'], run(1).leaves('glo')['state/table/z'], rtol=1e-3)
+
+
+def assert_same_glo(one, other):
+    assert one.keys() == other.keys() and 'state/table/z' in one
+    for name in one:
+        norm = np.linalg.norm(one[name].astype(np.float64))
+        assert np.linalg.norm(one[name].astype(np.float64) - other[name]) <= 1e-5 * norm, name
 
 
 @pytest.mark.parametrize(
