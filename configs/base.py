@@ -14,11 +14,11 @@ def get_config() -> ConfigDict:
     c.batch_size = 64  # real images per discriminator update, over all devices
     c.gen_batch_size = 128  # fakes per generator update
     c.n_dis = 5  # discriminator updates per generator update
-    c.accumulate = (
-        1  # parts of each batch, taken in turn to one step: the memory of a part (docs/scaling.md)
-    )
     c.fakes_at_once = (
         False  # the n_dis batches of fakes in one pass of the generator: the same images
+    )
+    c.accumulate = (
+        1  # parts of a batch, one after the other: as much less memory; batch norm sees a part
     )
     c.update_order = 'gen_first'  # gen_first (official code) or dis_first (Algorithm 1)
     c.loss = 'hinge'  # a pair of snjax/losses.py

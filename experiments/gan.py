@@ -329,7 +329,7 @@ class Gan:
             fake, gen_state = self._fake(gen, gen.params, noise)
             return gen_state, fake
 
-        gen_state, fake = accumulation.in_parts(make, (noise,), self.accumulate)
+        gen_state, fake = accumulation.over_parts(make, noise, self.accumulate)
         return fake, _synchronised(gen_state)
 
     def _all_fakes(self, gen: Player, rng):

@@ -29,7 +29,7 @@ from flax.traverse_util import flatten_dict
 
 from experiments.gan import Player
 from experiments.method import Config, choose
-from experiments.settings import OPTIMIZERS, check_optimizer, linear_decay
+from experiments.settings import OPTIMIZERS, check_optimizer, check_parts, linear_decay
 from snjax import accumulation, latent_priors, parallel
 from snjax.latent_init import INITIAL_LATENTS, check_initial, initial_latents
 from snjax.latent_priors import project
@@ -66,14 +66,13 @@ class Glo:
 
     Attributes:
         gen: (z (B, dim_z), None) -> images (B, H, W, C) in [-1, 1]; takes `train`.
+        accumulate: parts of a batch, one after the other, for one update (`experiments.gan.Gan`).
         images: of the training set, uint8 (n, H, W, C); None until `with_images`.
         dim_z: length of z.
         batch_size: images of a step, over all devices.
         gen_loss, z_loss: what theta and z descend, one number per image; the same object for one loss.
         initial: a name of `snjax.latent_init.INITIAL_LATENTS`.
         optimizer, z_optimizer: gradients -> unscaled updates, of theta and of one row.
-        accumulate: parts that each device takes its share of a batch in, one after the other, to one step along their
-            mean gradient (`snjax.accumulation`): the memory of a part, and batch norm by the statistics of a part.
         learning_rate, z_learning_rate: updates done -> learning rate.
     """
 
@@ -87,8 +86,8 @@ class Glo:
     z_optimizer: optax.GradientTransformation
     learning_rate: Callable[[jax.Array], jax.Array]
     z_learning_rate: Callable[[jax.Array], jax.Array]
-    accumulate: int = 1
     images: Any = None
+    accumulate: int = 1
 
     batches_per_step = 1
     num_classes = 0
@@ -137,8 +136,8 @@ class Glo:
             variables = {'params': params, **gen.model_state}
             return self.gen.apply(variables, z, None, train=True, mutable=moving)
 
-        def gradients(z, real):
-            part_size = self.batch_size // self.accumulate
+        def on_part(part):
+            z, real = part
             made, pull_back, moved = jax.vjp(reconstruct, gen.params, z, has_aux=True)
             gen_loss, toward = _mean_loss(self.gen_loss, made, real, part_size)
             gen_grads, z_grads = pull_back(toward)
@@ -146,11 +145,14 @@ class Glo:
             if self.z_loss is not self.gen_loss:
                 z_loss, toward = _mean_loss(self.z_loss, made, real, part_size)
                 _, z_grads = pull_back(toward)
-            # A row's gradient is that of the whole batch's mean, whatever it was computed in.
-            return (gen_grads, gen_loss, z_loss, moved), z_grads / self.accumulate
+            return (gen_grads, gen_loss, z_loss, moved), z_grads
 
-        means, z_grads = accumulation.in_parts(gradients, (rows.z, real), self.accumulate)
-        gen_grads, gen_loss, z_loss, moved = means
+        part_size = self.batch_size // self.accumulate  # over all devices
+        found, z_grads = accumulation.over_parts(on_part, (rows.z, real), self.accumulate)
+        gen_grads, gen_loss, z_loss, moved = found
+        if self.accumulate > 1:
+            z_grads = z_grads / self.accumulate  # of the mean over the batch, as a row has it
+
         gen_grads = parallel.total(gen_grads)
         updates, opt_state = self.optimizer.update(gen_grads, gen.opt_state, gen.params)
         lr, z_lr = self.learning_rate(state.step), self.z_learning_rate(state.step)
@@ -255,7 +257,8 @@ def _check(config: Config) -> None:
             f'glo.levels is {g.levels}: 0 up to {config.data.image_size.bit_length() - 1} halve images of '
             f'{config.data.image_size} px'
         )
-    parallel.check_batch_size(accumulate=config.accumulate, batch_size=config.batch_size)
+    parallel.check_batch_size(batch_size=config.batch_size)
+    check_parts(config, 'batch_size')
     if config.data.flip:
         raise ValueError(
             'data.flip is on, but in GLO a latent belongs to one image: use --config.data.flip=false'
@@ -268,5 +271,5 @@ def _check(config: Config) -> None:
 
 
 def _mean_loss(loss: ImageLoss, made, real, batch_size):
-    """This device's part of the mean over a batch of all devices, and its gradient with respect to `made`."""
+    """This device's part of the mean over `batch_size` images, and its gradient with respect to `made`."""
     return jax.value_and_grad(lambda x: jnp.sum(loss(x, real)) / batch_size)(made)

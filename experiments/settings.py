@@ -45,6 +45,7 @@ def players(config: Config) -> dict[str, Any]:
     _check_choices(config)
     _check_numbers(config)
     _check_classes(config)
+    _check_accumulation(config)
     o, size = config.optimizer, config.data.image_size
     return {
         'gen': generator_of(
@@ -59,8 +60,8 @@ def players(config: Config) -> dict[str, Any]:
         'batch_size': config.batch_size,
         'gen_batch_size': config.gen_batch_size,
         'n_dis': config.n_dis,
-        'accumulate': config.accumulate,
         'fakes_at_once': config.fakes_at_once,
+        'accumulate': config.accumulate,
         'update_order': config.update_order,
         'spectral_updates': config.model.spectral_updates,
         'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
@@ -154,21 +155,38 @@ def _check_numbers(config: Config) -> None:
     check_optimizer(config.optimizer)
     if not 0 <= config.clip < math.inf:
         raise ValueError(f'clip is {config.clip}: 0 (none) or a positive number is needed')
-    parallel.check_batch_size(
-        accumulate=config.accumulate,
-        batch_size=config.batch_size,
-        gen_batch_size=config.gen_batch_size,
-    )
-    if config.accumulate > 1 and LOSSES[config.loss].batch_wide:
-        raise ValueError(
-            f'loss {config.loss} compares with means over the whole batch, which accumulate={config.accumulate} takes '
-            'in parts: use --config.accumulate=1, or --config.loss=relativistic_pairing'
-        )
+    parallel.check_batch_size(batch_size=config.batch_size, gen_batch_size=config.gen_batch_size)
     if LOSSES[config.loss].relativistic and config.gen_batch_size != config.batch_size:
         raise ValueError(
             f'loss {config.loss} compares each fake with a real image, but gen_batch_size is '
             f'{config.gen_batch_size} and batch_size {config.batch_size}: use the same number'
         )
+
+
+def _check_accumulation(config: Config) -> None:
+    """Raises a ValueError of one line where parts of a batch do not add up to the batch."""
+    check_parts(config, 'batch_size', 'gen_batch_size')
+    if config.accumulate > 1 and LOSSES[config.loss].batch_wide:
+        raise ValueError(
+            f'accumulate is {config.accumulate}, but loss {config.loss} compares with the mean of the whole batch: use '
+            '--config.accumulate=1, or --config.loss=relativistic_pairing'
+        )
+
+
+def check_parts(config: Config, *sizes: str) -> None:
+    """Raises a ValueError of one line unless `accumulate` divides each device's share of these batches."""
+    num = config.accumulate
+    if num < 1:
+        raise ValueError(f'accumulate is {num}: 1 (a batch at once) or more is accepted')
+    for name in sizes:
+        share = config[name] // parallel.device_count()
+        if share % num:
+            fitting = [n for n in range(1, share + 1) if share % n == 0]
+            near = min(fitting, key=lambda n: (abs(n - num), n))
+            raise ValueError(
+                f'accumulate {num} does not divide {name}, {share} images on each device: '
+                f'use --config.accumulate={near}'
+            )
 
 
 def check_optimizer(o: Config) -> None:

@@ -20,40 +20,39 @@ from jax import lax
 from snjax import parallel
 
 
-def in_parts(
-    function: Callable[..., tuple[Any, Any]], examples: tuple[Any, ...], num: int
-) -> tuple[Any, Any]:
-    """`function(*examples)`, computed on `num` parts in turn: the same but for rounding where nothing mixes examples.
+def over_parts(function: Callable[[Any], tuple[Any, Any]], batch: Any, num: int) -> tuple[Any, Any]:
+    """`function(batch)`, computed on `num` equal parts of the batch one after the other.
 
-    With one part it is the call itself. Part k has the examples from k b / num on, so that they keep their numbers.
+    It is the same but for rounding where what is averaged is a mean over examples, and no example looks at another.
+    Part k has the examples from k b / num on.
 
     Args:
-        function: arrays (b, ...) to two trees: means over the examples, or what is the same for all parts; and
-            arrays (b, ...) with a row for each example. Either may be None.
-        examples: trees of arrays (b, ...), the arguments.
-        num: divides b.
+        function: of a part, to what is averaged over the parts (gradients, losses) and arrays of one row per example.
+        batch: arrays (b, ...); `num` divides b.
+        num: parts; with one, `function` is called as it is.
 
     Returns:
-        The means, averaged over the parts (what is equal in all of them stays as it is, bit for bit), and the rows.
+        Both of what `function` gives, the rows in the order of the batch. Of the first, what all parts agree on stays
+        as it is, bit for bit.
     """
     if num == 1:
-        return function(*examples)
-    parts = jax.tree.map(lambda x: x.reshape(num, -1, *x.shape[1:]), examples)
+        return function(batch)
+    parts = jax.tree.map(lambda x: x.reshape(num, -1, *x.shape[1:]), batch)
     function = jax.jit(function)  # traced once, for its shapes and for all parts
-    shapes, _ = jax.eval_shape(function, *jax.tree.map(lambda x: x[0], parts))
+    shapes, _ = jax.eval_shape(function, jax.tree.map(lambda x: x[0], parts))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-    def body(means, turn):
+    def add(means, turn):
         count, part = turn
-        # Written out one after the other, parts have to wait for each other, or all are held at once.
+        # Written out, the parts would otherwise be free to run side by side, with the activations of all at once.
         means, part = lax.optimization_barrier((means, part))
-        new, rows = function(*part)
+        new, rows = function(part)
         # A running mean and not a sum: equal numbers have themselves as their mean, whatever their count.
         means = jax.tree.map(lambda m, x: m + ((x - m) / count).astype(m.dtype), means, new)
         return means, rows
 
     counts = jnp.arange(1, num + 1, dtype=jnp.float32)
-    means, rows = parallel.scan(body, zeros, (counts, parts), num)
+    means, rows = parallel.scan(add, zeros, (counts, parts), num)
     return means, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
 
 
@@ -70,7 +69,7 @@ def value_and_grad(loss_fn: Callable[..., Any], num: int) -> Callable[..., Any]:
     """
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
-    def over_parts(params, *examples):
-        return in_parts(lambda *part: (grad_fn(params, *part), None), examples, num)[0]
+    def mean_over_parts(params, *examples):
+        return over_parts(lambda part: (grad_fn(params, *part), None), examples, num)[0]
 
-    return over_parts
+    return mean_over_parts

@@ -26,7 +26,7 @@ from jax import lax
 
 from configs import sngan_digits
 from experiments import gan, method, settings
-from snjax import data, parallel, train
+from snjax import cost, data, parallel, train
 from snjax.losses import LOSSES
 
 STEPS = 20
@@ -70,6 +70,7 @@ class Recorded:
         return self.images[index]
 
 
+UNNORMALISED = tiny_gan.Generator(has_batch_norm=False)
 CASES = {
     'synchronised': {},
     'streamed': {},
@@ -82,11 +83,14 @@ CASES = {
     },
     'unaveraged': {'cls': Unaveraged},
     'summed': {'cls': Summed},
+    'unnormalised': {'gen': UNNORMALISED},
+    'accumulated': {'gen': UNNORMALISED, 'accumulate': 2},
 }
 GLO_CASES = {
     'glo': {},
-    'glo_in_8_parts': CASES['in_8_parts'],
-    'glo_in_2_parts_per_device': CASES['in_2_parts_per_device'],
+    # Parts of eight: the gradient through a batch norm of two images is mostly rounding.
+    'glo_in_8_parts': {'batch_size': 64, **CASES['in_8_parts']},
+    'glo_in_2_parts_per_device': {'batch_size': 64, **CASES['in_2_parts_per_device']},
 }
 OPTIONS = train.Options(
     num_steps=STEPS,
@@ -205,6 +209,7 @@ def table_case():
     if index.size:
         run = parallel.DataParallel(functools.partial(table_step, size=len(index)), axes)
         placed = parallel.place(index)
+        arrays['traced_bytes'] = np.array(cost.temporary_bytes(run.trace(spread, placed)))
         state, seen = run.compile(spread, placed, quickly=True)(spread, placed)
         after = parallel.whole(state, axes, before)
         arrays |= flat(parallel.local({'seen': seen, 'after': after}))

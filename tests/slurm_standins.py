@@ -1,10 +1,9 @@
-"""A stand-in for SLURM on one machine: sbatch, srun, sacct, scancel and scontrol by the name this file is called by.
+"""A stand-in for SLURM on one machine: sbatch, srun, squeue, scancel and scontrol by the name this file is called by.
 
 It knows what submitit asks for: arrays with a limit, tasks, signals and requeue. State lies in $SLURM_STANDIN, one
 folder per job and index: `state`, `pid` (of the process group), and `requeue` while one is asked for.
 """
 
-import itertools
 import os
 import pathlib
 import re
@@ -21,7 +20,13 @@ TERMINAL = ('COMPLETED', 'FAILED', 'CANCELLED')
 def sbatch(script):
     text = pathlib.Path(script).read_text()
     options = dict(re.findall(r'^#SBATCH --([\w-]+)=(.*)$', text, re.MULTILINE))
+    _answer()
+    if options.get('partition') == 'nope':
+        sys.exit('sbatch: error: invalid partition specified: nope')
     number = str(1 + len(list(ROOT.glob('*.sh'))))
+    limit = ROOT / 'limit'
+    if limit.exists() and int(number) > int(limit.read_text()):
+        sys.exit('sbatch: error: Job violates accounting/QOS policy')
     (ROOT / f'{number}.sh').write_text(text)
     (ROOT / f'{number}.options').write_text('\n'.join(f'{k}={v}' for k, v in options.items()))
     indices, limit = [''], 1
@@ -106,22 +111,24 @@ def srun(*arguments):
     sys.exit(max(abs(process.wait()) for process in processes))
 
 
-def sacct(*arguments):
-    asked = [b for a, b in itertools.pairwise(arguments) if a == '-j']
-    print('JobID|State|NodeList')
+def squeue(*arguments):
+    """All jobs, as snjax asks for them; one that is being sent back to the queue is not over."""
+    _answer()
+    assert set(arguments) >= {'--array', '--states=all', '--noheader', '--format=%i|%T'}
     for path in sorted(ROOT.glob('*/state')):
-        job = path.parent.name
-        if job.split('_')[0] in asked:
-            print(f'{job}|{path.read_text()}|localhost')
+        state = path.read_text()
+        requeued = (path.parent / 'requeue').exists()
+        print(f'{path.parent.name}|{"COMPLETING" if requeued else state}')
 
 
-def scancel(job, *arguments):
+def scancel(*arguments):
+    job = arguments[-1]
     number, _, index = job.partition('_')
-    if '--signal' in arguments:
-        name = arguments[arguments.index('--signal') + 1].removeprefix('SIG')
+    name = ''.join(a.removeprefix('--signal=') for a in arguments[:-1])
+    if name:
         _signal(number, index, signal.Signals[f'SIG{name}'])
     elif _read(number, index) not in TERMINAL:
-        _state(number, index, 'CANCELLED by 0')
+        _state(number, index, 'CANCELLED')
         _signal(number, index, signal.SIGTERM)
 
 
@@ -130,6 +137,11 @@ def scontrol(verb, job):
     number, _, index = job.partition('_')
     (_folder(number, index) / 'requeue').touch()
     _signal(number, index, signal.SIGTERM)
+
+
+def _answer():
+    if (ROOT / 'down').exists():
+        sys.exit('slurm_load_jobs error: Unable to contact slurm controller (connect failure)')
 
 
 def _signal(number, index, which):
@@ -163,7 +175,7 @@ def _read(number, index):
     return (_folder(number, index) / 'state').read_text()
 
 
-COMMANDS = {f.__name__: f for f in (sbatch, supervise, srun, sacct, scancel, scontrol)}
+COMMANDS = {f.__name__: f for f in (sbatch, supervise, srun, squeue, scancel, scontrol)}
 
 
 def install(folder):

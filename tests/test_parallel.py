@@ -100,11 +100,11 @@ def runs(tmp_path_factory):
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
-    all_cases = ['synchronised', 'per_device', 'unaveraged', 'summed']
+    all_cases = ['synchronised', 'per_device', 'unaveraged', 'summed', 'accumulated']
     both = ['synchronised', 'glo']
     streamed = ['streamed'] if importlib.util.find_spec('grain') else []
     plans = {
-        1: [([*both, 'in_8_parts', 'glo_in_8_parts'], 1)],
+        1: [([*both, 'unnormalised', 'in_8_parts', 'glo_in_8_parts'], 1)],
         4: [([*all_cases, 'glo', 'in_2_parts_per_device', 'glo_in_2_parts_per_device'], 4)],
         '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
         2: [([], 2)],
@@ -134,7 +134,10 @@ def two_processes(runs):
 
 
 def distance(a, b):
-    """Relative L2 distance of all that a run learns, the worst of: each player's weights, statistics, u; the EMA."""
+    """Relative L2 distance of all that a run learns, the worst of: each player's weights, statistics, u; the EMA.
+
+    Batch statistics are there if G has batch norm.
+    """
     assert a.keys() == b.keys()
     groups = {}
     for name in a:
@@ -143,7 +146,8 @@ def distance(a, b):
         )
         if match:
             groups.setdefault(match[1], []).append(name)
-    assert len(groups) == 6 and any(name.endswith('/u') for name in a)
+    kinds = 6 if any('/batch_stats/' in name for name in a) else 4
+    assert len(groups) == kinds and any(name.endswith('/u') for name in a)
     return max(
         np.sqrt(
             sum(np.sum((a[n].astype(np.float64) - b[n]) ** 2) for n in names)
@@ -198,6 +202,12 @@ def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):
     assert run(3).facts()['is_frozen']
 
 
+def test_parts_of_a_batch_on_several_devices_are_the_batch_on_one(run):
+    whole, parts = run(1).leaves('unnormalised'), run(4).leaves('accumulated')
+    assert distance(whole, parts) < 1e-4
+    assert run(4).facts()['shards_equal']['accumulated']
+
+
 def test_the_run_has_moved(run):
     """Otherwise equality would say little: the weights after 20 steps are not those of the average over them."""
     leaves = run(1).leaves('synchronised')
@@ -221,6 +231,11 @@ def test_two_processes_of_two_devices_are_one_of_four(run, two_processes):
     assert distance(run(4).leaves('synchronised'), a) < 1e-4
 
 
+def test_several_processes_count_what_a_step_takes(run, two_processes):
+    for one in (run(4).leaves('table'), two_processes.leaves('table', 1)):
+        assert one['traced_bytes'] > 0
+
+
 def test_processes_agree_on_the_step_to_stop_at(two_processes):
     """One of them gets SIGTERM at step 20."""
     stopped = [two_processes.facts(i)['stopped_at'] for i in (0, 1)]
@@ -234,6 +249,7 @@ def test_one_process_keeps_the_signal_itself():
         stop = parallel.StopSignal()
         assert not stop.at(1)
         os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # as SLURM does
         assert stop.at(2) and stop.at(3) and not heard
         stop.close()
         os.kill(os.getpid(), signal.SIGTERM)

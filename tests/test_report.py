@@ -20,7 +20,7 @@ from tensorboard_server import serve
 
 from configs import base, sngan_digits, sngan_paper
 from experiments import paper, report
-from experiments.report_sections import equal_steps
+from experiments.report.samples import equal_steps
 from snjax import images, resume, scores_file
 from snjax.evaluate import Row
 from snjax.report import figure, page, thumbnails

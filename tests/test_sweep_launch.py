@@ -274,7 +274,7 @@ def test_a_killed_sweep_ends_as_if_nothing_had_been(killed_sweep, undisturbed):
     folder, outcome, _ = killed_sweep
     assert outcome.code == 0 and outcome.stderr == '', outcome
     assert_same_run(workdir_of(folder, 'seed=0'), undisturbed)
-    assert re.search(r'^seed=0-\w+: goes on from step \d+ on CPU 0', outcome.stdout, re.MULTILINE)
+    assert re.search(r'^seed=0-\w+: goes on from step \d+ on CPU \d', outcome.stdout, re.MULTILINE)
     assert re.search(r'^seed=0-\w+: interrupted: ended by SIGKILL$', outcome.stdout, re.MULTILINE)
     assert '2 of 2 runs finished' in outcome.stdout
 

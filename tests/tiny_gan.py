@@ -19,7 +19,7 @@ DIM_Z = 4
 
 
 class Generator(nn.Module):
-    """Dense, batch norm unless told otherwise, ReLU, dense, tanh."""
+    """Dense, batch norm unless it is asked to do without, ReLU, dense, tanh."""
 
     batch_norm_axis: str | None = parallel.AXIS
     has_batch_norm: bool = True
@@ -30,7 +30,8 @@ class Generator(nn.Module):
         if self.has_batch_norm:
             norm = batch_norm(train=train, axis_name=self.batch_norm_axis, dtype=jnp.float32)
             h = norm(name='norm')(h)
-        return jnp.tanh(layers.Dense(64, name='to_image')(nn.relu(h))).reshape(-1, *IMAGE)
+        h = nn.relu(h)
+        return jnp.tanh(layers.Dense(64, name='to_image')(h)).reshape(-1, *IMAGE)
 
 
 class Discriminator(nn.Module):

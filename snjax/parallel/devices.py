@@ -23,24 +23,15 @@ def describe() -> str:
     return f'{n} {"/".join(kinds)} device{"s" * (n > 1)}{processes} ({jax.default_backend()})'
 
 
-def check_batch_size(*, accumulate: int = 1, **sizes: int) -> None:
-    """Raises a ValueError that names the first of `sizes` that the devices, or their parts, do not divide.
-
-    Args:
-        accumulate: equal parts of a device's share of each.
-        **sizes: of batches, by their keys in a config.
-    """
-    if accumulate < 1:
-        raise ValueError(f'accumulate is {accumulate}: 1 (off) or more parts are accepted')
-    n = device_count() * accumulate
-    counts = {'devices': device_count(), 'parts (accumulate)': accumulate}
-    over = ' x '.join(f'{count} {name}' for name, count in counts.items() if count > 1)
+def check_batch_size(**sizes: int) -> None:
+    """Raises a ValueError that names the first of `sizes` that the devices do not divide."""
+    n = device_count()
     for name, size in sizes.items():
         if size % n:
             lower, upper = size // n * n, (size // n + 1) * n
             near = f'{lower} or {upper}' if lower else f'{upper}'
             raise ValueError(
-                f'{name} {size} does not divide over {over}: use {near}, --config.{name}={upper}'
+                f'{name} {size} does not divide over {n} devices: use {near}, --config.{name}={upper}'
             )
 
 

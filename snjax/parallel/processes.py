@@ -56,9 +56,9 @@ def any_says(flag: bool) -> bool:
 class StopSignal:
     """SIGTERM, as schedulers send it before they take a machine away, agreed on by all processes.
 
-    One process keeps the signal itself, and takes the first Ctrl-C for one; a second ends it at once. Several
-    processes, which the signal may reach at different steps or not all, let JAX's coordination service agree on the
-    step to stop at.
+    One process keeps the signal itself, and takes the first Ctrl-C for one; a second ends it at once. A second SIGTERM
+    does not: SLURM sends two in a row, and waits. Several processes, which the signal may reach at different steps or
+    not all, let JAX's coordination service agree on the step to stop at.
     """
 
     def __init__(self):
@@ -71,7 +71,8 @@ class StopSignal:
 
     def _ask(self, number, _):
         self._asked = True
-        signal.signal(number, self._previous[number])
+        if number == signal.SIGINT:
+            signal.signal(number, self._previous[number])
 
     def at(self, step: int) -> bool:
         """Whether to save and stop after `step`; every process must ask at every step."""

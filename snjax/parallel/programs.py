@@ -152,7 +152,16 @@ class DataParallel:
 
     def trace(self, state: Any, data: Any, streamed: tuple = ()) -> Any:
         """The jaxpr for arguments like these, to count what it costs (`snjax.cost`): of one device."""
-        return jax.make_jaxpr(self._mapped)(state, data, streamed, self.numbers).jaxpr
+
+        def local(leaf):  # pmap is traced for this process, though it is lowered for all
+            shape = (jax.local_device_count(), *leaf.shape[1:])
+            return jax.ShapeDtypeStruct(shape, leaf.dtype)
+
+        def cut(tree):
+            return jax.tree.map(local, tree)
+
+        state = by_axis(self._state_axes, cut, lambda t: t, state)
+        return jax.make_jaxpr(self._mapped)(state, data, cut(streamed), cut(self.numbers)).jaxpr
 
     def lower(
         self, state: Any, data: Any, platform: str | None = None, streamed: tuple = ()

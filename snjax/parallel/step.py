@@ -16,11 +16,6 @@ def example_ids(batch_size: int) -> Int[Array, ' b']:
     return lax.axis_index(AXIS) * local + jnp.arange(local, dtype=jnp.int32)
 
 
-def ids_of_share(num: int) -> Int[Array, ' b']:
-    """`example_ids` of a global batch of which this device has `num` examples."""
-    return example_ids(num * lax.axis_size(AXIS))
-
-
 def mean(tree: Any) -> Any:
     """Average over the devices. For gradients: take the gradient of the local loss first, then this, once."""
     return lax.pmean(tree, AXIS)

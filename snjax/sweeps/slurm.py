@@ -4,23 +4,27 @@ Jobs do not need it: they go back to SLURM's queue by themselves when their time
 the sweep is started again, it finds them by the numbers in its journal.
 """
 
+import contextlib
+import io
 import pathlib
+import pickle
 import signal
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from snjax.resume import lock_holder
-from snjax.sweeps.board import Board, Job
+from snjax.sweeps.board import PREEMPTED, Board, Job
 from snjax.sweeps.journal import State
+from snjax.sweeps.slurm_queue import Queue
 from snjax.sweeps.slurm_task import Task
 from snjax.sweeps.stop import Stop
 from snjax.sweeps.table import Display
 
 _POLL_S = 0.5
-_ASK_EVERY_S = 5.0
+_LATE_S = 15.0  # that a network file system may take to show what a job has left
+_SUBMIT_AGAIN_S = 10.0
 _MANY = 10_000  # times that a job may run out of time: a long run on a short queue
-_ALIVE = ('READY', 'PENDING', 'RUNNING', 'REQUEUED', 'COMPLETING', 'PREEMPTED', 'SUSPENDED')
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -60,10 +64,15 @@ class SlurmEngine:
         tasks = int(options.get('nodes', 1)) * int(options.get('ntasks_per_node', 1))
         self._tasks = range(tasks)
         self._submitted: dict[str, tuple[Job, Any]] = {}
-        self._asked = 0.0
+        self._queue = Queue()
+        self._not_before = 0.0
 
     def run(self) -> bool:
-        """Runs what there is to run; whether it came to its end, and was not stopped."""
+        """Runs what there is to run; whether it came to its end, and was not stopped.
+
+        Raises:
+            ValueError: SLURM does not answer, or takes none of the jobs.
+        """
         stop, heard = Stop(), 0
         self._adopt()
         with stop.listening():
@@ -89,45 +98,83 @@ class SlurmEngine:
     def _adopt(self):
         """Takes up jobs that an earlier sweep has left, in the queue, running, or over and nobody has heard it."""
         last = {line['run']: line for line in self._board.journal.lines}
+        self._queue.ask()
         for job in self._open():
             line = last.get(job.run.id, {})
             number = line.get('slurm')
             if number is None or line['state'] not in (State.QUEUED, State.RUNNING):
                 continue
             found = self._executor.job_class(self._folder, number, self._tasks)
-            state = found.watcher.get_state(number, mode='force').split()[0]
-            if state in _ALIVE or found.paths.result_pickle.exists():
+            if not self._queue.is_over(number) or _result(found) is not None:
                 self._board.queued(job, number)
                 self._submitted[number] = job, found
 
     def _submit(self, jobs):
-        if not jobs:
+        if not jobs or time.monotonic() < self._not_before:
             return
-        with self._executor.batch():
-            made = []
-            for job in jobs:
-                job.workdir.mkdir(parents=True, exist_ok=True)
-                job.log_start = job.log.stat().st_size if job.log.exists() else 0
-                flags = job.run.arguments(self._board.folder.resolve())
-                task = Task(flags, self._launcher, job.log.resolve(), len(self._tasks) == 1)
-                made.append(self._executor.submit(task))
+        from submitit.core.utils import FailedJobError  # pyright: ignore[reportMissingImports]
+
+        made = []
+        try:
+            # What `sbatch` says is in the error as well.
+            with contextlib.redirect_stderr(io.StringIO()), self._executor.batch():
+                for job in jobs:
+                    job.workdir.mkdir(parents=True, exist_ok=True)
+                    job.log_start = job.log.stat().st_size if job.log.exists() else 0
+                    flags = job.run.arguments(self._board.folder.resolve())
+                    task = Task(flags, self._launcher, job.log.resolve(), len(self._tasks) == 1)
+                    made.append(self._executor.submit(task))
+        except FailedJobError as error:
+            self._refused(str(error))
+            return
         for job, found in zip(jobs, made, strict=True):
+            self._queue.submitted(found.job_id)
             self._submitted[found.job_id] = job, found
             self._board.queued(job, found.job_id)
 
+    def _refused(self, why):
+        """`sbatch` failed: at first for what it was asked, later for what will pass, as a controller that restarts."""
+        lines = [line for line in why.splitlines() if 'error: ' in line] or why.splitlines()[-1:]
+        line = '; '.join(line.partition('error: ')[2] or line for line in lines)
+        if not self._submitted and not any(job.attempts for job in self._board.jobs):
+            raise ValueError(f'--engine=slurm: sbatch: {line}')
+        self._board.say(f'sbatch: {line}; tried again in {_SUBMIT_AGAIN_S:.0f} s')
+        self._not_before = time.monotonic() + _SUBMIT_AGAIN_S
+
     def _collect(self):
-        now = time.monotonic()
-        if now - self._asked >= _ASK_EVERY_S:  # one question for all jobs
-            self._asked = now
-            self._executor.job_class.watcher.update()
+        self._queue.look()
+        with contextlib.suppress(OSError):  # makes a network file system look again, too
+            self._folder.chmod(self._folder.stat().st_mode)
         for number, (job, found) in list(self._submitted.items()):
-            if found.done():
+            code, state = _result(found), self._queue.state(number)
+            # A run that was stopped may have been so to go back to the queue, where only SLURM sends it.
+            if code is None or code == PREEMPTED or code < 0:
+                waits = 0.0 if code is not None or self._never_ran(job) else _LATE_S
+                over = self._queue.is_over(number, waits)
+            else:
+                over = True
+            if over:
                 del self._submitted[number]
-                if job.state == State.QUEUED:  # it was over before anybody looked
-                    self._board.started(job, f'SLURM {number}', slurm=number)
-                self._board.ended(job, *_end(found, number))
-            elif job.state == State.QUEUED and found.state.startswith('RUNNING'):
+                self._ended(job, number, code, state)
+            elif job.state == State.QUEUED and state == 'RUNNING':
                 self._board.started(job, f'SLURM {number}', slurm=number)
+            elif job.state == State.RUNNING and state in ('PENDING', 'REQUEUED'):
+                self._board.queued(job, number)
+
+    def _ended(self, job, number, code, state):
+        if code is None and self._never_ran(job):
+            job.state = State.PENDING
+            return
+        if job.state == State.QUEUED:  # it was over before anybody looked
+            self._board.started(job, f'SLURM {number}', slurm=number)
+        if code is None:  # it counts as killed
+            self._board.ended(job, -signal.SIGKILL, f'SLURM: {state}')
+        else:
+            self._board.ended(job, code)
+
+    def _never_ran(self, job):
+        """Whether a job was cancelled in the queue."""
+        return self._board.stopping and job.state == State.QUEUED
 
     def _stop(self, *, again):
         """Cancels the jobs: SLURM sends their runs SIGTERM, and they save. Asked twice, they are left to SLURM."""
@@ -152,8 +199,10 @@ def _executor(folder: pathlib.Path, root: pathlib.Path, options: Mapping[str, An
         raise ValueError(f'--engine=slurm: {error}') from None
     # Jobs find the library as launch.py does, installed or not.
     setup = [f'export PYTHONPATH="{root}${{PYTHONPATH:+:$PYTHONPATH}}"']
+    # A cluster may have it that jobs are not sent back to the queue unless they say that they may.
+    own = {'job_name': 'snjax', 'setup': setup, 'additional_parameters': {'requeue': True}}
     try:
-        executor.update_parameters(**{'job_name': 'snjax', 'setup': setup, **options})
+        executor.update_parameters(**(own | dict(options)))
     except ValueError as error:
         what, _, accepted = str(error).partition('\n')
         names = [line.split()[1] for line in accepted.splitlines() if line.startswith('  - ')]
@@ -161,13 +210,16 @@ def _executor(folder: pathlib.Path, root: pathlib.Path, options: Mapping[str, An
     return executor
 
 
-def _end(found, number: str) -> tuple[int, str]:
-    """The exit code, and what SLURM says where there is none: then the run counts as killed."""
-    from submitit.core import utils  # pyright: ignore[reportMissingImports]
+def _result(found) -> int | None:
+    """The exit code that a job's tasks have left, the first that is none of success; None where one has left none.
 
-    try:
-        codes = found.results()
-    except (utils.FailedJobError, utils.UncompletedJobError):
-        state = found.watcher.get_state(number, mode='cache')
-        return -signal.SIGKILL, f'SLURM: {state}'
-    return next((code for code in codes if code), 0), ''
+    Not `found.results()`, which waits, and asks `sacct`.
+    """
+    codes = []
+    for task in range(found.num_tasks):
+        try:
+            outcome, code = pickle.loads(found.task(task).paths.result_pickle.read_bytes())
+        except (OSError, EOFError):
+            return None
+        codes.append(code if outcome == 'success' else -signal.SIGKILL)
+    return next((code for code in codes if code), 0)

@@ -29,6 +29,10 @@ class Task:
         self._process: subprocess.Popen | None = None
 
     def __call__(self) -> int:
+        from submitit import JobEnvironment  # pyright: ignore[reportMissingImports]
+
+        # What an attempt has left that was sent back to the queue is not this one's.
+        JobEnvironment().paths.result_pickle.unlink(missing_ok=True)
         rank = os.environ.get('SLURM_PROCID', '0')
         log = self._log if rank == '0' else self._log.with_suffix(f'.{rank}.log')
         log.parent.mkdir(parents=True, exist_ok=True)

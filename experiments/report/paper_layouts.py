@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import leaderboard, paper, report_sections
-from experiments.report_groups import Group, names_of_scalars, span
-from experiments.report_runs import FINISHED
-from experiments.report_sections import MEANING, protocol, sampled, title, titled
+from experiments import leaderboard, paper
+from experiments.report import curves
+from experiments.report.curves import MEANING
+from experiments.report.groups import Group, names_of_scalars, span
+from experiments.report.runs import FINISHED
+from experiments.report.samples import equal_steps, picture, sampled
+from experiments.report.scores import protocol, title, titled
 from snjax.report import thumbnails
 from snjax.report.figure import said
 from snjax.report.records import (
@@ -230,8 +233,8 @@ def score_curves(groups: Sequence[Group]) -> list[Section]:
             lines = [line for line in lines if line.points]
             if lines:
                 panels.append(Curves(f'{data}, setting {letter}', lines))
-    heading = report_sections.heading(name, groups)
-    caption = f'{heading}. {MEANING} Scores while training: {report_sections.live_protocol(groups)}'
+    heading = curves.heading(name, groups)
+    caption = f'{heading}. {MEANING} Scores while training: {curves.live_protocol(groups)}'
     return [Section('Scores over training', [Figure(panels, _legend(groups), caption)])]
 
 
@@ -241,7 +244,7 @@ def samples(groups: Sequence[Group]) -> list[Section]:
     there = [g for g in groups if g.name in runs]
     if not there:
         return []
-    step = report_sections.equal_steps([runs[g.name].samples for g in there], 1)[0]
+    step = equal_steps([runs[g.name].samples for g in there], 1)[0]
     cut = thumbnails.Budget(8_000_000 // len(there))
     letters, sheets = _settings_of(there), []
     for data in _sets_of(there):
@@ -249,8 +252,7 @@ def samples(groups: Sequence[Group]) -> list[Section]:
         for method, style in _legend([g for g in there if g.data == data]):
             mine = {g.at.setting: g for g in there if (g.at.method, g.data) == (method, data)}
             pictures = [
-                report_sections.picture(runs[mine[x].name], step, cut) if x in mine else None
-                for x in letters
+                picture(runs[mine[x].name], step, cut) if x in mine else None for x in letters
             ]
             rows.append((method, style, pictures))
         seeds = span(runs[g.name].seed for g in there if g.data == data)

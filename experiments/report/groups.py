@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments.paper import Place
-from experiments.report_runs import Run
+from experiments.report.runs import Run
 from snjax.report.spreads import Point, curve
 
 

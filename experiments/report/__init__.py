@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import leaderboard, paper, report_paper, report_runs, report_sections
-from experiments.report_groups import Group
-from experiments.report_runs import Run
+from experiments import leaderboard, paper
+from experiments.report import configs, curves, paper_layouts, samples, scores
+from experiments.report import runs as run_folders
+from experiments.report.groups import Group
+from experiments.report.runs import Run
 from snjax.report import figure, page
 from snjax.report.records import Figure, Page, Section, Text
 
@@ -34,8 +36,8 @@ def run_report(pattern: pathlib.Path, layout: str = 'auto') -> None:
         FileNotFoundError: there is no run.
         ValueError: none can be read, or they do not have the layout.
     """
-    folders, unread = report_runs.find(pattern)
-    runs, damaged = report_runs.read(folders)
+    folders, unread = run_folders.find(pattern)
+    runs, damaged = run_folders.read(folders)
     warnings = unread + damaged
     if not runs:
         raise ValueError('; '.join(damaged))
@@ -100,7 +102,7 @@ def _layout(asked: str, groups: Sequence[Group]) -> str:
     """The layout that runs have; a ValueError of one line where the one asked for is not theirs."""
     if asked == 'runs':
         return asked
-    why = report_paper.refusal(groups)
+    why = paper_layouts.refusal(groups)
     if asked != 'auto':
         if why:
             raise ValueError(f'--layout={asked}: {why}; --layout=runs takes any runs')
@@ -121,28 +123,28 @@ def build(
     rows = leaderboard.rows_of([leaderboard.Scored(r.folder, r.config, r.rows) for r in runs])
     if layout == 'runs':
         first, main = [], None
-        curves = report_sections.score_curves(groups)
-        samples = report_sections.samples(groups)
+        over_steps = curves.score_curves(groups)
+        grids = samples.samples(groups)
     else:
-        groups = report_paper.by_method(groups)
-        first, main = report_paper.sections(groups, rows, layout)
-        curves = report_paper.score_curves(groups)
-        samples = report_paper.samples(groups)
+        groups = paper_layouts.by_method(groups)
+        first, main = paper_layouts.sections(groups, rows, layout)
+        over_steps = paper_layouts.score_curves(groups)
+        grids = paper_layouts.samples(groups)
     sections = [
         *first,
-        *report_sections.scores(groups, rows),
-        *curves,
-        *samples,
-        *report_sections.published(rows),
-        *report_sections.differences(groups),
-        *report_sections.loss_curves(groups),
-        report_sections.workdirs(groups),
-        report_sections.common(groups),
+        *scores.tables(groups, rows),
+        *over_steps,
+        *grids,
+        *scores.published(rows),
+        *configs.differences(groups),
+        *curves.everything_else(groups),
+        configs.workdirs(groups),
+        configs.common(groups),
     ]
     if warnings:
         sections.append(Section('Left out', [Text('\n'.join(warnings), is_code=True)]))
     if main is None:
-        figures = [b for section in curves for b in section.blocks if isinstance(b, Figure)]
+        figures = [b for section in over_steps for b in section.blocks if isinstance(b, Figure)]
         main = figures[0] if figures else None
     now = datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')
     about = [f'{len(runs)} runs of {len(groups)} kinds: {states(runs)}. Made {now}.']
