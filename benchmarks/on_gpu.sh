@@ -33,6 +33,7 @@ part train_step_float32 "$python" -m benchmarks.train_step --updates=100 --all
 part power_iteration "$python" -m benchmarks.power_iteration
 part memory "$python" -m benchmarks.memory --config=sngan_imagenet --compile \
     --set=batch_size=64 --set=gen_batch_size=64
+part accumulation "$python" -m benchmarks.accumulation --config=sngan_imagenet --set=steps_per_call=1 --accumulate=1,2,4,8
 part data_feed "$python" -m benchmarks.data_feed
 
 # Every method at full length, by docs/results/cifar10.md's own list: hours, and it goes on where it was.
