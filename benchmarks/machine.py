@@ -1,4 +1,4 @@
-"""What every report of a benchmark says about where it ran."""
+"""What every report of a benchmark says about where it ran: `python -m benchmarks.machine [OUT.json]` says it alone."""
 
 import datetime
 import json
@@ -12,6 +12,7 @@ from typing import Any
 
 def describe() -> dict[str, Any]:
     """Date, processor, cores, versions, and the command that is running."""
+    import flax
     import jax
 
     from snjax import parallel
@@ -23,6 +24,7 @@ def describe() -> dict[str, Any]:
         'cores': os.cpu_count(),
         'python': platform.python_version(),
         'jax': jax.__version__,
+        'flax': flax.__version__,
         'commit': _commit(),
         'command': ' '.join(['python -m', _module(), *map(_public, sys.argv[1:])]),
     }
@@ -61,3 +63,7 @@ def _commit() -> str:
     command = ['git', '-C', str(root), 'describe', '--always', '--dirty']
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+if __name__ == '__main__':
+    write(describe(), pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else None)

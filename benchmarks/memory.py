@@ -1,13 +1,15 @@
 """How much memory a training step takes, before anything runs: our estimate and XLA's own count.
 
-    python -m benchmarks.memory --config=sngan_imagenet [--set=batch_size=64 ...] [--out=FILE]
+    python -m benchmarks.memory --config=sngan_imagenet [--set=batch_size=64 ...] [--accumulate=1,4] [--out=FILE]
 
-Each config is looked at as it is and with `model.remat`, in the types of `--dtypes`. XLA's count is of this backend: a
+Each config is looked at as it is and with `model.remat`, in the types of `--dtypes` and, with `--accumulate`, with
+batches in so many parts; `benchmarks.accumulation` times those. XLA's count is of this backend: a
 CPU computes bfloat16 convolutions in float32, so there it says nothing of bfloat16, and it keeps transposed copies for
 the gradients of kernels, which a GPU does not.
 """
 
 import argparse
+import itertools
 import pathlib
 
 import jax
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
     parser.add_argument('--dtypes', default='float32,bfloat16')
     parser.add_argument('--remat', default='False,True')
+    parser.add_argument('--accumulate', default='1')
     parser.add_argument(
         '--compile', action='store_true', help="XLA's count too, which takes minutes"
     )
@@ -36,12 +39,15 @@ def main() -> None:
     report = {**machine.describe(), 'changes': told, 'configs': {}}
     for name in args.config:
         found = report['configs'][name] = {}
-        for dtype in args.dtypes.split(','):
-            for remat in args.remat.split(','):
-                changes = {**told, 'model.dtype': dtype, 'model.remat': remat == 'True'}
-                form = f'{dtype}, remat' if remat == 'True' else dtype
-                found[form] = measure(load_config(name, changes), args.compile)
-                machine.write(report, args.out)
+        options = (x.split(',') for x in (args.dtypes, args.remat, args.accumulate))
+        for dtype, remat, accumulate in itertools.product(*options):
+            changes = {**told, 'model.dtype': dtype, 'model.remat': remat}
+            form = dtype + ', remat' * (remat == 'True')
+            if args.accumulate != '1':
+                changes['accumulate'] = accumulate
+                form += f', accumulate {accumulate}'
+            found[form] = measure(load_config(name, changes), args.compile)
+            machine.write(report, args.out)
 
 
 def measure(config, compiles):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that is to be measured on a GPU, in order of importance, each part with a report of its own in $OUT.
 #
-#     OUT=results DATA=~/tensorflow_datasets [MIMICRY=checkout] benchmarks/on_gpu.sh
+#     OUT=results DATA=~/tensorflow_datasets [WEIGHTS=resnet56_cifar10.npz] [MIMICRY=checkout] \
+#         benchmarks/on_gpu.sh
 #
 # Needs PyTorch beside the project. A part whose report is there is left out, so the script may be started again.
 set -euo pipefail
@@ -34,7 +35,12 @@ part memory "$python" -m benchmarks.memory --config=sngan_imagenet --compile \
     --set=batch_size=64 --set=gen_batch_size=64
 part vmapped_seeds "$python" -m benchmarks.vmapped_seeds --config=sngan_cifar_cnn:C --forms=own --updates=100 \
     --set=model.dtype=bfloat16
+part accumulation "$python" -m benchmarks.accumulation --config=sngan_imagenet --set=steps_per_call=1 --accumulate=1,2,4,8
 part data_feed "$python" -m benchmarks.data_feed
+
+# Every method at full length, by docs/results/cifar10.md's own list: hours, and it goes on where it was.
+"$python" -m benchmarks.cifar10_results --data_dir="$DATA" --workdirs="$OUT/cifar10_runs" --out="$OUT/cifar10" \
+    ${WEIGHTS:+--weights="$WEIGHTS"} --page="$OUT/cifar10.md" || failed+=("cifar10_results")
 
 # Whole runs with scores and checkpoints: wall time, and bfloat16 beside float32 over seeds.
 for seed in 0 1 2; do

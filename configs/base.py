@@ -186,4 +186,5 @@ def get_config() -> ConfigDict:
     c.eval.seed = 0  # of z, and of the draws of pairs
     c.eval.nearest = 0  # fakes to show beside their nearest training images, by features
     c.eval.step = 0  # of the checkpoint; 0: the newest, and the best where one is kept
+    c.eval.steps = ''  # or of several, as 10000,20000: scored in turn, each kept as it is found
     return c

@@ -6,7 +6,9 @@ The networks of Miyato et al. 2018, table 6, with the schedule of their official
 
     python launch.py --config=configs/sngan_imagenet.py
 
-Cost on paper: 21 TFLOP per generator update, and more for its batch of 128.
+Cost on paper: 21 TFLOP per generator update, and more for its batch of 128. On a small GPU
+`--config.accumulate=4` takes the batches in four parts, and `--config.model.remat=true` keeps less of each
+(docs/scaling.md).
 Needs ImageNet prepared as the TFDS set `imagenet2012` in array_record files. The 1.28 million images are streamed, in
 the order that they would have on the device, from a file of 63 GB in `data.cache_dir`, prepared once;
 `--config.data.stream=decode` does without it, at the cost of a core for every few hundred images a second

@@ -9,7 +9,8 @@ test images against 5,000 samples) it scores IS 6.68, FID 40.2 with the standard
     python launch.py --config=configs/wgan_gp_cifar.py:cnn          # 5x5 layers of stride 2, 200,000 updates
 
 Recipe: the official code, igul222/improved_wgan_training (gan_cifar_resnet.py, gan_cifar.py). SNGAN's appendix B.2
-reports that twice the width hurts this method where it helps SN.
+reports that twice the width hurts this method where it helps SN. Cost of the ResNet, counted: 2.5 TFLOP per generator
+update as published, 1.6 as rewritten.
 """
 
 from ml_collections import ConfigDict

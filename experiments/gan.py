@@ -63,10 +63,6 @@ class Player(struct.PyTreeNode):
     def variables(self) -> dict[str, Any]:
         return {'params': self.params, **self.model_state}
 
-    def moved(self, collections: Mapping[str, Any]) -> 'Player':
-        """With these collections in place of its own."""
-        return self.replace(model_state={**self.model_state, **collections})
-
 
 class GanState(struct.PyTreeNode):
     """All that a run is: saved, restored and donated as one."""
@@ -105,13 +101,12 @@ class Gan:
         batch_size: real images per discriminator update, and as many fakes; over all devices.
         gen_batch_size: fakes per generator update.
         n_dis: discriminator updates per generator update.
+        accumulate: parts that each device takes its share of a batch in, one after the other, to one step along their
+            mean gradient (`snjax.accumulation`): the memory of a part, and batch norm by the statistics of a part.
         fakes_at_once: makes the fakes of all n_dis updates in one pass of the generator, whose weights stay meanwhile.
             Each batch keeps batch statistics of its own and the running ones move as if the batches had come one after
             the other, so it is the same step but for rounding. It should fill a big device better, for n_dis times the
             memory of a pass without gradients.
-        accumulate: parts that a batch is cut into, on every device, whose gradients are averaged before the one step of
-            the optimiser: the same update in the memory of a part. Batch norm sees a part at a time, and its running
-            statistics move once an update, by the mean over the parts.
         update_order: 'dis_first' (Algorithm 1) or 'gen_first' (official SNGAN code).
         spectral_updates: when the power iteration of a normalised player advances: 'per_update', once at the start of
             its update however often it is applied in it, or 'per_forward', at every application in training, the
@@ -144,8 +139,8 @@ class Gan:
     penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
     clip: float = 0.0
     augment: tuple[str, ...] = ()
-    fakes_at_once: bool = False
     accumulate: int = 1
+    fakes_at_once: bool = False
 
     state_axes = None  # every leaf of the state is replicated over the devices
 
@@ -204,8 +199,8 @@ class Gan:
             state, gen_metrics = self.update_gen(state, *gen_turn)
         turns, fakes = jnp.arange(self.n_dis), None
         if self.fakes_at_once:
-            fakes, moved = self._all_fakes(state.gen, rng)
-            state = state.replace(gen=state.gen.moved(moved))
+            fakes, gen_state = self._all_fakes(state.gen, rng)
+            state = state.replace(gen=state.gen.replace(model_state=gen_state))
         turns = turns, jax.tree.map(lambda x: x[: self.n_dis], real), fakes
         state, dis_metrics = parallel.scan(update_dis, state, turns, self.n_dis)
         dis_metrics = jax.tree.map(jnp.mean, dis_metrics)
@@ -218,80 +213,67 @@ class Gan:
 
     def update_dis(self, state: GanState, real: Batch, key: Key, fake: Batch | None = None):
         """One discriminator update on `real` and as many fakes, made here or before; the generator's weights stay."""
-        dis = self._advanced(self.dis, state.dis, *real)
+        if fake is None:
+            fake, gen_state = self._dis_fakes(state.gen, key)
+            state = state.replace(gen=state.gen.replace(model_state=gen_state))
+        ids = parallel.example_ids(self.batch_size)
+        all_real = self._augmented(real, example_keys(key(REAL_AUGMENT), ids))
+        all_fake = self._augmented(fake, example_keys(key(FAKE_AUGMENT), ids))
+        dis = self._advanced(self.dis, state.dis, *all_real)
 
-        def on_part(part):
-            ids, real, fake = part
-            gen_moved = {}
-            if fake is None:
-                fake, gen_moved = self._dis_fakes(state.gen, ids, key)
-            real = self._augmented(real, ids, key(REAL_AUGMENT))
-            fake = self._augmented(fake, ids, key(FAKE_AUGMENT))
+        def loss_fn(params, real, fake, penalty_keys):
+            real_out, fake_out, model_state = self._judge_both(dis, params, real, fake)
+            loss, metrics = self.dis_loss(real_out, fake_out, real.label)
+            critique = self._critique(dis, params, real, fake, penalty_keys, all_real.image)
+            for name, weight in self.penalties.items():
+                metrics[f'penalty_{name}'] = PENALTIES[name](critique)
+                loss += weight * metrics[f'penalty_{name}']
+            return loss, (metrics, model_state)
 
-            def loss_fn(params):
-                real_out, fake_out, moved = self._judge_both(dis, params, real, fake)
-                loss, metrics = self.dis_loss(real_out, fake_out, real.label)
-                for name, weight in self.penalties.items():
-                    critique = self._critique(dis, params, real, fake, ids, key(PENALTY))
-                    metrics[f'penalty_{name}'] = PENALTIES[name](critique)
-                    loss += weight * metrics[f'penalty_{name}']
-                return loss, (metrics, moved)
-
-            grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-            (loss, (metrics, dis_moved)), grads = grad_fn(dis.params)
-            return (grads, {'dis_loss': loss, **metrics}, dis_moved, gen_moved), ()
-
-        batch = parallel.example_ids(self.batch_size), real, fake
-        found, _ = accumulation.over_parts(on_part, batch, self.accumulate)
-        grads, metrics, dis_moved, gen_moved = found
+        grad_fn = accumulation.value_and_grad(loss_fn, self.accumulate)
+        examples = all_real, all_fake, example_keys(key(PENALTY), ids)
+        (loss, (metrics, model_state)), grads = grad_fn(dis.params, *examples)
         rate = self.dis_learning_rate or self.learning_rate
         dis, grad_norm = self._descend(dis, grads, rate(state.step))
         if self.clip:
             dis = dis.replace(params=clip_weights(dis.params, self.clip))
-        state = state.replace(
-            gen=state.gen.moved(gen_moved), dis=dis.moved(_synchronised(dis_moved))
-        )
-        return state, {**metrics, 'dis_grad_norm': grad_norm}
+        state = state.replace(dis=dis.replace(model_state=_synchronised(model_state)))
+        return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **metrics}
 
     def update_gen(self, state: GanState, real: Batch, key: Key):
         """One generator update against the discriminator as it stands, whose weights stay.
 
         `real` is looked at by relativistic losses alone.
         """
-        ids, dis = parallel.example_ids(self.gen_batch_size), state.dis
-        before = self._advanced(self.gen, state.gen, *self._noise(ids, key(GEN_Z), key(GEN_LABELS)))
+        ids = parallel.example_ids(self.gen_batch_size)
+        noise = self._noise(ids, key(GEN_Z), key(GEN_LABELS))
+        before, dis = self._advanced(self.gen, state.gen, *noise), state.dis
+        seen = None
+        if self.loss.relativistic:
+            seen = self._augmented(real, example_keys(key(GEN_REAL_AUGMENT), ids))
 
-        def on_part(part):
-            ids, real = part
-            noise = self._noise(ids, key(GEN_Z), key(GEN_LABELS))
+        def loss_fn(params, noise, augment_keys, seen):
+            fake, gen_state = self._fake(before, params, noise)
+            fake = self._augmented(fake, augment_keys)
+            if seen is not None:
+                real_out, fake_out, dis_state = self._judge_both(dis, dis.params, seen, fake)
+            else:
+                real_out = None
+                fake_out, dis_state = self._apply(self.dis, dis.params, dis.model_state, *fake)
+            loss, metrics = self.gen_loss(fake_out, real_out, fake.label)
+            return loss, (metrics, gen_state, dis_state)
 
-            def loss_fn(params):
-                fake, gen_moved = self._fake(before, params, noise)
-                fake = self._augmented(fake, ids, key(GEN_AUGMENT))
-                if self.loss.relativistic:
-                    seen = self._augmented(real, ids, key(GEN_REAL_AUGMENT))
-                    real_out, fake_out, dis_moved = self._judge_both(dis, dis.params, seen, fake)
-                else:
-                    real_out = None
-                    fake_out, dis_moved = self._apply(self.dis, dis.params, dis.model_state, *fake)
-                loss, metrics = self.gen_loss(fake_out, real_out, fake.label)
-                return loss, (metrics, gen_moved, dis_moved)
-
-            grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-            (loss, (metrics, gen_moved, dis_moved)), grads = grad_fn(before.params)
-            return (grads, {'gen_loss': loss, **metrics}, gen_moved, dis_moved), ()
-
-        batch = ids, real if self.loss.relativistic else None
-        found, _ = accumulation.over_parts(on_part, batch, self.accumulate)
-        grads, metrics, gen_moved, dis_moved = found
+        grad_fn = accumulation.value_and_grad(loss_fn, self.accumulate)
+        examples = noise, example_keys(key(GEN_AUGMENT), ids), seen
+        (loss, (metrics, gen_state, dis_state)), grads = grad_fn(before.params, *examples)
         gen, grad_norm = self._descend(before, grads, self.learning_rate(state.step))
-        gen = gen.moved(gen_moved)
+        gen = gen.replace(model_state=_synchronised(gen_state))
         state = state.replace(
             gen=gen,
-            dis=dis.moved(_synchronised(dis_moved)),
+            dis=dis.replace(model_state=_synchronised(dis_state)),
             ema=self._average(state.ema, gen, state.step),
         )
-        return state, {**metrics, 'gen_grad_norm': grad_norm}
+        return state, {'gen_loss': loss, 'gen_grad_norm': grad_norm, **metrics}
 
     # ---- what another method may do otherwise
 
@@ -326,38 +308,46 @@ class Gan:
         return {'mean': parallel.batch_mean} if self.loss.batch_wide else {}
 
     def _noise(self, ids, z_rng, label_rng) -> Noise:
-        """That of these examples of a batch; classes are uniform, and independent of the real images'."""
+        """Of the examples `ids` of a batch; classes are uniform, and independent of the real images'."""
         labels = class_labels(label_rng, ids, self.num_classes) if self.num_classes else None
         return Noise(latents(z_rng, ids, self.dim_z, self.latent), labels)
 
     def _fake(self, gen: Player, params, noise: Noise):
-        """Images of `noise`, and the generator's collections that they moved, equal on all devices."""
-        images, moved = self._apply(self.gen, params, gen.model_state, *noise)
-        # Synchronised statistics are equal already; per-device ones become their average.
-        return Batch(images, noise.label), _synchronised(moved)
+        """Images of `noise`, and the generator's state after them."""
+        images, model_state = self._apply(self.gen, params, gen.model_state, *noise)
+        return Batch(images, noise.label), model_state
 
-    def _dis_fakes(self, gen: Player, ids, key: Key):
+    def _dis_fakes(self, gen: Player, key: Key):
         """`_fake` for one discriminator update.
 
         In train mode, which moves the generator's running statistics, as in the official code.
         """
+        ids = parallel.example_ids(self.batch_size)
         noise = self._noise(ids, key(DIS_Z), key(DIS_LABELS))
-        return self._fake(gen, gen.params, noise)
+
+        def make(noise):
+            fake, gen_state = self._fake(gen, gen.params, noise)
+            return gen_state, fake
+
+        gen_state, fake = accumulation.over_parts(make, noise, self.accumulate)
+        return fake, _synchronised(gen_state)
 
     def _all_fakes(self, gen: Player, rng):
-        """`_dis_fakes` of every turn, (n_dis, b, ...), and the statistics after all of them."""
-        ids = parallel.example_ids(self.batch_size)
+        """`_dis_fakes` of every turn, (n_dis, b, ...), and the generator's state after all of them."""
         fakes, moved = jax.vmap(
-            lambda turn: self._dis_fakes(gen, ids, functools.partial(_key, rng, turn=turn))
+            lambda turn: self._dis_fakes(gen, functools.partial(_key, rng, turn=turn))
         )(jnp.arange(self.n_dis))
-        running = running_after(gen.model_state['batch_stats'], moved['batch_stats'])
-        return fakes, {'batch_stats': running}
+        running = {
+            name: running_after(before, moved[name])
+            for name, before in gen.model_state.items()
+            if name == 'batch_stats'
+        }
+        return fakes, {**gen.model_state, **running}
 
-    def _augmented(self, batch: Batch, ids, rng) -> Batch:
-        """These examples as D sees them, every image transformed in its own way."""
+    def _augmented(self, batch: Batch, keys) -> Batch:
+        """A batch as D sees it, every image transformed in its own way, by its own key."""
         if not self.augment:
             return batch
-        keys = example_keys(rng, ids)
         return batch._replace(image=augment(batch.image, keys, self.augment))
 
     def _advanced(self, module: nn.Module, player: Player, *inputs) -> Player:
@@ -366,29 +356,32 @@ class Gan:
             return player
         # Weights alone matter to it; train=False leaves batch statistics as they are.
         moved = spectral.advance(module, player.variables, *inputs, train=False)
-        return player.moved({'spectral': moved})
+        return player.replace(model_state={**player.model_state, 'spectral': moved})
 
     def _judge_both(self, dis: Player, params, real: Batch, fake: Batch):
         """What D says of real and of fake images, in one pass where that is the same computation."""
         alone = self.spectral_updates == 'per_forward' or 'batch_stats' in dis.model_state
         if not alone:
             both = jax.tree.map(lambda *x: jnp.concatenate(x), real, fake)
-            out, moved = self._apply(self.dis, params, dis.model_state, *both)
+            out, model_state = self._apply(self.dis, params, dis.model_state, *both)
             num = len(real.image)
             real_out, fake_out = (jax.tree.map(lambda x, s=s: x[s], out) for s in _halves(num))
-            return real_out, fake_out, moved
-        real_out, moved = self._apply(self.dis, params, dis.model_state, *real)
-        fake_out, moved = self._apply(self.dis, params, {**dis.model_state, **moved}, *fake)
-        return real_out, fake_out, moved
+            return real_out, fake_out, model_state
+        real_out, model_state = self._apply(self.dis, params, dis.model_state, *real)
+        fake_out, model_state = self._apply(self.dis, params, model_state, *fake)
+        return real_out, fake_out, model_state
 
     def _apply(self, module: nn.Module, params, model_state, *inputs):
-        """A player in training, and the collections that it moved."""
+        """A player in training, and its collections after it."""
         per_forward = self.spectral_updates == 'per_forward'
         moving = [name for name in model_state if name != 'spectral' or per_forward]
         variables = {'params': params, **model_state}
-        return module.apply(variables, *inputs, train=True, mutable=moving)
+        out, moved = module.apply(variables, *inputs, train=True, mutable=moving)
+        return out, {**model_state, **moved}
 
-    def _critique(self, dis: Player, params, real: Batch, fake: Batch, ids, rng) -> Critique:
+    def _critique(
+        self, dis: Player, params, real: Batch, fake: Batch, keys, all_real: jax.Array
+    ) -> Critique:
         """What penalties look at; D stands still in it but for its parameters."""
 
         def score(images, labels):
@@ -403,7 +396,8 @@ class Gan:
             spectral=dis.model_state.get('spectral', {}),
             real=real.image,
             fake=fake.image,
-            keys=example_keys(rng, ids),
+            keys=keys,
+            all_real=all_real,
             mean=parallel.batch_mean,
         )
 
@@ -488,5 +482,8 @@ def _sigmas(state: GanState) -> dict[str, jax.Array]:
 
 
 def _synchronised(model_state):
-    """Collections made equal on all devices; `spectral`, which follows from the weights, already is."""
+    """Collections made equal on all devices: statistics that are a device's own become their average.
+
+    Statistics of all devices are equal already, and so is `spectral`, which follows from the weights.
+    """
     return {k: v if k == 'spectral' else parallel.mean(v) for k, v in model_state.items()}

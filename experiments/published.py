@@ -36,6 +36,10 @@ PUBLISHED = (
     Published('cifar10', 'sngan, hinge', 'standard CNN', 7.58, 25.5, 'paper', _PAPER),
     Published('cifar10', 'gan, orthonormal, hinge', 'ResNet', 7.92, 23.8, 'paper', _PAPER),
     Published('cifar10', 'sngan, hinge', 'ResNet', 8.22, 21.7, 'paper', _PAPER),
+    Published('cifar10', 'cgan', 'ResNet', 8.62, 17.5, 'paper', 'projection cGAN, by leaderboards'),
+    Published(
+        'cifar10', 'wgan_gp', 'ResNet', 7.86, None, 'its own', 'Gulrajani et al. 2017, table 3'
+    ),
     Published('cifar10', 'wgan_gp', 'ResNet', 7.33, 22.29, '50k_50k_train', _MIMICRY),
     Published('cifar10', 'sngan, hinge', 'ResNet', 7.97, 16.77, '50k_50k_train', _MIMICRY),
     Published('cifar10', 'sngan, hinge', 'ResNet', None, 23.90, 'paper', _MIMICRY),
@@ -46,6 +50,8 @@ PUBLISHED = (
     Published('cifar10', 'dcgan', 'DCGAN', 6.11, 48.29, '50k_50k_train', _STUDIO),
     Published('cifar10', 'cgan', 'ResNet', 8.83, 9.01, '50k_50k_train', _STUDIO),
     Published('cifar10', 'sagan', 'ResNet', 8.64, 10.35, '50k_50k_train', _STUDIO),
+    # Recalled, not read again; GLANN's authors train GLO otherwise (Adam, perceptual loss).
+    Published('cifar10', 'glo', 'GLANN', None, 65.4, 'its own', 'Hoshen et al. 2019, recalled'),
     Published('stl10', 'real images', '', 26.08, 7.9, 'paper', _PAPER),
     Published('stl10', 'wgan', 'standard CNN', 7.57, 64.2, 'paper', _PAPER),
     Published('stl10', 'wgan_gp', 'standard CNN', 8.42, 55.1, 'paper', _PAPER),

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,7 @@ def run_evaluate(config: Config, folders: Sequence[pathlib.Path]) -> None:
             f'{extractors.EXTRACTORS[0]}; accepted are {", ".join(extractors.EXTRACTORS)}'
         )
     check(config)
+    _steps(e)
     asked = protocols.parse(e.protocols) if e.protocols else (own_protocol(config),)
     runs = [(folder, resume.read_config(_config_file(folder))) for folder in folders]
     extractor = extractors.load(e.extractor, e.weights)
@@ -178,17 +179,20 @@ def _evaluate_one(config, folder, evaluator, asked):
     e = config.eval
     by_step: dict[int, list[Row]] = {}
     rows = []
-    for name, trained in _checkpoints(folder, e.step):
+    for name, trained in _checkpoints(folder, e):
         about = {'checkpoint': name, 'seed': trained.config['seed']}
         if trained.step not in by_step:
             chosen = generation.variants(e.variants, trained)
             by_step[trained.step] = evaluator.rows(trained, asked, chosen, about)
             if e.nearest:
                 _show_nearest(evaluator, trained, chosen[0], e.nearest, folder)
-        rows += [Row(row.scores, row.manifest | about) for row in by_step[trained.step]]
+        found = [Row(row.scores, row.manifest | about) for row in by_step[trained.step]]
+        # Kept at once: a job that is killed among many checkpoints has lost one.
+        if parallel.is_main():
+            evaluate.add(folder / 'scores.json', found)
+        rows += found
     if not parallel.is_main():
         return
-    evaluate.add(folder / 'scores.json', rows)
     print(folder)
     for line in evaluate.table(rows, evaluator.extractor):
         print(line)
@@ -196,16 +200,31 @@ def _evaluate_one(config, folder, evaluator, asked):
     print(flush=True)
 
 
-def _checkpoints(folder, step) -> list[tuple[str, Trained]]:
-    """The checkpoints to score: one of a step, or the newest and the best."""
-    if step:
-        return [('step', workdir.load(folder, step))]
-    found = [('last', workdir.load(folder))]
+def _checkpoints(folder, e) -> Iterator[tuple[str, Trained]]:
+    """The checkpoints to score: those of some steps, or the newest and the best; each read when it is its turn."""
+    asked = _steps(e)
+    if asked:
+        for step in asked:
+            yield 'step', workdir.load(folder, step)
+        return
+    yield 'last', workdir.load(folder)
     kept = best_scores(folder / BEST)
     if kept:
         best = min(kept, key=lambda i: kept[i])
-        found.append(('best', workdir.load(folder, best, BEST)))
-    return found
+        yield 'best', workdir.load(folder, best, BEST)
+
+
+def _steps(e) -> list[int]:
+    """The steps that `eval.step` or `eval.steps` names."""
+    if not e.steps:
+        return [e.step] if e.step else []
+    parts = [part.strip() for part in e.steps.split(',')]
+    if e.step or not all(part.isdecimal() and int(part) for part in parts):
+        raise ValueError(
+            f'eval.steps is {e.steps!r} and eval.step {e.step}: one of them is accepted, as '
+            '--config.eval.steps=10000,20000'
+        )
+    return [int(part) for part in parts]
 
 
 def _log(folder, rows):

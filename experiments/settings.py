@@ -166,19 +166,11 @@ def _check_numbers(config: Config) -> None:
 def _check_accumulation(config: Config) -> None:
     """Raises a ValueError of one line where parts of a batch do not add up to the batch."""
     check_parts(config, 'batch_size', 'gen_batch_size')
-    reason = ''
-    if config.accumulate == 1:
-        return
-    if LOSSES[config.loss].batch_wide:
-        reason = f'loss {config.loss} compares with the mean of the whole batch'
-    elif config.penalty.dragan:
-        reason = 'penalty.dragan takes the standard deviation of the whole batch'
-    elif config.model.spectral_updates == 'per_forward':
-        reason = 'model.spectral_updates=per_forward would advance with every part: take per_update'
-    elif config.fakes_at_once:
-        reason = 'fakes_at_once makes the fakes of several whole batches together'
-    if reason:
-        raise ValueError(f'accumulate is {config.accumulate}, but {reason}; 1 does without')
+    if config.accumulate > 1 and LOSSES[config.loss].batch_wide:
+        raise ValueError(
+            f'accumulate is {config.accumulate}, but loss {config.loss} compares with the mean of the whole batch: use '
+            '--config.accumulate=1, or --config.loss=relativistic_pairing'
+        )
 
 
 def check_parts(config: Config, *sizes: str) -> None:

@@ -161,7 +161,11 @@ def _flatten(jaxpr: core.Jaxpr) -> tuple[list[_Operation], dict[int, int], set[i
             name = eqn.primitive.name
             read = [values[v] if isinstance(v, core.Var) else new(v) for v in eqn.invars]
             inner = list(_jaxprs(eqn))
-            if name in _CALLS and len(inner) == 1:
+            if name == 'optimization_barrier':
+                # It does nothing, but what goes through it has to be there.
+                operations.append(_Operation(name, read, [], 0))
+                written = read
+            elif name in _CALLS and len(inner) == 1:
                 written = walk(inner[0], read[-len(inner[0].invars) :] if inner[0].invars else [])
             else:
                 written = [new(v) for v in eqn.outvars]

@@ -85,6 +85,7 @@ def dragan(
     real: Images,
     keys: Keys,
     *,
+    all_real: Float[Array, 'n h w c'] | None = None,
     mean: Callable[[Float[Array, '...']], Scalar] = jnp.mean,
 ) -> Scalar:
     """Gradient penalty of DRAGAN around the data: E[(|grad D(x + alpha 0.5 s U)| - 1)^2].
@@ -97,9 +98,11 @@ def dragan(
         score: images to logits; must not mix images.
         real: images.
         keys: one per image.
-        mean: average of an array over the whole batch.
+        all_real: this device's share of the batch, where `real` is a part of it.
+        mean: average over the whole batch of an array like a device's share of it.
     """
-    variance = mean(jnp.square(real - mean(real)))
+    share = real if all_real is None else all_real
+    variance = mean(jnp.square(share - mean(share)))
 
     def draw(key):
         alpha_key, noise_key = jax.random.split(key)
@@ -215,7 +218,8 @@ class Critique(NamedTuple):
         spectral: its collection `spectral`, or {}.
         real, fake: images of this device, in pairs.
         keys: one per pair.
-        mean: average of an array over the whole batch.
+        all_real: this device's share of the batch, where `real` is a part of it; None where it is all.
+        mean: average over the whole batch of an array like a device's share of it.
     """
 
     score: Score
@@ -225,6 +229,7 @@ class Critique(NamedTuple):
     real: Images
     fake: Images
     keys: Keys
+    all_real: Images | None = None
     mean: Callable[[Float[Array, '...']], Scalar] = jnp.mean
 
 
@@ -233,7 +238,7 @@ PENALTIES: dict[str, Callable[[Critique], Scalar]] = {
     'gradient_one_sided': lambda c: gradient_penalty(
         c.score, c.real, c.fake, c.keys, one_sided=True
     ),
-    'dragan': lambda c: dragan(c.score, c.real, c.keys, mean=c.mean),
+    'dragan': lambda c: dragan(c.score, c.real, c.keys, all_real=c.all_real, mean=c.mean),
     'r1': lambda c: r1(c.score, c.real),
     'r2': lambda c: r2(c.score_fake, c.fake),
     'drift': lambda c: drift(c.score, c.real),

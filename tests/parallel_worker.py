@@ -75,10 +75,22 @@ CASES = {
     'synchronised': {},
     'streamed': {},
     'per_device': {'gen': tiny_gan.Generator(batch_norm_axis=None)},
+    # The same parts of a batch, each with its own batch statistics: on one device, and on four.
+    'in_8_parts': {'accumulate': 8},
+    'in_2_parts_per_device': {
+        'gen': tiny_gan.Generator(batch_norm_axis=None),
+        'accumulate': 2,
+    },
     'unaveraged': {'cls': Unaveraged},
     'summed': {'cls': Summed},
     'unnormalised': {'gen': UNNORMALISED},
     'accumulated': {'gen': UNNORMALISED, 'accumulate': 2},
+}
+GLO_CASES = {
+    'glo': {},
+    # Parts of eight: the gradient through a batch norm of two images is mostly rounding.
+    'glo_in_8_parts': {'batch_size': 64, **CASES['in_8_parts']},
+    'glo_in_2_parts_per_device': {'batch_size': 64, **CASES['in_2_parts_per_device']},
 }
 OPTIONS = train.Options(
     num_steps=STEPS,
@@ -103,8 +115,8 @@ def digits():
 
 def make_method(name):
     """The case's method, and what makes its first state."""
-    if name == 'glo':
-        changes = {'batch_size': 16, 'initial': 'normal'}
+    if name in GLO_CASES:
+        changes = {'batch_size': 16, 'initial': 'normal', **GLO_CASES[name]}
         return tiny_glo.make_glo(digits().images, **changes), tiny_glo.filled
     tiny = tiny_gan.make_gan(
         **{

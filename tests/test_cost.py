@@ -128,6 +128,26 @@ def test_what_the_backward_pass_needs_stays():
     assert depth * one <= cost.temporary_bytes(grad) <= (2 * depth + 2) * one
 
 
+def test_a_barrier_is_free_but_what_it_waits_for_is_in_memory():
+    def means(weights, parts, wait):
+        total = weights * 0
+        for part in parts:
+            total, part = wait((total, part))
+            total = total + jnp.tanh(part @ weights) @ weights
+        return total @ weights
+
+    def measure(wait, num):
+        arguments = jnp.zeros((64, 64)), jnp.zeros((num, 64, 64))
+        return cost.temporary_bytes(
+            jax.make_jaxpr(lambda w, p: means(w, p, wait))(*arguments).jaxpr
+        )
+
+    one = 4 * 64 * 64
+    # Without it, all terms of the sum may have to last until the sum is made.
+    assert measure(lambda x: x, 8) >= 8 * one
+    assert measure(lax.optimization_barrier, 8) == measure(lax.optimization_barrier, 4) <= 5 * one
+
+
 def test_rematerialisation_shows():
     def block(x, kernel):
         for _ in range(4):

@@ -558,9 +558,29 @@ def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, fini
     assert all(float(line['frechet_distance']) > 0 for line in lines)
 
 
+def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(launcher, finished_run, tmp_path):
+    """The third is not there: what came before it stays."""
+    folder = finished_run.copy(tmp_path / 'run')
+    before = len(json.loads((folder / 'scores.json').read_text())['rows'])
+    there = checkpoints(folder)[-2:]
+    asked = ','.join(map(str, [*there, 7]))
+    outcome = launcher.run(
+        '--mode=evaluate',
+        f'--workdir={folder}',
+        '--config.eval.protocols=train/all/60',
+        f'--config.eval.steps={asked}',
+    )
+    assert outcome.code == 2 and 'no checkpoint of step 7' in outcome.error_line()
+    rows = json.loads((folder / 'scores.json').read_text())['rows']
+    manifests = [row['manifest'] for row in rows[before:]]
+    assert [(m['checkpoint'], m['step']) for m in manifests] == [('step', s) for s in there]
+    assert len({row['scores']['frechet_distance'] for row in rows[before:]}) == 2
+
+
 @pytest.mark.parametrize(
     ('flag', 'message'),
     [
+        ('eval.steps=10,x', "eval.steps is '10,x'.*10000,20000"),
         ('eval.protocols=paper', 'digits.*'),
         (
             'eval.protocols=train/5000/50',

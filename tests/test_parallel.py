@@ -104,8 +104,8 @@ def runs(tmp_path_factory):
     both = ['synchronised', 'glo']
     streamed = ['streamed'] if importlib.util.find_spec('grain') else []
     plans = {
-        1: [([*both, 'unnormalised'], 1)],
-        4: [([*all_cases, 'glo'], 4)],
+        1: [([*both, 'unnormalised', 'in_8_parts', 'glo_in_8_parts'], 1)],
+        4: [([*all_cases, 'glo', 'in_2_parts_per_device', 'glo_in_2_parts_per_device'], 4)],
         '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
         2: [([], 2)],
         8: [([], 8)],
@@ -184,6 +184,17 @@ def test_per_device_batch_norm_differs_and_leaves_equal_shards(run):
     assert run(4).facts()['shards_equal']['per_device']
     away = distance(run(4).leaves('synchronised'), run(4).leaves('per_device'))
     assert 1e-3 < away < 1
+
+
+def test_parts_in_turn_are_parts_on_several_devices(run):
+    """Eight in turn, or two in turn on each of four devices: the same examples, and the same rule for statistics."""
+    assert run(4).facts()['shards_equal']['in_2_parts_per_device']
+    one, four = run(1).leaves('in_8_parts'), run(4).leaves('in_2_parts_per_device')
+    assert distance(one, four) < 1e-4
+    assert distance(one, run(1).leaves('synchronised')) > 1e-3
+    for name in one:
+        if name.startswith('metrics/'):
+            assert one[name] == pytest.approx(four[name], rel=1e-3, abs=1e-4), name
 
 
 def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):
@@ -298,13 +309,23 @@ def test_rows_are_taken_and_put_wherever_they_lie(run, devices):
 @pytest.mark.parametrize('devices', [4, '2x2'])
 def test_glo_on_several_devices_is_glo_on_one(run, devices):
     """Twenty steps of plain gradient descent, the table of 1,797 rows, which four does not divide, included."""
-    one, several = run(1).leaves('glo'), run(devices).leaves('glo')
-    assert one.keys() == several.keys() and 'state/table/z' in one
-    for name in one:
-        norm = np.linalg.norm(one[name].astype(np.float64))
-        assert np.linalg.norm(one[name].astype(np.float64) - several[name]) <= 1e-5 * norm, name
+    one = run(1).leaves('glo')
+    assert_same_glo(one, run(devices).leaves('glo'))
     first = np.asarray(one['state/table/z'])
     assert first.shape == (1797, 4) and one['state/step'] == 20
+
+
+def test_parts_of_glo_in_turn_are_parts_on_several_devices(run):
+    one = run(1).leaves('glo_in_8_parts')
+    assert_same_glo(one, run(4).leaves('glo_in_2_parts_per_device'))
+    assert not np.allclose(one['state/table/z'], run(1).leaves('glo')['state/table/z'], rtol=1e-3)
+
+
+def assert_same_glo(one, other):
+    assert one.keys() == other.keys() and 'state/table/z' in one
+    for name in one:
+        norm = np.linalg.norm(one[name].astype(np.float64))
+        assert np.linalg.norm(one[name].astype(np.float64) - other[name]) <= 1e-5 * norm, name
 
 
 @pytest.mark.parametrize(

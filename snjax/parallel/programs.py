@@ -11,11 +11,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from snjax.parallel.placing import by_axis, mesh, place
 from snjax.parallel.step import AXIS
 
-# What XLA on a CPU hands to YNNPACK: matrix products and reductions, which are up to 50 times faster there, but not
-# convolutions, as jax 0.10 does unless told otherwise: their weight gradients are several times slower there.
 _COMPILER_OPTIONS = {
     'cpu': {
-        'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
+        # What XLA hands to YNNPACK: matrix products and reductions, which are up to 50 times faster there, but not
+        # convolutions, as jax 0.10 does unless told otherwise: their weight gradients are several times slower there.
+        'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE',
+        # It drops the barriers of remat and of parts of a batch before it chooses an order, and then computes all parts
+        # side by side: parts would save hardly any memory, and remat less.
+        'xla_disable_hlo_passes': 'cse_barrier_expander',
     },
 }
 _REFUSING: set[str] = set()  # backends that turned out not to know them
