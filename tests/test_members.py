@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tiny_gan
 from launching import TINY, assert_same_run, logged_step, wait, wait_until
-from test_accumulation import assert_close
 from test_gan import changed, images, step_of
 from test_train import OPTIONS, Walk, checkpoints, grids, values
 
@@ -28,6 +27,12 @@ from snjax.train import Diverged, Options, Trainer
 launcher = launching.launcher
 
 SEEDS = (3, 4)
+
+
+def assert_close(a, b, rtol, atol):
+    a, b = map(jax.tree_util.tree_leaves_with_path, (a, b))
+    for (path, x), (_, y) in zip(a, b, strict=True):
+        np.testing.assert_allclose(y, x, rtol, atol, err_msg=jax.tree_util.keystr(path))
 
 
 @pytest.fixture(scope='module')
