@@ -116,7 +116,7 @@ class Ahead:
     """Compiles the training step as soon as it is known how many images there will be, while they are decoded.
 
     Attributes:
-        program: see `snjax.train.compile_ahead`; None before, and where it has to wait for the images.
+        program: see `snjax.step.compile_ahead`; None before, and where it has to wait for the images.
     """
 
     def __init__(

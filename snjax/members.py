@@ -72,6 +72,23 @@ class Members:
         return run
 
 
+def num_of(method: Any) -> int:
+    """How many runs a method's steps are of."""
+    return method.num if isinstance(method, Members) else 1
+
+
+def one_of(method: Any) -> Any:
+    """The method of one of them."""
+    return method.method if isinstance(method, Members) else method
+
+
+def stacked(shapes: Any, num: int) -> Any:
+    """The shapes of `num` states as one; of a run alone its own."""
+    if num == 1:
+        return shapes
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((num, *x.shape), x.dtype), shapes)
+
+
 def stack(trees: list[Any]) -> Any:
     """States of all members as one."""
     if len(trees) == 1:

@@ -3,26 +3,20 @@
 One program trains one run, or several that are stacked (`snjax.members`); each has its own `snjax.record.Record`.
 """
 
-import dataclasses
-import math
-import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from snjax import feed, members, parallel
-from snjax.checkpoint import Checkpointer
-from snjax.data import sampler
 from snjax.data.host_order import HostOrder
-from snjax.members import Members
 from snjax.profiling import Profile
 from snjax.program import StepProgram
 from snjax.progress import Progress
 from snjax.record import Diverged, Record
 from snjax.sampling import seed_key
+from snjax.step import Options, compile_ahead, device_data, make_step
 from snjax.writer import Writer
 
 # Calls of the compiled program that may be queued. Two keep a device busy; more would only delay a SIGTERM.
@@ -31,165 +25,6 @@ _IN_FLIGHT = 2
 
 class Preempted(RuntimeError):
     """The run was asked to stop, and saved."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """When the loop does what, in generator updates; 0 for never.
-
-    Attributes:
-        num_steps: the run stops here.
-        steps_per_call: updates per XLA program; divides every other number.
-        log_every, histogram_every: scalars; histograms of weights.
-        sample_every, num_samples: grids of that many images from fixed z.
-        checkpoint_every, keep, keep_every: the latest `keep` checkpoints stay, and every multiple of `keep_every`.
-        flip, dequantize: see `snjax.data.sampler.to_float`.
-        seed: of everything.
-        stream: the set stays on the host and is read ahead (`snjax.feed`); it changes no bit of a run.
-        workers: threads that read it; 0 for one per core.
-        profile: calls of the program to trace (`snjax.profiling`); 0 for none.
-    """
-
-    num_steps: int
-    steps_per_call: int
-    log_every: int
-    histogram_every: int
-    sample_every: int
-    num_samples: int
-    checkpoint_every: int
-    keep: int
-    keep_every: int
-    flip: bool
-    dequantize: bool
-    seed: int
-    stream: bool = False
-    workers: int = 0
-    profile: int = 0
-
-    def __post_init__(self):
-        if self.steps_per_call < 1 or self.num_steps < 1 or self.log_every < 1:
-            raise ValueError(
-                f'num_steps {self.num_steps}, steps_per_call {self.steps_per_call}, log.every '
-                f'{self.log_every}: each must be at least 1'
-            )
-        if not 0 <= self.seed < 2**32:  # larger ones repeat these
-            raise ValueError(f'seed {self.seed}: 0 up to 2**32 - 1 is accepted')
-        intervals = {
-            'num_steps': self.num_steps,
-            'log.every': self.log_every,
-            'log.histograms_every': self.histogram_every,
-            'sampling.every': self.sample_every,
-            'checkpoint.every': self.checkpoint_every,
-        }
-        for name, value in (intervals | {'sampling.num': self.num_samples}).items():
-            if value < 0:
-                raise ValueError(f'{name} {value} is negative: 0 (never) or more is accepted')
-        if self.checkpoint_every and self.keep_every % self.checkpoint_every:
-            raise ValueError(
-                f'checkpoint.keep_every {self.keep_every} is not a multiple of checkpoint.every '
-                f'{self.checkpoint_every}, so none would be kept: change one'
-            )
-        for name, value in intervals.items():
-            if value % self.steps_per_call:
-                raise ValueError(
-                    f'{name} {value} is not a multiple of steps_per_call {self.steps_per_call}: '
-                    f'change one, as --config.{name}={math.ceil(value / self.steps_per_call) * self.steps_per_call}'
-                )
-
-
-def make_step(method: Any, options: Options) -> Callable:
-    """`(state, data) -> (state, metrics)`: `steps_per_call` updates on one device's share, for `parallel`."""
-    if isinstance(method, Members):
-        return method.run(lambda one: make_step(one, options))
-
-    def run(state, data, streamed=None):
-        data_rng, train_rng = (jax.random.wrap_key_data(data[k]) for k in ('data_rng', 'train_rng'))
-        ids = parallel.example_ids(method.batch_size)
-
-        def step(state, pixels):
-            batch = sampler.draw(
-                data,
-                data_rng,
-                state.step,
-                ids,
-                num_batches=method.batches_per_step,
-                batch_size=method.batch_size,
-                flip=options.flip,
-                dequantize=options.dequantize,
-                pixels=pixels,
-            )
-            return method.train_step(state, batch, train_rng)
-
-        state, metrics = parallel.scan(step, state, streamed, options.steps_per_call)
-        return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
-
-    return run
-
-
-def device_data(
-    pixels: np.ndarray | None, labels: np.ndarray, seed: int | Sequence[int]
-) -> dict[str, jax.Array]:
-    """The set and the run's keys on every device. Keys are data, so that another seed needs no other program.
-
-    Of a set that is streamed, whose `pixels` are None here, the labels are there all the same. Several seeds have their
-    keys stacked.
-    """
-    keys = {f'{role}_rng': _key_data(seed, role) for role in ('data', 'train')}
-    images = {} if pixels is None else {'image': pixels}
-    return parallel.place({**images, 'label': labels, **keys})
-
-
-def _key_data(seeds, role):
-    if isinstance(seeds, int):
-        return jax.random.key_data(seed_key(seeds, role))
-    return np.stack([jax.random.key_data(seed_key(seed, role)) for seed in seeds])
-
-
-def compile_ahead(
-    method: Any,
-    options: Options,
-    images: jax.ShapeDtypeStruct,
-    workdir: pathlib.Path,
-    say: Callable[[str], None],
-) -> StepProgram | None:
-    """The step's program for a resident set like `images`, compiled while that is being read; None if it cannot be.
-
-    A streamed set's program, and one over several processes, needs arrays: the trainer compiles it. The finished run
-    in `workdir`, of several the first, needs none.
-    """
-    if options.stream or jax.process_count() > 1:
-        return None
-    if any(step >= options.num_steps for step in Checkpointer(workdir / 'checkpoints').steps()):
-        return None
-    num = _num(method)
-    keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-    labels = jax.ShapeDtypeStruct(images.shape[:1], np.int32)
-    keys = _stacked(keys, num)
-    data = {'image': images, 'label': labels, 'data_rng': keys, 'train_rng': keys}
-    state = _stacked(jax.eval_shape(_one(method).init, seed_key(options.seed, 'init')), num)
-    return StepProgram(
-        parallel.DataParallel(make_step(method, options), method.state_axes),
-        parallel.spread_shapes(state, method.state_axes),
-        data,
-        updates_per_call=options.steps_per_call,
-        say=say,
-    )
-
-
-def _num(method):
-    """How many runs its steps are of."""
-    return method.num if isinstance(method, Members) else 1
-
-
-def _one(method):
-    """The method of one of them."""
-    return method.method if isinstance(method, Members) else method
-
-
-def _stacked(shapes, num):
-    if num == 1:
-        return shapes
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((num, *x.shape), x.dtype), shapes)
 
 
 def open_feed(
@@ -248,7 +83,7 @@ class Trainer:
                     'scores are of checkpoints: change one'
                 )
         self.method, self.options, self.records, self.say = method, options, records, say
-        self._num, self._one = _num(method), _one(method)
+        self._num, self._one = members.num_of(method), members.one_of(method)
         check_set_size(len(pixels), method.batch_size)
         self._pixels = pixels
         images = jax.ShapeDtypeStruct(pixels.shape, np.uint8)
@@ -313,7 +148,9 @@ class Trainer:
 
     def whole_state(self) -> Any:
         """The state as `method.init` makes it: nothing of it cut over the devices. Of several runs stacked."""
-        return parallel.whole(self.state, self.method.state_axes, _stacked(self._shapes, self._num))
+        return parallel.whole(
+            self.state, self.method.state_axes, members.stacked(self._shapes, self._num)
+        )
 
     def state_of(self, index: int) -> Any:
         """`whole_state` of one run; every process has to ask."""
