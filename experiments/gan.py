@@ -317,7 +317,7 @@ class Gan:
         images, model_state = self._apply(self.gen, params, gen.model_state, *noise)
         return Batch(images, noise.label), model_state
 
-    def _dis_fakes(self, gen: Player, key: Key):
+    def _dis_fakes(self, gen: Player, key: Key) -> tuple[Batch, Any]:
         """`_fake` for one discriminator update.
 
         In train mode, which moves the generator's running statistics, as in the official code.
