@@ -70,14 +70,17 @@ def test_one_part_is_the_plain_program():
 
 
 class Told(nn.Module):
-    """A discriminator that is told the class: by projection, or with logits of the classes beside its own."""
+    """A discriminator that is told the class: by projection, or with logits of the classes beside its own.
+
+    It is smooth, so that its slope tells where a penalty looked.
+    """
 
     head: str
 
     @nn.compact
     def __call__(self, x, labels, *, train):
         h = spectral.SNDense(10, name='hidden')(x.reshape(x.shape[0], -1))
-        h = nn.leaky_relu(h, 0.1)
+        h = nn.tanh(3 * h)
         out = spectral.SNDense(1, name='score')(h)[:, 0]
         if self.head == 'acgan':
             return out, layers.Dense(NUM_CLASSES, name='classes')(h)
@@ -119,7 +122,7 @@ STEPS = {
         **CLASSES,
         'dis_class_weight': 1.0,
         'gen_class_weight': 0.5,
-        'penalties': {'dragan': 10.0},
+        'penalties': {'dragan': 10.0, 'gradient': 10.0},
     },
 }
 
