@@ -30,6 +30,7 @@ from snjax.parallel.processes import (
     any_says,
     initialize,
     is_main,
+    leaving,
     main_says,
 )
 from snjax.parallel.programs import (
@@ -72,6 +73,7 @@ __all__ = [
     'initialize',
     'is_main',
     'is_ready',
+    'leaving',
     'like',
     'local',
     'main_says',
