@@ -98,6 +98,7 @@ def main(argv: list[str]) -> None:
         extra = {'profile': _PROFILE.value} if _MODE.value == 'train' else {}
         modes.MODES[_MODE.value](_CONFIG.value, _workdir(), **extra)
     except (ValueError, *_UNUSABLE_PATH) as error:
+        parallel.judge(error)
         _end(error, BAD_INPUT)
     except Diverged as error:
         _end(error, DIVERGED)

@@ -30,6 +30,7 @@ from snjax.parallel.processes import (
     any_says,
     initialize,
     is_main,
+    judge,
     leaving,
     main_says,
 )
@@ -73,6 +74,7 @@ __all__ = [
     'initialize',
     'is_main',
     'is_ready',
+    'judge',
     'leaving',
     'like',
     'local',

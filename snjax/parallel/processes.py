@@ -97,6 +97,12 @@ def _start_watch(peer_timeout, workdir):
         atexit.register(lambda watch: watch.leave(int(hasattr(sys, 'last_value'))), _watch)
 
 
+def judge(error: BaseException) -> None:
+    """Call it before blaming the user for an error: if it came of a process that is gone, this one ends here."""
+    if _watch is not None:
+        _watch.judge(error)
+
+
 @contextlib.contextmanager
 def leaving() -> Iterator[None]:
     """Around all that a process does: the others hear how it ended, and it does not wait for them after a failure."""
@@ -105,8 +111,7 @@ def leaving() -> Iterator[None]:
     except BaseException as error:
         if _watch is None:
             raise
-        if isinstance(error, jax.errors.JaxRuntimeError):
-            _watch.judge(error)
+        judge(error)
         code = error.code if isinstance(error, SystemExit) else 1
         if not isinstance(error, SystemExit):
             traceback.print_exception(error)

@@ -13,6 +13,7 @@ JAX is asked not to end the others in the first case (`jax_enable_recoverability
 
 import os
 import pathlib
+import re
 import sys
 import threading
 import time
@@ -30,6 +31,10 @@ _REPEATED_BY_ALL = (
     3,
     guard.GOES_ON,
 )  # diverged and preempted: what ends one ends all, after it has saved
+# How errors of collectives begin, whatever Python's type for them is (ValueError for UNKNOWN); not RESOURCE_EXHAUSTED.
+_STATUS = re.compile(
+    '(ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|UNAVAILABLE|UNKNOWN):'
+)
 
 
 class Watch:
@@ -78,13 +83,16 @@ class Watch:
             print(f'nobody to take leave of: {error}', file=sys.stderr)
 
     def judge(self, error: BaseException) -> None:
-        """Waits for the words on a process that is gone, which may be why a collective failed with `error`."""
-        if 'RESOURCE_EXHAUSTED' in str(error):
+        """Waits for the words on a process that is gone, if that may be why something failed with `error`.
+
+        Returns if it is not, or if nobody is gone after all.
+        """
+        if not _STATUS.match(str(error)):
             return
         deadline = time.monotonic() + 1.5 * self._seconds
         while time.monotonic() < deadline:
             for process, code in self._codes.items():
-                if code:
+                if code and process != self._id:
                     self._end_as(process, code)
             time.sleep(0.1)
 
