@@ -2,9 +2,9 @@
 
     python -m benchmarks.communication --out=docs/results/performance/communication.json
 
-Counted, from the program of one device (`snjax.cost`): bytes and number of all-reduces of one generator update with its
-`n_dis` of the discriminator, and operations, at 1 to 64 devices. What does not shrink with a device's share of the batch
-(power iterations) is therefore in it.
+Counted, from the program of one device (`snjax.cost`): bytes and number of all-reduces of one generator update with
+its `n_dis` of the discriminator, and operations, at 1 to 64 devices. What does not shrink with a device's share of the
+batch (power iterations) is therefore in it.
 
 Assumed: a device does `--utilisation` of its data sheet's dense bfloat16 peak, whatever its share of the batch, which
 flatters many devices with few images each; an all-reduce is a ring (2 (n-1)/n of the bytes over the bandwidth) and a

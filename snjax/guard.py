@@ -16,6 +16,8 @@ import socket
 import sys
 from typing import Any, NoReturn
 
+from snjax.sweeps.watch import newest_checkpoint
+
 GOES_ON = 75  # the exit code of what is to be started again
 _PR_SET_PDEATHSIG = 1
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -73,12 +75,10 @@ def newest(workdir: pathlib.Path | None) -> str:
     """'the newest checkpoint is of step 40 in runs/x; ', or that there is none."""
     if workdir is None:
         return ''
-    folder = workdir / 'checkpoints'
-    # One that was being written when the run ended has no plain number for a name yet.
-    steps = [int(p.name) for p in folder.glob('*') if p.name.isdecimal()]
-    if not steps:
+    step = newest_checkpoint(workdir)
+    if not step:
         return f'there is no checkpoint yet in {workdir}; '
-    return f'the newest checkpoint is of step {max(steps)} in {workdir}; '
+    return f'the newest checkpoint is of step {step} in {workdir}; '
 
 
 def _watch(child: int, from_child: int, workdir: pathlib.Path) -> NoReturn:
