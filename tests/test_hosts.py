@@ -291,23 +291,33 @@ def undisturbed(tmp_path_factory, start_both):
 
 
 @pytest.mark.slow
-def test_two_hosts_of_two_devices_are_one_of_four(launcher: Launcher, undisturbed, tmp_path):
-    """Weights, statistics, spectral vectors, EMA and what is logged; the order of the sums is all that differs."""
-    one = tmp_path / 'one'
-    outcome = launcher.run(*FLAGS, f'--workdir={one}', **devices(4))
-    assert outcome.code == 0, outcome.stderr
-    (step, a), (other_step, b) = state(one), state(undisturbed)
-    assert step == other_step == NUM_STEPS and a.keys() == b.keys()
-    assert {'params', 'batch_stats', 'spectral'} <= {
-        name.split('/')[1] for name in a if '/' in name
-    }
-    for name in a:
-        scale = np.linalg.norm(a[name].astype(np.float64))
-        assert np.linalg.norm(a[name].astype(np.float64) - b[name]) <= 1e-3 * scale, name
-    lines = [list(map(reproducible, metrics(workdir))) for workdir in (one, undisturbed)]
-    assert len(lines[0]) == len(lines[1]) == NUM_STEPS
+def test_two_hosts_of_two_devices_are_one_of_four(launcher: Launcher, start_both, tmp_path):
+    """Weights, statistics, spectral vectors, EMA and what is logged, but for the order of the sums.
+
+    By plain gradient descent: Adam turns the rounding of a gradient that is zero, as that of a bias before a batch
+    norm, into a whole step.
+    """
+    short = ('--config.num_steps=20', '--config.optimizer.name=sgd', '--config.optimizer.lr=0.05')
+    short += ('--config.sampling.every=20',)
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    outcomes = list(map(wait, start_both(two, *short)))
+    outcomes.append(launcher.run(*FLAGS, *short, f'--workdir={one}', **devices(4)))
+    assert [outcome.code for outcome in outcomes] == [0, 0, 0], outcomes
+    (step, a), (other_step, b) = state(one), state(two)
+    assert step == other_step == 20 and a.keys() == b.keys()
+    for group in ('gen/params', 'dis/params', 'batch_stats', 'spectral', 'ema/params'):
+        names = [name for name in a if group in name]
+        assert names and difference(a, b, names) < 1e-4, group
+    lines = [list(map(reproducible, metrics(workdir))) for workdir in (one, two)]
+    assert len(lines[0]) == len(lines[1]) == 20
     for ours, theirs in zip(*lines, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-2, abs=1e-3)
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+
+
+def difference(a, b, names):
+    """Of all these leaves together, relative."""
+    away = sum(np.sum((a[name].astype(np.float64) - b[name]) ** 2) for name in names)
+    return (away / sum(np.sum(a[name].astype(np.float64) ** 2) for name in names)) ** 0.5
 
 
 @pytest.mark.slow
