@@ -26,10 +26,11 @@ from jax import lax
 
 from configs import sngan_digits
 from experiments import gan, method, settings
-from snjax import data, parallel, train
+from snjax import cost, data, parallel, train
 from snjax.losses import LOSSES
 
 STEPS = 20
+COUNTED: dict[str, float] = {}  # operations of a device, by case
 
 
 class Unaveraged(gan.Gan):
@@ -128,6 +129,7 @@ def train_case(name):
     state = parallel.spread(before, tiny.state_axes)
     step = parallel.DataParallel(train.make_step(tiny, OPTIONS), tiny.state_axes)
     with train.open_feed(tiny, options, images, 0) as feed:
+        COUNTED[name] = cost.flops(step.trace(state, on_devices, feed.example()))
         program = step.compile(state, on_devices, *feed.example())
         for _ in range(STEPS):
             state, metrics = program(state, on_devices, *feed.next(lambda: True))
@@ -250,6 +252,7 @@ def main(job):
         'describe': parallel.describe(),
         'shards_equal': {},
         'read': {},
+        'flops': COUNTED,
         'refusal': refusal(),
     }
     for name in job['cases']:

@@ -38,8 +38,7 @@ FLAGS = (
     '--config.steps_per_call=1',
     f'--config.sampling.every={NUM_STEPS}',
     '--config.log.histograms_every=0',
-    '--config.eval.every=0',
-    '--config.eval.extractor=',
+    f'--config.eval.every={EVERY}',
 )
 AGAIN = 'start all processes again to go on'
 
@@ -298,7 +297,7 @@ def test_two_hosts_of_two_devices_are_one_of_four(launcher: Launcher, start_both
     norm, into a whole step.
     """
     short = ('--config.num_steps=20', '--config.optimizer.name=sgd', '--config.optimizer.lr=0.05')
-    short += ('--config.sampling.every=20',)
+    short += ('--config.sampling.every=20', '--config.eval.every=0', '--config.eval.extractor=')
     one, two = tmp_path / 'one', tmp_path / 'two'
     outcomes = list(map(wait, start_both(two, *short)))
     outcomes.append(launcher.run(*FLAGS, *short, f'--workdir={one}', **devices(4)))
