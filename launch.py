@@ -1,7 +1,7 @@
 """Trains, goes on training, samples, inverts, scores, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
-Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved (start again to go on); 1 if
-runs of a sweep failed.
+Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved, or another process of the
+run is gone (start again to go on); 1 if runs of a sweep failed.
 """
 
 import glob

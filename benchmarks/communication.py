@@ -115,10 +115,7 @@ def count(config):
         'bytes': {
             'total': total,
             'gradients': gradients,
-            'metrics': sum(e.num_bytes for e in found if e.num_bytes == 4),
-            'statistics': total
-            - sum(gradients.values())
-            - sum(e.num_bytes for e in found if e.num_bytes == 4),
+            'statistics_and_metrics': total - sum(gradients.values()),
         },
         'all_reduces': {
             'at_best': 1 + max(e.turn for e in found),

@@ -110,13 +110,13 @@ def test_all_reduces_by_hand():
 
 
 def test_a_step_exchanges_its_gradients_once_an_update():
-    """Of the digits' network, by hand: 5 updates of D and one of G, and little else."""
+    """Two updates of D and one of G, and little else."""
     config = workloads.load_config('sngan_digits', {'steps_per_call': 1, 'n_dis': 2})
     counted = communication.count(config)
     step = workloads.Step(config)
     gen, dis = (cost.bytes_of(player.params) for player in (step.state.gen, step.state.dis))
     assert counted['bytes']['gradients'] == {'of_dis': 2 * dis, 'of_gen': gen}
-    assert 0 < counted['bytes']['statistics'] < 0.01 * gen
+    assert 0 < counted['bytes']['statistics_and_metrics'] < 0.01 * gen
     # Two of D after each other; G waits for three batch norms, forth and back, and gives its gradients.
     assert counted['all_reduces']['at_best'] >= 2 + 3 + 3 + 1
     assert counted['all_reduces']['at_best'] < counted['all_reduces']['as_written'] < 120

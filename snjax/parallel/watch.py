@@ -19,6 +19,8 @@ import threading
 import time
 from typing import Any, NoReturn
 
+import jax
+
 from snjax import guard
 
 _EVERY_S = 1.0
@@ -26,11 +28,10 @@ _LEFT = 'snjax/left'  # process -> exit code, in the coordination service
 _HERE = 'snjax/here'
 _OF_PROCESS_0 = 0.4  # of the seconds that others have
 _OWN_WORDS_S = 10.0  # for a process to end with words of its own, after another has failed
+_PART_S = 5.0  # for those who have said that they end, to part from the service
 _END_TOGETHER_S = 300.0  # for the others, after this one has ended well
-_REPEATED_BY_ALL = (
-    3,
-    guard.GOES_ON,
-)  # diverged and preempted: what ends one ends all, after it has saved
+# Diverged and preempted: what ends one ends all, after they have saved.
+_REPEATED_BY_ALL = (3, guard.GOES_ON)
 # How errors of collectives begin, whatever Python's type for them is (ValueError for UNKNOWN); not RESOURCE_EXHAUSTED.
 _STATUS = re.compile(
     '(ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|UNAVAILABLE|UNKNOWN):'
@@ -58,6 +59,7 @@ class Watch:
         self._client, self._workdir = client, workdir
         self._id, self._num, self._seconds = process_id, num_processes, seconds
         self._codes: dict[int, int] = {}
+        self._alive: set[int] = set(range(num_processes))
         self._has_left = False
         self._lock = threading.Lock()
         if process_id == 0:
@@ -71,16 +73,26 @@ class Watch:
             return
         self._has_left = True
         try:
-            self._client.key_value_set(f'{_LEFT}/{self._id}', str(code))
-            deadline = time.monotonic() + (self._seconds if code else _END_TOGETHER_S)
-            while self._id == 0 and time.monotonic() < deadline:
-                if len(self._ended()) == self._num:
-                    break
-                time.sleep(0.1)
-        except (
-            Exception
-        ) as error:  # the coordinator is gone, and with it whoever might want to know
+            self._leave(code)
+        except Exception as error:
+            # The coordinator is gone, and with it whoever might want to know.
             print(f'nobody to take leave of: {error}', file=sys.stderr)
+
+    def _leave(self, code):
+        self._tell(code)
+        if self._id:
+            if not code:  # whoever is still joined to a service that ends is aborted
+                jax.distributed.shutdown()
+            return
+        deadline = time.monotonic() + (self._seconds if code else _END_TOGETHER_S)
+        while len(self._ended()) < self._num and time.monotonic() < deadline:
+            time.sleep(0.1)
+        deadline = min(deadline, time.monotonic() + _PART_S)
+        while len(self._alive) > 1 and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def _tell(self, code):
+        self._client.key_value_set(f'{_LEFT}/{self._id}', str(code), allow_overwrite=True)
 
     def judge(self, error: BaseException) -> None:
         """Waits for the words on a process that is gone, if that may be why something failed with `error`.
@@ -101,8 +113,9 @@ class Watch:
         everyone = range(self._num)
         while True:
             try:
-                alive = self._client.get_live_nodes(list(everyone))
-                gone = [i for i in everyone if i not in alive and i not in self._ended()]
+                self._alive = set(self._client.get_live_nodes(list(everyone)))
+                missing = set(everyone) - self._alive
+                gone = sorted(missing - self._ended().keys()) if missing else []
             except Exception:  # the service is gone, which the other thread finds out
                 gone = []
             if gone:
@@ -143,11 +156,14 @@ class Watch:
         self._end(line, guard.GOES_ON)
 
     def _end_as(self, process, code):
+        self._tell(code)
         what = f'process {process} of {self._num} ended with exit code {code}, and says why'
         self._end(f'{what}: {guard.newest(self._workdir)}this process ends as well', code)
 
     def _end(self, line: str, code: int) -> NoReturn:
         self._lock.acquire()  # for good: only one thread speaks
+        if self._has_left:  # it has its own end
+            threading.Event().wait()
         guard.say(line)
         sys.stdout.flush()
         os._exit(code)
