@@ -1,7 +1,7 @@
 """Trains, goes on training, samples, inverts, scores, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
-Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved (start again to go on); 1 if
-runs of a sweep failed.
+Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved, or another process of the
+run is gone (start again to go on); 1 if runs of a sweep failed.
 """
 
 import glob
@@ -34,6 +34,12 @@ _DISTRIBUTED = flags.DEFINE_enum(
 _COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'host:port of process 0 (explicit)')
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'processes of the run (explicit)')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, "this process's number, from 0 (explicit)")
+_JOIN_TIMEOUT = flags.DEFINE_integer(
+    'join_timeout', 300, 'seconds until all processes are there, or it is an error', lower_bound=1
+)
+_PEER_TIMEOUT = flags.DEFINE_integer(
+    'peer_timeout', 100, 'seconds without a sign until a process is taken for gone', lower_bound=4
+)
 _CACHE = flags.DEFINE_string(
     'compilation_cache', 'auto', 'folder of compiled programs; auto: ~/.cache/snjax/xla; off: none'
 )
@@ -82,6 +88,9 @@ def main(argv: list[str]) -> None:
             coordinator_address=_COORDINATOR.value,
             num_processes=_NUM_PROCESSES.value,
             process_id=_PROCESS_ID.value,
+            join_timeout=_JOIN_TIMEOUT.value,
+            peer_timeout=_PEER_TIMEOUT.value,
+            workdir=_workdir(),
         )
         compilation_cache.use(_CACHE.value)
         if _PROFILE.value and _MODE.value != 'train':
@@ -89,11 +98,25 @@ def main(argv: list[str]) -> None:
         extra = {'profile': _PROFILE.value} if _MODE.value == 'train' else {}
         modes.MODES[_MODE.value](_CONFIG.value, _workdir(), **extra)
     except (ValueError, *_UNUSABLE_PATH) as error:
+        parallel.judge(error)
         _end(error, BAD_INPUT)
     except Diverged as error:
         _end(error, DIVERGED)
     except Preempted as error:
         _end(error, PREEMPTED)
+
+
+def _main(argv: list[str]) -> None:
+    """`main`; as one of several processes with a guard, and so that the others hear of the end."""
+    if _DISTRIBUTED.value == 'off' or _MODE.value in ('sweep', 'report'):
+        return main(argv)
+    from snjax import guard
+
+    guard.stand_by(_workdir())
+    from snjax import parallel
+
+    with parallel.leaving():
+        main(argv)
 
 
 def _sweep() -> int:
@@ -208,4 +231,4 @@ def _with_config(argv: list[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    app.run(main, flags_parser=_parse)
+    app.run(_main, flags_parser=_parse)

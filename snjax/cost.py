@@ -105,6 +105,49 @@ def _jaxprs(eqn) -> Iterator[core.Jaxpr]:
                 yield item
 
 
+# ---- communication
+
+
+class Exchange(NamedTuple):
+    """One array that is summed over the devices.
+
+    Attributes:
+        num_bytes: that every device gives.
+        turn: from 0; it needs the result of an exchange of the turn before. Those of one turn may go together.
+    """
+
+    num_bytes: int
+    turn: int
+
+
+def exchanges(jaxpr: core.Jaxpr) -> list[Exchange]:
+    """The sums and averages over devices in a program, in its order: of one device's program, loops written out."""
+    found: list[Exchange] = []
+    _exchanges(_needed(jaxpr), [0] * len(jaxpr.invars), found)
+    return found
+
+
+def _exchanges(jaxpr, turns, found) -> list[int]:
+    """Adds to `found`; the turns from which a program's outputs can be exchanged, given those of its inputs."""
+    ready = dict(zip(jaxpr.invars, turns, strict=True))
+    for eqn in jaxpr.eqns:
+        name, inner = eqn.primitive.name, list(_jaxprs(eqn))
+        inputs = [ready.get(v, 0) if isinstance(v, core.Var) else 0 for v in eqn.invars]
+        latest = max(inputs, default=0)
+        if name in ('psum', 'psum_invariant'):
+            found += (Exchange(bytes_of([v.aval]), latest) for v in eqn.invars)
+            outputs = [latest + 1] * len(eqn.outvars)
+        elif name in _CALLS and len(inner) == 1:
+            used = len(inner[0].invars)
+            outputs = _exchanges(inner[0], inputs[-used:] if used else [], found)
+        else:
+            for body in inner * (eqn.params['length'] if name == 'scan' else 1):
+                latest = max([latest, *_exchanges(body, [latest] * len(body.invars), found)])
+            outputs = [latest] * len(eqn.outvars)
+        ready |= zip(eqn.outvars, outputs, strict=True)
+    return [ready.get(v, 0) if isinstance(v, core.Var) else 0 for v in jaxpr.outvars]
+
+
 # ---- memory
 
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import filelock
@@ -70,8 +70,10 @@ class Launcher:
     cache: Path
     xla_flags: str = QUICKLY
 
-    def start(self, *flags: str, cwd: Path | None = None, **env: str) -> subprocess.Popen:
-        """A running launch.py, whose output goes to files."""
+    def start(
+        self, *flags: str, cwd: Path | None = None, before: Sequence[str] = (), **env: str
+    ) -> subprocess.Popen:
+        """A running launch.py, whose output goes to files; `before` is a command that starts it."""
         shared = {
             'JAX_COMPILATION_CACHE_DIR': str(self.cache),
             'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
@@ -84,7 +86,7 @@ class Launcher:
         output = self.cache.parent / f'output-{time.monotonic_ns()}'
         with open(f'{output}.out', 'xb') as out, open(f'{output}.err', 'xb') as err:
             process = subprocess.Popen(
-                [sys.executable, str(ROOT / 'launch.py'), *map(str, flags)],
+                [*before, sys.executable, str(ROOT / 'launch.py'), *map(str, flags)],
                 cwd=cwd,
                 env=inherited | shared | env,
                 stdout=out,

@@ -30,6 +30,7 @@ from snjax import cost, data, parallel, train
 from snjax.losses import LOSSES
 
 STEPS = 20
+COUNTED: dict[str, float] = {}  # operations of a device, by case
 
 
 class Unaveraged(gan.Gan):
@@ -143,6 +144,7 @@ def train_case(name):
     state = parallel.spread(before, tiny.state_axes)
     step = parallel.DataParallel(train.make_step(tiny, OPTIONS), tiny.state_axes)
     with train.open_feed(tiny, options, images, 0) as feed:
+        COUNTED[name] = cost.flops(step.trace(state, on_devices, feed.example()))
         program = step.compile(state, on_devices, *feed.example())
         for _ in range(STEPS):
             state, metrics = program(state, on_devices, *feed.next(lambda: True))
@@ -209,7 +211,6 @@ def table_case():
     if index.size:
         run = parallel.DataParallel(functools.partial(table_step, size=len(index)), axes)
         placed = parallel.place(index)
-        arrays['traced_bytes'] = np.array(cost.temporary_bytes(run.trace(spread, placed)))
         state, seen = run.compile(spread, placed, quickly=True)(spread, placed)
         after = parallel.whole(state, axes, before)
         arrays |= flat(parallel.local({'seen': seen, 'after': after}))
@@ -266,6 +267,7 @@ def main(job):
         'describe': parallel.describe(),
         'shards_equal': {},
         'read': {},
+        'flops': COUNTED,
         'refusal': refusal(),
     }
     for name in job['cases']:

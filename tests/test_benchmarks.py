@@ -6,6 +6,7 @@ import pytest
 from benchmarks import (
     class_diversity,
     cluster_folder,
+    communication,
     glo_reconstruction,
     train_step,
     workloads,
@@ -97,3 +98,40 @@ def test_published_forms_take_bfloat16_as_well():
     config = workloads.load_config('sngan_cifar', changes)
     with train_step.published_forms():
         assert cost.flops(workloads.Step(config, num_images=100).jaxpr()) > 0
+
+
+def test_all_reduces_by_hand():
+    """8 bytes over a ring in a node; then what each of its devices has of the sum, over the nodes."""
+    network = communication.Network(1e12, 4, 100.0, 10.0, 0.5, 2.0)
+    assert network.seconds(8, 3, 1) == 0
+    assert network.seconds(8, 3, 2) == pytest.approx(2 * 1 / 2 * 8 / 100 + 3 * 0.5)
+    inside, between = 2 * 3 / 4 * 8 / 100, 2 * 2 / 3 * (8 / 4) / 10
+    assert network.seconds(8, 3, 12) == pytest.approx(inside + between + 3 * 2.0)
+
+
+def test_a_step_exchanges_its_gradients_once_an_update():
+    """Two updates of D and one of G, and little else."""
+    config = workloads.load_config('sngan_digits', {'steps_per_call': 1, 'n_dis': 2})
+    counted = communication.count(config)
+    step = workloads.Step(config)
+    gen, dis = (cost.bytes_of(player.params) for player in (step.state.gen, step.state.dis))
+    assert counted['bytes']['gradients'] == {'of_dis': 2 * dis, 'of_gen': gen}
+    assert 0 < counted['bytes']['statistics_and_metrics'] < 0.01 * gen
+    # Two of D after each other; G waits for three batch norms, forth and back, and gives its gradients.
+    assert counted['all_reduces']['at_best'] >= 2 + 3 + 3 + 1
+    assert counted['all_reduces']['at_best'] < counted['all_reduces']['as_written'] < 120
+    flops = counted['flops_of_a_device']
+    assert flops[1] > flops[8] > flops[1] / 8  # power iterations are done by all
+
+
+def test_speed_up_is_that_of_the_formula():
+    counted = {
+        'bytes': {'total': 100},
+        'all_reduces': {'at_best': 2},
+        'flops_of_a_device': {1: 80.0, 2: 40.0},
+    }
+    network = communication.Network(10.0, 2, 50.0, 1.0, 0.5, 1.0)
+    found = communication.predict(counted, network, utilisation=0.8)['at_best']
+    assert found['strong_s'] == pytest.approx({1: 10, 2: 5 + 2 + 1})
+    assert found['strong_efficiency'][2] == pytest.approx(10 / 8 / 2)
+    assert found['weak_efficiency'][2] == pytest.approx(10 / 13)

@@ -197,3 +197,33 @@ def test_what_nothing_depends_on_is_not_counted():
     jaxpr = jax.make_jaxpr(lambda a: function(a)[:2])(jnp.zeros((64, 64))).jaxpr
     assert cost.flops(jaxpr) == 0
     assert cost.temporary_bytes(jaxpr) == 0
+
+
+def exchanges_of(function, *shapes):
+    arguments = [jnp.zeros(shape) for shape in shapes]
+    return cost.exchanges(jax.make_jaxpr(function, axis_env=[('batch', 4)])(*arguments).jaxpr)
+
+
+def test_exchanges_wait_for_those_that_they_need():
+    def step(a, b):
+        first = lax.pmean({'a': a, 'b': b}, 'batch')
+        alone = lax.psum(a * 2, 'batch')
+        after = jax.jit(lambda x: lax.psum(x.sum(), 'batch'))(first['a'])
+        return after + alone.sum() + lax.pmean(after * first['b'], 'batch').sum()
+
+    found = exchanges_of(step, (3, 5), (7,))
+    assert sorted((e.turn, e.num_bytes) for e in found) == [
+        (0, 28),
+        (0, 60),
+        (0, 60),
+        (1, 4),
+        (2, 28),
+    ]
+
+
+def test_exchanges_in_a_loop_come_one_after_the_other():
+    def loop(a):
+        return lax.scan(lambda c, _: (lax.psum(c, 'batch'), None), a, None, 3)[0]
+
+    assert exchanges_of(loop, (2,)) == [cost.Exchange(8, turn) for turn in range(3)]
+    assert exchanges_of(lambda a: (lax.psum(a, 'batch'), a)[1], (2,)) == []  # nobody needs it

@@ -231,9 +231,12 @@ def test_two_processes_of_two_devices_are_one_of_four(run, two_processes):
     assert distance(run(4).leaves('synchronised'), a) < 1e-4
 
 
-def test_several_processes_count_what_a_step_takes(run, two_processes):
-    for one in (run(4).leaves('table'), two_processes.leaves('table', 1)):
-        assert one['traced_bytes'] > 0
+def test_a_step_is_counted_the_same_in_every_process(run, two_processes):
+    """Though none of them could trace the program of all."""
+    counted = run(4).facts()['flops']
+    for case in ('synchronised', 'glo'):
+        assert run(1).facts()['flops'][case] / 4 <= counted[case] < run(1).facts()['flops'][case]
+        assert [two_processes.facts(i)['flops'][case] for i in (0, 1)] == [counted[case]] * 2
 
 
 def test_processes_agree_on_the_step_to_stop_at(two_processes):

@@ -31,6 +31,8 @@ from snjax.parallel.processes import (
     any_says,
     initialize,
     is_main,
+    judge,
+    leaving,
     main_says,
 )
 from snjax.parallel.programs import (
@@ -72,6 +74,8 @@ __all__ = [
     'initialize',
     'is_main',
     'is_ready',
+    'judge',
+    'leaving',
     'like',
     'local',
     'main_says',

@@ -1,22 +1,47 @@
 """Processes of one run: how they find each other, which of them writes, and when all of them stop."""
 
+import atexit
+import contextlib
+import os
+import pathlib
 import signal
+import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from snjax import guard
+from snjax.parallel.watch import Watch
 
-def initialize(mode: str, **where: Any) -> None:
+_watch: Watch | None = None  # of a run of several processes
+
+
+def initialize(
+    mode: str,
+    *,
+    join_timeout: int = 300,
+    peer_timeout: int = 100,
+    workdir: pathlib.Path | None = None,
+    **where: Any,
+) -> None:
     """Joins the processes of a run; call before anything else touches JAX.
+
+    From then on this process ends, with one line and exit code 75, when another is gone (`snjax.parallel.watch`).
 
     Args:
         mode: 'off' (one process), 'auto' (the cluster's environment says, as SLURM and TPU pods do) or 'explicit'.
+        join_timeout: seconds until all processes have to be there.
+        peer_timeout: seconds without a sign after which a process is taken for gone.
+        workdir: of the run, for that line.
         **where: `coordinator_address`, `num_processes`, `process_id` for 'explicit'.
 
     Raises:
-        ValueError: for another mode, or 'explicit' with an address, count or number missing.
+        ValueError: for another mode, 'explicit' with an address, count or number missing or wrong, or processes that
+            do not come.
     """
     if mode == 'off':
         return
@@ -31,7 +56,73 @@ def initialize(mode: str, **where: Any) -> None:
         )
     # Gloo is what lets CPU processes talk; other backends ignore the setting.
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    jax.distributed.initialize(**(where if mode == 'explicit' else {}))
+    jax.config.update('jax_enable_recoverability', True)
+    _join(where if mode == 'explicit' else {}, join_timeout, peer_timeout)
+    _start_watch(peer_timeout, workdir)
+
+
+def _join(where, join_timeout, peer_timeout):
+    others = f'all {where["num_processes"]} processes' if where else 'all processes'
+    at = f' at {where["coordinator_address"]}' if where else ''
+    late = (
+        f'not {others} met{at} within {join_timeout} s: start each of them with a --process_id of its own, from 0, or '
+        'wait longer by --join_timeout'
+    )
+    # JAX aborts the process then.
+    guard.explain(late, 2)
+    try:
+        jax.distributed.initialize(
+            **where, initialization_timeout=join_timeout, heartbeat_timeout_seconds=peer_timeout
+        )
+    except RuntimeError as error:
+        if 'DEADLINE_EXCEEDED' not in str(error):
+            raise
+        raise ValueError(late) from None
+
+
+def _start_watch(peer_timeout, workdir):
+    global _watch
+    from jax._src import distributed  # JAX has no public way to its coordination service
+
+    state = distributed.global_state
+    if state.process_id:
+        at = str(state.coordinator_address)
+        what = f'process 0 of {state.num_processes} is gone (nobody answers at {at})'
+        guard.explain(what, guard.GOES_ON, unless_answers=at)
+    else:
+        guard.explain('', 0)
+    if state.num_processes > 1:
+        _watch = Watch(state.client, state.process_id, state.num_processes, peer_timeout, workdir)
+        # Where nobody asks for `leaving`: Python keeps the error that nobody caught.
+        atexit.register(lambda watch: watch.leave(int(hasattr(sys, 'last_value'))), _watch)
+
+
+def judge(error: BaseException) -> None:
+    """Call it before blaming the user for an error: if it came of a process that is gone, this one ends here."""
+    if _watch is not None:
+        _watch.judge(error)
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """Around all that a process does: the others hear how it ended, and it does not wait for them after a failure."""
+    try:
+        yield
+    except BaseException as error:
+        if _watch is None:
+            raise
+        judge(error)
+        code = error.code if isinstance(error, SystemExit) else 1
+        if not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        code = code if isinstance(code, int) else int(code is not None)
+        _watch.leave(code)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Threads may be waiting for processes that have ended, and Python would wait for its threads.
+        os._exit(code)
+    if _watch is not None:
+        _watch.leave(0)
 
 
 def is_main() -> bool:

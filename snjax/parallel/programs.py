@@ -126,7 +126,7 @@ class DataParallel:
     """
 
     def __init__(self, run: Callable, state_axes: Any = None):
-        self._state_axes = state_axes
+        self._state_axes, self._run = state_axes, run
         # pmap takes its length from a mapped argument, and there may be no other: the devices' numbers are one.
         self.numbers = jax.make_array_from_callback(
             (jax.device_count(),),
@@ -144,24 +144,19 @@ class DataParallel:
 
     def per_device(self, state: Any) -> Any:
         """Shapes of what one device has of a state."""
+        return by_axis(self._state_axes, _own_shapes, _shapes, state)
 
-        def own(leaf):
-            return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+    def trace(
+        self, state: Any, data: Any, streamed: tuple = (), num_devices: int | None = None
+    ) -> Any:
+        """The jaxpr of one device for arguments like these, to count what it costs (`snjax.cost`).
 
-        return by_axis(self._state_axes, lambda t: jax.tree.map(own, t), lambda t: t, state)
-
-    def trace(self, state: Any, data: Any, streamed: tuple = ()) -> Any:
-        """The jaxpr for arguments like these, to count what it costs (`snjax.cost`): of one device."""
-
-        def local(leaf):  # pmap is traced for this process, though it is lowered for all
-            shape = (jax.local_device_count(), *leaf.shape[1:])
-            return jax.ShapeDtypeStruct(shape, leaf.dtype)
-
-        def cut(tree):
-            return jax.tree.map(local, tree)
-
-        state = by_axis(self._state_axes, cut, lambda t: t, state)
-        return jax.make_jaxpr(self._mapped)(state, data, cut(streamed), cut(self.numbers)).jaxpr
+        It is the same in every process, none of which could trace the `pmap` of all. A state without mapped leaves may
+        be traced for other than the devices that there are.
+        """
+        arguments = self.per_device(state), _shapes(data), *_own_shapes(streamed)
+        axes = [(AXIS, num_devices or jax.device_count())]
+        return jax.make_jaxpr(self._run, axis_env=axes)(*arguments).jaxpr
 
     def lower(
         self, state: Any, data: Any, platform: str | None = None, streamed: tuple = ()
@@ -179,6 +174,15 @@ class DataParallel:
         """The program for arguments like these, which `place` and `shares` have put on the devices."""
         lowered = self.lower(state, data, streamed=streamed)
         return Program(compile(lowered, quickly=quickly), self.numbers)
+
+
+def _shapes(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def _own_shapes(tree):
+    """Without the axis of the devices."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
 
 
 class Program:

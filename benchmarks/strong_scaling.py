@@ -1,0 +1,99 @@
+"""What it costs to cut a batch over more devices, apart from sending anything: forced CPU devices on the same cores.
+
+    python -m benchmarks.strong_scaling [--config=sngan_digits] [--devices=1,2,4,8] [--rounds=7] [--out=FILE]
+
+The same global batch on 1, 2, 4 and 8 devices that share the cores: ideally an update takes as long on all of them,
+so the ratio to one device is the overhead of cutting: smaller operations, the same power iterations and optimisers on
+every device, and waiting for each other. The numbers of devices run in turns, one round after the other, each in a
+process of its own that waits meanwhile; a ratio is of medians. It says nothing of links, which
+`benchmarks.communication` has.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+from benchmarks import machine
+
+_FORCED = '--xla_force_host_platform_device_count='
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--config', default='sngan_digits')
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
+    parser.add_argument('--devices', default='1,2,4,8')
+    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--updates', type=int, default=20, help='generator updates in a round')
+    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument('--worker', action='store_true', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return work(args)
+    counts = [int(n) for n in args.devices.split(',')]
+    workers = {n: start(n) for n in counts}
+    for worker in workers.values():  # one after the other: compiling takes all cores
+        ask(worker)
+    seconds: dict[int, list[float]] = {n: [] for n in counts}
+    for _ in range(args.rounds):
+        for n, worker in workers.items():
+            seconds[n].append(ask(worker))
+    for worker in workers.values():
+        worker.communicate()
+    medians = {n: statistics.median(s) for n, s in seconds.items()}
+    report = {
+        **machine.describe(),
+        'config': args.config,
+        'changes': dict(pair.split('=', 1) for pair in args.set),
+        'updates_per_round': args.updates,
+        'seconds_per_update': seconds,
+        'median': medians,
+        'ratio': {n: median / medians[counts[0]] for n, median in medians.items()},
+    }
+    machine.write(report, args.out)
+
+
+def start(num_devices):
+    """A worker with that many devices."""
+    flags = f'{os.environ.get("XLA_FLAGS", "")} {_FORCED}{num_devices}'
+    return subprocess.Popen(
+        [sys.executable, '-m', 'benchmarks.strong_scaling', '--worker', *sys.argv[1:]],
+        env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ask(worker):
+    """Seconds an update of one more round; the first answer comes when the worker is ready."""
+    worker.stdin.write('\n')
+    worker.stdin.flush()
+    return float(json.loads(worker.stdout.readline()))
+
+
+def work(args):
+    """Runs a round for each line on stdin; for the first it compiles, and runs one that does not count."""
+    from benchmarks.workloads import Step, load_config
+
+    changes = {'steps_per_call': 1, **dict(pair.split('=', 1) for pair in args.set)}
+    step = None
+    for _ in sys.stdin:
+        if step is None:
+            step = Step(load_config(args.config, changes), num_images=1000)
+            step.compile()
+            step.run(args.updates)
+            step.block()
+        began = time.perf_counter()
+        step.run(args.updates)
+        step.block()
+        print((time.perf_counter() - began) / args.updates, flush=True)
+
+
+if __name__ == '__main__':
+    main()
