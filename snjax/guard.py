@@ -105,8 +105,7 @@ def _watch(child: int, from_child: int, workdir: pathlib.Path) -> NoReturn:
 
 def _explain(told: str, workdir: pathlib.Path) -> None:
     """Says what the last of `explain`'s lines says, and exits; returns if that does not explain it."""
-    told = told.splitlines()
-    last = json.loads(told[-1]) if told else {'what': ''}
+    last: dict[str, Any] = json.loads(told.splitlines()[-1]) if told else {'what': ''}
     if not last['what'] or (last['unless_answers'] and _answers(last['unless_answers'])):
         return
     what, code = last['what'], last['code']

@@ -346,6 +346,11 @@ def assert_same_glo(one, other):
             ['--coordinator_address --num_processes --process_id'],
         ),
         ('explicit', {}, ['--coordinator_address --num_processes --process_id']),
+        (
+            'explicit',
+            {'coordinator_address': 'host0', 'num_processes': 2, 'process_id': 1},
+            ['--coordinator_address=host0: accepted is host:port'],
+        ),
     ],
 )
 def test_initialize_refuses(mode, where, words):
@@ -360,6 +365,15 @@ def test_initialize_refuses(mode, where, words):
     assert '\n' not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_initialize_refuses_a_port_that_is_in_use():
+    with socket.create_server(('', 0)) as server:
+        address = f'localhost:{server.getsockname()[1]}'
+        with pytest.raises(ValueError, match=f'--coordinator_address={address}: process 0 cannot'):
+            parallel.initialize(
+                'explicit', coordinator_address=address, num_processes=2, process_id=0
+            )
 
 
 def test_initialize_off_does_nothing():

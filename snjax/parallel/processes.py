@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Iterator
@@ -54,11 +55,27 @@ def initialize(
             f'--distributed=explicit needs --{" --".join(missing)}: '
             'the address host:port of process 0, the number of processes, and the number of this one'
         )
+    if mode == 'explicit':
+        _check_address(where['coordinator_address'], is_own=where['process_id'] == 0)
     # Gloo is what lets CPU processes talk; other backends ignore the setting.
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
     jax.config.update('jax_enable_recoverability', True)
     _join(where if mode == 'explicit' else {}, join_timeout, peer_timeout)
     _start_watch(peer_timeout, workdir)
+
+
+def _check_address(address, *, is_own):
+    """Before JAX finds out: it answers with an IndexError, and a port in use with a segmentation fault."""
+    _, colon, port = address.rpartition(':')
+    if not colon or not port.isdecimal():
+        raise ValueError(f'--coordinator_address={address}: accepted is host:port, as host0:1234')
+    if is_own:
+        try:
+            socket.create_server(('', int(port))).close()
+        except OSError as error:
+            raise ValueError(
+                f'--coordinator_address={address}: process 0 cannot listen there ({error.strerror}): use another port'
+            ) from None
 
 
 def _join(where, join_timeout, peer_timeout):

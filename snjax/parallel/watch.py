@@ -17,7 +17,7 @@ import re
 import sys
 import threading
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 
@@ -61,11 +61,13 @@ class Watch:
         self._codes: dict[int, int] = {}
         self._alive: set[int] = set(range(num_processes))
         self._has_left = False
-        self._lock = threading.Lock()
+        self._lock, self._done = threading.Lock(), threading.Event()
         if process_id == 0:
             client.key_value_set(_HERE, 'yes')
-        for look in (self._look_for_silent, self._look_for_ended):
-            threading.Thread(target=look, name=look.__name__, daemon=True).start()
+        looks = self._look_for_silent, self._look_for_ended
+        self._threads = [threading.Thread(target=look, daemon=True) for look in looks]
+        for thread in self._threads:
+            thread.start()
 
     def leave(self, code: int) -> None:
         """Tells the others how this process ends. Process 0 stays until they have ended: with it goes the service."""
@@ -80,16 +82,18 @@ class Watch:
 
     def _leave(self, code):
         self._tell(code)
-        if self._id:
-            if not code:  # whoever is still joined to a service that ends is aborted
-                jax.distributed.shutdown()
-            return
-        deadline = time.monotonic() + (self._seconds if code else _END_TOGETHER_S)
-        while len(self._ended()) < self._num and time.monotonic() < deadline:
-            time.sleep(0.1)
-        deadline = min(deadline, time.monotonic() + _PART_S)
-        while len(self._alive) > 1 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        if self._id == 0:
+            deadline = time.monotonic() + (self._seconds if code else _END_TOGETHER_S)
+            while len(self._ended()) < self._num and time.monotonic() < deadline:
+                time.sleep(0.1)
+            deadline = min(deadline, time.monotonic() + _PART_S)
+            while len(self._alive) > 1 and time.monotonic() < deadline:
+                time.sleep(0.1)
+        self._done.set()
+        for thread in self._threads:  # Python aborts if one comes back from C++ while it ends
+            thread.join(_PART_S)
+        if self._id and not code:  # whoever is still joined to a service that ends is aborted
+            jax.distributed.shutdown()
 
     def _tell(self, code):
         self._client.key_value_set(f'{_LEFT}/{self._id}', str(code), allow_overwrite=True)
@@ -111,7 +115,7 @@ class Watch:
     def _look_for_silent(self):
         """Asks the service who is alive; it answers when all who are have asked."""
         everyone = range(self._num)
-        while True:
+        while not self._done.wait(_EVERY_S):
             try:
                 self._alive = set(self._client.get_live_nodes(list(everyone)))
                 missing = set(everyone) - self._alive
@@ -122,13 +126,14 @@ class Watch:
                 names = ' and '.join(map(str, gone))
                 verb = 'are' if len(gone) > 1 else 'is'
                 self._lost(f'process {names} of {self._num} {verb} gone', self._seconds)
-            time.sleep(_EVERY_S)
 
     def _look_for_ended(self):
         """Asks process 0 for the exit codes that others have left; no answer says that it is gone itself."""
         silent, patience = 0.0, _OF_PROCESS_0 * self._seconds
         failed: dict[int, float] = {}
         while silent < patience:
+            if self._done.wait(0 if silent else _EVERY_S):
+                return
             began = time.monotonic()
             try:
                 self._client.blocking_key_value_get(_HERE, int(1000 * _EVERY_S))
@@ -144,7 +149,6 @@ class Watch:
                 own_words = self._seconds if code in _REPEATED_BY_ALL else _OWN_WORDS_S
                 if code and process != self._id and time.monotonic() > since + own_words:
                     self._end_as(process, code)
-            time.sleep(_EVERY_S)
         self._lost(f'process 0 of {self._num} is gone', patience)
 
     def _ended(self):
@@ -160,10 +164,10 @@ class Watch:
         what = f'process {process} of {self._num} ended with exit code {code}, and says why'
         self._end(f'{what}: {guard.newest(self._workdir)}this process ends as well', code)
 
-    def _end(self, line: str, code: int) -> NoReturn:
-        self._lock.acquire()  # for good: only one thread speaks
+    def _end(self, line: str, code: int) -> None:
         if self._has_left:  # it has its own end
-            threading.Event().wait()
+            return
+        self._lock.acquire()  # for good: only one thread speaks
         guard.say(line)
         sys.stdout.flush()
         os._exit(code)
