@@ -203,38 +203,42 @@ class Trainer:
         return '; '.join(f'{self.records[i].workdir} {why}' for i, why in sorted(self.over.items()))
 
     def _loop(self, step, stop):
-        o = self.options
         with (
-            open_feed(self.method, o, self._pixels, step) as self._feed,
-            Progress(step, o.num_steps, enabled=parallel.is_main()) as progress,
+            open_feed(self.method, self.options, self._pixels, step) as self._feed,
             self._profile() as profile,
         ):
             program = self._program(self._feed.example())
-            while step < o.num_steps:
-                profile.before_call()
-                streamed = self._feed.next(self._is_idle)
-                self.state, metrics = program(self.state, self.data, *streamed)
-                step += o.steps_per_call
-                self.step = step
-                self._pending.append((step, metrics))
-                if len(self._pending) >= _IN_FLIGHT:
-                    jax.block_until_ready(self._pending[-_IN_FLIGHT])
-                progress.advance(step)
-                stopping = stop.at(step)
-                last = step >= o.num_steps
-                saving = stopping or last or _due(step, o.checkpoint_every)
-                if saving or _due(step, o.log_every):
-                    self._log(step, progress)
-                if _due(step, o.histogram_every):
-                    self._write_histograms(step)
-                if last or _due(step, o.sample_every):
-                    self._write_grids(step)
-                if saving:
-                    self._save(step)
-                if stopping and not last:
-                    for _, record in self._going():
-                        record.checkpoints.wait()
-                    raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
+            # Only now, so that what is shown is the speed of training, without the compilation.
+            with Progress(step, self.options.num_steps, enabled=parallel.is_main()) as progress:
+                self._train(program, step, stop, profile, progress)
+
+    def _train(self, program, step, stop, profile, progress):
+        o = self.options
+        while step < o.num_steps:
+            profile.before_call()
+            streamed = self._feed.next(self._is_idle)
+            self.state, metrics = program(self.state, self.data, *streamed)
+            step += o.steps_per_call
+            self.step = step
+            self._pending.append((step, metrics))
+            if len(self._pending) >= _IN_FLIGHT:
+                jax.block_until_ready(self._pending[-_IN_FLIGHT])
+            progress.advance(step)
+            stopping = stop.at(step)
+            last = step >= o.num_steps
+            saving = stopping or last or _due(step, o.checkpoint_every)
+            if saving or _due(step, o.log_every):
+                self._log(step, progress)
+            if _due(step, o.histogram_every):
+                self._write_histograms(step)
+            if last or _due(step, o.sample_every):
+                self._write_grids(step)
+            if saving:
+                self._save(step)
+            if stopping and not last:
+                for _, record in self._going():
+                    record.checkpoints.wait()
+                raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
 
     def _program(self, streamed):
         """The step's program: the one that was compiled meanwhile, if it is for what there is."""

@@ -28,7 +28,7 @@ from benchmarks.cifar10_results.records import (
     Record,
 )
 from benchmarks.cifar10_results.rows import ROOT, Job
-from experiments import report_runs
+from experiments.report import runs as run_folders
 from snjax import resume, scores_file
 from snjax.report.spreads import curve
 
@@ -192,7 +192,7 @@ class Runner:
         """The curves, the speed, the spectra and the last grid: the record is whole with them."""
         workdir, there = self._workdir(job), _checkpoints(self._workdir(job))
         spectra = self._spectra(job, there[-1]) if there else {}
-        (run,), _ = report_runs.read([workdir])
+        (run,), _ = run_folders.read([workdir])
         curves = {
             name: [[round(p.step), float(f'{p.spread.mean:.5g}')] for p in curve([values])]
             for name, values in run.scalars.items()
