@@ -396,7 +396,7 @@ DIGITS = [
 
 @pytest.mark.slow
 def test_two_rows_interrupted_twice_end_as_they_should(tmp_path):
-    """SIGKILL of the whole call, then SIGTERM, then to the end: each goes on where the one before was."""
+    """SIGTERM while it trains, SIGTERM while it scores, then to the end: each goes on where the one before was."""
     call = [sys.executable, '-m', 'benchmarks.cifar10_results', f'--workdirs={tmp_path}/runs']
     call += [*DIGITS, f'--page={tmp_path}/page.md', '--grace=15']
     env = {**os.environ, 'SNJAX_CACHE': str(tmp_path / 'cache')}
