@@ -94,7 +94,9 @@ class Trainer:
             None if options.stream else pixels, labels, seeds[0] if self._num == 1 else seeds
         )
         for record in records:
-            record.prepare(keep=options.keep, keep_every=options.keep_every or None)
+            # Of several runs two, so that there is a step that all have while some have saved the next.
+            keep = max(options.keep, min(self._num, 2))
+            record.prepare(keep=keep, keep_every=options.keep_every or None)
         # What ended the runs of a program that others go on in; a run alone is tried again.
         self.over = {
             i: 'diverged before'
@@ -145,6 +147,13 @@ class Trainer:
                 step = steps.pop()
                 return (None if step < 0 else step), {i: one[1] for i, one in found.items() if one}
             limit = min(steps)
+            several = [r for r in going.values() if len(r.checkpoints.steps()) > 1]
+            if limit < 0 and several:  # no kill leaves that
+                missing = next(self.records[i] for i, one in found.items() if one is None)
+                raise ValueError(
+                    f'{missing.workdir} has no checkpoint of a step that {several[0].workdir} has: bring it back, or '
+                    'use another --workdir'
+                )
 
     def whole_state(self) -> Any:
         """The state as `method.init` makes it: nothing of it cut over the devices. Of several runs stacked."""
@@ -267,6 +276,8 @@ class Trainer:
         return not self._pending or parallel.is_ready(self._pending[-1][1])
 
     def _save(self, step):
+        for _, record in self._going():
+            record.checkpoints.wait()  # before any of them deletes the step before
         for i, record in self._going():
             state = self.state_of(i)
             try:

@@ -95,12 +95,40 @@ def test_they_go_on_from_the_newest_step_that_all_have(alone, pixels, tmp_path, 
 
 def test_a_member_without_any_checkpoint_starts_all_anew(alone, pixels, tmp_path):
     folders = [tmp_path / 'a', tmp_path / 'b']
-    trainer(folders, pixels, num_steps=10).run()
+    trainer(folders, pixels, num_steps=5).run()
     shutil.rmtree(folders[1] / 'checkpoints')
     run = trainer(folders, pixels)
     assert run.start is None
     run.run()
     assert_same_walks(folders, alone)
+
+
+def test_lost_checkpoints_of_a_member_are_told_and_the_others_stay(pixels, tmp_path):
+    folders = [tmp_path / 'a', tmp_path / 'b']
+    trainer(folders, pixels, num_steps=10).run()
+    shutil.rmtree(folders[1] / 'checkpoints')
+    with pytest.raises(ValueError, match=r'b has no checkpoint of a step that .*a has'):
+        trainer(folders, pixels)
+    assert checkpoints(folders[0]) == [5, 10]
+
+
+def test_a_step_that_all_have_stays_until_all_have_the_next(pixels, tmp_path, monkeypatch):
+    """Killed after one of them has saved, whatever `keep` says."""
+    folders = [tmp_path / 'a', tmp_path / 'b']
+    save = Record.save
+
+    def killed(self, step, state):
+        if step == 15 and self.workdir == folders[1]:
+            run.records[0].checkpoints.wait()
+            raise KeyboardInterrupt
+        save(self, step, state)
+
+    run = trainer(folders, pixels, keep=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Record, 'save', killed)
+        run.run()
+    assert checkpoints(folders[0])[-1] == 15 and checkpoints(folders[1])[-1] == 10
+    assert trainer(folders, pixels, keep=1).start == 10
 
 
 def with_nan_from(method, numbers):

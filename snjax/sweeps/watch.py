@@ -83,8 +83,13 @@ class _Log:
 
 
 def newest_checkpoint(workdir: pathlib.Path) -> int:
-    """The step of the newest checkpoint that is whole by its name, of several members the one all have; 0 without."""
-    return min(_newest(folder) for folder in resume.runs_in(workdir))
+    """The step of the newest checkpoint that is whole by its name; 0 without one.
+
+    Of several members the one that all have, those apart that diverged.
+    """
+    folders = resume.runs_in(workdir)
+    going = [folder for folder in folders if not (folder / resume.DIVERGED_NAME).exists()]
+    return min(_newest(folder) for folder in going or folders)
 
 
 def _newest(folder):
