@@ -16,6 +16,7 @@ from experiments.settings import OPTIMIZERS, linear_decay
 from snjax.members import Members
 
 NUMBERS = ('lr', 'beta1', 'beta2')  # of config.optimizer
+_NOT_READ = {'sgd': ('beta1', 'beta2'), 'rmsprop': ('beta1',)}
 
 
 class Member(NamedTuple):
@@ -44,7 +45,20 @@ def members_of(config: Config) -> list[Member]:
             raise ValueError(
                 f'members.{name} lists {len(values)} numbers for {num} members: use --config.num_seeds={len(values)}'
             )
-    if num == 1 and not lists:
+        if num == 1:
+            raise ValueError(
+                f'members.{name} lists one number: use --config.optimizer.{name}={values[0]}, or num_seeds and more'
+            )
+        if name in _NOT_READ.get(config.optimizer.name, ()):
+            raise ValueError(
+                f'members.{name} lists numbers, but optimizer.name={config.optimizer.name} has no {name}: all members '
+                'would be the same'
+            )
+    if num > 1 and config.seed + num > 2**32:  # larger ones repeat these
+        raise ValueError(
+            f'seed {config.seed} and num_seeds {num}: seeds up to 2**32 - 1 are accepted'
+        )
+    if num == 1:
         return [Member('', config)]
     found = [_member(config, lists, i) for i in range(num)]
     names = [member.name for member in found]
@@ -88,7 +102,7 @@ def load(config: Config, members: list[Member]) -> Any:
         ValueError: there is no such method, a member's config does not fit it, or the method takes one run alone.
     """
     alone = [methods.load(member.config) for member in members]
-    if len(members) == 1 and not members[0].name:
+    if len(members) == 1:
         return alone[0]
     if alone[0].state_axes is not None:
         raise ValueError(

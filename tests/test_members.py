@@ -260,6 +260,12 @@ def settings_of(config):
         ),
         ({'num_seeds': 2, 'members__lr': '1e-4,1e-4'}, ['lr=0.0001 twice']),
         ({'num_seeds': 2, 'members__lr': '1e-4,-1'}, ['optimizer.lr is -1.0']),
+        ({'members__lr': '1e-4'}, ['members.lr lists one number', 'optimizer.lr=0.0001']),
+        (
+            {'num_seeds': 2, 'members__beta1': '0,0.5', 'optimizer__name': 'rmsprop'},
+            ['members.beta1', 'optimizer.name=rmsprop has no beta1'],
+        ),
+        ({'num_seeds': 2, 'seed': 2**32 - 1}, ['seed 4294967295', '2**32 - 1']),
         ({'num_seeds': 2, 'data__stream': 'on'}, ['num_seeds is 2', 'data.stream=off']),
     ],
 )

@@ -65,7 +65,7 @@ def scan(
 def each(function: Callable, args: tuple, num: int) -> Any:
     """`function` of every row of `args`, (num, ...), stacked: `jax.vmap` on accelerators, written out on the CPU.
 
-    There a `vmap` over kernels becomes convolutions in groups, which crawl.
+    There a `vmap` over kernels becomes convolutions in groups, which are slower.
     """
     if jax.default_backend() != 'cpu':
         return jax.vmap(function)(*args)
