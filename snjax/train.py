@@ -93,9 +93,9 @@ class Trainer:
         self.data = device_data(
             None if options.stream else pixels, labels, seeds[0] if self._num == 1 else seeds
         )
+        # Of several runs two, so that there is a step that all have while some have saved the next.
+        keep = 2 if self._num > 1 and options.keep == 1 else options.keep
         for record in records:
-            # Of several runs two, so that there is a step that all have while some have saved the next.
-            keep = max(options.keep, min(self._num, 2))
             record.prepare(keep=keep, keep_every=options.keep_every or None)
         # What ended the runs of a program that others go on in; a run alone is tried again.
         self.over = {

@@ -131,6 +131,11 @@ def test_a_step_that_all_have_stays_until_all_have_the_next(pixels, tmp_path, mo
     assert trainer(folders, pixels, keep=1).start == 10
 
 
+def test_keeping_no_checkpoint_is_refused_for_several_runs_too(pixels, tmp_path):
+    with pytest.raises(ValueError, match=r'checkpoint\.keep is 0'):
+        trainer([tmp_path / 'a', tmp_path / 'b'], pixels, keep=0)
+
+
 def with_nan_from(method, numbers):
     method = copy.copy(method)
     method.nan_from = numbers['nan_from']
