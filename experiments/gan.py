@@ -25,6 +25,7 @@ from flax import struct
 from flax.traverse_util import flatten_dict
 
 from experiments.method import Config
+from experiments.player import Player, advanced, averaged, sigmas, synchronised
 from experiments.settings import players
 from snjax import accumulation, parallel, spectral
 from snjax.augment import augment
@@ -48,20 +49,6 @@ from snjax.sampling import class_labels, generate, latents
 ) = range(9)
 
 Key = Callable[[int], jax.Array]  # role -> key
-
-
-class Player(struct.PyTreeNode):
-    """One of the two networks, with its optimiser's state."""
-
-    params: Any
-    model_state: (
-        Any  # the other collections: batch_stats of a generator, spectral of a discriminator
-    )
-    opt_state: Any
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        return {'params': self.params, **self.model_state}
 
 
 class GanState(struct.PyTreeNode):
@@ -160,15 +147,9 @@ class Gan:
         labels = jnp.zeros(2, jnp.int32) if self.num_classes else None
         gen = self.gen.init(gen_rng, jnp.zeros((2, self.dim_z)), labels, train=False)
         dis = self.dis.init(dis_rng, jnp.zeros((2, *self.image_shape)), labels, train=False)
-        ema = None
-        if self.ema_decay:
-            ema = jax.tree.map(jnp.copy, dict(gen))
-        return GanState(jnp.zeros((), jnp.int32), self._player(gen), self._player(dis), ema)
-
-    def _player(self, variables) -> Player:
-        model_state = {k: v for k, v in variables.items() if k != 'params'}
-        params = variables['params']
-        return Player(params, model_state, self.optimizer.init(params))
+        ema = jax.tree.map(jnp.copy, dict(gen)) if self.ema_decay else None
+        gen, dis = (Player.fresh(x, self.optimizer) for x in (gen, dis))
+        return GanState(jnp.zeros((), jnp.int32), gen, dis, ema)
 
     # ---- training
 
@@ -209,7 +190,8 @@ class Gan:
 
         metrics = parallel.mean({**dis_metrics, **gen_metrics})
         metrics['lr'] = self.learning_rate(state.step)
-        return state.replace(step=state.step + 1), {**metrics, **_sigmas(state)}
+        metrics |= sigmas(sigma=state.dis, sigma_gen=state.gen)
+        return state.replace(step=state.step + 1), metrics
 
     def update_dis(self, state: GanState, real: Batch, key: Key, fake: Batch | None = None):
         """One discriminator update on `real` and as many fakes, made here or before; the generator's weights stay."""
@@ -237,7 +219,7 @@ class Gan:
         dis, grad_norm = self._descend(dis, grads, rate(state.step))
         if self.clip:
             dis = dis.replace(params=clip_weights(dis.params, self.clip))
-        state = state.replace(dis=dis.replace(model_state=_synchronised(model_state)))
+        state = state.replace(dis=dis.replace(model_state=synchronised(model_state)))
         return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **metrics}
 
     def update_gen(self, state: GanState, real: Batch, key: Key):
@@ -267,11 +249,11 @@ class Gan:
         examples = noise, example_keys(key(GEN_AUGMENT), ids), seen
         (loss, (metrics, gen_state, dis_state)), grads = grad_fn(before.params, *examples)
         gen, grad_norm = self._descend(before, grads, self.learning_rate(state.step))
-        gen = gen.replace(model_state=_synchronised(gen_state))
+        gen = gen.replace(model_state=synchronised(gen_state))
         state = state.replace(
             gen=gen,
-            dis=dis.replace(model_state=_synchronised(dis_state)),
-            ema=self._average(state.ema, gen, state.step),
+            dis=dis.replace(model_state=synchronised(dis_state)),
+            ema=averaged(state.ema, gen, self.ema_decay, state.step),
         )
         return state, {'gen_loss': loss, 'gen_grad_norm': grad_norm, **metrics}
 
@@ -330,7 +312,7 @@ class Gan:
             return gen_state, fake
 
         gen_state, fake = accumulation.over_parts(make, noise, self.accumulate)
-        return fake, _synchronised(gen_state)
+        return fake, synchronised(gen_state)
 
     def _all_fakes(self, gen: Player, rng):
         """`_dis_fakes` of every turn, (n_dis, b, ...), and the generator's state after all of them."""
@@ -352,11 +334,9 @@ class Gan:
 
     def _advanced(self, module: nn.Module, player: Player, *inputs) -> Player:
         """The player with one power iteration done in every layer, where the policy is one an update."""
-        if self.spectral_updates != 'per_update' or 'spectral' not in player.model_state:
+        if self.spectral_updates != 'per_update':
             return player
-        # Weights alone matter to it; train=False leaves batch statistics as they are.
-        moved = spectral.advance(module, player.variables, *inputs, train=False)
-        return player.replace(model_state={**player.model_state, 'spectral': moved})
+        return advanced(module, player, *inputs)
 
     def _judge_both(self, dis: Player, params, real: Batch, fake: Batch):
         """What D says of real and of fake images, in one pass where that is the same computation."""
@@ -409,18 +389,6 @@ class Gan:
         player = player.replace(params=params, opt_state=opt_state)
         return player, optax.tree.norm(grads)
 
-    def _average(self, ema, gen: Player, step):
-        """Moving average of the generator's parameters and running statistics, quick at first.
-
-        The decay is min(ema_decay, (1 + step) / (10 + step)), so that short runs forget their start. Singular vectors
-        are directions, which have no average: those of the newest weights stand in.
-        """
-        if ema is None:
-            return None
-        decay = jnp.minimum(self.ema_decay, (1.0 + step) / (10.0 + step))
-        averaged = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, ema, gen.variables)
-        return averaged | {k: v for k, v in gen.variables.items() if k == 'spectral'}
-
     # ---- looking
 
     def watched(self, state: GanState) -> dict[str, Any]:
@@ -470,20 +438,3 @@ def _key(rng: jax.Array, role: int, turn: jax.Array | None = None) -> jax.Array:
 def _halves(num: int) -> tuple[slice, slice]:
     """Real and fake in a batch of both; there may be more fakes than the `num` real ones."""
     return slice(None, num), slice(num, None)
-
-
-def _sigmas(state: GanState) -> dict[str, jax.Array]:
-    """Every layer's sigma, as 'sigma/<layer>' of D and 'sigma_gen/<layer>' of G."""
-    found = {}
-    for prefix, player in (('sigma', state.dis), ('sigma_gen', state.gen)):
-        layers = spectral.sigmas(player.model_state.get('spectral', {}))
-        found |= {f'{prefix}/{name}': sigma for name, sigma in layers.items()}
-    return found
-
-
-def _synchronised(model_state):
-    """Collections made equal on all devices: statistics that are a device's own become their average.
-
-    Statistics of all devices are equal already, and so is `spectral`, which follows from the weights.
-    """
-    return {k: v if k == 'spectral' else parallel.mean(v) for k, v in model_state.items()}

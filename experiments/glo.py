@@ -27,8 +27,8 @@ import optax
 from flax import struct
 from flax.traverse_util import flatten_dict
 
-from experiments.gan import Player
 from experiments.method import Config, choose
+from experiments.player import Player
 from experiments.settings import OPTIMIZERS, check_optimizer, check_parts, linear_decay
 from snjax import accumulation, latent_priors, parallel
 from snjax.latent_init import INITIAL_LATENTS, check_initial, initial_latents
@@ -108,9 +108,7 @@ class Glo:
         """A fresh generator and the initial latents."""
         gen_rng, z_rng = jax.random.split(rng)
         variables = self.gen.init(gen_rng, jnp.zeros((2, self.dim_z)), None, train=False)
-        model_state = {k: v for k, v in variables.items() if k != 'params'}
-        params = variables['params']
-        gen = Player(params, model_state, self.optimizer.init(params))
+        gen = Player.fresh(variables, self.optimizer)
         z = initial_latents(self.initial, z_rng, self.images, self.dim_z)
         table = Table(z, jax.vmap(self.z_optimizer.init)(z))
         return GloState(jnp.zeros((), jnp.int32), gen, table)
