@@ -18,6 +18,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from configs import sngan_digits
 from snjax.checkpoint import best_scores, load_tree
 
 ROOT = Path(__file__).parents[1]
@@ -199,12 +200,26 @@ def metrics(workdir: Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
+def scores(workdir: Path, protocol: str = 'train/all/200') -> dict:
+    """The row of scores.json by a protocol, which must be there once."""
+    rows = json.loads((workdir / 'scores.json').read_text())['rows']
+    (row,) = [row for row in rows if row['manifest']['protocol'] == protocol]
+    return row
+
+
 def logged_step(workdir: Path) -> int:
     """The last step in metrics.jsonl, 0 without any; a line being written does not count."""
     path = workdir / 'metrics.jsonl'
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     whole = [line for line in lines if line.endswith(b'\n')]
     return json.loads(whole[-1])['step'] if whole else 0
+
+
+def tiny_config_of(workdir: Path):
+    """The config of a run of `Launcher.train`."""
+    config = sngan_digits.get_config()
+    config.update(json.loads((workdir / 'config.json').read_text()))
+    return config
 
 
 def checkpoints(workdir: Path) -> list[int]:

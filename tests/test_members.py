@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tiny_gan
 from launching import TINY, assert_same_run, logged_step, wait, wait_until
-from test_gan import changed, images, step_of
+from test_gan_config import changed
 from test_train import OPTIONS, Walk, checkpoints, grids, values
+from tiny_gan import images, step_of
 
 from experiments import members as configured
 from experiments import settings

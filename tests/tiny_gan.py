@@ -98,3 +98,18 @@ def compiled(fn):
         return jax.device_get(parallel.local(program(*placed)))
 
     return call
+
+
+def images(num_batches=2, batch_size=6, seed=0):
+    """Real images of a step, (num_batches, batch_size, 8, 8, 1)."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1, 1, (num_batches, batch_size, *IMAGE)).astype(np.float32)
+
+
+def step_of(gan):
+    """`(state, images, key) -> (state, metrics)`, compiled on first use."""
+
+    def step(state, image, key):
+        return gan.train_step(state, {'image': image}, jax.random.wrap_key_data(key))
+
+    return compiled(step)

@@ -1,0 +1,268 @@
+"""How launch.py fails: one line, an exit code that says of what kind, and the workdir as it was."""
+
+import concurrent.futures
+import os
+import re
+
+import jax
+import launching
+import pytest
+from launching import (
+    DIGITS,
+    NUM_STEPS,
+    ROOT,
+    TINY,
+    bytes_under,
+    checkpoints,
+    metrics,
+    state,
+    tiny_config_of,
+)
+
+from configs import sngan_digits
+from experiments import method, modes
+from snjax import resume
+from snjax.checkpoint import Checkpointer
+from snjax.resume import WorkdirLock
+
+# Fixtures, which pytest finds by their names here.
+launcher, finished_run = launching.launcher, launching.finished_run
+
+FOUR_DEVICES = {'XLA_FLAGS': f'--xla_force_host_platform_device_count=4 {launching.QUICKLY}'}
+CONFIGS = ROOT / 'configs'
+# name: (flags, environment, what the one line must say)
+BAD_INPUT = {
+    'a typo': ([DIGITS, '--config.n_dsi=5'], {}, ['n_dsi', 'n_dis']),
+    'a wrong type': ([DIGITS, '--config.n_dis=abc'], {}, ['n_dis', 'abc']),
+    'unknown loss': ([DIGITS, '--config.loss=hing'], {}, ["'hing'", '--config.loss=hinge']),
+    'unknown method': ([DIGITS, '--config.method=sngn'], {}, ["'sngn'", '--config.method=sngan']),
+    'unknown architecture': (
+        [DIGITS, '--config.model.architecture=resent'],
+        {},
+        ["'resent'", '--config.model.architecture=resnet'],
+    ),
+    'unknown set': ([DIGITS, '--config.data.name=digts'], {}, ["'digts'", 'digits']),
+    'batch and devices': (
+        [DIGITS, '--config.batch_size=6'],
+        FOUR_DEVICES,
+        ['batch_size 6', '4 devices', '4 or 8'],
+    ),
+    'interval': (
+        [DIGITS, '--config.num_steps=1600', '--config.steps_per_call=7'],
+        {},
+        ['1600', 'not a multiple', 'steps_per_call 7', '--config.num_steps=1603'],
+    ),
+    'no config': ([], {}, ['--config=configs/sngan_digits.py']),
+    'no such config': ([f'--config={CONFIGS}/sngan_digts.py'], {}, ['sngan_digts.py']),
+    'unknown mode': ([DIGITS, '--mode=tain'], {}, ['tain', 'train']),
+    'unknown flag': ([DIGITS, '--wrkdir=x'], {}, ['wrkdir', 'workdir']),
+    'not a flag': ([DIGITS, 'train'], {}, ["'train'"]),
+    'config argument': (
+        [f'--config={CONFIGS}/sngan_cifar_cnn.py:Z'],
+        {},
+        ['sngan_cifar_cnn.py:Z', 'A, B, C, D, E, F'],
+    ),
+    'argument not taken': ([f'{DIGITS}:C'], {}, ['sngan_digits.py:C']),
+    'a cache in a file': (
+        [DIGITS, f'--compilation_cache={ROOT}/LICENSE'],
+        {},
+        ['--compilation_cache', 'LICENSE cannot be written', 'auto or off'],
+    ),
+    'a trace of a sweep': (
+        [DIGITS, '--mode=sweep', '--profile=2'],
+        {},
+        ['--profile', 'leave it out'],
+    ),
+    'a trace of less than nothing': ([DIGITS, '--profile=-1'], {}, ['profile', '-1']),
+    'no such folder': (
+        [f'--config={CONFIGS}/sngan_folder.py:/no/such/folder'],
+        {},
+        ['/no/such/folder'],
+    ),
+    'workdir is a file': ([DIGITS, f'--workdir={ROOT}/LICENSE'], {}, ['LICENSE']),
+    'samples of nothing': (['--mode=sample', '--workdir=nowhere'], {}, ['nowhere', 'config.json']),
+}
+
+
+@pytest.fixture(scope='module')
+def bad_launches(launcher, tmp_path_factory):
+    """All of them, two at a time: each waits for imports more than it computes."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+
+        def start(flags, env):
+            where = tmp_path_factory.mktemp('bad')
+            return where, pool.submit(launcher.run, *flags, cwd=where, **env)
+
+        yield {name: start(flags, env) for name, (flags, env, _) in BAD_INPUT.items()}
+
+
+@pytest.mark.parametrize('name', BAD_INPUT)
+def test_bad_input_is_one_line_and_exit_2_before_anything_is_compiled(bad_launches, name):
+    _, launch = bad_launches[name]
+    outcome = launch.result()
+    line = outcome.error_line()
+    assert outcome.code == 2
+    assert line.startswith('launch.py: ')
+    assert 'Traceback' not in line and '\\n' not in line
+    assert [part for part in BAD_INPUT[name][2] if part not in line] == [], line
+    assert 'compiled' not in outcome.stdout
+
+
+@pytest.mark.parametrize('name', BAD_INPUT)
+def test_bad_input_leaves_nothing_that_refuses_the_corrected_run(bad_launches, name):
+    where, launch = bad_launches[name]
+    launch.result()
+    assert [str(path) for path in where.rglob('config.json')] == []
+
+
+def tiny_config():
+    config = sngan_digits.get_config()
+    config.model.gen_width = config.model.dis_width = 4
+    config.batch_size = config.gen_batch_size = 8
+    return config.lock()
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('n_dis', 0),
+        ('batch_size', 0),
+        ('batch_size', 1798),
+        ('gen_batch_size', -8),
+        ('num_steps', 0),
+        ('steps_per_call', -1),
+        ('update_order', 'gen'),
+        ('seed', 2**64),
+        ('optimizer.lr', 0.0),
+        ('optimizer.lr', -1e-4),
+        ('optimizer.name', 'adm'),
+        ('optimizer.beta1', 1.0),
+        ('optimizer.beta2', -0.5),
+        ('optimizer.ema_decay', 1.0),
+        ('optimizer.decay_end', -5),
+        ('model.gen_width', 0),
+        ('model.dis_width', 0),
+        ('model.dim_z', 0),
+        ('model.latent', 'gaussian'),
+        ('model.dtype', 'float16'),
+        ('model.variant', 'papr'),
+        ('model.spectral_updates', 'never'),
+        ('model.n_power_iterations', 0),
+        ('model.n_warmup_iterations', -1),
+        ('data.image_size', 0),
+        ('data.image_size', 17),
+        ('data.channels', 2),
+        ('data.split', 'tarin'),
+        ('checkpoint.every', -1),
+        ('checkpoint.keep', 0),
+        ('checkpoint.keep_every', -1),
+        ('log.every', 0),
+        ('log.histograms_every', -1),
+        ('sampling.every', -1),
+        ('sampling.num', -1),
+        ('eval.extractor', 'vgg'),
+        ('eval.num_samples', 0),
+        ('eval.num_samples', 5),
+        ('eval.every', -40),
+        ('eval.every', 15),  # no multiple of checkpoint.every
+        ('eval.nearest', -1),
+        ('eval.batch_size', 0),
+        ('eval.neighbour_num', 3),
+    ],
+)
+def test_impossible_values_are_named_before_anything_is_compiled(
+    key, value, tmp_path, monkeypatch, own_errors
+):
+    config = tiny_config()
+    with config.unlocked():
+        config.update_from_flattened_dict({key: value})
+
+    def compile_nothing(*_):
+        pytest.fail(f'{key} = {value} got as far as the compiler')
+
+    monkeypatch.setattr('snjax.parallel.DataParallel.compile', compile_nothing)
+    with pytest.raises(ValueError, match=re.escape(key.split('.')[-1])) as error:
+        modes.run_train(config, tmp_path / 'run')
+    assert '\n' not in str(error.value)
+    # The corrected run may have the same workdir.
+    good = tiny_config().to_dict()
+    resume.check_config(tmp_path / 'run', good, harmless=modes.HARMLESS)
+
+
+def test_a_workdir_of_another_config_is_refused_with_the_difference(
+    launcher,
+    finished_run,
+    tmp_path,
+):
+    workdir = finished_run.copy(tmp_path / 'run')
+    before = bytes_under(workdir)
+    other = ['--config.n_dis=2', '--config.optimizer.lr=0.001', '--config.log.every=5']
+    outcome = launcher.run(*TINY, f'--workdir={workdir}', *other)
+    line = outcome.error_line()
+    assert outcome.code == 2
+    assert 'n_dis: 1 (workdir) != 2 (now)' in line
+    assert 'optimizer.lr: 0.0005 (workdir) != 0.001 (now)' in line
+    assert 'log.every' not in line  # harmless
+    assert 'compiled' not in outcome.stdout
+    after = bytes_under(workdir)
+    before.pop('.lock'), after.pop('.lock')
+    assert after == before
+
+
+def test_a_workdir_in_use_is_refused(launcher, finished_run, tmp_path):
+    workdir = finished_run.copy(tmp_path / 'run')
+    before = bytes_under(workdir)
+    with WorkdirLock(workdir):
+        before['.lock'] = (workdir / '.lock').read_bytes()
+        outcome = launcher.run(*TINY, f'--workdir={workdir}')
+        assert bytes_under(workdir) == before
+    line = outcome.error_line()
+    assert outcome.code == 2
+    assert str(workdir) in line and f'process {os.getpid()}' in line
+
+
+def test_a_damaged_config_is_one_line(launcher, finished_run, tmp_path):
+    workdir = finished_run.copy(tmp_path / 'run')
+    (workdir / 'config.json').write_text('{"method": ')
+    for flags in (['--mode=sample'], TINY):
+        outcome = launcher.run(*flags, f'--workdir={workdir}')
+        assert outcome.code == 2
+        assert 'config.json' in outcome.error_line()
+        assert 'Traceback' not in outcome.stderr
+
+
+def test_divergence_is_exit_3_with_value_and_step_and_keeps_the_checkpoints(
+    launcher,
+    finished_run,
+    tmp_path,
+):
+    # A discriminator with biases next to float32's end: one more forward pass overflows.
+    workdir = finished_run.copy(tmp_path / 'run')
+    run = method.load(tiny_config_of(workdir))
+    like = jax.eval_shape(run.init, jax.random.key(0))
+    with Checkpointer(workdir / 'checkpoints', keep=3) as kept:
+        step, at_the_end = kept.restore_latest(like)
+        dis = at_the_end.dis
+        params = jax.tree.map(lambda p: p if p.ndim > 1 else p * 0 + 3e38, dis.params)
+        brink = at_the_end.replace(dis=dis.replace(params=params), step=at_the_end.step + 1)
+        kept.save(step + 1, brink)
+    before = state(workdir)
+
+    outcome = launcher.run(*TINY, f'--workdir={workdir}', f'--config.num_steps={NUM_STEPS + 9}')
+    assert outcome.code == 3
+    assert f'resuming from step {NUM_STEPS + 1}' in outcome.stdout
+    lines = outcome.stderr.splitlines()
+    assert 'Traceback' not in outcome.stderr
+    diverged = f'launch.py: diverged by step {NUM_STEPS + 2}: '
+    (line,) = [line for line in lines if line.startswith('launch.py: ')]
+    assert line.startswith(diverged)
+    assert re.search(r'dis_loss = (nan|inf)', line)
+    assert line.endswith(f'the last checkpoint is of step {NUM_STEPS + 1}')
+    assert checkpoints(workdir)[-2:] == [NUM_STEPS, NUM_STEPS + 1]
+    after = state(workdir)
+    assert after[0] == before[0] == NUM_STEPS + 1
+    assert {k: v.tobytes() for k, v in after[1].items()} == {
+        k: v.tobytes() for k, v in before[1].items()
+    }
+    # No number that is not one got into the logs.
+    assert max(line['step'] for line in metrics(workdir)) <= NUM_STEPS + 1
