@@ -17,7 +17,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'a file in configs/, with :argument where it takes one', lock_config=True
 )
 _WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'the run lives here; left out: runs/<config>[-argument]'
+    'workdir', None, 'the run lives here; left out: runs/<config>[-argument], sweeps/... of a sweep'
 )
 _MODE = flags.DEFINE_enum(
     'mode',
@@ -63,6 +63,11 @@ _RETRIES = flags.DEFINE_integer(
 )
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'of --mode=sweep: print the commands, start nothing')
 
+# What only one mode reads would otherwise be given to another for nothing, and `--dry_run` would train.
+_FLAGS_OF_MODES = {
+    'sweep': ('sweep', 'slots', 'engine', 'slurm', 'retries', 'dry_run'),
+    'report': ('layout',),
+}
 _CONFIGS = pathlib.Path(__file__).parent / 'configs'
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 _BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
@@ -123,7 +128,7 @@ def _sweep() -> int:
     """Many runs, each a process of its own. This one never imports JAX, which would hold a device."""
     from experiments import sweep
 
-    for name in ('compilation_cache', 'profile'):
+    for name in ('compilation_cache', 'profile', 'distributed'):
         if flags.FLAGS[name].present:
             _end(
                 ValueError(f'--{name} is of a single run, not of --mode=sweep: leave it out'),
@@ -164,12 +169,15 @@ def _report() -> None:
 
 
 def _workdir() -> pathlib.Path:
-    """--workdir, or a folder named after the config and its argument."""
+    """--workdir, or a folder named after the config (of a sweep, the file that defines it) and its argument."""
     if _WORKDIR.value:
         return pathlib.Path(_WORKDIR.value)
-    path, _, argument = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
+    above, named = 'runs', config_flags.get_config_filename(flags.FLAGS['config'])
+    if _MODE.value == 'sweep':
+        above, named = 'sweeps', _SWEEP.value or named
+    path, _, argument = named.partition(':')
     argument = argument.strip('/').replace('/', '_')
-    return pathlib.Path('runs') / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
+    return pathlib.Path(above) / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
 
 
 def _end(error: Exception, code: int) -> NoReturn:
@@ -195,6 +203,7 @@ def _parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(_with_config(argv))
         if len(rest) > 1:
             raise ValueError(f'{rest[1]!r} is no flag: write --config=... --workdir=... --mode=...')
+        _check_flags_of_modes()
         if _MODE.value == 'report':  # of runs, each with its own
             return rest
         if _CONFIG.value is None:
@@ -209,13 +218,29 @@ def _parse(argv: list[str]) -> list[str]:
         _end(error, BAD_INPUT)
 
 
+def _check_flags_of_modes() -> None:
+    """Raises a ValueError of one line for a flag that nothing would read."""
+    for mode, names in _FLAGS_OF_MODES.items():
+        for name in names:
+            if mode != _MODE.value and flags.FLAGS[name].present:
+                raise ValueError(
+                    f'--{name} is of --mode={mode}, not of {_MODE.value}: add --mode={mode}, or leave it out'
+                )
+    other, engine = {'local': ('slurm', 'slurm'), 'slurm': ('slots', 'local')}[_ENGINE.value]
+    if flags.FLAGS[other].present:
+        raise ValueError(
+            f'--{other} is of --engine={engine}, not of {_ENGINE.value}: add --engine={engine}, or leave it out'
+        )
+
+
 def _with_config(argv: list[str]) -> list[str]:
     """Without --config, the config of the run that --workdir holds; a sweep by --sweep starts from the defaults."""
     if any(re.match(r'--?config(=|$)', a) for a in argv):
         return argv
-    if re.search(r'\s--?mode[= ]report(\s|$)', ' '.join(argv)):
+    words = ' '.join(argv)
+    if re.search(r'\s--?mode[= ]report(\s|$)', words):
         return argv
-    if any(re.match(r'--?mode=sweep$', a) for a in argv):
+    if re.search(r'\s--?mode[= ]sweep(\s|$)', words):
         if not any(re.match(r'--?sweep(=|$)', a) for a in argv):
             return argv
         return [argv[0], f'--config={_CONFIGS}/base.py', *argv[1:]]

@@ -100,6 +100,13 @@ BAD_INPUT = {
     ),
     'slots': ([DIGITS, '--slots=4096'], 'return [{}]', ['--slots=4096', 'cores']),
     'retries': ([DIGITS, '--retries=-1'], 'return [{}]', ['--retries=-1']),
+    'no engine': ([DIGITS, '--slurm=time=9'], 'return [{}]', ['add --engine=slurm']),
+    'no slots': ([DIGITS, '--engine=slurm', '--slots=2'], 'return [{}]', ['--slots is of']),
+    'distributed': (
+        [DIGITS, '--distributed=auto'],
+        'return [{}]',
+        ['--distributed is of a single'],
+    ),
 }
 
 
@@ -129,6 +136,37 @@ def test_a_missing_definition_is_one_line(launcher, tmp_path, flags, parts):
     line = outcome.error_line()
     assert outcome.code == 2
     assert [part for part in parts if part not in line] == [], line
+
+
+@pytest.mark.parametrize('flag', ['--dry_run', '--slots=2', '--sweep=mine.py', '--layout=runs'])
+def test_a_training_is_not_begun_by_the_flags_of_other_modes(launcher, tmp_path, flag):
+    outcome = launcher.run(DIGITS, flag, '--config.num_steps=1', f'--workdir={tmp_path / "x"}')
+    assert outcome.code == 2 and not (tmp_path / 'x').exists()
+    assert f'{flag.partition("=")[0]} is of --mode=' in outcome.error_line()
+
+
+def test_a_mode_may_be_a_word_of_its_own_and_the_folder_is_named_after_the_sweep(
+    launcher, tmp_path
+):
+    write_sweep(tmp_path, f"return [{{'config': {DIGITS.removeprefix('--config=')!r}}}]")
+    flags = ['--mode', 'sweep', '--sweep', 'definition.py:some', '--dry_run']
+    outcome = launcher.run(*flags, cwd=tmp_path)
+    assert outcome.code == 0, outcome
+    assert '--workdir=sweeps/definition-some/runs/sngan_digits-' in outcome.stdout
+
+
+def test_a_run_and_a_sweep_do_not_share_a_folder(launcher, finished_run, tmp_path):
+    sweep = write_sweep(tmp_path, 'return [{}]')
+    before = bytes_under(finished_run.workdir)
+    refused = launcher.run('--mode=sweep', DIGITS, sweep, f'--workdir={finished_run.workdir}')
+    assert refused.code == 2 and 'holds a run' in refused.error_line()
+    assert bytes_under(finished_run.workdir) == before
+    folder = tmp_path / 'x'
+    folder.mkdir()
+    (folder / 'journal.jsonl').touch()
+    refused = launcher.run(*TINY, f'--workdir={folder}')
+    assert refused.code == 2 and 'holds a sweep: add --mode=sweep' in refused.error_line()
+    assert not (folder / 'config.json').exists()
 
 
 def test_the_commands_resolve_to_the_config_that_the_run_has(finished_run):
