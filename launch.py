@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTER
 run is gone (start again to go on); 1 if runs of a sweep failed.
 """
 
+import errno
 import glob
 import pathlib
 import re
@@ -70,6 +71,7 @@ _FLAGS_OF_MODES = {
 }
 _CONFIGS = pathlib.Path(__file__).parent / 'configs'
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+_UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # of an OSError that has no class of its own
 _BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
 BAD_INPUT, DIVERGED, PREEMPTED = 2, 3, 75
 
@@ -102,7 +104,8 @@ def main(argv: list[str]) -> None:
             raise ValueError(f'--profile is of --mode=train, not of {_MODE.value}: leave it out')
         extra = {'profile': _PROFILE.value} if _MODE.value == 'train' else {}
         modes.MODES[_MODE.value](_CONFIG.value, _workdir(), **extra)
-    except (ValueError, *_UNUSABLE_PATH) as error:
+    except (ValueError, OSError) as error:
+        _check_is_input(error)
         parallel.judge(error)
         _end(error, BAD_INPUT)
     except Diverged as error:
@@ -152,7 +155,8 @@ def _sweep() -> int:
             slurm_options=_SLURM.value,
             retries=_RETRIES.value,
         )
-    except (ValueError, *_UNUSABLE_PATH) as error:
+    except (ValueError, OSError) as error:
+        _check_is_input(error)
         _end(error, BAD_INPUT)
 
 
@@ -164,7 +168,8 @@ def _report() -> None:
         if not _WORKDIR.value:
             raise ValueError("--workdir is missing: give a sweep, a run, or a pattern as 'runs/*'")
         run_report(pathlib.Path(_WORKDIR.value), _LAYOUT.value)
-    except (ValueError, *_UNUSABLE_PATH) as error:
+    except (ValueError, OSError) as error:
+        _check_is_input(error)
         _end(error, BAD_INPUT)
 
 
@@ -178,6 +183,13 @@ def _workdir() -> pathlib.Path:
     path, _, argument = named.partition(':')
     argument = argument.strip('/').replace('/', '_')
     return pathlib.Path(above) / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
+
+
+def _check_is_input(error: ValueError | OSError) -> None:
+    """Raises an error again that is not of what was asked for, but of the machine: its traceback is needed."""
+    if isinstance(error, OSError) and not isinstance(error, (*_UNUSABLE_PATH, ValueError)):
+        if error.errno not in _UNUSABLE_ERRNO:
+            raise error
 
 
 def _end(error: Exception, code: int) -> NoReturn:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import launching
@@ -153,6 +154,40 @@ def test_a_mode_may_be_a_word_of_its_own_and_the_folder_is_named_after_the_sweep
     outcome = launcher.run(*flags, cwd=tmp_path)
     assert outcome.code == 0, outcome
     assert '--workdir=sweeps/definition-some/runs/sngan_digits-' in outcome.stdout
+
+
+def read_only(folder: Path) -> list[str]:
+    """A command that starts another which cannot write in `folder`, not even as root."""
+    mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    command = ['unshare', '--mount', 'sh', '-c', mount, str(folder)]
+    try:
+        if subprocess.run([*command, 'true'], capture_output=True).returncode == 0:
+            return command
+    except FileNotFoundError:
+        pass
+    pytest.skip('unshare cannot mount here: it needs Linux and root')
+
+
+@pytest.mark.parametrize('mode', ['train', 'sweep', 'report'])
+def test_a_read_only_file_system_is_one_line(launcher, finished_run, tmp_path, mode):
+    before = read_only(tmp_path)
+    sweep = write_sweep(tmp_path, "return [{'n_dis': 3}]")
+    flags = {
+        'train': TINY,
+        'sweep': ['--mode=sweep', DIGITS, sweep],
+        'report': ['--mode=report'],
+    }[mode]
+    folder = tmp_path / 'x'
+    if mode == 'report':
+        finished_run.copy(folder)
+    outcome = wait(launcher.start(*flags, f'--workdir={folder}', before=before))
+    assert outcome.code == 2
+    assert 'Read-only file system' in outcome.error_line() and str(folder) in outcome.error_line()
+
+
+def test_a_name_that_is_too_long_is_one_line(launcher, tmp_path):
+    outcome = launcher.run(*TINY, f'--workdir={tmp_path / ("x" * 300)}')
+    assert outcome.code == 2 and 'File name too long' in outcome.error_line()
 
 
 def test_a_run_and_a_sweep_do_not_share_a_folder(launcher, finished_run, tmp_path):
