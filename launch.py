@@ -9,6 +9,7 @@ import glob
 import pathlib
 import re
 import sys
+import traceback
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -143,6 +144,8 @@ def _sweep() -> int:
         runs = sweep.plan(*files, config_flags.get_override_values(flag), folder)
     except _BAD_FLAGS as error:
         _end(error, BAD_INPUT)
+    except Exception as error:
+        _end_at_fault(error)
     try:
         if _DRY_RUN.value:
             sweep.show_commands(runs, folder, num_slots=_SLOTS.value)
@@ -200,6 +203,8 @@ def _end(error: Exception, code: int) -> NoReturn:
     ):  # a KeyError's str() is its message, quoted
         message = message.args[0]
     message = str(message)
+    if re.fullmatch(r"'\w+'", message):  # ml_collections found none that is like it
+        message = f'{message} is no key of the config; configs/base.py has all of them'
     before, parsing, trace = message.partition('Error whilst parsing config file:')
     if (
         parsing
@@ -207,6 +212,23 @@ def _end(error: Exception, code: int) -> NoReturn:
         message = before + trace.strip().splitlines()[-1].partition(': ')[2]
     print(f'launch.py: {" ".join(message.split())}', file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _end_at_fault(error: Exception) -> NoReturn:
+    """Ends with the line that is wrong in a config or in a sweep's definition; any other error is raised again."""
+    named = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
+    files = {pathlib.Path(name).resolve() for name in named} | set(_CONFIGS.resolve().rglob('*.py'))
+    places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        places.append((error.filename or '', error.lineno))
+    found = [
+        (path, line) for name, line in places if (path := pathlib.Path(name).resolve()) in files
+    ]
+    if not found:
+        raise error
+    path, line = found[-1]
+    what = error.msg if isinstance(error, SyntaxError) else error
+    _end(ValueError(f'{path}, line {line}: {type(error).__name__}: {what}'), BAD_INPUT)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -228,6 +250,8 @@ def _parse(argv: list[str]) -> list[str]:
         return rest
     except _BAD_FLAGS as error:
         _end(error, BAD_INPUT)
+    except Exception as error:
+        _end_at_fault(error)
 
 
 def _check_flags_of_modes() -> None:

@@ -101,6 +101,13 @@ BAD_INPUT = {
     ),
     'slots': ([DIGITS, '--slots=4096'], 'return [{}]', ['--slots=4096', 'cores']),
     'retries': ([DIGITS, '--retries=-1'], 'return [{}]', ['--retries=-1']),
+    'no such key': ([DIGITS, '--config.bogus=1'], 'return [{}]', ["'bogus' is no key"]),
+    'an error': (
+        [DIGITS],
+        'return [1 / 0]',
+        ['definition.py, line 2: ZeroDivisionError: division'],
+    ),
+    'no Python': ([DIGITS], 'return [', ['definition.py, line 2: SyntaxError']),
     'no engine': ([DIGITS, '--slurm=time=9'], 'return [{}]', ['add --engine=slurm']),
     'no slots': ([DIGITS, '--engine=slurm', '--slots=2'], 'return [{}]', ['--slots is of']),
     'distributed': (
@@ -144,6 +151,14 @@ def test_a_training_is_not_begun_by_the_flags_of_other_modes(launcher, tmp_path,
     outcome = launcher.run(DIGITS, flag, '--config.num_steps=1', f'--workdir={tmp_path / "x"}')
     assert outcome.code == 2 and not (tmp_path / 'x').exists()
     assert f'{flag.partition("=")[0]} is of --mode=' in outcome.error_line()
+
+
+def test_an_error_in_a_config_is_the_line_that_is_wrong(launcher, tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text('def get_config():\n    return 1 / 0\n')
+    outcome = launcher.run(f'--config={config}', f'--workdir={tmp_path / "x"}')
+    assert outcome.code == 2
+    assert f'{config}, line 2: ZeroDivisionError: division by zero' in outcome.error_line()
 
 
 def test_a_mode_may_be_a_word_of_its_own_and_the_folder_is_named_after_the_sweep(
