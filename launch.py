@@ -203,7 +203,8 @@ def _end(error: Exception, code: int) -> NoReturn:
     ):  # a KeyError's str() is its message, quoted
         message = message.args[0]
     message = str(message)
-    if re.fullmatch(r"'\w+'", message):  # ml_collections found none that is like it
+    # ml_collections found no key that is like it.
+    if isinstance(error, AttributeError) and re.fullmatch(r"'\w+'", message):
         message = f'{message} is no key of the config; configs/base.py has all of them'
     before, parsing, trace = message.partition('Error whilst parsing config file:')
     if (
