@@ -4,10 +4,12 @@ Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTER
 run is gone (start again to go on); 1 if runs of a sweep failed.
 """
 
+import errno
 import glob
 import pathlib
 import re
 import sys
+import traceback
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -17,7 +19,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'a file in configs/, with :argument where it takes one', lock_config=True
 )
 _WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'the run lives here; left out: runs/<config>[-argument]'
+    'workdir', None, 'the run lives here; left out: runs/<config>[-argument], sweeps/... of a sweep'
 )
 _MODE = flags.DEFINE_enum(
     'mode',
@@ -63,8 +65,14 @@ _RETRIES = flags.DEFINE_integer(
 )
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'of --mode=sweep: print the commands, start nothing')
 
+# What only one mode reads would otherwise be given to another for nothing, and `--dry_run` would train.
+_FLAGS_OF_MODES = {
+    'sweep': ('sweep', 'slots', 'engine', 'slurm', 'retries', 'dry_run'),
+    'report': ('layout',),
+}
 _CONFIGS = pathlib.Path(__file__).parent / 'configs'
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+_UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # of an OSError that has no class of its own
 _BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
 BAD_INPUT, DIVERGED, PREEMPTED = 2, 3, 75
 
@@ -97,7 +105,8 @@ def main(argv: list[str]) -> None:
             raise ValueError(f'--profile is of --mode=train, not of {_MODE.value}: leave it out')
         extra = {'profile': _PROFILE.value} if _MODE.value == 'train' else {}
         modes.MODES[_MODE.value](_CONFIG.value, _workdir(), **extra)
-    except (ValueError, *_UNUSABLE_PATH) as error:
+    except (ValueError, OSError) as error:
+        _check_is_input(error)
         parallel.judge(error)
         _end(error, BAD_INPUT)
     except Diverged as error:
@@ -123,7 +132,7 @@ def _sweep() -> int:
     """Many runs, each a process of its own. This one never imports JAX, which would hold a device."""
     from experiments import sweep
 
-    for name in ('compilation_cache', 'profile'):
+    for name in ('compilation_cache', 'profile', 'distributed'):
         if flags.FLAGS[name].present:
             _end(
                 ValueError(f'--{name} is of a single run, not of --mode=sweep: leave it out'),
@@ -135,6 +144,8 @@ def _sweep() -> int:
         runs = sweep.plan(*files, config_flags.get_override_values(flag), folder)
     except _BAD_FLAGS as error:
         _end(error, BAD_INPUT)
+    except Exception as error:
+        _end_at_fault(error)
     try:
         if _DRY_RUN.value:
             sweep.show_commands(runs, folder, num_slots=_SLOTS.value)
@@ -147,7 +158,8 @@ def _sweep() -> int:
             slurm_options=_SLURM.value,
             retries=_RETRIES.value,
         )
-    except (ValueError, *_UNUSABLE_PATH) as error:
+    except (ValueError, OSError) as error:
+        _check_is_input(error)
         _end(error, BAD_INPUT)
 
 
@@ -159,17 +171,28 @@ def _report() -> None:
         if not _WORKDIR.value:
             raise ValueError("--workdir is missing: give a sweep, a run, or a pattern as 'runs/*'")
         run_report(pathlib.Path(_WORKDIR.value), _LAYOUT.value)
-    except (ValueError, *_UNUSABLE_PATH) as error:
+    except (ValueError, OSError) as error:
+        _check_is_input(error)
         _end(error, BAD_INPUT)
 
 
 def _workdir() -> pathlib.Path:
-    """--workdir, or a folder named after the config and its argument."""
+    """--workdir, or a folder named after the config (of a sweep, the file that defines it) and its argument."""
     if _WORKDIR.value:
         return pathlib.Path(_WORKDIR.value)
-    path, _, argument = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
+    above, named = 'runs', config_flags.get_config_filename(flags.FLAGS['config'])
+    if _MODE.value == 'sweep':
+        above, named = 'sweeps', _SWEEP.value or named
+    path, _, argument = named.partition(':')
     argument = argument.strip('/').replace('/', '_')
-    return pathlib.Path('runs') / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
+    return pathlib.Path(above) / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
+
+
+def _check_is_input(error: ValueError | OSError) -> None:
+    """Raises an error again that is not of what was asked for, but of the machine: its traceback is needed."""
+    if isinstance(error, OSError) and not isinstance(error, (*_UNUSABLE_PATH, ValueError)):
+        if error.errno not in _UNUSABLE_ERRNO:
+            raise error
 
 
 def _end(error: Exception, code: int) -> NoReturn:
@@ -180,6 +203,9 @@ def _end(error: Exception, code: int) -> NoReturn:
     ):  # a KeyError's str() is its message, quoted
         message = message.args[0]
     message = str(message)
+    # ml_collections found no key that is like it.
+    if isinstance(error, AttributeError) and re.fullmatch(r"'\w+'", message):
+        message = f'{message} is no key of the config; configs/base.py has all of them'
     before, parsing, trace = message.partition('Error whilst parsing config file:')
     if (
         parsing
@@ -189,12 +215,30 @@ def _end(error: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _end_at_fault(error: Exception) -> NoReturn:
+    """Ends with the line that is wrong in a config or in a sweep's definition; any other error is raised again."""
+    named = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
+    files = {pathlib.Path(name).resolve() for name in named} | set(_CONFIGS.resolve().rglob('*.py'))
+    places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        places.append((error.filename or '', error.lineno))
+    found = [
+        (path, line) for name, line in places if (path := pathlib.Path(name).resolve()) in files
+    ]
+    if not found:
+        raise error
+    path, line = found[-1]
+    what = error.msg if isinstance(error, SyntaxError) else error
+    _end(ValueError(f'{path}, line {line}: {type(error).__name__}: {what}'), BAD_INPUT)
+
+
 def _parse(argv: list[str]) -> list[str]:
     """Reads the flags; whatever is wrong with them or with the config file is one line and exit 2."""
     try:
         rest = flags.FLAGS(_with_config(argv))
         if len(rest) > 1:
             raise ValueError(f'{rest[1]!r} is no flag: write --config=... --workdir=... --mode=...')
+        _check_flags_of_modes()
         if _MODE.value == 'report':  # of runs, each with its own
             return rest
         if _CONFIG.value is None:
@@ -207,15 +251,33 @@ def _parse(argv: list[str]) -> list[str]:
         return rest
     except _BAD_FLAGS as error:
         _end(error, BAD_INPUT)
+    except Exception as error:
+        _end_at_fault(error)
+
+
+def _check_flags_of_modes() -> None:
+    """Raises a ValueError of one line for a flag that nothing would read."""
+    for mode, names in _FLAGS_OF_MODES.items():
+        for name in names:
+            if mode != _MODE.value and flags.FLAGS[name].present:
+                raise ValueError(
+                    f'--{name} is of --mode={mode}, not of {_MODE.value}: add --mode={mode}, or leave it out'
+                )
+    other, engine = {'local': ('slurm', 'slurm'), 'slurm': ('slots', 'local')}[_ENGINE.value]
+    if flags.FLAGS[other].present:
+        raise ValueError(
+            f'--{other} is of --engine={engine}, not of {_ENGINE.value}: add --engine={engine}, or leave it out'
+        )
 
 
 def _with_config(argv: list[str]) -> list[str]:
     """Without --config, the config of the run that --workdir holds; a sweep by --sweep starts from the defaults."""
     if any(re.match(r'--?config(=|$)', a) for a in argv):
         return argv
-    if re.search(r'\s--?mode[= ]report(\s|$)', ' '.join(argv)):
+    words = ' '.join(argv)
+    if re.search(r'\s--?mode[= ]report(\s|$)', words):
         return argv
-    if any(re.match(r'--?mode=sweep$', a) for a in argv):
+    if re.search(r'\s--?mode[= ]sweep(\s|$)', words):
         if not any(re.match(r'--?sweep(=|$)', a) for a in argv):
             return argv
         return [argv[0], f'--config={_CONFIGS}/base.py', *argv[1:]]

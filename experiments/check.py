@@ -9,7 +9,7 @@ import sys
 
 from ml_collections import ConfigDict
 
-from experiments import method, modes, scoring
+from experiments import members, modes, scoring, streaming
 
 
 def main() -> None:
@@ -18,7 +18,8 @@ def main() -> None:
         try:
             config = ConfigDict(values).lock()
             modes.train_options(config)
-            method.load(config)
+            streaming.check(config)
+            members.load(config, members.members_of(config))
             scoring.check(config)
         except ValueError as error:
             print(f'{name}: {error}', file=sys.stderr)

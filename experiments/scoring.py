@@ -133,7 +133,10 @@ def _digits_yardstick(config, trained, about):
 
 
 def run_evaluate(config: Config, folders: Sequence[pathlib.Path]) -> None:
-    """Scores the runs in `folders`, each with its own config but for `eval` and places of data, and compares them."""
+    """Scores the runs in `folders`, each with its own config but for `eval` and places of data, and compares them.
+
+    Of several, those without any checkpoint are named and left out.
+    """
     e = config.eval
     if not e.extractor:
         raise ValueError(
@@ -146,6 +149,11 @@ def run_evaluate(config: Config, folders: Sequence[pathlib.Path]) -> None:
     runs = [(folder, resume.read_config(_config_file(folder))) for folder in folders]
     extractor = extractors.load(e.extractor, e.weights)
     evaluators: dict[Any, Evaluator] = {}
+    without = [folder for folder in folders if not _has_checkpoint(folder)]
+    if len(without) < len(folders):  # of many, one may have diverged before it saved
+        runs = [(folder, own) for folder, own in runs if folder not in without]
+        for folder in without if parallel.is_main() else []:
+            print(f'left out: no checkpoint in {folder}', flush=True)
     for folder, own in runs:
         own['data'] |= {k: config.data[k] for k in ('data_dir', 'cache_dir') if config.data[k]}
         d = own['data']
@@ -156,7 +164,11 @@ def run_evaluate(config: Config, folders: Sequence[pathlib.Path]) -> None:
             )
         _evaluate_one(config, folder, evaluators[key], asked)
     if parallel.is_main() and len(runs) > 1:
-        leaderboard.write(folders, e.extractor)
+        leaderboard.write([folder for folder, _ in runs], e.extractor)
+
+
+def _has_checkpoint(folder):
+    return any(path.name.isdecimal() for path in (folder / 'checkpoints').glob('*'))
 
 
 def _config_file(folder):

@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from snjax.resume import WorkdirLock
+from snjax.resume import CONFIG_NAME, WorkdirLock
 from snjax.sweeps import definition, journal, local, runs, slots, slurm
 from snjax.sweeps.board import BAD_INPUT, JOURNAL, SUMMARY, Board, jobs_of
 from snjax.sweeps.definition import CONFIG, Item
@@ -39,6 +39,8 @@ def plan(
     Raises:
         ValueError, KeyError, AttributeError, TypeError, flags.Error: with a message of one line for people.
     """
+    if (folder / CONFIG_NAME).exists():
+        raise ValueError(f'{folder} holds a run: give the sweep another --workdir')
     items = items_of(config_file, sweep_file, given)
     made = runs.make(items, [resolve(item) for item in items], folder)
     if len(made) < len(items):

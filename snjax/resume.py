@@ -18,6 +18,7 @@ from absl import logging
 
 CONFIG_NAME = 'config.json'
 LOCK_NAME = '.lock'
+JOURNAL_NAME = 'journal.jsonl'  # of a sweep, whose runs have folders below
 DIVERGED_NAME = 'diverged.txt'  # why a run stopped for good; gone when it is started again
 
 _ABSENT = '(absent)'
@@ -38,7 +39,7 @@ def check_config(
         harmless: patterns of full key names, e.g. 'num_steps', 'log.*'.
 
     Raises:
-        ValueError: if other keys differ, `config.json` is damaged, or `config` cannot be JSON.
+        ValueError: if other keys differ, `config.json` is damaged, `config` cannot be JSON, or a sweep lives here.
     """
     workdir = Path(workdir)
     path = workdir / CONFIG_NAME
@@ -47,6 +48,10 @@ def check_config(
     except (TypeError, ValueError) as error:
         raise ValueError(f'the config cannot be written as JSON: {error}') from error
     if not path.exists():
+        if (workdir / JOURNAL_NAME).exists():
+            raise ValueError(
+                f'{workdir} holds a sweep: add --mode=sweep to go on with it, or use another --workdir'
+            )
         workdir.mkdir(parents=True, exist_ok=True)
         _replace(path, text)
         return
@@ -138,8 +143,17 @@ def lock_holder(workdir: str | os.PathLike) -> str | None:
 
 def runs_in(workdir: str | os.PathLike) -> list[Path]:
     """The folders of the runs in a workdir: itself, or one for each member of several in one program."""
-    inside = sorted(path.parent for path in Path(workdir).glob('*/config.json'))
-    return inside or [Path(workdir)]
+    workdir = Path(workdir)
+    inside = sorted(path.parent for path in workdir.glob('*/config.json'))
+    return inside if inside and not _is_alone(workdir) else [workdir]
+
+
+def _is_alone(workdir):
+    """Whether a folder says itself that it is of one run; runs in folders below are then others."""
+    try:
+        return read_config(workdir / CONFIG_NAME).get('num_seeds', 1) == 1
+    except (OSError, ValueError):
+        return False
 
 
 def read_config(path: Path) -> dict[str, Any]:

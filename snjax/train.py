@@ -136,6 +136,7 @@ class Trainer:
         going = {i: r for i, r in enumerate(self.records) if i not in self.over}
         if not going:
             raise Diverged(self._over_line())
+        steps_there = {step for r in going.values() for step in r.checkpoints.steps()}
         limit = None
         while True:
             found = {
@@ -147,12 +148,11 @@ class Trainer:
                 step = steps.pop()
                 return (None if step < 0 else step), {i: one[1] for i, one in found.items() if one}
             limit = min(steps)
-            several = [r for r in going.values() if len(r.checkpoints.steps()) > 1]
-            if limit < 0 and several:  # no kill leaves that
-                missing = next(self.records[i] for i, one in found.items() if one is None)
+            if limit < 0 and len(steps_there) > 1:  # a kill at the first save leaves one step
+                lacks = next(going[i].workdir for i, one in found.items() if one is None)
+                has = next(going[i].workdir for i, one in found.items() if one)
                 raise ValueError(
-                    f'{missing.workdir} has no checkpoint of a step that {several[0].workdir} has: bring it back, or '
-                    'use another --workdir'
+                    f'{lacks} has no checkpoint of a step that {has} has: bring it back, or use another --workdir'
                 )
 
     def whole_state(self) -> Any:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 
 import launching
 import pytest
@@ -55,6 +56,21 @@ def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, fini
         lines = list(csv.DictReader(file))
     assert {line['seeds'] for line in lines if line['fake_count'] != '200'} == {'2'}
     assert all(float(line['frechet_distance']) > 0 for line in lines)
+
+
+def test_a_run_without_a_checkpoint_does_not_keep_the_others_from_being_scored(
+    launcher, finished_run, tmp_path
+):
+    for name in ('a', 'b', 'c'):
+        finished_run.copy(tmp_path / name)
+    shutil.rmtree(tmp_path / 'b' / 'checkpoints')
+    outcome = launcher.run(
+        '--mode=evaluate', f'--workdir={tmp_path}/?', '--config.eval.protocols=train/all/60'
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert f'left out: no checkpoint in {tmp_path}/b' in outcome.stdout
+    board = (tmp_path / 'leaderboard.md').read_text()
+    assert '| sngan | digits | 120 | train/all/60 |' in board
 
 
 def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(launcher, finished_run, tmp_path):

@@ -169,6 +169,20 @@ def test_one_that_diverges_leaves_the_others_alone(alone, pixels, tmp_path):
     assert_same_walks(folders[1:], alone[1:])
 
 
+def test_one_that_diverged_is_tried_again_only_from_a_step_that_the_others_still_have(
+    pixels, tmp_path
+):
+    folders = [tmp_path / 'a', tmp_path / 'b']
+    trainer(folders, pixels, num_steps=5).run()
+    shutil.copytree(folders[0] / 'checkpoints', tmp_path / 'early')
+    trainer(folders, pixels, num_steps=20, keep=2).run()
+    shutil.rmtree(folders[0] / 'checkpoints')
+    (tmp_path / 'early').rename(folders[0] / 'checkpoints')
+    with pytest.raises(ValueError, match=r'has no checkpoint of a step that .* has'):
+        trainer(folders, pixels)
+    assert checkpoints(folders[0]) == [5] and checkpoints(folders[1]) == [15, 20]
+
+
 def test_when_all_diverge_it_ends(pixels, tmp_path):
     with pytest.raises(Diverged, match=r'a diverged by step 7.*b diverged by step 7'):
         trainer([tmp_path / 'a', tmp_path / 'b'], pixels, Walk(nan_from=7)).run()

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import launching
@@ -88,8 +89,32 @@ BAD_INPUT = {
     'no such config': ([], "return [{'config': 'configs/no.py'}]", ['configs/no.py']),
     'not two arguments': ([DIGITS], 'raise ValueError("paper: A, B")', ['paper: A, B']),
     'no such loss': ([DIGITS], "return [{}, {'loss': 'hing'}]", ["'hing'", '--config.loss=hinge']),
+    'members': (
+        [DIGITS],
+        "return [{'num_seeds': 2}, {'num_seeds': 2, 'members.lr': '1e-3'}]",
+        ['members.lr lists 1', '2 members'],
+    ),
+    'streamed members': (
+        [DIGITS, '--config.data.stream=on'],
+        "return [{}, {'num_seeds': 2}]",
+        ['num_seeds is 2', 'cannot be streamed'],
+    ),
     'slots': ([DIGITS, '--slots=4096'], 'return [{}]', ['--slots=4096', 'cores']),
     'retries': ([DIGITS, '--retries=-1'], 'return [{}]', ['--retries=-1']),
+    'no such key': ([DIGITS, '--config.bogus=1'], 'return [{}]', ["'bogus' is no key"]),
+    'an error': (
+        [DIGITS],
+        'return [1 / 0]',
+        ['definition.py, line 2: ZeroDivisionError: division'],
+    ),
+    'no Python': ([DIGITS], 'return [', ['definition.py, line 2: SyntaxError']),
+    'no engine': ([DIGITS, '--slurm=time=9'], 'return [{}]', ['add --engine=slurm']),
+    'no slots': ([DIGITS, '--engine=slurm', '--slots=2'], 'return [{}]', ['--slots is of']),
+    'distributed': (
+        [DIGITS, '--distributed=auto'],
+        'return [{}]',
+        ['--distributed is of a single'],
+    ),
 }
 
 
@@ -119,6 +144,79 @@ def test_a_missing_definition_is_one_line(launcher, tmp_path, flags, parts):
     line = outcome.error_line()
     assert outcome.code == 2
     assert [part for part in parts if part not in line] == [], line
+
+
+@pytest.mark.parametrize('flag', ['--dry_run', '--slots=2', '--sweep=mine.py', '--layout=runs'])
+def test_a_training_is_not_begun_by_the_flags_of_other_modes(launcher, tmp_path, flag):
+    outcome = launcher.run(DIGITS, flag, '--config.num_steps=1', f'--workdir={tmp_path / "x"}')
+    assert outcome.code == 2 and not (tmp_path / 'x').exists()
+    assert f'{flag.partition("=")[0]} is of --mode=' in outcome.error_line()
+
+
+def test_an_error_in_a_config_is_the_line_that_is_wrong(launcher, tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text('def get_config():\n    return 1 / 0\n')
+    outcome = launcher.run(f'--config={config}', f'--workdir={tmp_path / "x"}')
+    assert outcome.code == 2
+    assert f'{config}, line 2: ZeroDivisionError: division by zero' in outcome.error_line()
+
+
+def test_a_mode_may_be_a_word_of_its_own_and_the_folder_is_named_after_the_sweep(
+    launcher, tmp_path
+):
+    write_sweep(tmp_path, f"return [{{'config': {DIGITS.removeprefix('--config=')!r}}}]")
+    flags = ['--mode', 'sweep', '--sweep', 'definition.py:some', '--dry_run']
+    outcome = launcher.run(*flags, cwd=tmp_path)
+    assert outcome.code == 0, outcome
+    assert '--workdir=sweeps/definition-some/runs/sngan_digits-' in outcome.stdout
+
+
+def read_only(folder: Path) -> list[str]:
+    """A command that starts another which cannot write in `folder`, not even as root."""
+    mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    command = ['unshare', '--mount', 'sh', '-c', mount, str(folder)]
+    try:
+        if subprocess.run([*command, 'true'], capture_output=True).returncode == 0:
+            return command
+    except FileNotFoundError:
+        pass
+    pytest.skip('unshare cannot mount here: it needs Linux and root')
+
+
+@pytest.mark.parametrize('mode', ['train', 'sweep', 'report'])
+def test_a_read_only_file_system_is_one_line(launcher, finished_run, tmp_path, mode):
+    before = read_only(tmp_path)
+    sweep = write_sweep(tmp_path, "return [{'n_dis': 3}]")
+    flags = {
+        'train': TINY,
+        'sweep': ['--mode=sweep', DIGITS, sweep],
+        'report': ['--mode=report'],
+    }[mode]
+    folder = tmp_path / 'x'
+    if mode == 'report':
+        finished_run.copy(folder)
+    outcome = wait(launcher.start(*flags, f'--workdir={folder}', before=before))
+    assert outcome.code == 2
+    assert 'Read-only file system' in outcome.error_line() and str(folder) in outcome.error_line()
+
+
+def test_a_name_that_is_too_long_is_one_line(launcher, tmp_path):
+    outcome = launcher.run(*TINY, f'--workdir={tmp_path / ("x" * 300)}')
+    assert outcome.code == 2 and 'File name too long' in outcome.error_line()
+
+
+def test_a_run_and_a_sweep_do_not_share_a_folder(launcher, finished_run, tmp_path):
+    sweep = write_sweep(tmp_path, 'return [{}]')
+    before = bytes_under(finished_run.workdir)
+    refused = launcher.run('--mode=sweep', DIGITS, sweep, f'--workdir={finished_run.workdir}')
+    assert refused.code == 2 and 'holds a run' in refused.error_line()
+    assert bytes_under(finished_run.workdir) == before
+    folder = tmp_path / 'x'
+    folder.mkdir()
+    (folder / 'journal.jsonl').touch()
+    refused = launcher.run(*TINY, f'--workdir={folder}')
+    assert refused.code == 2 and 'holds a sweep: add --mode=sweep' in refused.error_line()
+    assert not (folder / 'config.json').exists()
 
 
 def test_the_commands_resolve_to_the_config_that_the_run_has(finished_run):

@@ -15,7 +15,7 @@ import pytest
 import sweep_worker
 from launching import ROOT
 
-from snjax.resume import WorkdirLock, lock_holder
+from snjax.resume import WorkdirLock, lock_holder, runs_in
 from snjax.sweeps import definition as h
 from snjax.sweeps import journal, runs, slots, table
 from snjax.sweeps.board import Board
@@ -278,6 +278,17 @@ def test_checkpoints_and_last_lines(tmp_path):
     log.write_text('before\n' * 2000 + '\none\n\ntwo\n')
     assert last_lines(log, 2) == ['one', 'two']
     assert last_lines(log, 3, since=len('before\n') * 2000) == ['one', 'two']
+
+
+def test_runs_below_a_run_are_others_and_below_a_program_of_several_its_members(tmp_path):
+    for name in ('', 'b', 'a'):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / 'config.json').write_text('{"num_seeds": 1}')
+    assert runs_in(tmp_path) == [tmp_path]
+    (tmp_path / 'config.json').write_text('{"num_seeds": 2}')
+    assert runs_in(tmp_path) == [tmp_path / 'a', tmp_path / 'b']
+    (tmp_path / 'config.json').unlink()
+    assert runs_in(tmp_path) == [tmp_path / 'a', tmp_path / 'b']
 
 
 # ---- the engine

@@ -16,6 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from snjax import guard
+from snjax.parallel.slurm_gpus import own_gpus
 from snjax.parallel.watch import Watch
 
 _watch: Watch | None = None  # of a run of several processes
@@ -89,7 +90,10 @@ def _join(where, join_timeout, peer_timeout):
     guard.explain(late, 2)
     try:
         jax.distributed.initialize(
-            **where, initialization_timeout=join_timeout, heartbeat_timeout_seconds=peer_timeout
+            **where,
+            local_device_ids=own_gpus(),
+            initialization_timeout=join_timeout,
+            heartbeat_timeout_seconds=peer_timeout,
         )
     except RuntimeError as error:
         if 'DEADLINE_EXCEEDED' not in str(error):

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from snjax.resume import JOURNAL_NAME
 from snjax.sweeps.journal import Journal, State
 from snjax.sweeps.runs import Run
 from snjax.sweeps.watch import Watcher, last_lines, newest_checkpoint
 
-JOURNAL, SUMMARY, LOG = 'journal.jsonl', 'sweep.json', 'output.log'
+JOURNAL, SUMMARY, LOG = JOURNAL_NAME, 'sweep.json', 'output.log'
 # Exit codes of launch.py, as its docstring has them.
 FINISHED, BAD_INPUT, DIVERGED, PREEMPTED = 0, 2, 3, 75
 _STOPS = (PREEMPTED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL)
