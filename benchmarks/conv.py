@@ -8,6 +8,7 @@ multiplications and additions, three times for the gradients. `--pytorch` adds P
 """
 
 import argparse
+import os
 import statistics
 import time
 from functools import partial
@@ -113,11 +114,13 @@ def main() -> None:
     parser.add_argument('--pytorch', action='store_true')
     parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
-    report = {**machine.describe(), 'batch_size': args.batch_size, 'dtype': args.dtype}
+    versions = {}
     if args.pytorch:
+        os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # leaves it its memory
         import torch
 
-        report['torch'] = torch.__version__
+        versions['torch'] = torch.__version__
+    report = {**machine.describe(), **versions, 'batch_size': args.batch_size, 'dtype': args.dtype}
     report['layers'] = {}
     for layer in LAYERS:
         if args.layers and layer.kind not in args.layers:
