@@ -240,24 +240,19 @@ class Dispatches:
 
     def __enter__(self) -> 'Dispatches':
         self.seconds: list[float] = []
-        self._compile = parallel.DataParallel.compile
+        self._call = parallel.Program.__call__
 
-        def compile(step, *args, **options):
-            program = self._compile(step, *args, **options)
+        def timed(program, *arguments):
+            began = time.perf_counter()
+            out = self._call(program, *arguments)
+            self.seconds.append(time.perf_counter() - began)
+            return out
 
-            def timed(*arguments):
-                began = time.perf_counter()
-                out = program(*arguments)
-                self.seconds.append(time.perf_counter() - began)
-                return out
-
-            return timed
-
-        parallel.DataParallel.compile = compile
+        parallel.Program.__call__ = timed
         return self
 
     def __exit__(self, *_) -> None:
-        parallel.DataParallel.compile = self._compile
+        parallel.Program.__call__ = self._call
 
 
 if __name__ == '__main__':

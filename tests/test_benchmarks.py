@@ -23,7 +23,7 @@ from benchmarks import (
     vmapped_seeds,
     workloads,
 )
-from snjax import cost
+from snjax import cost, parallel
 
 
 def test_mean_distance_by_hand():
@@ -198,6 +198,21 @@ def test_published_forms_take_bfloat16_as_well():
     config = workloads.load_config('sngan_cifar', changes)
     with train_step.published_forms():
         assert cost.flops(workloads.Step(config, num_images=100).jaxpr()) > 0
+
+
+def test_starts_of_calls_are_noted_of_a_program_that_was_compiled_before():
+    def run(state, data):
+        return {'w': state['w'] @ data['x']}, {'sum': state['w'].sum()}
+
+    state, data = parallel.place(({'w': np.eye(4)}, {'x': np.eye(4)}))
+    step = parallel.DataParallel(run)
+    program = step.compile(state, data)
+    with data_feed.Dispatches() as dispatches:
+        state, _ = program(state, data)
+        assert step.compile(state, data).temporary_bytes is not None  # what a run asks for
+        state, _ = program(state, data)
+    program(state, data)
+    assert len(dispatches.seconds) == 2 and min(dispatches.seconds) > 0
 
 
 def test_all_reduces_by_hand():
