@@ -8,36 +8,39 @@ out, `--loop` also compiles the loop over parts that accelerators have, to count
 """
 
 import argparse
-import pathlib
 import time
 from unittest import mock
 
 from jax import lax
 
-from benchmarks import machine
+from benchmarks import command, machine
 from benchmarks.workloads import Step, load_config
 from snjax import cost, parallel
+
+_REMAT = command.names(('False', 'True'))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='sngan_imagenet')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
-    parser.add_argument('--accumulate', default='1,2,4')
-    parser.add_argument('--remat', default='False,True')
-    parser.add_argument('--rounds', type=int, default=3, help='updates of each form in turn')
+    parser.add_argument('--accumulate', type=command.counts, default='1,2,4')
+    parser.add_argument('--remat', type=_REMAT, default='False,True')
+    parser.add_argument(
+        '--rounds', type=command.count, default=3, help='updates of each form in turn'
+    )
     parser.add_argument('--loop', action='store_true')
-    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
-    told = dict(pair.split('=', 1) for pair in args.set)
+    told = command.changes(args.set)
     report = {**machine.describe(), 'config': args.config, 'changes': told, 'forms': {}}
     forms = {
         f'accumulate {num}{", remat" * (remat == "True")}': {
             'accumulate': num,
             'model.remat': remat,
         }
-        for remat in args.remat.split(',')
-        for num in args.accumulate.split(',')
+        for remat in args.remat
+        for num in args.accumulate
     }
     steps = {}
     for name, changes in forms.items():
@@ -82,4 +85,4 @@ def seconds(step):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

@@ -6,47 +6,71 @@ Needs PyTorch (`pip install torch`), which nothing else here does. Every side ru
 turns, `--updates` generator updates (with 5 of the discriminator each) a turn, and what is compared are the medians of
 the rounds. The PyTorch side is `benchmarks/peers/pytorch.py` in the forms of `--forms`; with a checkout of mimicry its
 own training step takes part too, as it is and with channels-last memory. `--starts` also times the way from nothing to
-the first update, for ours with an empty and with a filled compilation cache.
+the first update, for ours with an empty and with a filled compilation cache. A side that cannot run is named in the
+report (`failed`), the others go on without it, and the exit code is 1.
 """
 
 import argparse
-import pathlib
+import contextlib
 import statistics
+import subprocess
 import sys
 import tempfile
 
-from benchmarks import machine
-from benchmarks.worker import Worker
-from benchmarks.workloads import WORKLOADS
+from benchmarks import command, machine
+from benchmarks.peers import FORMS, mimicry_package
+from benchmarks.worker import Ended, Worker
+from benchmarks.workloads import WORKLOADS, load_config
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--workloads', default=','.join(WORKLOADS))
-    parser.add_argument('--forms', default='eager;channels last', help='of PyTorch; all: every one')
-    parser.add_argument(
-        '--ours', action='append', default=[], help='one more of ours, as model.dtype=bfloat16;a=b'
-    )
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--updates', type=int, default=1, help='generator updates in a turn')
-    parser.add_argument('--mimicry', default='', help='a checkout of github.com/kwotsin/mimicry')
-    parser.add_argument('--starts', type=int, default=0, help='starts to time of every side')
-    parser.add_argument('--python', default=sys.executable, help='that has PyTorch')
-    parser.add_argument('--out', type=pathlib.Path)
+    add = parser.add_argument
+    add('--workloads', type=command.names(WORKLOADS), default=','.join(WORKLOADS))
+    add('--forms', type=_forms, default='eager;channels last', help='of PyTorch; all: every one')
+    add('--ours', action='append', default=[], help='one more of ours, as model.dtype=bfloat16;a=b')
+    add('--rounds', type=command.count, default=5)
+    add('--updates', type=command.count, default=1, help='generator updates in a turn')
+    add('--mimicry', default='', help='a checkout of github.com/kwotsin/mimicry')
+    add('--starts', type=int, default=0, help='starts to time of every side')
+    add('--python', default=sys.executable, help='that has PyTorch')
+    add('--out', type=command.report)
     args = parser.parse_args()
-    if args.forms == 'all':
-        from benchmarks.peers.pytorch import FORMS
-
-        args.forms = ';'.join(FORMS)
+    jobs = {name: _jobs(name, args) for name in args.workloads}
+    _check(jobs, args)
     report = {**machine.describe(), 'workloads': {}}
-    for name in args.workloads.split(','):
+    for name, sides in jobs.items():
         report['workloads'][name] = found = {}
-        for side in compare(_jobs(name, args), args):
-            found |= side
+        for so_far in compare(sides, args):
+            found |= so_far
             machine.write(report, args.out)
         if args.starts:
-            found['starts'] = starts(_jobs(name, args), args)
+            able = {side: job for side, job in sides.items() if side not in found['failed']}
+            found['starts'] = starts(able, args)
             machine.write(report, args.out)
+    failed = {side for found in report['workloads'].values() for side in found['failed']}
+    if failed:
+        sys.exit(f'these could not run, see above: {"; ".join(sorted(failed))}')
+
+
+def _forms(text):
+    return list(FORMS) if text == 'all' else command.names(FORMS, ';')(text)
+
+
+def _check(jobs, args):
+    """Raises a ValueError of one line for what no side could run with."""
+    for name, sides in jobs.items():
+        for job in sides.values():
+            workload = WORKLOADS[name]
+            load_config(workload.config, {**workload.changes, **job.get('changes', {})})
+    if args.mimicry:
+        mimicry_package(args.mimicry)
+    if args.mimicry or args.forms:
+        find = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+        if subprocess.run([args.python, '-c', find]).returncode:
+            raise ValueError(
+                f'{args.python} has no PyTorch: pip install torch, or name one that has by --python'
+            )
 
 
 def _jobs(name, args):
@@ -54,9 +78,9 @@ def _jobs(name, args):
     workload = WORKLOADS[name]
     jobs = {'snjax': {'side': 'ours', 'workload': name}}
     for told in args.ours:
-        changes = dict(pair.split('=') for pair in told.split(';'))
+        changes = command.changes(told.split(';'), '--ours')
         jobs[f'snjax {told}'] = {'side': 'ours', 'workload': name, 'changes': changes}
-    for form in args.forms.split(';'):
+    for form in args.forms:
         jobs[f'pytorch {form}'] = {'side': 'pytorch', 'workload': name, 'form': form}
     if args.mimicry and workload.mimicry:
         shared = {'side': 'mimicry', 'network': workload.mimicry, 'checkout': args.mimicry}
@@ -66,21 +90,40 @@ def _jobs(name, args):
 
 
 def compare(jobs, args):
-    """Yields the report after every round: medians, and the others' over ours."""
+    """Yields the report after every round: medians, the others' over ours, and who could not run."""
     # All wait on one device meanwhile: none takes more of its memory than it needs, and none starts from a cache.
     env = {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false', 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
-    sides = [Worker(name, args.python, job, env) for name, job in jobs.items()]
+    sides, failed = [], []
     try:
+        for name, job in jobs.items():
+            with _noted(name, failed):
+                sides.append(Worker(name, args.python, job, env))
         answers = {side.name: [] for side in sides}
         for _ in range(args.rounds):
             for side in sides:
-                answers[side.name].append(side.run(args.updates))
-            yield {'sides': {side.name: _summary(side, answers[side.name]) for side in sides}} | {
-                'over_snjax': _ratios(answers)
+                if side.name not in failed:
+                    with _noted(side.name, failed):
+                        answers[side.name].append(side.run(args.updates))
+            able = [side for side in sides if side.name not in failed]
+            yield {
+                'sides': {side.name: _summary(side, answers[side.name]) for side in able},
+                'over_snjax': _ratios({side.name: answers[side.name] for side in able}),
+                'failed': failed,
             }
     finally:
         for side in sides:
             side.close()
+
+
+@contextlib.contextmanager
+def _noted(name, failed):
+    """Adds a side that ends in it to `failed`; without ours there is nothing to compare with."""
+    try:
+        yield
+    except Ended:
+        if name == 'snjax':
+            raise
+        failed.append(name)
 
 
 def _per_update(answer):
@@ -134,4 +177,4 @@ def starts(jobs, args):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

@@ -16,12 +16,11 @@ array. What XLA makes of it lies between: it combines what comes near together.
 
 import argparse
 import dataclasses
-import pathlib
 
 import jax
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import command, machine
 from benchmarks.workloads import load_config
 from experiments import method as methods
 from experiments import modes
@@ -79,11 +78,18 @@ NETWORKS = {
 }
 
 
+def _share(text):
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f'{text}: more than 0 and at most 1 is accepted')
+    return share
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', action='append', help='may be given more than once')
-    parser.add_argument('--utilisation', type=float, default=0.3)
-    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument('--utilisation', type=_share, default=0.3, help='0 to 1')
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
     networks = {name: dataclasses.asdict(network) for name, network in NETWORKS.items()}
     report = {
@@ -156,4 +162,4 @@ def _step(config):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

@@ -7,7 +7,6 @@ With one update of the discriminator and one of the generator. `over_ours` is th
 
 import argparse
 import contextlib
-import pathlib
 import statistics
 import time
 from unittest import mock
@@ -15,7 +14,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 
-from benchmarks import machine
+from benchmarks import command, machine
 from benchmarks.workloads import WORKLOADS, Step, load_config
 from snjax import convolution, parallel
 from snjax.parallel import programs as compiling
@@ -41,12 +40,14 @@ FORMS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--workloads', default='sngan_resnet,standard_cnn')
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument(
+        '--workloads', type=command.names(WORKLOADS), default='sngan_resnet,standard_cnn'
+    )
+    parser.add_argument('--rounds', type=command.count, default=3)
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
     report = {**machine.describe(), 'mean_and_square_ms': reductions(), 'workloads': {}}
-    for name in args.workloads.split(','):
+    for name in args.workloads:
         report['workloads'][name] = steps(WORKLOADS[name], args.rounds)
         machine.write(report, args.out)
 
@@ -94,4 +95,4 @@ def reductions():
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

@@ -8,7 +8,7 @@ multiplications and additions, three times for the gradients. `--pytorch` adds P
 """
 
 import argparse
-import pathlib
+import os
 import statistics
 import time
 from functools import partial
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 from jax import lax
 
-from benchmarks import machine
+from benchmarks import command, machine
 from snjax import convolution, parallel
 
 _conv = partial(lax.conv_general_dilated, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
@@ -105,17 +105,25 @@ LAYERS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--batch_size', type=int, default=64)
-    parser.add_argument('--dtype', default='float32')
-    parser.add_argument('--layers', default='', help='kinds, commas between; empty: all')
-    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--batch_size', type=command.count, default=64)
+    parser.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32')
+    parser.add_argument(
+        '--layers', type=command.names(FORMS), default='', help='kinds, commas between; empty: all'
+    )
+    parser.add_argument('--rounds', type=command.count, default=7)
     parser.add_argument('--pytorch', action='store_true')
-    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
-    report = {**machine.describe(), 'batch_size': args.batch_size, 'dtype': args.dtype}
+    versions = {}
+    if args.pytorch:
+        os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # leaves it its memory
+        import torch
+
+        versions['torch'] = torch.__version__
+    report = {**machine.describe(), **versions, 'batch_size': args.batch_size, 'dtype': args.dtype}
     report['layers'] = {}
     for layer in LAYERS:
-        if args.layers and layer.kind not in args.layers.split(','):
+        if args.layers and layer.kind not in args.layers:
             continue
         report['layers'][layer.name] = found = measure(layer, args)
         line = '  '.join(
@@ -225,4 +233,4 @@ def _seconds(run, wait, at_least=0.05):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

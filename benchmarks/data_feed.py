@@ -27,11 +27,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from benchmarks import machine
+from benchmarks import command, machine
 from configs import sngan_folder
 from experiments import method as methods
 from experiments import modes
 from snjax import data, feed, parallel, train
+from snjax.data.folder import IMAGE_SUFFIXES
 from snjax.data.host_order import HostOrder
 from snjax.record import Record
 
@@ -39,37 +40,60 @@ BATCH_SIZE, NUM_BATCHES = 64, 5
 SECONDS = 4.0  # of each measurement of a feed
 ASKED = (1000, 3200, 10_000, 30_000)  # images/s
 STREAMS = ('prepared', 'decode')
+_ORDER = command.names(('resident', *STREAMS))
+_NUM_LOGS = 6  # of a whole run; the first has its start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--images', type=pathlib.Path, help='a folder')
-    parser.add_argument('--sizes', default='32,64,128', help='pixels')
-    parser.add_argument('--train_sizes', default='64,128', help='pixels, of whole runs')
+    parser.add_argument('--images', type=_images, help='a folder')
+    parser.add_argument('--sizes', type=sizes, default='32,64,128', help='pixels')
+    parser.add_argument('--train_sizes', type=sizes, default='64,128', help='pixels, of whole runs')
     parser.add_argument('--gigabytes', type=float, default=4.0, help='of a prepared file')
     parser.add_argument('--workers', type=int, default=0, help='threads that read; 0: one per core')
-    parser.add_argument('--width', type=int, default=8, help='of both networks in whole runs')
-    parser.add_argument('--order', default='resident,prepared,decode', help='of whole runs')
-    parser.add_argument('--steps', type=int, default=60, help='of a whole run')
-    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument(
+        '--width', type=command.count, default=8, help='of both networks in whole runs'
+    )
+    parser.add_argument(
+        '--order', type=_ORDER, default='resident,prepared,decode', help='of whole runs'
+    )
+    parser.add_argument('--steps', type=_steps, default=60, help='of a whole run')
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
     report = {**machine.describe(), 'workers': args.workers, 'feed': {}, 'training': {}}
     with tempfile.TemporaryDirectory() as folder:
         workspace = pathlib.Path(folder)
         images = args.images or made_up_photographs(workspace / 'photographs')
         report['source'] = describe(images)
-        for size in sizes(args.sizes):
+        for size in args.sizes:
             report['feed'][size] = feed_alone(images, size, args, workspace)
             machine.write(report, args.out)
-        for size in sizes(args.train_sizes):
+        for size in args.train_sizes:
             report['training'][size] = runs = {}
-            for stream in args.order.split(','):
+            for stream in args.order:
                 runs[stream] = whole_run(images, size, stream, args, workspace)
                 machine.write(report, args.out)
 
 
 def sizes(text: str) -> list[int]:
-    return [int(size) for size in text.split(',') if size]
+    return command.counts(text) if text else []
+
+
+def _steps(text):
+    if command.count(text) < _NUM_LOGS:
+        raise argparse.ArgumentTypeError(f'{text}: at least {_NUM_LOGS} are needed')
+    return int(text)
+
+
+def _images(text):
+    folder = pathlib.Path(text)
+    if not _files(folder):
+        raise argparse.ArgumentTypeError(f'there is no image in {text}')
+    return folder
+
+
+def _files(folder):
+    return [f for f in sorted(folder.rglob('*')) if f.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def made_up_photographs(folder: pathlib.Path, num: int = 2000) -> pathlib.Path:
@@ -86,7 +110,7 @@ def made_up_photographs(folder: pathlib.Path, num: int = 2000) -> pathlib.Path:
 
 
 def describe(folder: pathlib.Path) -> dict:
-    files = [f for f in sorted(folder.rglob('*')) if f.is_file()]
+    files = _files(folder)
     with Image.open(files[0]) as first:
         kind = {'format': first.format, 'first_size': first.size}
     num_bytes = statistics.mean(f.stat().st_size for f in files)
@@ -182,7 +206,7 @@ def wait_at(asked, images, workers):
 def whole_run(folder, size, stream, args, workspace):
     """A run of `Trainer` on the folder, and what it says of its speed."""
     config = sngan_folder.get_config(f'{folder},{size}')
-    config.num_steps, config.log.every = args.steps, args.steps // 6
+    config.num_steps, config.log.every = args.steps, args.steps // _NUM_LOGS
     config.steps_per_call = 1
     config.log.histograms_every = config.sampling.every = config.checkpoint.every = 0
     config.checkpoint.keep_every = 0
@@ -216,25 +240,20 @@ class Dispatches:
 
     def __enter__(self) -> 'Dispatches':
         self.seconds: list[float] = []
-        self._compile = parallel.DataParallel.compile
+        self._call = parallel.Program.__call__
 
-        def compile(step, *args, **options):
-            program = self._compile(step, *args, **options)
+        def timed(program, *arguments):
+            began = time.perf_counter()
+            out = self._call(program, *arguments)
+            self.seconds.append(time.perf_counter() - began)
+            return out
 
-            def timed(*arguments):
-                began = time.perf_counter()
-                out = program(*arguments)
-                self.seconds.append(time.perf_counter() - began)
-                return out
-
-            return timed
-
-        parallel.DataParallel.compile = compile
+        parallel.Program.__call__ = timed
         return self
 
     def __exit__(self, *_) -> None:
-        parallel.DataParallel.compile = self._compile
+        parallel.Program.__call__ = self._call
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

@@ -13,7 +13,6 @@ import datetime
 import functools
 import json
 import os
-import pathlib
 import platform
 import statistics
 import tempfile
@@ -24,6 +23,7 @@ import jax
 import numpy as np
 from jax import lax
 
+from benchmarks import command
 from snjax import parallel
 from snjax.metrics import cifar_resnet, inception, inception_weights
 
@@ -241,8 +241,8 @@ def main() -> None:
     )
     parser.add_argument('--batch_size', type=int, default=0, help='0: 16 of Inception, else 250')
     parser.add_argument('--image_size', type=int, default=32, help='of Inception')
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--out', type=pathlib.Path, default=None)
+    parser.add_argument('--rounds', type=command.count, default=5)
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # leaves PyTorch its memory
     import torch
@@ -271,4 +271,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

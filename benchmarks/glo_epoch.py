@@ -10,7 +10,6 @@ Both run the same generator, loss and batch size, in turns; what is compared is 
 import argparse
 import datetime
 import json
-import pathlib
 import platform
 import statistics
 import time
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks import command
 from benchmarks.workloads import load_config
 from experiments import glo, modes
 from experiments import method as methods
@@ -88,12 +88,12 @@ class OnHost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='configs/glo_cifar.py')
-    parser.add_argument('--num_images', type=int, default=2000)
-    parser.add_argument('--epochs', type=int, default=5, help='of each, in turns')
+    parser.add_argument('--num_images', type=command.count, default=2000)
+    parser.add_argument('--epochs', type=command.count, default=5, help='of each, in turns')
     parser.add_argument('--gen_width', type=int, default=0, help='0: as in the config')
     parser.add_argument('--batch_size', type=int, default=0, help='0: as in the config')
     parser.add_argument('--data_dir', default='')
-    parser.add_argument('--out', type=pathlib.Path, default=None)
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
     config = _config(args)
     image_set = image_set_of(config)
@@ -147,4 +147,4 @@ def _config(args):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

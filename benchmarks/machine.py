@@ -1,5 +1,6 @@
 """What every report of a benchmark says about where it ran: `python -m benchmarks.machine [OUT.json]` says it alone."""
 
+import argparse
 import datetime
 import json
 import os
@@ -8,6 +9,8 @@ import platform
 import subprocess
 import sys
 from typing import Any
+
+from benchmarks import command
 
 
 def describe() -> dict[str, Any]:
@@ -65,5 +68,11 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=describe.__doc__)
+    parser.add_argument('out', type=command.report, nargs='?')
+    write(describe(), parser.parse_args().out)
+
+
 if __name__ == '__main__':
-    write(describe(), pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    command.run(main)

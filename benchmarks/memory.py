@@ -10,40 +10,44 @@ the gradients of kernels, which a GPU does not.
 
 import argparse
 import itertools
-import pathlib
 
 import jax
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import command, machine
 from benchmarks.workloads import load_config
 from experiments import method as methods
 from experiments import modes
 from snjax import cost, parallel, train
 from snjax.sampling import seed_key
 
+_DTYPES = command.names(('float32', 'bfloat16'))
+_REMAT = command.names(('False', 'True'))
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', action='append', required=True)
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
-    parser.add_argument('--dtypes', default='float32,bfloat16')
-    parser.add_argument('--remat', default='False,True')
-    parser.add_argument('--accumulate', default='1')
+    parser.add_argument('--dtypes', type=_DTYPES, default='float32,bfloat16')
+    parser.add_argument('--remat', type=_REMAT, default='False,True')
+    parser.add_argument('--accumulate', type=command.counts, default='1')
     parser.add_argument(
         '--compile', action='store_true', help="XLA's count too, which takes minutes"
     )
-    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
-    told = dict(pair.split('=', 1) for pair in args.set)
+    told = command.changes(args.set)
     report = {**machine.describe(), 'changes': told, 'configs': {}}
     for name in args.config:
+        load_config(name, told)
+    for name in args.config:
         found = report['configs'][name] = {}
-        options = (x.split(',') for x in (args.dtypes, args.remat, args.accumulate))
-        for dtype, remat, accumulate in itertools.product(*options):
+        options = itertools.product(args.dtypes, args.remat, args.accumulate)
+        for dtype, remat, accumulate in options:
             changes = {**told, 'model.dtype': dtype, 'model.remat': remat}
             form = dtype + ', remat' * (remat == 'True')
-            if args.accumulate != '1':
+            if args.accumulate != [1]:
                 changes['accumulate'] = accumulate
                 form += f', accumulate {accumulate}'
             found[form] = measure(load_config(name, changes), args.compile)
@@ -73,4 +77,4 @@ def measure(config, compiles):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

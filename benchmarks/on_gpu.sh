@@ -5,11 +5,17 @@
 #         benchmarks/on_gpu.sh
 #
 # Needs PyTorch beside the project. A part whose report is there is left out, so the script may be started again.
+# Without WEIGHTS, those of the classifier are looked for where the project has its own.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 : "${OUT:?folder of the reports}" "${DATA:?TFDS folder with cifar10}"
-python=${PYTHON:-python}
 mkdir -p "$OUT"
+# Paths are of the folder that this is started in, and everything runs in the project's.
+OUT=$(realpath "$OUT") DATA=$(realpath "$DATA")
+WEIGHTS=${WEIGHTS:+$(realpath "$WEIGHTS")}
+MIMICRY=${MIMICRY:+$(realpath "$MIMICRY")}
+python=$(command -v "${PYTHON:-python}") || { echo "PYTHON=${PYTHON:-python} is not there" >&2; exit 2; }
+[[ $python == /* ]] || python=$PWD/$python
+cd "$(dirname "$0")/.."
 failed=()
 
 part() { # name, command with --out
@@ -45,9 +51,13 @@ part data_feed "$python" -m benchmarks.data_feed
 # Whole runs with scores and checkpoints: wall time, and bfloat16 beside float32 over seeds.
 for seed in 0 1 2; do
     for dtype in bfloat16 float32; do
+        name=sngan_cifar-$dtype-$seed
+        began=$SECONDS
         "$python" launch.py --config=configs/sngan_cifar.py --config.seed=$seed --config.model.dtype=$dtype \
             --config.data.data_dir="$DATA" --config.eval.extractor=cifar_resnet56 --config.eval.num_samples=5000 \
-            --workdir="$OUT/sngan_cifar-$dtype-$seed" || failed+=("sngan_cifar-$dtype-$seed")
+            ${WEIGHTS:+--config.eval.weights="$WEIGHTS"} --workdir="$OUT/$name" || failed+=("$name")
+        # One line a start: the seconds of a whole run are those of a run that was started once.
+        echo "$name $((SECONDS - began)) s" | tee -a "$OUT/wall_times.txt"
     done
 done
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }

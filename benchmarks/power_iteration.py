@@ -8,14 +8,13 @@ a step takes more, the frozen applications and their gradients included.
 """
 
 import argparse
-import pathlib
 import statistics
 import time
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks import machine
+from benchmarks import command, machine
 from benchmarks.workloads import Step, load_config
 from snjax import parallel, spectral
 
@@ -27,12 +26,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', action='append')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
-    parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument('--rounds', type=command.count, default=7)
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
-    told = dict(pair.split('=', 1) for pair in args.set)
+    told = command.changes(args.set)
     report = {**machine.describe(), 'changes': told, 'configs': {}}
-    for name in args.config or ['sngan_cifar', 'sngan_cifar_cnn:C']:
+    names = args.config or ['sngan_cifar', 'sngan_cifar_cnn:C']
+    for name in names:
+        load_config(name, told)
+    for name in names:
         report['configs'][name] = measure(name, told, args.rounds)
         machine.write(report, args.out)
 
@@ -41,6 +43,9 @@ def measure(name, told, rounds):
     """Medians of one config, in seconds."""
     config = load_config(name, told)
     normalised = Step(config)
+    dis = getattr(normalised.state, 'dis', None)
+    if dis is None or 'spectral' not in dis.model_state:
+        raise ValueError(f'--config={name} has no spectral normalisation to measure: give another')
     plain = Step(load_config(name, {**told, 'method': 'gan', 'model.normalization': 'none'}))
     for step in (normalised, plain):
         step.compile()
@@ -100,4 +105,4 @@ def _seconds(run, num):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

@@ -9,13 +9,13 @@ scores fall or rise along each column. The table goes to stdout as Markdown, the
 import argparse
 import datetime
 import json
-import pathlib
 import platform
 
 import jax
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from benchmarks import command
 from snjax import data
 from snjax.metrics import comparison, extractors, manifold, scores
 from snjax.metrics.comparison import Side
@@ -29,9 +29,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--extractor', default='cifar_resnet56')
     parser.add_argument('--weights', default='')
-    parser.add_argument('--num', type=int, default=10_000, help='test images that stand for fakes')
-    parser.add_argument('--batch_size', type=int, default=250)
-    parser.add_argument('--out', type=pathlib.Path, required=True)
+    parser.add_argument(
+        '--num', type=command.count, default=10_000, help='test images that stand for fakes'
+    )
+    parser.add_argument('--batch_size', type=command.count, default=250)
+    parser.add_argument('--out', type=command.report, required=True)
     args = parser.parse_args()
     extractor = extractors.load(args.extractor, args.weights)
     train, test = (data.load('cifar10', image_size=32, split=s) for s in ('train', 'test'))
@@ -107,4 +109,4 @@ def markdown(found, extractor):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

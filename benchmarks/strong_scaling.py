@@ -12,13 +12,13 @@ process of its own that waits meanwhile; a ratio is of medians. It says nothing 
 import argparse
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
 import time
 
-from benchmarks import machine
+from benchmarks import command, machine
+from benchmarks.workloads import Step, load_config
 
 _FORCED = '--xla_force_host_platform_device_count='
 
@@ -27,15 +27,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='sngan_digits')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
-    parser.add_argument('--devices', default='1,2,4,8')
-    parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--updates', type=int, default=20, help='generator updates in a round')
-    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument('--devices', type=command.counts, default='1,2,4,8')
+    parser.add_argument('--rounds', type=command.count, default=7)
+    parser.add_argument(
+        '--updates', type=command.count, default=20, help='generator updates in a round'
+    )
+    parser.add_argument('--out', type=command.report)
     parser.add_argument('--worker', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         return work(args)
-    counts = [int(n) for n in args.devices.split(',')]
+    told = command.changes(args.set)
+    load_config(args.config, told)  # what is wrong with it is said once, not by every worker
+    counts = args.devices
     workers = {n: start(n) for n in counts}
     for worker in workers.values():  # one after the other: compiling takes all cores
         ask(worker)
@@ -49,7 +53,7 @@ def main() -> None:
     report = {
         **machine.describe(),
         'config': args.config,
-        'changes': dict(pair.split('=', 1) for pair in args.set),
+        'changes': told,
         'updates_per_round': args.updates,
         'seconds_per_update': seconds,
         'median': medians,
@@ -74,14 +78,14 @@ def ask(worker):
     """Seconds an update of one more round; the first answer comes when the worker is ready."""
     worker.stdin.write('\n')
     worker.stdin.flush()
-    return float(json.loads(worker.stdout.readline()))
+    if not (line := worker.stdout.readline()):
+        raise ValueError(f'a worker ended with exit code {worker.wait()}: see what it said')
+    return float(json.loads(line))
 
 
 def work(args):
     """Runs a round for each line on stdin; for the first it compiles, and runs one that does not count."""
-    from benchmarks.workloads import Step, load_config
-
-    changes = {'steps_per_call': 1, **dict(pair.split('=', 1) for pair in args.set)}
+    changes = {'steps_per_call': 1, **command.changes(args.set)}
     step = None
     for _ in sys.stdin:
         if step is None:
@@ -96,4 +100,4 @@ def work(args):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

@@ -9,7 +9,6 @@ there to show why it is not used.
 
 import argparse
 import contextlib
-import pathlib
 import statistics
 import time
 from unittest import mock
@@ -17,7 +16,7 @@ from unittest import mock
 import jax
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import command, machine
 from benchmarks.workloads import Step, load_config
 from snjax import members, parallel, train
 from snjax.sampling import seed_key
@@ -51,13 +50,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='sngan_digits')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
-    parser.add_argument('--seeds', default='2,4,8')
-    parser.add_argument('--forms', default='own,vmap')
-    parser.add_argument('--updates', type=int, default=20)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--out', type=pathlib.Path)
+    parser.add_argument('--seeds', type=command.counts, default='2,4,8')
+    parser.add_argument('--forms', type=command.names(('own', 'vmap')), default='own,vmap')
+    parser.add_argument('--updates', type=command.count, default=20)
+    parser.add_argument('--rounds', type=command.count, default=5)
+    parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
-    told = dict(pair.split('=', 1) for pair in args.set)
+    told = command.changes(args.set)
     config = load_config(args.config, told)
     report = {
         **machine.describe(),
@@ -68,9 +67,9 @@ def main() -> None:
     }
     alone = Step(config)
     alone.compile()
-    for form in args.forms.split(','):
+    for form in args.forms:
         found = report['forms'][form] = {}
-        for num in map(int, args.seeds.split(',')):
+        for num in args.seeds:
             with _forced(form):
                 together = Stacked(config, num)
                 together.compile()
@@ -107,4 +106,4 @@ def measure(alone, together, num, updates, rounds):
 
 
 if __name__ == '__main__':
-    main()
+    command.run(main)

@@ -6,6 +6,7 @@ It makes its networks, does one update, reports as JSON what that took, and then
 how many updates to do next, and the answer is another line of JSON. `Worker` is the other end.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -15,8 +16,14 @@ import time
 from typing import Any
 
 
+class Ended(RuntimeError):
+    """A side is gone; what it said of that is on stderr."""
+
+
 class Worker:
     """A running side, ready when made.
+
+    It and `run` raise `Ended`.
 
     Attributes:
         name: of the side.
@@ -33,27 +40,34 @@ class Worker:
             text=True,
             env={**os.environ, **env},
         )
-        self.start = self._answer()
+        try:
+            self.start = self._answer()
+        except Ended:
+            self.close()
+            raise
         self.start['first_update_s'] = time.perf_counter() - began
 
     def run(self, num_updates: int) -> dict[str, Any]:
         """Updates done, and what they took: `seconds` of wall time, `cpu_seconds`, `peak_bytes` up to here."""
         assert self._process.stdin
-        self._process.stdin.write(f'{num_updates}\n')
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # there is no answer then
+            self._process.stdin.write(f'{num_updates}\n')
+            self._process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
+        assert self._process.stdin and self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
     def _answer(self):
         assert self._process.stdout
         for line in self._process.stdout:
             if line.startswith('{'):
                 return json.loads(line)
-        raise RuntimeError(f'{self.name} ended with exit code {self._process.wait()}')
+        raise Ended(f'{self.name} ended with exit code {self._process.wait()}')
 
 
 def _ours(job):
@@ -102,6 +116,8 @@ def _peak_bytes() -> int:
 
 
 def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit('benchmarks.worker is one side of benchmarks.against_peers, which starts it')
     began = time.perf_counter()
     job = json.loads(sys.argv[1])
     trainer, facts = {'ours': _ours, 'pytorch': _pytorch, 'mimicry': _mimicry}[job['side']](job)

@@ -2,7 +2,10 @@
 
 import ast
 import dataclasses
+import difflib
 import importlib
+import inspect
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +16,8 @@ from jax.extend import core
 from experiments import method as methods
 from experiments import modes
 from snjax import parallel, train
+
+CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +51,36 @@ WORKLOADS = {
 
 
 def load_config(name: str, changes: Mapping[str, Any]) -> Any:
-    """A config of `configs/` by name and argument, with changes; those may be text, as from a command line."""
+    """A config of `configs/` by name and argument, with changes; those may be text, as from a command line.
+
+    Raises:
+        ValueError: there is no such config or key, or it does not take that argument or value.
+    """
     name, _, argument = name.removeprefix('configs/').replace('.py', '').partition(':')
-    config = importlib.import_module(f'configs.{name}').get_config(*filter(None, [argument]))
+    if not (CONFIGS / f'{name}.py').is_file():
+        known = sorted(path.stem for path in CONFIGS.glob('[a-z]*.py'))
+        near = difflib.get_close_matches(name, known, n=1) or ['sngan_cifar']
+        raise ValueError(f'configs/ has no config {name!r}: give one that is there, as {near[0]}')
+    get_config = importlib.import_module(f'configs.{name}').get_config
+    if argument and not inspect.signature(get_config).parameters:
+        raise ValueError(f'configs/{name}.py takes no argument, but {argument!r} was given')
+    config = get_config(*filter(None, [argument]))
     for key, value in changes.items():
-        group, _, field = key.rpartition('.')
+        _change(config, key, value)
+    return config.lock()
+
+
+def _change(config, key, value):
+    group, _, field = key.rpartition('.')
+    try:
         group = config[group] if group else config
         is_text = isinstance(value, str) and not isinstance(group[field], str)
         group[field] = ast.literal_eval(value) if is_text else value
-    return config.lock()
+    except (KeyError, AttributeError) as error:
+        raise ValueError(f'configs have no key {key!r}: see configs/base.py') from error
+    except (SyntaxError, ValueError, TypeError) as error:
+        kind = type(group[field]).__name__
+        raise ValueError(f'{key} is {value!r}, but a value of type {kind} is needed') from error
 
 
 class Step:

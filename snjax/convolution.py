@@ -120,8 +120,11 @@ _down = jax.custom_vjp(_plain, nondiff_argnums=(2,))
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _up(y, kernel, precision):
-    if jax.default_backend() == 'cpu':
-        return _up_by_phases(y, kernel, precision)
+    form = _up_by_phases if jax.default_backend() == 'cpu' else _plain_up
+    return form(y, kernel, precision)
+
+
+def _plain_up(y, kernel, precision):
     b, h, w, _ = y.shape
     image = jax.ShapeDtypeStruct((b, 2 * h, 2 * w, kernel.shape[2]), y.dtype)
     return jax.linear_transpose(lambda x: _plain(x, kernel, precision), image)(y)[0]

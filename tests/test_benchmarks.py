@@ -1,17 +1,29 @@
 """The measures and tools of benchmarks/ that results pages rest on."""
 
+import argparse
+import re
+import sys
+
+import jax
 import numpy as np
 import pytest
 
 from benchmarks import (
+    against_peers,
     class_diversity,
     cluster_folder,
+    command,
     communication,
+    conv,
+    data_feed,
     glo_reconstruction,
+    machine,
+    memory,
     train_step,
+    vmapped_seeds,
     workloads,
 )
-from snjax import cost
+from snjax import cost, parallel
 
 
 def test_mean_distance_by_hand():
@@ -62,6 +74,79 @@ def test_losses_are_averaged_over_epochs():
     assert glo_reconstruction.epoch_losses(lines).tolist() == [3.0, 2.0, 0.0]
 
 
+# ---- command lines
+
+
+@pytest.mark.parametrize(
+    ('module', 'arguments', 'message'),
+    [
+        (train_step, '--config=sngan_digits --config=sngan_cifr', "'sngan_cifr'.*sngan_cifar"),
+        (train_step, '--config=sngan_digits:C', "takes no argument, but 'C'"),
+        (train_step, '--config=sngan_cifar_cnn:Z', 'accepted are SETTING'),
+        (train_step, '--config=sngan_digits --set=n_dis', "'n_dis' is no KEY=VALUE"),
+        (train_step, '--config=sngan_digits --set=model.n_dis=1', "no key 'model.n_dis'"),
+        (train_step, '--config=sngan_digits --set=n_dis=x', "n_dis is 'x'.*int"),
+        (train_step, '--config=sngan_digits --set=n_dis=1.5', "n_dis is '1.5'.*int"),
+        (train_step, '--config=sngan_digits --rounds=0', '--rounds: 0: at least 1'),
+        (train_step, '--config=sngan_digits --out=/dev/null/x', '/dev/null/x cannot be written'),
+        (machine, '/dev/null/x', '/dev/null/x cannot be written'),
+        (memory, '--config=sngan_digits --dtypes=float16', "'float16'.*float32, bfloat16"),
+        (conv, '--layers=down,pool', "'pool' is unknown: accepted are conv, down"),
+        (vmapped_seeds, '--forms=scan', "'scan' is unknown: accepted are own, vmap"),
+        (data_feed, '--images=/dev/null', 'no image in /dev/null'),
+        (against_peers, '--workloads=cnn', "'cnn' is unknown: accepted are sngan_resnet"),
+        (against_peers, '--forms=eager;quick', "'quick'.*eager; channels last"),
+        (against_peers, '--ours=model.dtype', "--ours: 'model.dtype' is no KEY=VALUE"),
+        (against_peers, '--mimicry=/dev/null', '--mimicry=/dev/null'),
+        (against_peers, '--python=/dev/null/python', '/dev/null/python'),
+    ],
+)
+def test_bad_arguments_are_one_line_before_anything_runs(
+    module, arguments, message, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, 'argv', [module.__name__, *arguments.split()])
+    with pytest.raises(SystemExit) as end:
+        command.run(module.main)
+    assert end.value.code == command.BAD_INPUT
+    found = capsys.readouterr()
+    assert not found.out
+    *usage, line = found.err.splitlines()
+    assert re.search(message, line)
+    assert not usage or usage[0].startswith('usage: ')  # argparse's
+
+
+def test_looking_whether_a_report_can_be_written_leaves_nothing(tmp_path):
+    there, new = tmp_path / 'there.json', tmp_path / 'folder' / 'new.json'
+    there.write_text('{}')
+    assert (command.report(str(there)), command.report(str(new))) == (there, new)
+    assert there.read_text() == '{}'
+    assert not list(new.parent.iterdir())
+
+
+def test_only_missing_pytorch_is_bad_input(capsys):
+    def of(name):
+        raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+    with pytest.raises(SystemExit):
+        command.run(lambda: of('torch'))
+    assert 'pip install torch' in capsys.readouterr().err
+    with pytest.raises(ModuleNotFoundError):
+        command.run(lambda: of('snjax.nothing'))
+
+
+def test_a_side_that_cannot_run_is_named_and_left_out():
+    tiny = {'model.gen_width': 4, 'model.dis_width': 4, 'batch_size': 4, 'gen_batch_size': 4}
+    job = {'side': 'ours', 'workload': 'standard_cnn', 'changes': tiny | {'n_dis': 1}}
+    args = argparse.Namespace(python=sys.executable, rounds=2, updates=1)
+    jobs = {'snjax': job, 'other': {'side': 'of nobody'}}
+    rounds = list(against_peers.compare(jobs, args))
+    assert [found['failed'] for found in rounds] == [['other']] * 2
+    assert list(rounds[-1]['sides']) == ['snjax'] and rounds[-1]['over_snjax'] == {}
+    assert len(rounds[-1]['sides']['snjax']['seconds_per_update']) == 2
+    with pytest.raises(RuntimeError, match='snjax ended with exit code 1'):
+        list(against_peers.compare({'snjax': jobs['other']}, args))
+
+
 # ---- training steps
 
 
@@ -93,11 +178,41 @@ def test_operations_as_published_and_as_they_run():
     assert executed == pytest.approx(1.929e12, rel=1e-3)
 
 
+def test_transposed_convolutions_are_published_without_the_windows_that_phases_add():
+    tiny = {'model.gen_width': 4, 'model.dis_width': 4, 'batch_size': 4, 'gen_batch_size': 4}
+    config = workloads.load_config('sngan_cifar_cnn:C', tiny | {'n_dis': 1})
+    executed = cost.flops_by_layer(workloads.Step(config, num_images=10).jaxpr())
+    with train_step.published_forms():
+        published = cost.flops_by_layer(workloads.Step(config, num_images=10).jaxpr())
+    # 4x4, 16 to 8 channels on 8 px: 4 images forward for D, and three times that for G.
+    layer = 2 * 4 * 8**2 * 16 * 16 * 8 * (1 + 3)
+    assert published['StandardGenerator/deconv2'] == layer
+    if jax.default_backend() == 'cpu':
+        assert executed['StandardGenerator/deconv2'] > layer
+    again = cost.flops_by_layer(workloads.Step(config, num_images=10).jaxpr())
+    assert again == executed  # it ends with the block
+
+
 def test_published_forms_take_bfloat16_as_well():
     changes = {'model.dtype': 'bfloat16', 'model.gen_width': 8, 'model.dis_width': 8}
     config = workloads.load_config('sngan_cifar', changes)
     with train_step.published_forms():
         assert cost.flops(workloads.Step(config, num_images=100).jaxpr()) > 0
+
+
+def test_starts_of_calls_are_noted_of_a_program_that_was_compiled_before():
+    def run(state, data):
+        return {'w': state['w'] @ data['x']}, {'sum': state['w'].sum()}
+
+    state, data = parallel.place(({'w': np.eye(4)}, {'x': np.eye(4)}))
+    step = parallel.DataParallel(run)
+    program = step.compile(state, data)
+    with data_feed.Dispatches() as dispatches:
+        state, _ = program(state, data)
+        assert step.compile(state, data).temporary_bytes is not None  # what a run asks for
+        state, _ = program(state, data)
+    program(state, data)
+    assert len(dispatches.seconds) == 2 and min(dispatches.seconds) > 0
 
 
 def test_all_reduces_by_hand():

@@ -4,11 +4,12 @@ Its package imports TensorFlow for its scores; here only its networks are import
 """
 
 import importlib
-import pathlib
 import sys
 import types
 
 import torch
+
+from benchmarks.peers import mimicry_package
 
 NETWORKS = {
     'sngan': ('sngan.sngan_32', 'SNGANGenerator32', 'SNGANDiscriminator32', (0.0, 0.9)),
@@ -20,9 +21,7 @@ class Trainer:
     """The loop of its `Trainer.train` around one generator update, its logging apart."""
 
     def __init__(self, checkout: str, network: str, batch_size: int, n_dis: int, layout: str):
-        root = pathlib.Path(checkout) / 'torch_mimicry'
-        if not (root / 'nets').is_dir():
-            raise ValueError(f'--mimicry={checkout}: there is no torch_mimicry/nets; clone it')
+        root = mimicry_package(checkout)
         for name, folder in (
             ('torch_mimicry', root),
             ('torch_mimicry.training', root / 'training'),

@@ -5,7 +5,7 @@ real and fake images in one pass, then one generator update. Fakes for D are mad
 no gradient while G learns. PyTorch's own `spectral_norm` normalises, once per pass. Initialisation is PyTorch's, which
 costs the same.
 
-`FORMS` are ways to run it: as written, channels last, compiled, in bfloat16, and what goes together.
+`FORMS` of the package are ways to run it: as written, channels last, compiled, in bfloat16, and what goes together.
 """
 
 import contextlib
@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
+
+from benchmarks.peers import FORMS
 
 DIM_Z = 128
 
@@ -133,16 +135,6 @@ class Work:
             return StandardGenerator(self.gen_width), StandardDiscriminator(self.dis_width, norm)
         dis = ResNetDiscriminator(self.dis_width, norm, mean_pool=bool(self.penalty))
         return ResNetGenerator(self.gen_width), dis
-
-
-FORMS = {
-    'eager': (),
-    'channels last': ('channels_last',),
-    'bfloat16': ('bf16',),
-    'compiled': ('channels_last', 'compile'),
-    'channels last, bfloat16': ('channels_last', 'bf16'),
-    'compiled, bfloat16': ('channels_last', 'compile', 'bf16'),
-}
 
 
 class Trainer:
