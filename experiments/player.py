@@ -62,8 +62,8 @@ def averaged(average: Any, player: Player, decay: float, step: jax.Array) -> Any
     """
     if average is None:
         return None
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    moved = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, player.variables)
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    moved = jax.tree.map(lambda a, p: kept * a + (1 - kept) * p, average, player.variables)
     return moved | {k: v for k, v in player.variables.items() if k == 'spectral'}
 
 
