@@ -192,6 +192,70 @@ def test_odd_sizes_are_upsampled_in_the_fast_form(name, size, shape):
     close(fast(x, kernel), plain(x, kernel), 1e-5)
 
 
+THIN = [(k, i, o) for k in (1, 3, 5) for i, o in ((3, 5), (6, 1), (4, 7))]
+
+
+@pytest.mark.parametrize(('size', 'before', 'after'), THIN)
+def test_thin_images_are_products_of_matrices_to_every_order(size, before, after):
+    """Values, first, second and third derivatives beside those of the plain convolution."""
+
+    def orders(form, x, kernel):
+        def squared_norm(x, kernel):
+            return jnp.sum(jnp.square(jax.grad(lambda x: jnp.sum(jnp.sin(form(x, kernel))))(x)))
+
+        second = jax.grad(squared_norm, argnums=(0, 1))
+        third = jax.grad(
+            lambda x, k: sum(jnp.sum(jnp.sin(g)) for g in second(x, k)), argnums=(0, 1)
+        )
+        return *value_and_gradients(form, x, kernel), *second(x, kernel), *third(x, kernel)
+
+    with jax.enable_x64(True):
+        x, kernel = draw(16, (2, 5, 4, before), (size, size, before, after), dtype=np.float64)
+        assert 'conv_general' not in str(
+            jax.make_jaxpr(lambda x, k: orders(convolution.conv, x, k))(x, kernel)
+        )
+        actual, expected = jax.jit(
+            lambda x, k: (orders(convolution.conv, x, k), orders(plain_conv, x, k))
+        )(x, kernel)
+    close(actual, expected, 1e-11)
+
+
+@pytest.mark.parametrize(
+    ('size', 'channels', 'kwargs', 'is_thin'),
+    [
+        ((3, 3), (3, 8), {}, True),
+        ((3, 3), (3, 8), {'padding': [(1, 1), (1, 1)]}, True),
+        ((3, 3), (3, 8), {'padding': [(1, 1), (0, 2)]}, False),
+        ((3, 3), (3, 8), {'padding': 'VALID'}, False),
+        ((3, 3), (3, 8), {'kernel_dilation': (2, 2)}, False),
+        ((3, 3), (3, 8), {'strides': (1, 2)}, False),
+        ((3, 3), (4, 8), {'feature_group_count': 2}, False),
+        ((3, 5), (3, 8), {}, False),
+        ((4, 4), (3, 8), {}, False),
+        ((3, 3), (8, 6), {}, False),
+        ((3, 3), (3, 4), {}, False),
+    ],
+)
+def test_thin_images_take_the_product_only_where_it_is_equal(size, channels, kwargs, is_thin):
+    before, after = channels
+    groups = kwargs.get('feature_group_count', 1)
+    x, kernel = draw(17, (2, 6, 5, before), (*size, before // groups, after))
+    form = lambda x, k: convolution.conv(x, k, **kwargs)  # noqa: E731
+    plain = dict(kwargs, rhs_dilation=kwargs.get('kernel_dilation', (1, 1)))
+    plain.pop('kernel_dilation', None)
+    close(form(x, kernel), plain_conv(x, kernel, **plain), 1e-5)
+    assert ('dot_general' in str(jax.make_jaxpr(form)(x, kernel))) == is_thin
+
+
+@pytest.mark.parametrize(('before', 'after'), [(3, 64), (64, 3)])
+def test_thin_images_in_bfloat16_are_added_up_in_float32(before, after):
+    x, kernel = draw(18, (1, 8, 8, before), (3, 3, before, after), dtype=jnp.bfloat16)
+    y, *gradients = value_and_gradients(convolution.conv, x, kernel)
+    assert {a.dtype for a in (y, *gradients)} == {jnp.dtype(jnp.bfloat16)}
+    exact = plain_conv(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    close(y.astype(jnp.float32), exact, 0.003)  # rounded once, by half of 2**-8 of its size
+
+
 # kernel size, arguments, image size, whether the fast form serves it
 DISPATCH = [
     ((4, 4), {'strides': (2, 2)}, (6, 4), True),
@@ -300,17 +364,19 @@ def test_taps_are_added_before_the_kernel_is_cast():
     np.testing.assert_array_equal(convolution.conv_pool(x, kernel), down)
 
 
-@pytest.mark.parametrize('name', ['down', 'up', 'conv_transpose', 'upsample_conv', 'conv_pool'])
+@pytest.mark.parametrize(
+    'name', ['down', 'up', 'conv_transpose', 'upsample_conv', 'conv_pool', 'thin']
+)
 def test_the_forms_of_other_backends_are_equal_too(name, monkeypatch):
     """Where XLA is told what papers write: a strided convolution's own adjoint, and nothing put into memory."""
-    fast, plain, sizes = FORMS[name]
+    fast, plain, sizes = FORMS.get(name, (convolution.conv, plain_conv, [(3, 3)]))
     size = RESAMPLED.get(name, sizes[0])
     x, kernel = draw(14, (2, 8, 10, 3), (*size, 3, 5))
     expected = value_and_gradients(plain, x, kernel)
     monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
     close(value_and_gradients(fast, x, kernel), expected, 1e-5)
     jaxpr = str(jax.make_jaxpr(lambda x, k: value_and_gradients(fast, x, k))(x, kernel))
-    assert 'dynamic_update_slice' not in jaxpr
+    assert 'dynamic_update_slice' not in jaxpr and 'dot_general' not in jaxpr
 
 
 def test_many_at_once_are_put_into_memory_in_one_piece():
