@@ -8,6 +8,7 @@ multiplications and additions, three times for the gradients. `--pytorch` adds P
 """
 
 import argparse
+import itertools
 import os
 import statistics
 import time
@@ -15,6 +16,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from benchmarks import command, machine
@@ -37,7 +39,31 @@ def _plain_deconv(x, kernel):
     return lax.conv_transpose(x, kernel.astype(x.dtype), (2, 2), 'SAME')
 
 
+def _space_to_depth(x, kernel):
+    """A 3x3 convolution from or to a thin image with its 2x2 blocks of pixels as channels."""
+    b, h, w, i = x.shape
+    o = kernel.shape[-1]
+    if o < i:  # the four pixels of a block see 4x4 of the input between them
+        taps = [
+            [jnp.pad(kernel, ((r, 1 - r), (c, 1 - c), (0, 0), (0, 0))) for c in (0, 1)]
+            for r in (0, 1)
+        ]
+        taps = jnp.stack([jnp.stack(row, 3) for row in taps], 3).reshape(4, 4, i, 4 * o)
+        z = convolution.conv(x, taps, strides=(2, 2))
+    else:  # block (r, c) of the three by three around it, its pixel (m, n), to pixel (p, q)
+        taps = jnp.zeros((3, 2, 3, 2, i, 2, 2, o), kernel.dtype)
+        for p, q, m, n in itertools.product((0, 1), (0, 1), range(3), range(3)):
+            (r, y), (c, z) = divmod(m + p + 1, 2), divmod(n + q + 1, 2)
+            taps = taps.at[r, y, c, z, :, p, q].set(kernel[m, n])
+        taps = taps.transpose(0, 2, 1, 3, 4, 5, 6, 7).reshape(3, 3, 4 * i, 4 * o)
+        blocks = x.reshape(b, h // 2, 2, w // 2, 2, i).transpose(0, 1, 3, 2, 4, 5)
+        z = _plain(blocks.reshape(b, h // 2, w // 2, 4 * i), taps)
+    z = z.reshape(b, h // 2, w // 2, 2, 2, o).transpose(0, 1, 3, 2, 4, 5)
+    return z.reshape(b, h, w, o)
+
+
 FORMS = {
+    'thin': {'plain': _plain, 'ours': convolution.conv, 'space_to_depth': _space_to_depth},
     'conv': {'plain': _plain, 'ours': convolution.conv},
     'down': {'plain': _plain_down, 'ours': partial(convolution.conv, strides=(2, 2))},
     'deconv': {
@@ -79,14 +105,14 @@ LAYERS = [
     Layer('conv', 32, 3, 256, 256),
     Layer('conv', 32, 3, 128, 128),
     Layer('conv', 8, 3, 128, 128),
-    Layer('conv', 32, 3, 3, 128),
-    Layer('conv', 32, 3, 256, 3),
+    Layer('thin', 32, 3, 3, 128),
+    Layer('thin', 32, 3, 256, 3),
     Layer('up_conv', 4, 3, 256, 256),
     Layer('up_conv', 16, 3, 256, 256),
     Layer('up_conv', 16, 1, 256, 256),
     Layer('conv_pool', 32, 3, 128, 128),
     # standard CNN
-    Layer('conv', 32, 3, 3, 64),
+    Layer('thin', 32, 3, 3, 64),
     Layer('down', 32, 4, 64, 64),
     Layer('conv', 16, 3, 64, 128),
     Layer('down', 16, 4, 128, 128),
@@ -96,7 +122,7 @@ LAYERS = [
     Layer('deconv', 4, 4, 512, 256),
     Layer('deconv', 8, 4, 256, 128),
     Layer('deconv', 16, 4, 128, 64),
-    Layer('conv', 32, 3, 64, 3),
+    Layer('thin', 32, 3, 64, 3),
     # WGAN-GP's CNN
     Layer('down', 16, 5, 128, 256),
     Layer('deconv', 8, 5, 256, 128),

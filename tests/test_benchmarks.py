@@ -91,7 +91,7 @@ def test_losses_are_averaged_over_epochs():
         (train_step, '--config=sngan_digits --out=/dev/null/x', '/dev/null/x cannot be written'),
         (machine, '/dev/null/x', '/dev/null/x cannot be written'),
         (memory, '--config=sngan_digits --dtypes=float16', "'float16'.*float32, bfloat16"),
-        (conv, '--layers=down,pool', "'pool' is unknown: accepted are conv, down"),
+        (conv, '--layers=down,pool', "'pool' is unknown: accepted are thin, conv, down"),
         (vmapped_seeds, '--forms=scan', "'scan' is unknown: accepted are own, vmap"),
         (data_feed, '--images=/dev/null', 'no image in /dev/null'),
         (against_peers, '--workloads=cnn', "'cnn' is unknown: accepted are sngan_resnet"),
@@ -176,6 +176,16 @@ def test_operations_as_published_and_as_they_run():
     assert published['ResNetDiscriminator/block1/conv2'] == pytest.approx(layer, rel=1e-4)
     assert sum(published.values()) == pytest.approx(2.832e12, rel=1e-3)
     assert executed == pytest.approx(1.929e12, rel=1e-3)
+
+
+@pytest.mark.parametrize(('kind', 'form'), [(k, f) for k in conv.FORMS for f in conv.FORMS[k]])
+def test_every_form_of_a_convolution_has_the_same_values(kind, form):
+    layer = next(layer for layer in conv.LAYERS if layer.kind == kind)
+    for before, after in ((3, 8), (8, 3)):
+        x = jax.random.normal(jax.random.key(0), (2, 6, 8, before))
+        kernel = jax.random.normal(jax.random.key(1), (layer.kernel,) * 2 + (before, after))
+        expected = conv.FORMS[kind]['plain'](x, kernel)
+        np.testing.assert_allclose(conv.FORMS[kind][form](x, kernel), expected, rtol=0, atol=1e-4)
 
 
 def test_transposed_convolutions_are_published_without_the_windows_that_phases_add():
