@@ -1,11 +1,12 @@
 """Trains, goes on training, samples, inverts, scores, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
 Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved, or another process of the
-run is gone (start again to go on); 1 if runs of a sweep failed.
+run is gone (start again to go on), 130 interrupted before there was anything to save; 1 if runs of a sweep failed.
 """
 
 import errno
 import glob
+import os
 import pathlib
 import re
 import sys
@@ -72,9 +73,14 @@ _FLAGS_OF_MODES = {
 }
 _CONFIGS = pathlib.Path(__file__).parent / 'configs'
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
-_UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # of an OSError that has no class of its own
+_UNUSABLE_ERRNO = (
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.EDQUOT,
+)  # of an OSError that has no class of its own
 _BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
-BAD_INPUT, DIVERGED, PREEMPTED = 2, 3, 75
+BAD_INPUT, DIVERGED, PREEMPTED, INTERRUPTED, NO_READER = 2, 3, 75, 130, 141
 
 
 def main(argv: list[str]) -> None:
@@ -202,7 +208,8 @@ def _end(error: Exception, code: int) -> NoReturn:
         message, AttributeError | KeyError
     ):  # a KeyError's str() is its message, quoted
         message = message.args[0]
-    message = str(message)
+    # Of a locked config, whose other keys would fill the screen.
+    message = re.sub(r' Other fields present: ".*?}"', '', str(message))
     # ml_collections found no key that is like it.
     if isinstance(error, AttributeError) and re.fullmatch(r"'\w+'", message):
         message = f'{message} is no key of the config; configs/base.py has all of them'
@@ -293,4 +300,13 @@ def _with_config(argv: list[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    app.run(_main, flags_parser=_parse)
+    try:
+        try:
+            app.run(_main, flags_parser=_parse)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:  # before training began, which saves first
+        print('launch.py: interrupted', file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)  # sys.exit would wait for what still compiles or loads
+    except BrokenPipeError:  # nobody reads on, as after `| head`
+        os._exit(NO_READER)

@@ -21,7 +21,9 @@ def get_config() -> ConfigDict:
     c.accumulate = (
         1  # parts of a batch, one after the other: as much less memory; batch norm sees a part
     )
-    c.update_order = 'gen_first'  # gen_first (official code) or dis_first (Algorithm 1)
+    c.update_order = (
+        'gen_first'  # gen_first (official code) or dis_first (Goodfellow et al.'s Algorithm 1)
+    )
     c.loss = 'hinge'  # a pair of snjax/losses.py
     c.clip = 0.0  # bound on every parameter of the discriminator (WGAN: 0.01); 0: none
 
@@ -187,4 +189,4 @@ def get_config() -> ConfigDict:
     c.eval.nearest = 0  # fakes to show beside their nearest training images, by features
     c.eval.step = 0  # of the checkpoint; 0: the newest, and the best where one is kept
     c.eval.steps = ''  # or of several, as 10000,20000: scored in turn, each kept as it is found
-    return c
+    return c.lock()  # a misspelt key is refused, not ignored

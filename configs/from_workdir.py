@@ -18,5 +18,6 @@ def get_config(workdir: str) -> ConfigDict:
             f'{workdir} holds no run: there is no {path}; give --config, or the --workdir of a run'
         )
     config = base.get_config()
-    config.update(read_config(path))
+    with config.unlocked():  # a method's own keys, and those of older runs
+        config.update(read_config(path))
     return config

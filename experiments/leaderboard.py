@@ -124,8 +124,12 @@ def _row(members, name):
     row['seeds'] = len({c['seed'] for _, c, _ in members})
     row['each'] = {}
     for key in SCORES:
-        values = [m.scores[key] for _, _, m in members if key in m.scores]
-        if len(values) == len(members):
+        if all(key in m.scores for _, _, m in members):
+            by_seed: dict[int, list[float]] = {}
+            for _, c, m in members:
+                by_seed.setdefault(c['seed'], []).append(m.scores[key])
+            # A run that was copied or done twice is no further draw: it would shrink the deviation.
+            values = [float(np.mean(found)) for found in by_seed.values()]
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
             row[key] = float(np.mean(values)), spread
             row['each'][key] = values

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -222,6 +223,14 @@ def test_the_leaderboard_takes_seeds_together_and_other_kinds_apart(tmp_path):
     assert [(r['run'], r['seeds']) for r in rows] == [('sngan lr=2', 1), ('sngan lr=1', 2)]
     assert rows[0]['frechet_distance'] == (11.0, None)
     assert rows[1]['frechet_distance'] == (12.0, pytest.approx(np.sqrt(8)))
+    # A seed that was trained twice counts once, by the mean of its runs.
+    again = tmp_path / 'a again'
+    shutil.copytree(folders[0], again)
+    evaluate.add(again / 'scores.json', [row(12.0)])
+    twice = leaderboard.collect([*folders, again], 'digits')[1]
+    assert (twice['seeds'], twice['each']['frechet_distance']) == (2, [11.0, 14.0])
+    alone = leaderboard.collect([folders[0], again], 'digits')[0]
+    assert alone['frechet_distance'] == (11.0, None)
     # Images that differ are no second seed, whatever they are called.
     evaluate.add(folders[1] / 'scores.json', [row(14.0, real_sha256='others')])
     assert [r['seeds'] for r in leaderboard.collect(folders, 'digits')] == [1, 1, 1]

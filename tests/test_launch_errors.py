@@ -3,6 +3,9 @@
 import concurrent.futures
 import os
 import re
+import signal
+import subprocess
+import sys
 
 import jax
 import launching
@@ -52,6 +55,8 @@ BAD_INPUT = {
         {},
         ['1600', 'not a multiple', 'steps_per_call 7', '--config.num_steps=1603'],
     ),
+    'no such device': ([DIGITS], {'JAX_PLATFORMS': 'cuda'}, ['JAX_PLATFORMS=cuda', 'jax[cuda13]']),
+    'no such platform': ([DIGITS], {'JAX_PLATFORMS': 'gpux'}, ['JAX_PLATFORMS=gpux', 'unset']),
     'no config': ([], {}, ['--config=configs/sngan_digits.py']),
     'no such config': ([f'--config={CONFIGS}/sngan_digts.py'], {}, ['sngan_digts.py']),
     'unknown mode': ([DIGITS, '--mode=tain'], {}, ['tain', 'train']),
@@ -266,3 +271,39 @@ def test_divergence_is_exit_3_with_value_and_step_and_keeps_the_checkpoints(
     }
     # No number that is not one got into the logs.
     assert max(line['step'] for line in metrics(workdir)) <= NUM_STEPS + 1
+
+
+def test_a_misspelt_key_of_a_config_file_is_one_line(launcher, tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        'from configs import base\n\n\ndef get_config():\n'
+        '    c = base.get_config()\n    c.optimizer.lrr = 3\n    return c\n'
+    )
+    outcome = launcher.run(f'--config={path}', f'--workdir={tmp_path / "run"}')
+    assert outcome.code == 2
+    line = outcome.error_line()
+    assert '"lrr"' in line and 'Did you mean "lr"' in line and len(line) < 200
+    assert not (tmp_path / 'run').exists()
+
+
+def test_an_interrupt_before_training_is_one_line_and_at_once(launcher, tmp_path):
+    process = launcher.start(*TINY, f'--workdir={tmp_path / "run"}', XLA_FLAGS='')
+    assert launching.wait_until(process, lambda: 'sngan on' in launching.printed(process))
+    process.send_signal(signal.SIGINT)
+    outcome = launching.wait(process, 60)
+    assert outcome.code == 130
+    assert outcome.error_line() == 'launch.py: interrupted'
+
+
+def test_nobody_reading_on_is_no_traceback(tmp_path):
+    sweep = ROOT / 'configs' / 'sweeps' / 'paper_settings.py'
+    flags = ['--mode=sweep', DIGITS, f'--sweep={sweep}', f'--workdir={tmp_path / "x"}', '--dry_run']
+    process = subprocess.Popen(
+        [sys.executable, ROOT / 'launch.py', *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b''
+    process.stderr.close()
+    assert process.wait(60) == 141

@@ -46,7 +46,7 @@ def initialize(
             do not come.
     """
     if mode == 'off':
-        return
+        return _check_devices()
     if mode not in ('auto', 'explicit'):
         raise ValueError(f'--distributed={mode}: accepted are off, auto, explicit')
     names = ('coordinator_address', 'num_processes', 'process_id')
@@ -63,6 +63,18 @@ def initialize(
     jax.config.update('jax_enable_recoverability', True)
     _join(where if mode == 'explicit' else {}, join_timeout, peer_timeout)
     _start_watch(peer_timeout, workdir)
+
+
+def _check_devices():
+    """JAX answers with an AssertionError without a word, or inside whatever first asks for a device."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get('JAX_PLATFORMS', '')
+        why = str(error).partition('\n')[0] or 'no such device'
+        raise ValueError(
+            f'JAX_PLATFORMS={asked} gives no device ({why}): leave it unset, or install what it needs, as jax[cuda13]'
+        ) from None
 
 
 def _check_address(address, *, is_own):
