@@ -4,7 +4,6 @@
     python launch.py --config=configs/glo_cifar.py:512 --workdir=runs/glo_cifar_pca --config.glo.initial=pca
 
 The argument is the length of z, 100 unless told otherwise. Reproduces no row: the paper has no CIFAR-10 and no scores.
-A FID of GLO on CIFAR-10, 65.4, is in Hoshen et al. 2019 (GLANN; recalled, not read again), who train it otherwise.
 Batches of 128 and 25 epochs without decay are those of the port tneumann/minimal_glo, SGD with rates 1 and 10 the
 paper's. Cost, counted: 0.014 TFLOP per update.
 """

@@ -50,8 +50,6 @@ PUBLISHED = (
     Published('cifar10', 'dcgan', 'DCGAN', 6.11, 48.29, '50k_50k_train', _STUDIO),
     Published('cifar10', 'cgan', 'ResNet', 8.83, 9.01, '50k_50k_train', _STUDIO),
     Published('cifar10', 'sagan', 'ResNet', 8.64, 10.35, '50k_50k_train', _STUDIO),
-    # Recalled, not read again; GLANN's authors train GLO otherwise (Adam, perceptual loss).
-    Published('cifar10', 'glo', 'GLANN', None, 65.4, 'its own', 'Hoshen et al. 2019, recalled'),
     Published('stl10', 'real images', '', 26.08, 7.9, 'paper', _PAPER),
     Published('stl10', 'wgan', 'standard CNN', 7.57, 64.2, 'paper', _PAPER),
     Published('stl10', 'wgan_gp', 'standard CNN', 8.42, 55.1, 'paper', _PAPER),

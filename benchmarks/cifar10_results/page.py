@@ -190,7 +190,7 @@ def _published():
 
 Under Inception, each by its own protocol, and so apart: no number of this table compares with one of those above. The
 same SNGAN stands in it as 21.7, 23.9 and 16.8 by the protocol alone; StudioGAN's cgan is its conditional SNGAN.
-R3GAN's objective on this network has no published score.
+R3GAN's objective on this network has no published score, and GLO's paper gives none.
 
 {_table(heads, lines)}"""
 

@@ -100,7 +100,7 @@ ROWS = (
         _SNGAN,
     ),
     Row(6, 'r3gan', "R3GAN's objective on SNGAN's ResNet", 'configs/r3gan_cifar.py', _EMA),
-    Row(7, 'glo', 'GLO, DCGAN', 'configs/glo_cifar.py', {}, (('glo', 'GLANN'),)),
+    Row(7, 'glo', 'GLO, DCGAN', 'configs/glo_cifar.py', {}, ()),
     _sngan(8, 1),
     _sngan(8, 2),
 )
