@@ -24,37 +24,33 @@ DIVERGED_NAME = 'diverged.txt'  # why a run stopped for good; gone when it is st
 _ABSENT = '(absent)'
 
 
-def check_config(
+def compare_config(
     workdir: str | os.PathLike, config: Mapping[str, Any], *, harmless: Collection[str] = ()
-) -> None:
-    """Makes sure that `config` may go on with what is in `workdir`, and records it there.
+) -> list[tuple[str, str, str]]:
+    """Makes sure that `config` may go on with what is in `workdir`, and writes nothing.
 
-    Without a `config.json` it is written. With one, only keys that match `harmless` may differ;
-    then the file gets the new values and the log says which changed. Otherwise nothing is written.
-    The file is replaced in one step, so every process of a run may call this at the same time.
+    With a `config.json` there, only keys that match `harmless` may differ.
 
     Args:
-        workdir: folder of the run, made when needed.
+        workdir: folder of the run, which need not exist.
         config: nested dict of JSON values; tuples count as lists.
         harmless: patterns of full key names, e.g. 'num_steps', 'log.*'.
+
+    Returns:
+        The harmless differences: full key, value there, value now.
 
     Raises:
         ValueError: if other keys differ, `config.json` is damaged, `config` cannot be JSON, or a sweep lives here.
     """
     workdir = Path(workdir)
     path = workdir / CONFIG_NAME
-    try:
-        text = json.dumps(config, indent=2, sort_keys=True) + '\n'
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'the config cannot be written as JSON: {error}') from error
+    text = _as_json(config)
     if not path.exists():
         if (workdir / JOURNAL_NAME).exists():
             raise ValueError(
                 f'{workdir} holds a sweep: add --mode=sweep to go on with it, or use another --workdir'
             )
-        workdir.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
-        return
+        return []
     differences = _differences(read_config(path), json.loads(text))
     refused = [
         f'{key}: {old} (workdir) != {new} (now)'
@@ -66,10 +62,33 @@ def check_config(
             f'{workdir} was made with another config: {", ".join(refused)}; use another --workdir '
             'or restore these values'
         )
-    if differences:
-        for key, old, new in differences:
-            logging.info('config %s: %s before, %s from now on', key, old, new)
-        _replace(path, text)
+    return differences
+
+
+def check_config(
+    workdir: str | os.PathLike, config: Mapping[str, Any], *, harmless: Collection[str] = ()
+) -> None:
+    """`compare_config`, and then records `config` in `workdir`.
+
+    Without a `config.json` it is written. With one, the file gets the new values of harmless keys and the log says
+    which changed. Where it is refused nothing is written. The file is replaced in one step, so every process of a run
+    may call this at the same time.
+    """
+    workdir = Path(workdir)
+    path = workdir / CONFIG_NAME
+    differences = compare_config(workdir, config, harmless=harmless)
+    for key, old, new in differences:
+        logging.info('config %s: %s before, %s from now on', key, old, new)
+    if differences or not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        _replace(path, _as_json(config))
+
+
+def _as_json(config):
+    try:
+        return json.dumps(config, indent=2, sort_keys=True) + '\n'
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'the config cannot be written as JSON: {error}') from error
 
 
 class WorkdirLock:

@@ -273,6 +273,13 @@ def test_divergence_is_exit_3_with_value_and_step_and_keeps_the_checkpoints(
     assert max(line['step'] for line in metrics(workdir)) <= NUM_STEPS + 1
 
 
+def test_another_config_is_refused_before_its_data_are_looked_for(launcher, finished_run, tmp_path):
+    flags = [f'--config={CONFIGS}/sngan_folder.py:{tmp_path / "nothing"},32']
+    outcome = launcher.run(*flags, f'--workdir={finished_run.workdir}')
+    assert outcome.code == 2
+    assert 'was made with another config' in outcome.error_line()
+
+
 def test_a_misspelt_key_of_a_config_file_is_one_line(launcher, tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(
