@@ -349,6 +349,8 @@ def _is_thin(shape, strides, padding, dilation, feature_group_count):
         and shape[0] == shape[1]
         and shape[0] % 2 == 1
         and min(shape[2:]) <= _THIN < max(shape[2:])
+        and shape[0] * shape[1] * min(shape[2:])
+        <= max(shape[2:])  # else what is seen fills more memory than the layer
         and strides == dilation == (1, 1)
         and feature_group_count == 1
         and (padding == 'SAME' or [*map(tuple, padding)] == [(shape[0] // 2,) * 2] * 2)
