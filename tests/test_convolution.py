@@ -211,6 +211,7 @@ def test_thin_images_are_products_of_matrices_to_every_order(size, before, after
 
     with jax.enable_x64(True):
         x, kernel = draw(16, (2, 5, 4, before), (size, size, before, after), dtype=np.float64)
+        kernel *= 0.1  # sines of large numbers magnify rounding
         assert 'conv_general' not in str(
             jax.make_jaxpr(lambda x, k: orders(convolution.conv, x, k))(x, kernel)
         )
