@@ -16,8 +16,8 @@ import sweep_worker
 from launching import ROOT
 
 from snjax.resume import WorkdirLock, lock_holder, runs_in
+from snjax.sweeps import board, journal, runs, slots, table
 from snjax.sweeps import definition as h
-from snjax.sweeps import journal, runs, slots, table
 from snjax.sweeps.board import Board
 from snjax.sweeps.journal import Journal, State
 from snjax.sweeps.watch import Watcher, last_lines, newest_checkpoint
@@ -523,3 +523,11 @@ def test_the_table_shows_what_runs_when_not_all_fits(tmp_path):
         said = table.standing(board, slots=2)
         assert said == '2 of 50 finished, 45 pending, 2 running, 1 diverged, ETA 0:07:45'
     assert table.clock(None) == '' and table.clock(3723.4) == '1:02:03'
+
+
+@pytest.mark.parametrize(
+    ('code', 'state'),
+    [(75, 'INTERRUPTED'), (130, 'INTERRUPTED'), (-signal.SIGINT, 'INTERRUPTED'), (1, 'CRASHED')],
+)
+def test_a_run_stopped_before_it_trained_is_gone_on_with(code, state):
+    assert board._state_of(code).name == state

@@ -19,8 +19,8 @@ from snjax.sweeps.watch import Watcher, last_lines, newest_checkpoint
 
 JOURNAL, SUMMARY, LOG = JOURNAL_NAME, 'sweep.json', 'output.log'
 # Exit codes of launch.py, as its docstring has them.
-FINISHED, BAD_INPUT, DIVERGED, PREEMPTED = 0, 2, 3, 75
-_STOPS = (PREEMPTED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL)
+FINISHED, BAD_INPUT, DIVERGED, PREEMPTED, INTERRUPTED = 0, 2, 3, 75, 130
+_STOPS = (PREEMPTED, INTERRUPTED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL)
 _IN_USE = ' is in use by '
 _CRASH_LINES = 12
 # What an earlier sweep left in these states is not run again.

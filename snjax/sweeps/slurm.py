@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snjax.resume import lock_holder
-from snjax.sweeps.board import PREEMPTED, Board, Job
+from snjax.sweeps.board import INTERRUPTED, PREEMPTED, Board, Job
 from snjax.sweeps.journal import State
 from snjax.sweeps.slurm_queue import Queue
 from snjax.sweeps.slurm_task import Task
@@ -148,7 +148,7 @@ class SlurmEngine:
         for number, (job, found) in list(self._submitted.items()):
             code, state = _result(found), self._queue.state(number)
             # A run that was stopped may have been so to go back to the queue, where only SLURM sends it.
-            if code is None or code == PREEMPTED or code < 0:
+            if code is None or code in (PREEMPTED, INTERRUPTED) or code < 0:
                 waits = 0.0 if code is not None or self._never_ran(job) else _LATE_S
                 over = self._queue.is_over(number, waits)
             else:
