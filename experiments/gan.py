@@ -94,7 +94,7 @@ class Gan:
             Each batch keeps batch statistics of its own and the running ones move as if the batches had come one after
             the other, so it is the same step but for rounding. It should fill a big device better, for n_dis times the
             memory of a pass without gradients.
-        update_order: 'dis_first' (Algorithm 1) or 'gen_first' (official SNGAN code).
+        update_order: 'dis_first' (Goodfellow et al.'s Algorithm 1) or 'gen_first' (official SNGAN code).
         spectral_updates: when the power iteration of a normalised player advances: 'per_update', once at the start of
             its update however often it is applied in it, or 'per_forward', at every application in training, the
             other player's updates included (official code: 2 n_dis + 1 times a step for D).
@@ -156,7 +156,7 @@ class Gan:
     def train_step(
         self, state: GanState, batch: dict[str, jax.Array], rng: jax.Array
     ) -> tuple[GanState, dict[str, jax.Array]]:
-        """One generator update and its n_dis discriminator updates: Algorithm 1.
+        """One generator update and its n_dis discriminator updates: Goodfellow et al.'s Algorithm 1.
 
         Args:
             state: before the step.
@@ -194,7 +194,10 @@ class Gan:
         return state.replace(step=state.step + 1), metrics
 
     def update_dis(self, state: GanState, real: Batch, key: Key, fake: Batch | None = None):
-        """One discriminator update on `real` and as many fakes, made here or before; the generator's weights stay."""
+        """One discriminator update on `real` and as many fakes, made here or before; the generator's weights stay.
+
+        Under spectral normalisation it is step 3 of SNGAN's Algorithm 1 (Miyato et al. 2018, appendix A).
+        """
         if fake is None:
             fake, gen_state = self._dis_fakes(state.gen, key)
             state = state.replace(gen=state.gen.replace(model_state=gen_state))

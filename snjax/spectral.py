@@ -1,6 +1,7 @@
 """Spectral normalisation: a weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
 
-`power_iteration` is Algorithm 1 of the paper as a pure function on a matrix (in `snjax.spectral_operators`). The layers
+The paper's Algorithm 1 (appendix A) is `power_iteration`, a pure function on a matrix (step 1, in
+`snjax.spectral_operators`), `SpectralNorm.normalize` (step 2) and `experiments.gan.Gan.update_dis` (step 3). The layers
 `SNDense`, `SNConv`, `SNConvTranspose` and `SNEmbed` stand in for their `flax.linen` namesakes and keep u, v and sigma
 as plain arrays in the collection `'spectral'`:
 

@@ -1,9 +1,9 @@
 """The largest singular value of a weight, by power iteration on the matrix or the linear map that it stands for.
 
-`power_iteration` is Algorithm 1 of Miyato et al. 2018 (arXiv:1802.05957) on a matrix. `convolution_power_iteration` is
-the same on a layer's own map of images (Farnia et al. 2019, arXiv:1811.07457, Algorithm 1): one convolution and one
-transposed convolution of a single image take the place of the two products. `views` lists what `snjax.spectral` has to
-iterate on for each of its `OPERATORS`, which are described there.
+`power_iteration` is step 1 of Algorithm 1 of Miyato et al. 2018 (arXiv:1802.05957), on a matrix.
+`convolution_power_iteration` is the same on a layer's own map of images (Farnia et al. 2019, arXiv:1811.07457,
+Algorithm 1): one convolution and one transposed convolution of a single image take the place of the two products.
+`views` lists what `snjax.spectral` has to iterate on for each of its `OPERATORS`, which are described there.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ def power_iteration(
 ) -> tuple[Float[Array, ''], Float[Array, ' n'], Float[Array, ' m']]:
     """Largest singular value of a matrix by power iteration.
 
-    Algorithm 1 of Miyato et al. 2018: v = W u / |W u|, then u = W^T v / |W^T v|, `n_steps` times, and
+    Step 1 of Algorithm 1 of Miyato et al. 2018: v = W u / |W u|, then u = W^T v / |W^T v|, `n_steps` times, and
     sigma = v^T W u (eqs. 20-22, W transposed). u and v are constants for the gradient, so d sigma / d W = v u^T.
     Any scale of `w` from 1e-37 to 1e37 is as good as another, because the vectors are found on w over its largest
     entry. For w = 0, or u in its kernel, sigma and v are 0 and u is given back as it came, so that it is not lost when

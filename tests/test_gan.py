@@ -1,4 +1,4 @@
-"""Algorithm 1 against a second implementation, and the contract of a method: who moves when, and nothing else."""
+"""The game against a second implementation, and the contract of a method: who moves when, and nothing else."""
 
 import functools
 
@@ -70,7 +70,7 @@ def unit(x):
 
 
 def advance(w, u):
-    """Algorithm 1 of Miyato et al. 2018; `w` is the transpose of the paper's."""
+    """Step 1 of Algorithm 1 of Miyato et al. 2018; `w` is the transpose of the paper's."""
     v = unit(w @ u)
     u = unit(w.T @ v)
     return {'u': u, 'v': v, 'sigma': v @ w @ u}

@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
 
 
 def make_gan(cls: type[gan.Gan] = gan.Gan, **changes) -> gan.Gan:
-    """A `Gan` of the two networks above: plain gradient descent, Algorithm 1, one D update a step."""
+    """A `Gan` of the two networks above: plain gradient descent, 'dis_first', one D update a step."""
     return cls(
         **{
             'gen': Generator(),
