@@ -95,7 +95,8 @@ class WorkdirLock:
     """Keeps a workdir for one live run; a context manager.
 
     The kernel frees the lock when the process ends, however it ends, so nothing is left to clean
-    after a `kill -9`. Of a run over several processes only process 0 locks: the others pass.
+    after a `kill -9`. Of a run over several processes only process 0 locks: the others pass. A folder
+    that was made here and in which nothing has come to be, as of a start that was refused, goes again.
 
     Args:
         workdir: folder of the run, made when needed.
@@ -108,14 +109,43 @@ class WorkdirLock:
     def __init__(self, workdir: str | os.PathLike, *, process_index: int = 0):
         self._workdir = Path(workdir)
         self._is_holder = process_index == 0
+        self._path = self._workdir / LOCK_NAME
         self._file = None
+        self._is_removable = False
 
     def __enter__(self) -> 'WorkdirLock':
         if not self._is_holder:
             return self
-        self._workdir.mkdir(parents=True, exist_ok=True)
-        # Opened for appending: the holder's number must survive that others look in.
-        file = (self._workdir / LOCK_NAME).open('a+')
+        file = self._open()
+        while not self._lock(file):
+            file.close()
+            file = self._open()
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {os.uname().nodename}\n')
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._file is not None:
+            if self._is_removable:
+                self._remove_empty()
+            self._file.close()
+            self._file = None
+
+    def _open(self):
+        while True:
+            self._is_removable = not self._workdir.exists()
+            self._workdir.mkdir(parents=True, exist_ok=True)
+            try:
+                # Opened for appending: the holder's number must survive that others look in.
+                return self._path.open('a+')
+            except FileNotFoundError:
+                if self._workdir.is_dir():
+                    raise  # else its maker has just removed it again
+
+    def _lock(self, file) -> bool:
+        """Whether `file` is locked and still what lies at its path: the maker of a folder may have removed both."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -131,17 +161,21 @@ class WorkdirLock:
             logging.warning(
                 '%s cannot be locked (%s): start only one run in it', self._workdir, error
             )
-        file.truncate(0)
-        file.write(f'process {os.getpid()} on {os.uname().nodename}\n')
-        file.flush()
-        self._file = file
-        return self
+            self._is_removable = False
+            return True
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
 
-    def __exit__(self, *exc_info: object) -> None:
-        # The file stays: to remove it would let two processes lock two files of the same name.
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def _remove_empty(self) -> None:
+        """Removes a folder that holds the lock alone. Elsewhere the lock's file stays when it is free."""
+        try:
+            if os.listdir(self._workdir) == [LOCK_NAME]:
+                self._path.unlink()
+                self._workdir.rmdir()
+        except OSError:  # another process has just put something in, or removed it
+            pass
 
 
 def lock_holder(workdir: str | os.PathLike) -> str | None:

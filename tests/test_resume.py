@@ -87,6 +87,33 @@ with resume.WorkdirLock(sys.argv[1]):
 """
 
 
+def test_a_start_that_wrote_nothing_leaves_no_folder(tmp_path):
+    made = tmp_path / 'run'
+    with pytest.raises(ValueError, match='refused'), resume.WorkdirLock(made):
+        assert resume.lock_holder(made)
+        raise ValueError('refused')
+    assert not made.exists()
+    # What was there before stays, and so does what has come to be.
+    with resume.WorkdirLock(tmp_path):
+        pass
+    with resume.WorkdirLock(made):
+        resume.check_config(made, CONFIG)
+    assert sorted(p.name for p in made.iterdir()) == ['.lock', 'config.json']
+    assert (tmp_path / '.lock').exists()
+
+
+def test_lock_is_of_the_file_that_is_there_when_its_maker_removes_it(tmp_path):
+    made = tmp_path / 'run'
+    first, second = resume.WorkdirLock(made), resume.WorkdirLock(made)
+    first.__enter__()
+    opened = second._open()  # as if it were faster than the first's end
+    first.__exit__()
+    assert not second._lock(opened)
+    opened.close()
+    with second:
+        assert resume.lock_holder(made)
+
+
 def test_lock_is_exclusive_and_freed_by_a_kill(tmp_path):
     process = start(HOLD, tmp_path)
     try:
