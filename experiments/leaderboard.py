@@ -86,7 +86,8 @@ def rows_of(runs: Sequence[Scored], extractor: str | None = None) -> list[dict[s
 
     Returns:
         Names of columns to values; scores are (mean, standard deviation over seeds or None of a single one),
-        'each' has a list of their values by name, and 'folders' the workdirs.
+        'each' has a list of their values by name, one a seed, and 'folders' the workdirs. A seed that was run more than
+        once counts once, by the mean of its runs.
     """
     groups: dict[str, list[tuple[pathlib.Path, Mapping, scores_file.Row]]] = {}
     for folder, config, scored in runs:

@@ -341,7 +341,7 @@ def test_other_modes_find_the_members(two, launcher):
     )
     assert scored.code == 0 and f'{workdir}/seed=1' in scored.stdout
     report = launcher.run('--mode=report', f'--workdir={workdir}')
-    assert '2 runs of 1 kinds, 2 finished' in report.stdout
+    assert '2 runs of 1 kind, 2 finished' in report.stdout
     refused = launcher.run('--mode=sample', f'--workdir={workdir}')
     assert refused.code == 2
     assert f'holds 2 runs of one program: give one of them, as --workdir={workdir}/seed=0' in (

@@ -296,6 +296,22 @@ def test_seeds_are_one_row_and_other_configs_others(tmp_path):
     assert 'model.gen_width: 16' in text
     assert '500 fakes against 1797 real images (digits, train), extractor digits' in text
     assert (tmp_path / 'report.svg').read_text().startswith('<svg xmlns=')
+    assert '5 runs of 3 kinds: ' in text
+
+
+def test_a_seed_that_was_run_twice_counts_once(tmp_path, capsys):
+    make_run(tmp_path / 'a', digits(), step=100, distance=10.0)
+    make_run(tmp_path / 'again', digits(), step=100, distance=12.0)
+    last = tmp_path / 'again' / 'metrics.jsonl'
+    last.write_text(json.dumps({'step': 100, 'wall_time': 1.0, 'train/dis_loss': 3.0}) + '\n')
+    report.run_report(tmp_path / '*')
+    assert capsys.readouterr().out.startswith('2 runs of 1 kind, 2 finished; ')
+    (row,) = outline(tmp_path).table('Frechet distance (digits) ↓')
+    assert (row['seeds'], row['Frechet distance (digits) ↓']) == ('1', '11')
+    runs, _ = report.run_folders.read([tmp_path / 'a', tmp_path / 'again'])
+    (group,) = report.groups_of(runs)
+    at_the_end = group.curve('train/dis_loss')[-1].spread
+    assert (at_the_end.mean, at_the_end.std) == (2.0, None)
 
 
 def test_the_page_needs_nothing_else(tmp_path):

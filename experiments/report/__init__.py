@@ -50,8 +50,10 @@ def run_report(pattern: pathlib.Path, layout: str = 'auto') -> None:
         _write(place / 'report.svg', figure.alone(main))
     for line in warnings:
         print(f'left out: {line}')
-    kinds = f'{len(runs)} runs of {len(groups)} kinds, {states(runs)}'
-    print(f'{kinds}; layout {layout}: {place / "report.html"}' + (' and .svg' if main else ''))
+    print(
+        f'{_counts(runs, groups)}, {states(runs)}; layout {layout}: {place / "report.html"}'
+        + (' and .svg' if main else '')
+    )
 
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:
@@ -96,6 +98,12 @@ def states(runs: Sequence[Run]) -> str:
     """'2 finished, 1 diverged'."""
     counts = Counter(run.state for run in runs)
     return ', '.join(f'{count} {state}' for state, count in counts.most_common())
+
+
+def _counts(runs, groups) -> str:
+    """'3 runs of 1 kind'."""
+    counted = ((len(runs), 'run'), (len(groups), 'kind'))
+    return ' of '.join(f'{n} {word}{"s" * (n != 1)}' for n, word in counted)
 
 
 def _layout(asked: str, groups: Sequence[Group]) -> str:
@@ -147,7 +155,7 @@ def build(
         figures = [b for section in over_steps for b in section.blocks if isinstance(b, Figure)]
         main = figures[0] if figures else None
     now = datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')
-    about = [f'{len(runs)} runs of {len(groups)} kinds: {states(runs)}. Made {now}.']
+    about = [f'{_counts(runs, groups)}: {states(runs)}. Made {now}.']
     return Page(f'Runs in {title}', about, sections), main
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from statistics import fmean
 
 from experiments.paper import Place
 from experiments.report.runs import Run
@@ -25,8 +26,13 @@ class Group:
     place: Place | None = None
 
     def curve(self, name: str) -> list[Point]:
-        """The mean curve of a scalar over the seeds."""
-        return curve([run.scalars.get(name, {}) for run in self.runs])
+        """The mean curve of a scalar over the seeds; runs of the same seed count once, by their mean at each step."""
+        by_seed: dict[int, dict[int, list[float]]] = {}
+        for run in self.runs:
+            found = by_seed.setdefault(run.seed, {})
+            for step, value in run.scalars.get(name, {}).items():
+                found.setdefault(step, []).append(value)
+        return curve([{k: fmean(v) for k, v in seed.items()} for seed in by_seed.values()])
 
     @property
     def at(self) -> Place:
