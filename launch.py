@@ -1,20 +1,28 @@
 """Trains, goes on training, samples, inverts, scores, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
 Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved, or another process of the
-run is gone (start again to go on), 130 interrupted before there was anything to save; 1 if runs of a sweep failed.
+run is gone (start again to go on), 130 ended at once by Ctrl-C; 1 if runs of a sweep failed.
 """
 
-import errno
 import glob
-import os
 import pathlib
 import re
+import signal
 import sys
-import traceback
-from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from experiments.ending import (
+    BAD_INPUT,
+    DIVERGED,
+    PREEMPTED,
+    end,
+    end_at_fault,
+    input_error,
+    interrupt,
+    reader_may_leave,
+)
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'a file in configs/, with :argument where it takes one', lock_config=True
@@ -72,15 +80,7 @@ _FLAGS_OF_MODES = {
     'report': ('layout',),
 }
 _CONFIGS = pathlib.Path(__file__).parent / 'configs'
-_UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
-_UNUSABLE_ERRNO = (
-    errno.EROFS,
-    errno.ENAMETOOLONG,
-    errno.ENOSPC,
-    errno.EDQUOT,
-)  # of an OSError that has no class of its own
 _BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
-BAD_INPUT, DIVERGED, PREEMPTED, INTERRUPTED, NO_READER = 2, 3, 75, 130, 141
 
 
 def main(argv: list[str]) -> None:
@@ -112,13 +112,13 @@ def main(argv: list[str]) -> None:
         extra = {'profile': _PROFILE.value} if _MODE.value == 'train' else {}
         modes.MODES[_MODE.value](_CONFIG.value, _workdir(), **extra)
     except (ValueError, OSError) as error:
-        _check_is_input(error)
+        error = input_error(error, _workdir())
         parallel.judge(error)
-        _end(error, BAD_INPUT)
+        end(error, BAD_INPUT)
     except Diverged as error:
-        _end(error, DIVERGED)
+        end(error, DIVERGED)
     except Preempted as error:
-        _end(error, PREEMPTED)
+        end(error, PREEMPTED)
 
 
 def _main(argv: list[str]) -> None:
@@ -140,7 +140,7 @@ def _sweep() -> int:
 
     for name in ('compilation_cache', 'profile', 'distributed'):
         if flags.FLAGS[name].present:
-            _end(
+            end(
                 ValueError(f'--{name} is of a single run, not of --mode=sweep: leave it out'),
                 BAD_INPUT,
             )
@@ -149,12 +149,13 @@ def _sweep() -> int:
     try:
         runs = sweep.plan(*files, config_flags.get_override_values(flag), folder)
     except _BAD_FLAGS as error:
-        _end(error, BAD_INPUT)
+        end(error, BAD_INPUT)
     except Exception as error:
-        _end_at_fault(error)
+        end_at_fault(error, _CONFIGS)
     try:
         if _DRY_RUN.value:
-            sweep.show_commands(runs, folder, num_slots=_SLOTS.value)
+            with reader_may_leave():
+                sweep.show_commands(runs, folder, num_slots=_SLOTS.value)
             return 0
         return sweep.run_sweep(
             runs,
@@ -165,8 +166,7 @@ def _sweep() -> int:
             retries=_RETRIES.value,
         )
     except (ValueError, OSError) as error:
-        _check_is_input(error)
-        _end(error, BAD_INPUT)
+        end(input_error(error, folder), BAD_INPUT)
 
 
 def _report() -> None:
@@ -178,8 +178,7 @@ def _report() -> None:
             raise ValueError("--workdir is missing: give a sweep, a run, or a pattern as 'runs/*'")
         run_report(pathlib.Path(_WORKDIR.value), _LAYOUT.value)
     except (ValueError, OSError) as error:
-        _check_is_input(error)
-        _end(error, BAD_INPUT)
+        end(input_error(error, _WORKDIR.value), BAD_INPUT)
 
 
 def _workdir() -> pathlib.Path:
@@ -192,51 +191,6 @@ def _workdir() -> pathlib.Path:
     path, _, argument = named.partition(':')
     argument = argument.strip('/').replace('/', '_')
     return pathlib.Path(above) / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
-
-
-def _check_is_input(error: ValueError | OSError) -> None:
-    """Raises an error again that is not of what was asked for, but of the machine: its traceback is needed."""
-    if isinstance(error, OSError) and not isinstance(error, (*_UNUSABLE_PATH, ValueError)):
-        if error.errno not in _UNUSABLE_ERRNO:
-            raise error
-
-
-def _end(error: Exception, code: int) -> NoReturn:
-    """One line on stderr, and the exit code."""
-    message = error
-    while isinstance(
-        message, AttributeError | KeyError
-    ):  # a KeyError's str() is its message, quoted
-        message = message.args[0]
-    # Of a locked config, whose other keys would fill the screen.
-    message = re.sub(r' Other fields present: ".*?}"', '', str(message))
-    # ml_collections found no key that is like it.
-    if isinstance(error, AttributeError) and re.fullmatch(r"'\w+'", message):
-        message = f'{message} is no key of the config; configs/base.py has all of them'
-    before, parsing, trace = message.partition('Error whilst parsing config file:')
-    if (
-        parsing
-    ):  # ml_collections puts the whole traceback into the message; its last line is the error
-        message = before + trace.strip().splitlines()[-1].partition(': ')[2]
-    print(f'launch.py: {" ".join(message.split())}', file=sys.stderr, flush=True)
-    sys.exit(code)
-
-
-def _end_at_fault(error: Exception) -> NoReturn:
-    """Ends with the line that is wrong in a config or in a sweep's definition; any other error is raised again."""
-    named = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
-    files = {pathlib.Path(name).resolve() for name in named} | set(_CONFIGS.resolve().rglob('*.py'))
-    places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError):
-        places.append((error.filename or '', error.lineno))
-    found = [
-        (path, line) for name, line in places if (path := pathlib.Path(name).resolve()) in files
-    ]
-    if not found:
-        raise error
-    path, line = found[-1]
-    what = error.msg if isinstance(error, SyntaxError) else error
-    _end(ValueError(f'{path}, line {line}: {type(error).__name__}: {what}'), BAD_INPUT)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -257,9 +211,9 @@ def _parse(argv: list[str]) -> list[str]:
             raise ValueError(f'--config={path}: there is no such file')
         return rest
     except _BAD_FLAGS as error:
-        _end(error, BAD_INPUT)
+        end(error, BAD_INPUT)
     except Exception as error:
-        _end_at_fault(error)
+        end_at_fault(error, _CONFIGS)
 
 
 def _check_flags_of_modes() -> None:
@@ -300,13 +254,6 @@ def _with_config(argv: list[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-    try:
-        try:
-            app.run(_main, flags_parser=_parse)
-        finally:
-            sys.stdout.flush()
-    except KeyboardInterrupt:  # before training began, which saves first
-        print('launch.py: interrupted', file=sys.stderr, flush=True)
-        os._exit(INTERRUPTED)  # sys.exit would wait for what still compiles or loads
-    except BrokenPipeError:  # nobody reads on, as after `| head`
-        os._exit(NO_READER)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # unless it is ignored
+        signal.signal(signal.SIGINT, interrupt)
+    app.run(_main, flags_parser=_parse)

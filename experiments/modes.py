@@ -52,6 +52,8 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
             stack.enter_context(resume.WorkdirLock(folder, process_index=jax.process_index()))
         if main:  # before anything is loaded or compiled
             resume.compare_config(workdir, config.to_dict(), harmless=HARMLESS)
+            for run, folder in zip(runs, folders, strict=True):
+                resume.compare_config(folder, run.config.to_dict(), harmless=HARMLESS)
         ahead = stack.enter_context(Ahead(config, method, options, folders[0], say))
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say, ahead.announce)

@@ -14,9 +14,9 @@ NHWC images, HWIO kernels, even heights and widths where a stride divides them. 
   zeros; there it runs phase by phase, a 4x4 or 5x5 kernel being four small ones, one per parity of the output's row and
   column. Left to automatic differentiation the same rewriting is slower, and its second derivative by far.
 * **Matrix products for thin images.** A convolution from or to an image of at most four channels leaves most of a
-  vector register empty. XLA's CPU backend has twice to five times the speed when the pixels that a kernel sees are
-  lined up as channels of a matrix product (`widen`, `narrow` and `thin_kernel_gradient`: again three maps, each the
-  derivative of the others).
+  vector register empty. On a CPU the pixels that a kernel sees are lined up as channels of a matrix product instead
+  (`widen`, `narrow` and their kernel's gradient: again three maps, each the derivative of the others), which takes a
+  quarter to half of the time (docs/performance.md).
 
 The price of the last two is that these forms know reverse-mode differentiation only (`jax.vjp`, `jax.grad` and whatever
 is made of them, not `jax.jvp`).

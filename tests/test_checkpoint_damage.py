@@ -60,6 +60,11 @@ def truncate_digest(folder):
     path.write_text(path.read_text()[:-40])
 
 
+def empty_data(folder):
+    for path in (folder / 'state').rglob('d/*'):
+        path.write_bytes(b'')
+
+
 def cut_data(folder):
     for path in (folder / 'state').rglob('d/*'):
         path.write_bytes(path.read_bytes()[:-100])
@@ -79,6 +84,7 @@ def rename_from_another_step(folder):
         (remove_manifest, ''),
         (truncate_digest, 'digest/0.json is damaged'),
         (cut_data, ''),
+        (empty_data, ''),
         (rename_from_another_step, 'the digest is of step 100 and not 200'),
     ],
     ids=lambda x: getattr(x, '__name__', ''),

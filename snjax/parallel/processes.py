@@ -42,8 +42,8 @@ def initialize(
         **where: `coordinator_address`, `num_processes`, `process_id` for 'explicit'.
 
     Raises:
-        ValueError: for another mode, 'explicit' with an address, count or number missing or wrong, or processes that
-            do not come.
+        ValueError: for another mode, 'explicit' with an address, count or number missing or wrong, 'auto' where no
+            cluster says them, processes that do not come, or if JAX finds no device.
     """
     if mode == 'off':
         return _check_devices()
@@ -63,17 +63,19 @@ def initialize(
     jax.config.update('jax_enable_recoverability', True)
     _join(where if mode == 'explicit' else {}, join_timeout, peer_timeout)
     _start_watch(peer_timeout, workdir)
+    _check_devices()
 
 
 def _check_devices():
-    """JAX answers with an AssertionError without a word, or inside whatever first asks for a device."""
+    """Before anything else asks for them, whose errors would be taken for those of a checkpoint or a program."""
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:
-        asked = os.environ.get('JAX_PLATFORMS', '')
-        why = str(error).partition('\n')[0] or 'no such device'
+    except (RuntimeError, AssertionError) as error:  # the latter, without words, for cuda
+        judge(error)
+        asked, why = os.environ.get('JAX_PLATFORMS', ''), ' '.join(str(error).split())
         raise ValueError(
-            f'JAX_PLATFORMS={asked} gives no device ({why}): leave it unset, or install what it needs, as jax[cuda13]'
+            f'JAX finds no device with JAX_PLATFORMS={asked!r} ({why or "no such backend"}): leave it unset, set it to '
+            'cpu, or install what it needs, as jax[cuda13] for cuda'
         ) from None
 
 
@@ -107,6 +109,14 @@ def _join(where, join_timeout, peer_timeout):
             initialization_timeout=join_timeout,
             heartbeat_timeout_seconds=peer_timeout,
         )
+    except ValueError as error:
+        if where:
+            raise
+        raise ValueError(
+            f'--distributed=auto finds no cluster ({error}): it knows SLURM, TPU pods, Open MPI, Kubernetes by their '
+            'environment; use off for one process, or explicit with --coordinator_address, --num_processes and '
+            '--process_id'
+        ) from None
     except RuntimeError as error:
         if 'DEADLINE_EXCEEDED' not in str(error):
             raise
@@ -125,6 +135,9 @@ def _start_watch(peer_timeout, workdir):
     else:
         guard.explain('', 0)
     if state.num_processes > 1:
+        # Ctrl-C goes through `leaving`, so that the others hear of it, unless it is ignored.
+        if callable(signal.getsignal(signal.SIGINT)):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         _watch = Watch(state.client, state.process_id, state.num_processes, peer_timeout, workdir)
         # Where nobody asks for `leaving`: Python keeps the error that nobody caught.
         atexit.register(lambda watch: watch.leave(int(hasattr(sys, 'last_value'))), _watch)
@@ -146,7 +159,10 @@ def leaving() -> Iterator[None]:
             raise
         judge(error)
         code = error.code if isinstance(error, SystemExit) else 1
-        if not isinstance(error, SystemExit):
+        if isinstance(error, KeyboardInterrupt):
+            guard.say('interrupted')
+            code = 130
+        elif not isinstance(error, SystemExit):
             traceback.print_exception(error)
         code = code if isinstance(code, int) else int(code is not None)
         _watch.leave(code)
