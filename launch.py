@@ -13,7 +13,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.ending import (
+from experiments.modes.errors import (
     BAD_INPUT,
     DIVERGED,
     PREEMPTED,
@@ -92,9 +92,10 @@ def main(argv: list[str]) -> None:
     if _MODE.value == 'report':
         return _report()
     # Imported after the flags are read, so that a typo is answered at once.
-    from experiments import modes
-    from snjax import compilation_cache, parallel
-    from snjax.train import Diverged, Preempted
+    from experiments.modes import train as modes
+    from snjax import parallel
+    from snjax.training import compilation_cache
+    from snjax.training.loop import Diverged, Preempted
 
     try:
         parallel.initialize(
@@ -125,9 +126,9 @@ def _main(argv: list[str]) -> None:
     """`main`; as one of several processes with a guard, and so that the others hear of the end."""
     if _DISTRIBUTED.value == 'off' or _MODE.value in ('sweep', 'report'):
         return main(argv)
-    from snjax import guard
+    from snjax.host import supervisor
 
-    guard.stand_by(_workdir())
+    supervisor.stand_by(_workdir())
     from snjax import parallel
 
     with parallel.leaving():
@@ -136,7 +137,7 @@ def _main(argv: list[str]) -> None:
 
 def _sweep() -> int:
     """Many runs, each a process of its own. This one never imports JAX, which would hold a device."""
-    from experiments import sweep
+    from experiments.modes import sweep
 
     for name in ('compilation_cache', 'profile', 'distributed'):
         if flags.FLAGS[name].present:

@@ -15,7 +15,8 @@ from jax import lax
 
 from benchmarks import command, machine
 from benchmarks.workloads import Step, load_config
-from snjax import cost, parallel
+from snjax import parallel
+from snjax.training import cost
 
 _REMAT = command.names(('False', 'True'))
 

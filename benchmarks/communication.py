@@ -2,9 +2,9 @@
 
     python -m benchmarks.communication --out=docs/results/performance/communication.json
 
-Counted, from the program of one device (`snjax.cost`): bytes and number of all-reduces of one generator update with
-its `n_dis` of the discriminator, and operations, at 1 to 64 devices. What does not shrink with a device's share of the
-batch (power iterations) is therefore in it.
+Counted, from the program of one device (`snjax.training.cost`): bytes and number of all-reduces of one generator
+update with its `n_dis` of the discriminator, and operations, at 1 to 64 devices. What does not shrink with a device's
+share of the batch (power iterations) is therefore in it.
 
 Assumed: a device does `--utilisation` of its data sheet's dense bfloat16 peak, whatever its share of the batch, which
 flatters many devices with few images each; an all-reduce is a ring (2 (n-1)/n of the bytes over the bandwidth) and a
@@ -23,9 +23,10 @@ import numpy as np
 from benchmarks import command, machine
 from benchmarks.workloads import load_config
 from experiments import method as methods
-from experiments import modes
-from snjax import cost, parallel, train
-from snjax.sampling import seed_key
+from experiments.modes import train as modes
+from snjax import parallel
+from snjax.latents.sampling import seed_key
+from snjax.training import cost, loop
 
 CONFIGS = ('sngan_cifar', 'sngan_cifar_cnn:C', 'wgan_gp_cifar', 'sngan_imagenet')
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
@@ -155,10 +156,10 @@ def _step(config):
     size = config.data.image_size
     pixels = np.zeros((config.batch_size, size, size, config.data.channels), np.uint8)
     method = methods.load(config).with_images(pixels)
-    data = train.device_data(pixels, np.zeros(len(pixels), np.int32), 0)
+    data = loop.device_data(pixels, np.zeros(len(pixels), np.int32), 0)
     state = jax.eval_shape(method.init, seed_key(0, 'init'))
     options = modes.train_options(config)
-    return parallel.DataParallel(train.make_step(method, options)), state, data
+    return parallel.DataParallel(loop.make_step(method, options)), state, data
 
 
 if __name__ == '__main__':

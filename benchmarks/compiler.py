@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from benchmarks import command, machine
 from benchmarks.workloads import WORKLOADS, Step, load_config
-from snjax import convolution, parallel
+from snjax import parallel
+from snjax.nn import convolution
 from snjax.parallel import programs as compiling
 
 _YNN = 'xla_cpu_experimental_ynn_fusion_type'

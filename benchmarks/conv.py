@@ -2,9 +2,10 @@
 
     python -m benchmarks.conv [--batch_size=64] [--dtype=float32] [--layers=deconv,down] [--pytorch] [--out=FILE]
 
-`plain` is the operation as papers write it, `ours` is what `snjax.convolution` does. Timed are the output alone and the
-output with the gradients of input and kernel, the median of `--rounds` in turns; `gflops` counts the plain form's
-multiplications and additions, three times for the gradients. `--pytorch` adds PyTorch's plain form, channels last.
+`plain` is the operation as papers write it, `ours` is what `snjax.nn.convolution` does. Timed are the output alone
+and the output with the gradients of input and kernel, the median of `--rounds` in turns; `gflops` counts the plain
+form's multiplications and additions, three times for the gradients. `--pytorch` adds PyTorch's plain form, channels
+last.
 """
 
 import argparse
@@ -20,7 +21,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks import command, machine
-from snjax import convolution, parallel
+from snjax import parallel
+from snjax.nn import convolution
 
 _conv = partial(lax.conv_general_dilated, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 

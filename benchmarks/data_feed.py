@@ -10,9 +10,9 @@ Without --images, of 2,000 made-up photographs of 500x375 pixels, JPEG, as Image
   is repeated to `--gigabytes`, so that no processor's cache holds it (the system's page cache does: what a disk gives
   is not measured), and decoded anew; `wait_at`, the share of the time that a device which would consume so many
   images/s waits for them (in the place of the device, a clock);
-* `training`: a run of a small SNGAN by `snjax.train.Trainer`: steps/s with the set on the device and streamed either
-  way, `data_wait`, the share of the time in which the device waited for images (after the first log, which has the
-  start), and `host_share`, of the time per call, what Python spends on starting it.
+* `training`: a run of a small SNGAN by `snjax.training.loop.Trainer`: steps/s with the set on the device and streamed
+  either way, `data_wait`, the share of the time in which the device waited for images (after the first log, which has
+  the start), and `host_share`, of the time per call, what Python spends on starting it.
 """
 
 import argparse
@@ -30,11 +30,12 @@ from PIL import Image
 from benchmarks import command, machine
 from configs import sngan_folder
 from experiments import method as methods
-from experiments import modes
-from snjax import data, feed, parallel, train
+from experiments.modes import train as modes
+from snjax import data, parallel
 from snjax.data.folder import IMAGE_SUFFIXES
 from snjax.data.host_order import HostOrder
-from snjax.record import Record
+from snjax.runs.run_logger import Record
+from snjax.training import feed, loop
 
 BATCH_SIZE, NUM_BATCHES = 64, 5
 SECONDS = 4.0  # of each measurement of a feed
@@ -217,7 +218,7 @@ def whole_run(folder, size, stream, args, workspace):
     image_set = load(folder, size, stream, workspace)
     workdir = pathlib.Path(tempfile.mkdtemp(dir=workspace))
     records = [Record(workdir, options.seed, {})]
-    trainer = train.Trainer(
+    trainer = loop.Trainer(
         methods.load(config), options, image_set.images, image_set.labels, records
     )
     with Dispatches() as dispatches:

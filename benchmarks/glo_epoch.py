@@ -21,20 +21,21 @@ import optax
 
 from benchmarks import command
 from benchmarks.workloads import load_config
-from experiments import glo, modes
+from experiments import glo
 from experiments import method as methods
-from snjax import parallel, train
-from snjax.workdir import image_set_of
+from experiments.modes import train as modes
+from snjax import from_config, parallel
+from snjax.training import loop
 
 
 class OnDevice:
     """This project's: one program a step."""
 
     def __init__(self, method, options, image_set):
-        self.data = train.device_data(image_set.images, image_set.labels, options.seed)
+        self.data = loop.device_data(image_set.images, image_set.labels, options.seed)
         state = parallel.run_once(method.init, jax.random.key(0))
         self.state = parallel.spread(state, method.state_axes)
-        step = parallel.DataParallel(train.make_step(method, options), method.state_axes)
+        step = parallel.DataParallel(loop.make_step(method, options), method.state_axes)
         self.program = step.compile(self.state, self.data)
         self.calls = len(image_set.images) // method.batch_size // options.steps_per_call
 
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
     config = _config(args)
-    image_set = image_set_of(config)
+    image_set = from_config.image_set(config)
     method = methods.load(config).with_images(image_set.images)
     assert isinstance(method, glo.Glo)
     # The host's design has no batch-norm axis; one device needs none either.

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import snjax
-from snjax.latent_table import TrainedTable
+from snjax.generate.glo import TrainedTable
 from snjax.metrics.distortion import distortion
 
 

@@ -17,9 +17,10 @@ import numpy as np
 from benchmarks import command, machine
 from benchmarks.workloads import load_config
 from experiments import method as methods
-from experiments import modes
-from snjax import cost, parallel, train
-from snjax.sampling import seed_key
+from experiments.modes import train as modes
+from snjax import parallel
+from snjax.latents.sampling import seed_key
+from snjax.training import cost, loop
 
 _DTYPES = command.names(('float32', 'bfloat16'))
 _REMAT = command.names(('False', 'True'))
@@ -62,11 +63,11 @@ def measure(config, compiles):
     shape = (config.batch_size, size, size, config.data.channels)
     pixels = np.zeros(shape, np.uint8)
     method = methods.load(config).with_images(pixels)
-    data = train.device_data(pixels, np.zeros(shape[0], np.int32), 0)
+    data = loop.device_data(pixels, np.zeros(shape[0], np.int32), 0)
     state = parallel.spread_shapes(
         jax.eval_shape(method.init, seed_key(0, 'init')), method.state_axes
     )
-    step = parallel.DataParallel(train.make_step(method, options), method.state_axes)
+    step = parallel.DataParallel(loop.make_step(method, options), method.state_axes)
     found = {
         'state': cost.bytes_of(state),
         'estimated': cost.temporary_bytes(step.trace(state, data)),

@@ -7,11 +7,11 @@ Reported of a config:
 
 * `seconds_per_update`: of `--rounds` rounds, their median, and `images_per_s`, real ones;
 * `flops`: multiplications and additions of one update as published, on paper, in total and by layer, and `executed`,
-  after the rewrites of `snjax.convolution`;
+  after the rewrites of `snjax.nn.convolution`;
 * `share_of_peak`: published operations a second over those of a large matrix product in the same type, measured in the
   same run (`peak_flops`);
-* `memory`: estimated before compilation (`snjax.cost`), by XLA's analysis of the program, and the device's peak up
-  to here (of the whole process on a CPU), which is the config's own if it is the first;
+* `memory`: estimated before compilation (`snjax.training.cost`), by XLA's analysis of the program, and the device's
+  peak up to here (of the whole process on a CPU), which is the config's own if it is the first;
 * `trace_s`, `compile_s`: time to trace and lower the step, and to compile it with no cache;
 * `host_share`: of the time in which the program runs, the part that Python spends on starting it; the rest of the
   time the host is free.
@@ -31,7 +31,9 @@ from jax import lax
 
 from benchmarks import command, conv, machine
 from benchmarks.workloads import Step, load_config
-from snjax import convolution, cost, parallel
+from snjax import parallel
+from snjax.nn import convolution
+from snjax.training import cost
 
 # One config of every method and network.
 CONFIGS = (
@@ -133,7 +135,7 @@ def measure(config, peak, args):
 
 @contextlib.contextmanager
 def published_forms():
-    """Traces convolutions as papers write them, which `snjax.convolution` rewrites."""
+    """Traces convolutions as papers write them, which `snjax.nn.convolution` rewrites."""
     with contextlib.ExitStack() as stack:
         for kind, name in (('up_conv', 'upsample_conv'), ('conv_pool', 'conv_pool')):
             plain = conv.FORMS[kind]['plain']

@@ -18,8 +18,9 @@ import numpy as np
 
 from benchmarks import command, machine
 from benchmarks.workloads import Step, load_config
-from snjax import members, parallel, train
-from snjax.sampling import seed_key
+from snjax import parallel
+from snjax.latents.sampling import seed_key
+from snjax.training import loop, members
 
 
 class Stacked(Step):
@@ -43,7 +44,7 @@ class Stacked(Step):
             else jax.tree.map(lambda x: x[None], init(seed_key(0, 'init'))),
             None,
         )
-        self.parallel = parallel.DataParallel(train.make_step(self.method, self.options))
+        self.parallel = parallel.DataParallel(loop.make_step(self.method, self.options))
 
 
 def main() -> None:

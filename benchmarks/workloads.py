@@ -14,8 +14,9 @@ import numpy as np
 from jax.extend import core
 
 from experiments import method as methods
-from experiments import modes
-from snjax import parallel, train
+from experiments.modes import train as modes
+from snjax import parallel
+from snjax.training import loop
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
 
@@ -98,14 +99,14 @@ class Step:
         labels = rng.integers(0, max(config.model.num_classes, 1), num_images, np.int32)
         self.method = methods.load(config).with_images(pixels)
         self.options = modes.train_options(config)
-        self.data = train.device_data(pixels, labels, config.seed)
+        self.data = loop.device_data(pixels, labels, config.seed)
         state = parallel.run_once(self.method.init, jax.random.key(0))
         self.state = parallel.spread(state, self.method.state_axes)
-        self._run = train.make_step(self.method, self.options)
+        self._run = loop.make_step(self.method, self.options)
         self.parallel = parallel.DataParallel(self._run, self.method.state_axes)
 
     def jaxpr(self) -> core.Jaxpr:
-        """The program of one call, of one device, for `snjax.cost`."""
+        """The program of one call, of one device, for `snjax.training.cost`."""
         return self.parallel.trace(self.state, self.data)
 
     def compile(self) -> None:

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     c.update_order = (
         'gen_first'  # gen_first (official code) or dis_first (Goodfellow et al.'s Algorithm 1)
     )
-    c.loss = 'hinge'  # a pair of snjax/losses.py
+    c.loss = 'hinge'  # a pair of snjax/objectives/losses.py
     c.clip = 0.0  # bound on every parameter of the discriminator (WGAN: 0.01); 0: none
 
     c.members = ConfigDict()  # of num_seeds runs, which then all have the same seed:
@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
     c.model.attention = 0  # height of the feature map that attends to itself; 0: none
     c.model.first_stride2 = False  # D's first convolution halves the image
 
-    c.penalty = ConfigDict()  # weights in D's loss; snjax/penalties.py has the formulas
+    c.penalty = ConfigDict()  # weights in D's loss; snjax/objectives/penalties.py has the formulas
     c.penalty.gradient = 0.0  # WGAN-GP, GAN-GP: lambda (10)
     c.penalty.gradient_one_sided = 0.0  # the same for slopes above 1 alone
     c.penalty.drift = 0.0  # E[D(x)^2] (0.001)
@@ -79,7 +79,7 @@ def get_config() -> ConfigDict:
     c.acgan.gen_weight = 0.1  # of fakes classified as meant, in G's
 
     c.glo = ConfigDict()
-    c.glo.loss = 'l2_lap1'  # of snjax/reconstruction.py: l1, l2, lap1, l2_lap1
+    c.glo.loss = 'l2_lap1'  # of snjax/objectives/reconstruction.py: l1, l2, lap1, l2_lap1
     c.glo.z_loss = ''  # what the latents descend, where it is another
     c.glo.levels = 3  # halvings of the pyramid of lap1
     c.glo.weighting = 'level_means'  # of its levels: 2^(2j) on sums, or fine: 2^(-2j)

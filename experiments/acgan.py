@@ -1,7 +1,8 @@
 """AC-GAN: conditional image synthesis with auxiliary classifier GANs (Odena et al. 2017, arXiv:1610.09585).
 
 The discriminator has a second output that names the class. It learns to name real images (L_C of the paper); the
-generator is pulled towards fakes that it names as they were meant. The adversarial pair is any of `snjax.losses`.
+generator is pulled towards fakes that it names as they were meant. The adversarial pair is any of
+`snjax.objectives.losses`.
 
 Weights are those of the code of WGAN-GP (github.com/igul222/improved_wgan_training, gan_cifar_resnet.py), which this
 project takes for the reference: 1 for the discriminator, on real images alone (Odena et al. use fakes too), 0.1 for

@@ -5,7 +5,7 @@ pooled features phi(x) meet the embedding of the class they are claimed to be of
 as every other weight. The generator's batch norms have a scale and a shift for every class. The pieces:
 
 * the inner product with the class's embedding: head 'projection' in `snjax.models`;
-* conditional batch norm: `snjax.normalization.ConditionalBatchNorm`;
+* conditional batch norm: `snjax.nn.normalization.ConditionalBatchNorm`;
 * classes of fakes, uniform and independent of the real images': `experiments.gan.Gan`.
 """
 

@@ -9,7 +9,8 @@ import sys
 
 from ml_collections import ConfigDict
 
-from experiments import members, modes, scoring, streaming
+from experiments import members, streaming
+from experiments.modes import evaluate, train
 
 
 def main() -> None:
@@ -17,10 +18,10 @@ def main() -> None:
     for name, values in json.load(sys.stdin).items():
         try:
             config = ConfigDict(values).lock()
-            modes.train_options(config)
+            train.train_options(config)
             streaming.check(config)
             members.load(config, members.members_of(config))
-            scoring.check(config)
+            evaluate.check(config)
         except ValueError as error:
             print(f'{name}: {error}', file=sys.stderr)
             sys.exit(2)

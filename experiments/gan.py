@@ -25,15 +25,16 @@ from flax import struct
 from flax.traverse_util import flatten_dict
 
 from experiments.method import Config
-from experiments.player import Player, advanced, averaged, sigmas, synchronised
 from experiments.settings import players
-from snjax import accumulation, parallel, spectral
-from snjax.augment import augment
+from snjax import parallel, spectral
 from snjax.data.sampler import example_keys
-from snjax.losses import Loss
-from snjax.normalization import running_after
-from snjax.penalties import PENALTIES, Critique, clip_weights
-from snjax.sampling import class_labels, generate, latents
+from snjax.latents.sampling import class_labels, generate, latents
+from snjax.nn.normalization import running_after
+from snjax.objectives.augment import augment
+from snjax.objectives.losses import Loss
+from snjax.objectives.penalties import PENALTIES, Critique, clip_weights
+from snjax.training import accumulation
+from snjax.training.player import Player, advanced, averaged, sigmas, synchronised
 
 # What a key of a step is for. Keys of updates of D are folded with the turn as well.
 (
@@ -83,13 +84,14 @@ class Gan:
             take `train`. Labels are None without classes.
         loss: what each minimises.
         image_shape: (H, W, C).
-        dim_z, latent: length of z and its distribution (`snjax.sampling.latents`).
+        dim_z, latent: length of z and its distribution (`snjax.latents.sampling.latents`).
         num_classes: classes that the players are told of; 0 for none.
         batch_size: real images per discriminator update, and as many fakes; over all devices.
         gen_batch_size: fakes per generator update.
         n_dis: discriminator updates per generator update.
         accumulate: parts that each device takes its share of a batch in, one after the other, to one step along their
-            mean gradient (`snjax.accumulation`): the memory of a part, and batch norm by the statistics of a part.
+            mean gradient (`snjax.training.accumulation`): the memory of a part, and batch norm by the statistics of a
+            part.
         fakes_at_once: makes the fakes of all n_dis updates in one pass of the generator, whose weights stay meanwhile.
             Each batch keeps batch statistics of its own and the running ones move as if the batches had come one after
             the other, so it is the same step but for rounding. It should fill a big device better, for n_dis times the
@@ -101,10 +103,10 @@ class Gan:
         optimizer: gradients -> unscaled updates, for each player.
         learning_rate: generator updates done -> learning rate.
         dis_learning_rate: the discriminator's, where it has its own.
-        penalties: weights of what is added to the discriminator's loss, by names of `snjax.penalties.PENALTIES`.
-        clip: bound on every parameter of the discriminator after its update (WGAN); 0 for none.
-        augment: differentiable augmentations of all that the discriminator sees (`snjax.augment`).
-        ema_decay: of the generator's moving average; 0 for none.
+        penalties: weights of what is added to the discriminator's loss, by names of
+        `snjax.objectives.penalties.PENALTIES`. clip: bound on every parameter of the discriminator after its update
+        (WGAN); 0 for none. augment: differentiable augmentations of all that the discriminator sees
+        (`snjax.objectives.augment`). ema_decay: of the generator's moving average; 0 for none.
     """
 
     gen: nn.Module

@@ -7,9 +7,10 @@ gradient of the batch's mean loss. Rows are then projected onto the unit ball, z
 
 `Glo.train_step` is the whole method. The loss says how training goes: it falls, unlike a GAN's.
 
-What the paper leaves open: the normalisation of the loss (`snjax.reconstruction`: means over pixels, which with the
-mean over the batch give the paper's learning rates 1 and 10 their meaning), and the scale of the initial latents
-(`snjax.latent_init`). With batch norm in the generator a row's gradient depends on its batch, as any GAN's does.
+What the paper leaves open: the normalisation of the loss (`snjax.objectives.reconstruction`: means over pixels, which
+with the mean over the batch give the paper's learning rates 1 and 10 their meaning), and the scale of the initial
+latents (`snjax.latents.initial`). With batch norm in the generator a row's gradient depends on its batch, as any
+GAN's does.
 """
 
 import copy
@@ -28,14 +29,15 @@ from flax import struct
 from flax.traverse_util import flatten_dict
 
 from experiments.method import Config, choose
-from experiments.player import Player
 from experiments.settings import OPTIMIZERS, check_optimizer, check_parts, linear_decay
-from snjax import accumulation, latent_priors, parallel
-from snjax.latent_init import INITIAL_LATENTS, check_initial, initial_latents
-from snjax.latent_priors import project
-from snjax.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS, Pyramid
-from snjax.sampling import generate
-from snjax.workdir import generator_of
+from snjax import from_config, parallel
+from snjax.latents import priors
+from snjax.latents.initial import INITIAL_LATENTS, check_initial, initial_latents
+from snjax.latents.priors import project
+from snjax.latents.sampling import generate
+from snjax.objectives.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS, Pyramid
+from snjax.training import accumulation
+from snjax.training.player import Player
 
 ImageLoss = Callable[[jax.Array, jax.Array], jax.Array]  # made, real (b, h, w, c) -> (b,)
 
@@ -71,7 +73,7 @@ class Glo:
         dim_z: length of z.
         batch_size: images of a step, over all devices.
         gen_loss, z_loss: what theta and z descend, one number per image; the same object for one loss.
-        initial: a name of `snjax.latent_init.INITIAL_LATENTS`.
+        initial: a name of `snjax.latents.initial.INITIAL_LATENTS`.
         optimizer, z_optimizer: gradients -> unscaled updates, of theta and of one row.
         learning_rate, z_learning_rate: updates done -> learning rate.
     """
@@ -195,7 +197,7 @@ class Glo:
         """
         if labels is not None:
             raise ValueError('labels were given to an unconditional generator: leave them out')
-        z = latent_priors.draw(latent_priors.fit_gaussian(state.table.z), rng, jnp.arange(num))
+        z = priors.draw(priors.fit_gaussian(state.table.z), rng, jnp.arange(num))
         return generate(self.gen, state.gen.variables, z, None)
 
 
@@ -216,7 +218,7 @@ def _arguments(config: Config) -> dict[str, Any]:
     o, g = config.optimizer, config.glo
     gen_loss = _image_loss(g, g.loss)
     return {
-        'gen': generator_of(
+        'gen': from_config.generator(
             config, batch_norm_axis=parallel.AXIS if config.model.sync_batch_norm else None
         ),
         'dim_z': config.model.dim_z,

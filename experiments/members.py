@@ -13,7 +13,7 @@ import numpy as np
 from experiments import method as methods
 from experiments.method import Config
 from experiments.settings import OPTIMIZERS, linear_decay
-from snjax.members import Members
+from snjax.training.members import Members
 
 NUMBERS = ('lr', 'beta1', 'beta2')  # of config.optimizer
 _NOT_READ = {'sgd': ('beta1', 'beta2'), 'rmsprop': ('beta1',)}
@@ -96,7 +96,7 @@ def _member(config, lists, index):
 
 
 def load(config: Config, members: list[Member]) -> Any:
-    """The method of a config, of several members a `snjax.members.Members`.
+    """The method of a config, of several members a `snjax.training.members.Members`.
 
     Raises:
         ValueError: there is no such method, a member's config does not fit it, or the method takes one run alone.

@@ -1,7 +1,7 @@
 """SAGAN: self-attention generative adversarial networks (Zhang et al. 2019, arXiv:1805.08318).
 
 An SNGAN with three changes, and each is a key of the config: both players attend over the whole image
-(`model.attention`, `snjax.models.attention`), the generator is spectrally normalised too (`model.gen_normalization`),
+(`model.attention`, `snjax.nn.attention`), the generator is spectrally normalised too (`model.gen_normalization`),
 and the two learn at different rates, 1e-4 and 4e-4, one update each (`optimizer.lr`, `optimizer.dis_lr`, `n_dis`).
 """
 

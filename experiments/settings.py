@@ -12,13 +12,12 @@ import jax.numpy as jnp
 import optax
 
 from experiments.method import Config, choose
-from snjax import parallel
-from snjax.augment import parse_policy
-from snjax.losses import LOSSES
+from snjax import from_config, parallel
+from snjax.latents.sampling import LATENTS
 from snjax.models import make_discriminator
-from snjax.penalties import PENALTIES
-from snjax.sampling import LATENTS
-from snjax.workdir import generator_of
+from snjax.objectives.augment import parse_policy
+from snjax.objectives.losses import LOSSES
+from snjax.objectives.penalties import PENALTIES
 
 # Gradients with respect to one image mean nothing where a layer mixes images.
 _PER_IMAGE_PENALTIES = ('gradient', 'gradient_one_sided')
@@ -48,7 +47,7 @@ def players(config: Config) -> dict[str, Any]:
     _check_accumulation(config)
     o, size = config.optimizer, config.data.image_size
     return {
-        'gen': generator_of(
+        'gen': from_config.generator(
             config, batch_norm_axis=parallel.AXIS if config.model.sync_batch_norm else None
         ),
         'dis': discriminator_of(config),

@@ -5,8 +5,9 @@ import math
 from typing import Any
 
 from experiments.method import Config, choose
-from snjax import feed, parallel, train
+from snjax import parallel
 from snjax.data import Decoded
+from snjax.training import feed, loop
 
 MODES = ('auto', 'on', 'off', 'decode')
 # Of a device's memory, what a set may take: the rest is the state's and the activations'.
@@ -23,7 +24,7 @@ def check(config: Config) -> None:
         feed.check_installed(f'data.stream={d.stream} streams the images')
 
 
-def choose_options(config: Config, options: train.Options, images: Any, say) -> train.Options:
+def choose_options(config: Config, options: loop.Options, images: Any, say) -> loop.Options:
     """The loop's options for these images, and a line where they are streamed; every process has to ask.
 
     Raises:

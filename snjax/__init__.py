@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from snjax.workdir import Trained, load
+    from snjax.generate.trained import Trained, load
 
 __version__ = '0.1.0'
 __all__ = ['Trained', 'load']
@@ -15,7 +15,7 @@ __all__ = ['Trained', 'load']
 def __getattr__(name: str):
     # Looked up when asked for: whoever wants the layers alone need not wait for the checkpoint library.
     if name in __all__:
-        from snjax import workdir
+        from snjax.generate import trained
 
-        return getattr(workdir, name)
+        return getattr(trained, name)
     raise AttributeError(f"module 'snjax' has no attribute {name!r}")

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.cifar10_results import figures
 from benchmarks.cifar10_results.records import DIVERGED, FAILED, FINISHED
 from benchmarks.cifar10_results.rows import NUM_CHECKPOINTS, ROWS, Job, Row, Scale
-from experiments.published import PUBLISHED
+from experiments.report.published import PUBLISHED
 from snjax.report.figure import number, said
 from snjax.report.spreads import spread
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import sweep
+from experiments.modes import sweep
 from snjax.sweeps import definition
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -28,7 +28,7 @@ class Row:
         title: for people; rows of one title are seeds of one kind.
         config: as `launch.py --config` takes it.
         changes: keys of the config.
-        published: (method, network) in `experiments.published`, of the same recipe.
+        published: (method, network) in `experiments.report.published`, of the same recipe.
         smoke: what a tiny run changes further.
     """
 
@@ -174,7 +174,7 @@ class Job:
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
-        """The run's whole config, as `launch.py` makes it; raises what `experiments.sweep.resolve` does."""
+        """The run's whole config, as `launch.py` makes it; raises what `experiments.modes.sweep.resolve` does."""
         return sweep.resolve(self.item | {'config': str(ROOT / self.row.config)})
 
     @property

@@ -29,8 +29,8 @@ from benchmarks.cifar10_results.records import (
 )
 from benchmarks.cifar10_results.rows import ROOT, Job
 from experiments.report import runs as run_folders
-from snjax import resume, scores_file
 from snjax.report.spreads import curve
+from snjax.runs import resume, scores_file
 
 _DIVERGED = 3
 # Of the training, for the page: losses, and the size of the steps.

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from snjax.checkpoint import load_tree
-from snjax.resume import read_config
+from snjax.runs.checkpoint import load_tree
+from snjax.runs.resume import read_config
 
 _SHOWN = 64  # values of a layer, evenly over their order
 

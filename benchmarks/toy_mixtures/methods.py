@@ -11,10 +11,11 @@ import optax
 
 from experiments import settings
 from experiments.gan import Gan
-from snjax import layers, parallel, spectral
-from snjax.losses import LOSSES
-from snjax.normalization import LAYER_NORM_EPSILON, batch_norm
-from snjax.weight_norm import WNDense
+from snjax import parallel, spectral
+from snjax.nn import layers
+from snjax.nn.normalization import LAYER_NORM_EPSILON, batch_norm
+from snjax.nn.weight_norm import WNDense
+from snjax.objectives.losses import LOSSES
 
 POINT = (1, 1, 2)  # a point of the plane as an image (h, w, c)
 DIM_Z = 2
@@ -86,7 +87,7 @@ class Recipe:
     """What tells one method from another.
 
     Attributes:
-        loss: name in `snjax.losses.LOSSES`.
+        loss: name in `snjax.objectives.losses.LOSSES`.
         dense, norm, scale: of `Discriminator`.
         penalties, clip: of `Gan`.
         lr, dis_lr: of the players; the second is the first unless given.

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.toy_mixtures import pictures
 from benchmarks.toy_mixtures.methods import METHODS
 from benchmarks.toy_mixtures.sets import SETS
-from snjax.images import save_png
+from snjax.runs.images import save_png
 
 _SHOWN = 2000  # points per picture
 

@@ -16,7 +16,7 @@ from benchmarks.toy_mixtures.sets import SETS
 from experiments.gan import Gan
 from snjax import parallel
 from snjax.data.sampler import example_keys
-from snjax.sampling import seed_key
+from snjax.latents.sampling import seed_key
 
 NUM_SAMPLES = 10_000
 

@@ -13,8 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import leaderboard, paper
-from experiments.report import configs, curves, paper_layouts, samples, scores
+from experiments.report import configs, curves, leaderboard, paper, paper_layouts, samples, scores
 from experiments.report import runs as run_folders
 from experiments.report.groups import Group
 from experiments.report.runs import Run

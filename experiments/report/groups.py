@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from statistics import fmean
 
-from experiments.paper import Place
+from experiments.report.paper import Place
 from experiments.report.runs import Run
 from snjax.report.spreads import Point, curve
 

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import leaderboard, paper
-from experiments.report import curves
+from experiments.report import curves, leaderboard, paper
 from experiments.report.curves import MEANING
 from experiments.report.groups import Group, names_of_scalars, span
 from experiments.report.runs import FINISHED

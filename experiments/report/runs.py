@@ -7,8 +7,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import leaderboard
-from snjax import resume, scores_file
+from experiments.report import leaderboard
+from snjax.runs import resume, scores_file
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'
 # What only a sweep knows of a run that is neither running nor finished.

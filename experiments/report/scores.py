@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import leaderboard
-from experiments.published import PUBLISHED
+from experiments.report import leaderboard
 from experiments.report.groups import Group
+from experiments.report.published import PUBLISHED
 from snjax.report.figure import number, said
 from snjax.report.records import Cell, Section, Table
 from snjax.report.spreads import spread

@@ -21,9 +21,9 @@ import numpy as np
 import PIL
 from absl import logging
 
-from snjax.data.decoded import Decoded
 from snjax.data.image_set import ImageSet, content_sha256, image_set
-from snjax.data.room import Room
+from snjax.data.lazy_images import Decoded
+from snjax.data.workspace import Room
 
 try:
     import fcntl

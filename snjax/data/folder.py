@@ -9,9 +9,9 @@ from absl import logging
 
 from snjax.data import pixels
 from snjax.data.cache import Built, cached, undecoded
-from snjax.data.decoded import Decoded
 from snjax.data.image_set import ImageSet
-from snjax.data.room import Room
+from snjax.data.lazy_images import Decoded
+from snjax.data.workspace import Room
 
 # What Pillow decodes and people train on. Anything else in the folder is passed over.
 _SUFFIXES = (

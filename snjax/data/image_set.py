@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from snjax.data.decoded import Decoded
+from snjax.data.lazy_images import Decoded
 
 _MAX_LISTED_CLASSES = 12
 

@@ -124,7 +124,7 @@ def draw(
         batch_size: of the global batch.
         flip, dequantize: see `to_float`.
         pixels: the images of this device's examples (`num_batches`, b, H, W, C), where they are streamed: read by
-            `snjax.feed` in the order that `batch_indices` says.
+            `snjax.training.feed` in the order that `batch_indices` says.
 
     Returns:
         `image` float32 (num_batches, b, H, W, C), `label` (num_batches, b) and `index` (num_batches, b), the

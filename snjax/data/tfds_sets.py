@@ -13,9 +13,9 @@ import numpy as np
 
 from snjax.data import archives, pixels
 from snjax.data.cache import Built, cached, undecoded
-from snjax.data.decoded import Decoded
 from snjax.data.image_set import ImageSet
-from snjax.data.room import Room
+from snjax.data.lazy_images import Decoded
+from snjax.data.workspace import Room
 
 
 def data_folder(data_dir: str | None) -> pathlib.Path:

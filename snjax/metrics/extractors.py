@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from snjax import parallel
-from snjax.data.decoded import Decoded
+from snjax.data.lazy_images import Decoded
 
 EXTRACTORS = ('digits', 'cifar_resnet56', 'inception')
 # Under --config.eval.weights, $SNJAX_WEIGHTS or ~/.cache/snjax/weights.

@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from snjax.models import resnet
-from snjax.models.dcgan import VARIANTS, StandardDiscriminator, StandardGenerator
 from snjax.models.heads import HEADS
 from snjax.models.layer_classes import (
     DIS_INITS,
@@ -20,7 +19,8 @@ from snjax.models.layer_classes import (
 )
 from snjax.models.radford import RadfordGenerator
 from snjax.models.resnet import ResNetDiscriminator, ResNetGenerator
-from snjax.models.wgan_gp import DCGANDiscriminator, DCGANGenerator
+from snjax.models.sngan_cnn import VARIANTS, StandardDiscriminator, StandardGenerator
+from snjax.models.wgan_gp_cnn import DCGANDiscriminator, DCGANGenerator
 
 __all__ = [
     'DCGANDiscriminator',
@@ -76,8 +76,8 @@ def make_generator(
     them, and are left out where there are no classes.
 
     Args:
-        architecture: `'resnet'` (`snjax.models.resnet`), `'standard'` (`snjax.models.dcgan`),
-            `'dcgan'` (`snjax.models.wgan_gp`) or `'radford'` (`snjax.models.radford`, which has no
+        architecture: `'resnet'` (`snjax.models.resnet`), `'standard'` (`snjax.models.sngan_cnn`),
+            `'dcgan'` (`snjax.models.wgan_gp_cnn`) or `'radford'` (`snjax.models.radford`, which has no
             discriminator).
         image_size: height and width in pixels; each architecture says which it takes.
         gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px, 128

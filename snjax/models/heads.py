@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from snjax.normalization import Factory
+from snjax.nn.normalization import Factory
 
 HEADS = ('none', 'projection', 'acgan')
 

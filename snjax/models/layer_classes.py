@@ -5,8 +5,9 @@ from typing import Any
 
 import flax.linen as nn
 
-from snjax import layers, spectral
-from snjax.normalization import activation_batch_norm, activation_layer_norm
+from snjax import spectral
+from snjax.nn import layers
+from snjax.nn.normalization import activation_batch_norm, activation_layer_norm
 
 GEN_NORMALIZATIONS = ('none', 'spectral')
 DIS_NORMALIZATIONS = ('spectral', 'none', 'weight', 'layer', 'batch', 'tracked')
@@ -68,7 +69,7 @@ def discriminator_layers(
         kwargs = {k: spectral_kwargs[k] for k in spectral_kwargs if k not in _FACTORS}
         classes = _bind(_SPECTRAL, **kwargs, divide=False)
     elif normalization == 'weight':
-        from snjax import weight_norm  # by those who ask for it alone
+        from snjax.nn import weight_norm
 
         names = {'conv': 'WNConv', 'dense': 'WNDense', 'embed': 'WNEmbed'}
         classes = {kind: getattr(weight_norm, name) for kind, name in names.items()}

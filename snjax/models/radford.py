@@ -4,7 +4,7 @@ At 64 px with `width` 64: z to 4x4x512, then 256, 128, 64 channels at twice the 
 transposed convolutions of stride 2, batch norm and ReLU after all but the last, tanh, no biases; 3,576,704 parameters
 for z of 100. Other sizes have more or fewer layers, and `width` channels before the last. Weights start at N(0, 0.02).
 The first layer, a transposed convolution of one pixel, is a dense layer. Strided layers run in the equal forms of
-`snjax.convolution`.
+`snjax.nn.convolution`.
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from snjax import layers
-from snjax.normalization import Factory, Labels, generator_norms
+from snjax.nn import layers
+from snjax.nn.normalization import Factory, Labels, generator_norms
 
 BOTTOM = 4
 EPSILON = 1e-5  # of the batch norms
@@ -30,7 +30,7 @@ class RadfordGenerator(nn.Module):
         channels: of the image.
         batch_norm_axis: mapped axis that shares batch statistics; None keeps them per device.
         dtype: compute type, float32 or bfloat16; parameters, statistics and images are float32.
-        conv_transpose, dense: layer classes, `snjax.layers` or `snjax.spectral`.
+        conv_transpose, dense: layer classes, `snjax.nn.layers` or `snjax.spectral`.
         num_classes: for conditional batch norms after the transposed convolutions; 0 for an unconditional generator.
 
     Raises:

@@ -6,7 +6,7 @@ is all that differs between sizes. `width` is the authors' `ch`: 256 (generator)
 (discriminator) at 32 px, 64 at 48 px and above.
 
 Upsampling and pooling are fused into the convolutions next to them, and a 1x1 shortcut runs on the
-smaller side of either (`snjax.convolution`); the networks are the published ones up to rounding.
+smaller side of either (`snjax.nn.convolution`); the networks are the published ones up to rounding.
 One departure: running variances are those of the batch (Flax), where Chainer multiplies them by
 m / (m - 1), m being the values per channel.
 
@@ -25,11 +25,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from snjax import layers
-from snjax.models.attention import SelfAttention, attended_block
-from snjax.models.blocks import DownBlock, UpBlock, plain_init
 from snjax.models.heads import Logits, check_head, judge
-from snjax.normalization import EPSILON, Factory, Labels, batch_norm, generator_norms, no_norm
+from snjax.nn import layers
+from snjax.nn.attention import SelfAttention, attended_block
+from snjax.nn.blocks import DownBlock, UpBlock, plain_init
+from snjax.nn.normalization import EPSILON, Factory, Labels, batch_norm, generator_norms, no_norm
 
 __all__ = [
     'LAYOUTS',
@@ -135,7 +135,7 @@ class ResNetGenerator(nn.Module):
         batch_norm_axis: mapped axis that shares batch statistics; None (the official code) keeps
             them per device.
         dtype: compute type, float32 or bfloat16; parameters, statistics and images are float32.
-        conv, dense: layer classes, `snjax.layers` or `snjax.spectral`.
+        conv, dense: layer classes, `snjax.nn.layers` or `snjax.spectral`.
         num_classes: 0 for an unconditional generator.
         attention: height of the feature map after which `SelfAttention` follows; 0 for none.
         variant: a key of `VARIANTS`.
@@ -199,7 +199,7 @@ class ResNetDiscriminator(nn.Module):
     Attributes:
         image_size: a key of `LAYOUTS`.
         width: channels of the first block.
-        conv, dense, embed: layer classes, `snjax.layers` or `snjax.spectral`.
+        conv, dense, embed: layer classes, `snjax.nn.layers` or `snjax.spectral`.
         dtype: compute type, float32 or bfloat16; parameters, pooling and logits are float32.
         norm: `norm(train=..., name=...)` makes a layer that stands before each ReLU inside the
             blocks, so never at the image; None for none. improved_wgan_training has none in the

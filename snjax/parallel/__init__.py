@@ -5,6 +5,15 @@ A step is written for one device's share of the batch. `DataParallel` runs it on
 `mean` averages over the devices. On one device everything is the same, with an axis of length one.
 """
 
+from snjax.parallel.collectives import (
+    AXIS,
+    batch_mean,
+    example_ids,
+    mean,
+    put_rows,
+    take_rows,
+    total,
+)
 from snjax.parallel.devices import (
     check_batch_size,
     default_steps_per_call,
@@ -15,7 +24,7 @@ from snjax.parallel.devices import (
     each,
     scan,
 )
-from snjax.parallel.placing import (
+from snjax.parallel.placement import (
     is_ready,
     like,
     local,
@@ -42,15 +51,6 @@ from snjax.parallel.programs import (
     compile,
     compiler_options,
     run_once,
-)
-from snjax.parallel.step import (
-    AXIS,
-    batch_mean,
-    example_ids,
-    mean,
-    put_rows,
-    take_rows,
-    total,
 )
 
 __all__ = [

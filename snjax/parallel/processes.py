@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from snjax import guard
-from snjax.parallel.slurm_gpus import own_gpus
+from snjax.host import supervisor
+from snjax.host.gpus import own_gpus
 from snjax.parallel.watch import Watch
 
 _watch: Watch | None = None  # of a run of several processes
@@ -101,7 +101,7 @@ def _join(where, join_timeout, peer_timeout):
         'wait longer by --join_timeout'
     )
     # JAX aborts the process then.
-    guard.explain(late, 2)
+    supervisor.explain(late, 2)
     try:
         jax.distributed.initialize(
             **where,
@@ -131,9 +131,9 @@ def _start_watch(peer_timeout, workdir):
     if state.process_id:
         at = str(state.coordinator_address)
         what = f'process 0 of {state.num_processes} is gone (nobody answers at {at})'
-        guard.explain(what, guard.GOES_ON, unless_answers=at)
+        supervisor.explain(what, supervisor.GOES_ON, unless_answers=at)
     else:
-        guard.explain('', 0)
+        supervisor.explain('', 0)
     if state.num_processes > 1:
         # Ctrl-C goes through `leaving`, so that the others hear of it, unless it is ignored.
         if callable(signal.getsignal(signal.SIGINT)):
@@ -160,7 +160,7 @@ def leaving() -> Iterator[None]:
         judge(error)
         code = error.code if isinstance(error, SystemExit) else 1
         if isinstance(error, KeyboardInterrupt):
-            guard.say('interrupted')
+            supervisor.say('interrupted')
             code = 130
         elif not isinstance(error, SystemExit):
             traceback.print_exception(error)

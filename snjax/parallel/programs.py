@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from snjax.parallel.placing import by_axis, mesh, place
-from snjax.parallel.step import AXIS
+from snjax.parallel.collectives import AXIS
+from snjax.parallel.placement import by_axis, mesh, place
 
 _COMPILER_OPTIONS = {
     'cpu': {
@@ -149,7 +149,7 @@ class DataParallel:
     def trace(
         self, state: Any, data: Any, streamed: tuple = (), num_devices: int | None = None
     ) -> Any:
-        """The jaxpr of one device for arguments like these, to count what it costs (`snjax.cost`).
+        """The jaxpr of one device for arguments like these, to count what it costs (`snjax.training.cost`).
 
         It is the same in every process, none of which could trace the `pmap` of all. A state without mapped leaves may
         be traced for other than the devices that there are.

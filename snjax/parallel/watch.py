@@ -5,7 +5,7 @@ There are three signs:
 * A process dies, or its machine vanishes: JAX's coordination service, which process 0 runs, has heard no heartbeat for
   `seconds`. Heartbeats come from threads of C++, so a process that compiles, evaluates or sleeps is alive.
 * Process 0 vanishes: it does not answer for two fifths of that time; after half of it JAX may abort this process. If it
-  dies, and its connections are closed, JAX does so before Python hears of it: then `snjax.guard` speaks.
+  dies, and its connections are closed, JAX does so before Python hears of it: then `snjax.host.supervisor` speaks.
 * A process ends by itself: it leaves its exit code behind.
 
 JAX is asked not to end the others in the first case (`jax_enable_recoverability`), because it aborts them.
@@ -21,7 +21,7 @@ from typing import Any
 
 import jax
 
-from snjax import guard
+from snjax.host import supervisor
 
 _EVERY_S = 1.0
 _LEFT = 'snjax/left'  # process -> exit code, in the coordination service
@@ -31,7 +31,7 @@ _OWN_WORDS_S = 10.0  # for a process to end with words of its own, after another
 _PART_S = 5.0  # for those who have said that they end, to part from the service
 _END_TOGETHER_S = 300.0  # for the others, after this one has ended well
 # Diverged and preempted: what ends one ends all, after they have saved.
-_REPEATED_BY_ALL = (3, guard.GOES_ON)
+_REPEATED_BY_ALL = (3, supervisor.GOES_ON)
 # How errors of collectives begin, whatever Python's type for them is (ValueError for UNKNOWN); not RESOURCE_EXHAUSTED.
 _STATUS = re.compile(
     '(ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|UNAVAILABLE|UNKNOWN):'
@@ -156,18 +156,18 @@ class Watch:
         return {int(key.rpartition('/')[2]): int(code) for key, code in found}
 
     def _lost(self, what, seconds):
-        line = guard.last_words(f'{what} (no sign for {seconds:g} s)', self._workdir)
-        self._end(line, guard.GOES_ON)
+        line = supervisor.last_words(f'{what} (no sign for {seconds:g} s)', self._workdir)
+        self._end(line, supervisor.GOES_ON)
 
     def _end_as(self, process, code):
         self._tell(code)
         what = f'process {process} of {self._num} ended with exit code {code}, and says why'
-        self._end(f'{what}: {guard.newest(self._workdir)}this process ends as well', code)
+        self._end(f'{what}: {supervisor.newest(self._workdir)}this process ends as well', code)
 
     def _end(self, line: str, code: int) -> None:
         if self._has_left:  # it has its own end
             return
         self._lock.acquire()  # for good: only one thread speaks
-        guard.say(line)
+        supervisor.say(line)
         sys.stdout.flush()
         os._exit(code)

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-_PADDING = 2  # between the images of a grid, see `snjax.images.grid`
+_PADDING = 2  # between the images of a grid, see `snjax.runs.images.grid`
 
 
 class Budget:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from snjax.resume import JOURNAL_NAME
+from snjax.runs.resume import JOURNAL_NAME
 from snjax.sweeps.journal import Journal, State
 from snjax.sweeps.runs import Run
 from snjax.sweeps.watch import Watcher, last_lines, newest_checkpoint

@@ -5,8 +5,9 @@ Parts are equal so that a run computes the same whichever it gets; what is left 
 
 import dataclasses
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
+
+from snjax.host.gpus import find_gpus
 
 # Of a GPU's memory, for all runs on it; the rest is for their contexts.
 _SHARED_MEMORY = 0.9
@@ -32,27 +33,6 @@ def find(num: int = 0, environ: Mapping[str, str] = os.environ) -> list[Slot]:
     """This machine in `num` parts; 0 for one to each GPU, and one alone without GPUs."""
     gpus = find_gpus(environ)
     return gpu_slots(num or len(gpus), gpus) if gpus else core_slots(num or 1, _cores())
-
-
-def find_gpus(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The NVIDIA GPUs that a run would see, found without JAX, which would take their memory."""
-    if environ.get('JAX_PLATFORMS') == 'cpu':
-        return []
-    visible = environ.get('CUDA_VISIBLE_DEVICES')
-    if visible is not None:
-        names = [name.strip() for name in visible.split(',')]
-        return [name for name in names if name and name != '-1']
-    try:
-        listed = subprocess.run(
-            ['nvidia-smi', '--query-gpu=index', '--format=csv,noheader'],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    lines = listed.stdout.split() if listed.returncode == 0 else []
-    return [line for line in lines if line.isdecimal()]
 
 
 def gpu_slots(num: int, gpus: Sequence[str]) -> list[Slot]:

@@ -4,7 +4,7 @@ import json
 import pathlib
 import statistics
 
-from snjax import resume
+from snjax.runs import resume
 
 # Lower is better; the first that a run has is shown.
 SCORES = ('fid', 'frechet_distance')

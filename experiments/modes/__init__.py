@@ -1,0 +1,1 @@
+"""What `launch.py --mode=...` does, a file a mode."""

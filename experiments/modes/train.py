@@ -1,0 +1,212 @@
+"""What `launch.py --mode=...` does: a config and a workdir to a finished run, or to samples of one."""
+
+import contextlib
+import dataclasses
+import glob
+import logging
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import members, streaming
+from experiments import method as methods
+from experiments.modes import evaluate
+from experiments.modes.invert import run_invert
+from experiments.modes.sample import run_sample
+from snjax import data, from_config, parallel
+from snjax.runs import resume
+from snjax.runs.run_logger import Record
+from snjax.training import loop
+from snjax.training.program import StepProgram
+
+# Keys that another run in the same workdir may change: none of them touches what is computed at a step.
+HARMLESS = (
+    'num_steps',
+    'log.*',
+    'checkpoint.*',
+    'sampling.*',
+    'inversion.*',
+    'eval.*',
+    'data.data_dir',
+    'data.cache_dir',
+    'data.stream',
+    'data.workers',
+)
+
+
+def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -> None:
+    """Trains, or goes on training, in `workdir`, and traces `profile` calls of the step."""
+    options = dataclasses.replace(train_options(config), profile=profile)
+    streaming.check(config)
+    runs = members.members_of(config)
+    method = members.load(config, runs)
+    evaluate.check(config)
+    main = parallel.is_main()
+    say = _say if main else _silent
+    several = f'{len(runs)} runs in one program, ' if len(runs) > 1 else ''
+    say(f'{config.method} on {parallel.describe()}; {several}workdir {workdir}')
+    folders = [workdir / run.name for run in runs]
+    with contextlib.ExitStack() as stack:
+        for folder in dict.fromkeys([workdir, *folders]):
+            stack.enter_context(resume.WorkdirLock(folder, process_index=jax.process_index()))
+        if main:  # before anything is loaded or compiled
+            resume.compare_config(workdir, config.to_dict(), harmless=HARMLESS)
+            for run, folder in zip(runs, folders, strict=True):
+                resume.compare_config(folder, run.config.to_dict(), harmless=HARMLESS)
+        ahead = stack.enter_context(Ahead(config, method, options, folders[0], say))
+        # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
+        image_set = load_data(config, say, ahead.announce)
+        options = streaming.choose_options(config, options, image_set.images, say)
+        members.check_resident(runs, options.stream)
+        _check_num_classes(config, image_set)
+        loop.check_set_size(len(image_set.images), method.batch_size)
+        evaluator = evaluate.evaluator_of(config, lambda split: image_set)
+        if len(runs) == 1:
+            method = method.with_images(image_set.images)
+        records = [
+            Record(
+                folder,
+                run.config.seed,
+                run.config.to_dict(),
+                say,
+                evaluate.live_scores(run.config, evaluator),
+            )
+            for run, folder in zip(runs, folders, strict=True)
+        ]
+        if main:
+            resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
+            for record in records:
+                resume.check_config(record.workdir, record.config, harmless=HARMLESS)
+        trainer = loop.Trainer(
+            method, options, image_set.images, image_set.labels, records, say, ahead.program
+        )
+        began = time.perf_counter()
+        trainer.run()
+        say(f'trained to step {trainer.step} in {time.perf_counter() - began:.0f} s')
+        for i, run in enumerate(runs):
+            if i in trainer.over:
+                continue
+            if run.name:
+                say(f'\n{run.name}')
+            state, folder = trainer.state_of(i), folders[i]
+            values = evaluate.score_finished(
+                run.config, evaluator, state, trainer.step, folder, say
+            )
+            if main:
+                trainer.write_scores(trainer.step, values, i)
+                _show_where(trainer.step, folder)
+        trainer.check_diverged()
+
+
+def train_options(config: methods.Config) -> loop.Options:
+    """The loop's options, with the updates per call of this backend where the config leaves them open."""
+    return loop.Options(
+        num_steps=config.num_steps,
+        steps_per_call=config.steps_per_call or parallel.default_steps_per_call(),
+        log_every=config.log.every,
+        histogram_every=config.log.histograms_every,
+        sample_every=config.sampling.every,
+        num_samples=config.sampling.num,
+        checkpoint_every=config.checkpoint.every,
+        keep=config.checkpoint.keep,
+        keep_every=config.checkpoint.keep_every,
+        flip=config.data.flip,
+        dequantize=config.data.dequantize,
+        seed=config.seed,
+        workers=config.data.workers,
+    )
+
+
+class Ahead:
+    """Compiles the training step as soon as it is known how many images there will be, while they are decoded.
+
+    Attributes:
+        program: see `snjax.training.step.compile_ahead`; None before, and where it has to wait for the images.
+    """
+
+    def __init__(
+        self,
+        config: methods.Config,
+        method: Any,
+        options: loop.Options,
+        workdir: pathlib.Path,
+        say,
+    ):
+        self._config, self._method, self._options = config, method, options
+        self._workdir, self._say = workdir, say
+        self.program: StepProgram | None = None
+
+    def __enter__(self) -> 'Ahead':
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind and self.program:
+            self.program.cancel()
+
+    def announce(self, num_images: int) -> None:
+        """Starts it for a set of so many images."""
+        d, method = self._config.data, self._method
+        images = jax.ShapeDtypeStruct(
+            (num_images, d.image_size, d.image_size, d.channels), np.uint8
+        )
+        # Several processes compile with arrays, GLO is made for its images, and a set may be one to stream.
+        waits = jax.process_count() > 1 or method.state_axes is not None
+        if waits or streaming.is_streamed(self._config, images):
+            return
+        if num_images >= method.batch_size:
+            self.program = loop.compile_ahead(
+                method, self._options, images, self._workdir, self._say
+            )
+
+
+def load_data(config: methods.Config, say, announce=None) -> data.ImageSet:
+    """The training set of a config, and a line about it; `announce` as in `snjax.data.load`."""
+    d, image_set = config.data, from_config.image_set(config, announce)
+    n, h, w, c = image_set.images.shape
+    say(f'{d.name} ({d.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}')
+    if image_set.class_names:
+        say(data.class_histogram(image_set.labels, image_set.class_names))
+    return image_set
+
+
+def _check_num_classes(config: methods.Config, image_set: data.ImageSet) -> None:
+    """Raises a ValueError of one line for a conditional model of other classes than the set's."""
+    told, there = config.model.num_classes, len(image_set.class_names)
+    if told and told != there:
+        found = f'{there} classes: use --config.model.num_classes={there}' if there else 'no labels'
+        raise ValueError(f'model.num_classes is {told}, but {image_set.name} has {found}')
+
+
+def _show_where(step: int, workdir: pathlib.Path) -> None:
+    grid = workdir / 'samples' / f'{step:08d}.png'
+    if grid.exists():
+        _say(f'samples      {grid}')
+    _say(f'TensorBoard  {workdir / "tensorboard"}')
+    _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
+
+
+def _run_evaluate(config: methods.Config, workdir: pathlib.Path) -> None:
+    """Scores the run in `workdir`, or all that it matches as a pattern."""
+    found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
+    matched = [p for p in found if (p / 'config.json').is_file()] or [workdir]
+    folders = [folder for match in matched for folder in resume.runs_in(match)]
+    evaluate.run_evaluate(config, folders)
+
+
+MODES = {
+    'train': run_train,
+    'sample': run_sample,
+    'invert': run_invert,
+    'evaluate': _run_evaluate,
+}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _silent(line: str) -> None:
+    logging.getLogger(__name__).debug(line)

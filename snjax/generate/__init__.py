@@ -1,0 +1,1 @@
+"""A finished run as a generator: loading, GLO's table, inversion, measurements, nearest neighbours."""

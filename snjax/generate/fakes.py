@@ -1,0 +1,172 @@
+"""Fakes to be scored: from which weights, under which batch statistics, as the pixels that a file would have.
+
+The choice of the statistics moves scores, and publications seldom say which they took. `running` are the averages of
+training, as the official SNGAN code evaluates; `batch` those of each batch of fakes, as in training; `reestimated` are
+taken anew from fakes of these very weights (standing statistics, Brock et al. 2019, section 4.1), which is what an EMA
+of the weights has no averages of its own for.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snjax import parallel
+from snjax.generate.trained import Trained
+from snjax.latents.sampling import check_labels, generate
+
+WEIGHTS = ('ema', 'raw')
+STATISTICS = ('running', 'batch', 'reestimated')
+REESTIMATED_BATCHES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Which generator of a run.
+
+    Attributes:
+        weights: 'ema' or 'raw'.
+        statistics: of batch norm: 'running', 'batch' or 'reestimated'.
+    """
+
+    weights: str
+    statistics: str
+
+    def __str__(self) -> str:
+        return f'{self.weights}/{self.statistics}'
+
+
+def variants(text: str, trained: Trained) -> tuple[Variant, ...]:
+    """The variants that a config asks for.
+
+    Args:
+        text: 'auto' (the EMA where there is one, running statistics), 'grid' (all that there are), or some of them as
+            'ema/running,raw/batch'.
+        trained: the run, which may have kept no EMA, or have no batch norm.
+
+    Raises:
+        ValueError: for anything else, or an EMA that the run has not kept.
+    """
+    if text == 'auto':
+        return (Variant(trained.kept('auto'), 'running'),)
+    if text == 'grid':
+        kept = WEIGHTS if trained.ema is not None else ('raw',)
+        statistics = STATISTICS if 'batch_stats' in trained.raw else ('running',)
+        return tuple(Variant(w, s) for w in kept for s in statistics)
+    found = tuple(Variant(*part.strip().partition('/')[::2]) for part in text.split(','))
+    for variant in found:
+        if variant.weights not in WEIGHTS or variant.statistics not in STATISTICS:
+            raise ValueError(
+                f'eval.variants has {str(variant)!r}: accepted are auto, grid, and WEIGHTS/STATISTICS of '
+                f'{", ".join(WEIGHTS)} and {", ".join(STATISTICS)}, as ema/running,raw/batch'
+            )
+        trained.variables(variant.weights)
+    return found
+
+
+def fakes(
+    trained: Trained, variant: Variant, num: int, *, seed: int = 0, batch_size: int = 128
+) -> Iterator[tuple[Any, int]]:
+    """Batches of uint8 images (batch_size, H, W, C) on the devices, and how many of each count towards `num`.
+
+    All batches are full, also the last, so that batch statistics are of `batch_size` images everywhere. Classes come in
+    turn: image i is of class i % num_classes.
+
+    Args:
+        trained: the run.
+        variant: what of it.
+        num: images.
+        seed: of z; the first n are the same whatever `num` is.
+        batch_size: images a call; the devices divide it.
+    """
+    variables = trained.variables(variant.weights)
+    is_reestimated = variant.statistics == 'reestimated' and 'batch_stats' in variables
+    if is_reestimated:
+        variables = reestimated(trained, variables, seed=seed, batch_size=batch_size)
+    is_batch = variant.statistics == 'batch' and 'batch_stats' in variables
+    program = _pixels_program(trained.gen, is_batch)
+    for inputs, count in _inputs(trained, num, seed, batch_size):
+        yield program(variables, inputs), count
+
+
+def labels_of(trained: Trained, num: int) -> np.ndarray | None:
+    """Classes of the images of `fakes`; None for an unconditional generator."""
+    return check_labels(None, num, trained.num_classes)
+
+
+def reestimated(
+    trained: Trained, variables: Mapping[str, Any], *, seed: int, batch_size: int
+) -> Mapping[str, Any]:
+    """`variables` with batch statistics of `REESTIMATED_BATCHES` batches of fakes, as if they were one batch.
+
+    The mean is that of the means; the variance the mean of the variances and the variance of the means.
+    """
+    program, total = _statistics_program(trained.gen), None
+    num = REESTIMATED_BATCHES * batch_size
+    # Other z than those that are scored.
+    for inputs, _ in _inputs(trained, num, seed + 1_000_003, batch_size):
+        moments = program(variables, inputs)
+        total = moments if total is None else jax.tree.map(jnp.add, total, moments)
+    average = jax.tree.map(lambda x: x / REESTIMATED_BATCHES, total)
+
+    def pooled(node):
+        if 'mean' not in node:
+            return {name: pooled(child) for name, child in node.items()}
+        return {'mean': node['mean'], 'var': jnp.maximum(node['square'] - node['mean'] ** 2, 0)}
+
+    return {**variables, 'batch_stats': pooled(average)}
+
+
+def _inputs(trained, num, seed, batch_size):
+    """z and classes of full batches, and how many count."""
+    whole = -(-num // batch_size) * batch_size
+    z = np.asarray(trained.latents(whole, seed=seed), np.float32)
+    labels = labels_of(trained, whole)
+    for start in range(0, num, batch_size):
+        rows = slice(start, start + batch_size)
+        inputs = z[rows], None if labels is None else labels[rows]
+        yield inputs, min(batch_size, num - start)
+
+
+@functools.cache
+def _pixels_program(gen, is_batch):
+    def pixels(variables, inputs):
+        z, labels = inputs
+        if is_batch:
+            images, _ = gen.apply(variables, z, labels, train=True, mutable=['batch_stats'])
+        else:
+            images = generate(gen, variables, z, labels)
+        # The pixel rule of `snjax.runs.images.to_uint8`.
+        scaled = images.astype(jnp.float32) * 127.5 + 127.5
+        return jnp.clip(scaled, 0, 255).astype(jnp.uint8)
+
+    return parallel.OverBatches(pixels)
+
+
+@functools.cache
+def _statistics_program(gen):
+    def moments(variables, inputs):
+        """Mean, and mean of squares, that every batch norm saw."""
+
+        def moved(start):
+            stats = jax.tree.map(lambda x: jnp.full_like(x, start), variables['batch_stats'])
+            told = {**variables, 'batch_stats': stats}
+            _, out = gen.apply(told, *inputs, train=True, mutable=['batch_stats'])
+            return out['batch_stats']
+
+        # An average moves from a to decay * a + (1 - decay) * batch: two starts give decay and batch.
+        from_zero, from_one = moved(0.0), moved(1.0)
+        batch = jax.tree.map(lambda a, b: a / (1 - (b - a)), from_zero, from_one)
+
+        def squares(node):
+            if 'mean' not in node:
+                return {name: squares(child) for name, child in node.items()}
+            return {'mean': node['mean'], 'square': node['var'] + node['mean'] ** 2}
+
+        return squares(batch)
+
+    return parallel.OverBatches(moments)

@@ -1,0 +1,1 @@
+"""Latent vectors: how they are drawn, their priors and starts (GLO), and paths between them."""

@@ -1,0 +1,75 @@
+"""Scores of a run while it trains: of checkpoints, without holding up the device for more than the fakes themselves.
+
+Fakes and their features are queued on the device with the training; a thread waits for them and computes in NumPy while
+training goes on. What comes out is a function of the checkpoint alone, so a run that is killed loses no score: the one
+that was on its way is taken again.
+"""
+
+import concurrent.futures
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from snjax.generate import fakes as generation
+from snjax.generate.fakes import Variant
+from snjax.generate.trained import from_tree
+from snjax.metrics import comparison
+from snjax.metrics.evaluate import Evaluator
+from snjax.metrics.extractors import Features
+from snjax.metrics.protocols import Protocol
+from snjax.runs.checkpoint import as_tree
+
+
+class LiveScores:
+    """Quick scores (`snjax.metrics.comparison.quick`) of the states that are submitted, one at a time.
+
+    Args:
+        evaluator: with the extractor and the real images.
+        protocol: which real images, and how many fakes.
+        config: of the run.
+        every: generator updates between scores, for whoever submits.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, protocol: Protocol, config: Mapping[str, Any], every: int
+    ):
+        evaluator.check([protocol])
+        self.every = every
+        self.key = comparison.names(evaluator.extractor)['frechet']
+        self._evaluator, self._protocol, self._config = evaluator, protocol, config
+        reference = evaluator.reference(protocol.split)
+        self._real, self._class_names = (
+            reference.moments(protocol),
+            reference.image_set.class_names,
+        )
+        self._executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='scores')
+        self._pending: tuple[int, concurrent.futures.Future] | None = None
+
+    def submit(self, step: int, state: Any) -> None:
+        """Queues the fakes of a state, whole on every device; every process has to ask."""
+        trained = from_tree(self._config, step, as_tree(state))
+        variant = Variant(trained.kept('auto'), 'running')
+        o = self._evaluator.options
+        batches = generation.fakes(
+            trained, variant, self._protocol.fake, seed=o.seed, batch_size=o.batch_size
+        )
+        queued = [(self._evaluator.extractor(images), count) for images, count in batches]
+        self._pending = step, self._executor.submit(self._score, queued)
+
+    def collect(self) -> tuple[int, dict[str, float]] | None:
+        """The step and scores of what was submitted, when they are there; None where nothing was."""
+        if self._pending is None:
+            return None
+        (step, future), self._pending = self._pending, None
+        return step, future.result()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._executor.shutdown(cancel_futures=True)
+
+    def _score(self, queued):
+        found = [[np.asarray(x)[:count] for x in jax.device_get(out)] for out, count in queued]
+        features = Features(*map(np.concatenate, zip(*found, strict=True)))
+        return comparison.quick(self._evaluator.extractor, self._real, features, self._class_names)

@@ -1,0 +1,1 @@
+"""Layers that the networks are built from: convolution forms, normalisers, weight norm, attention, blocks."""

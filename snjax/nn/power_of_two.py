@@ -1,0 +1,21 @@
+"""Exact rescaling of weights, so that norms of very small and very large ones neither vanish nor overflow."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def power_of_two(
+    w: Float[Array, '...'], *, axis: tuple[int, ...] | None = None
+) -> Float[Array, '...']:
+    """The power of two at or below max |w| (so that dividing by it is exact), or 1 for zero; no gradient.
+
+    The maximum is over all of `w`, or over `axis`, which is kept as length 1.
+    """
+    largest = lax.stop_gradient(jnp.max(jnp.abs(w), axis=axis, keepdims=axis is not None))
+    # A float without sign and fraction is its power of two. (frexp and ldexp are dozens of operations, at every layer
+    # and every use of it, and a good part of the time that a training step takes to compile.)
+    info = jnp.finfo(largest.dtype)
+    bits = lax.bitcast_convert_type(largest, jnp.dtype(f'int{info.bits}'))
+    power = lax.bitcast_convert_type(bits >> info.nmant << info.nmant, largest.dtype)
+    return jnp.where(largest > 0, jnp.maximum(power, info.tiny), 1)

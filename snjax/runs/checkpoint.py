@@ -1,0 +1,457 @@
+"""Checkpoints that are trusted only after their checksums.
+
+A checkpoint is one folder, `<directory>/<step>/`, which Orbax writes under a temporary name and
+renames when it is complete:
+
+    state/                  every leaf in nested dicts, e.g. gen / params / Conv_0 / kernel
+    digest/<process>.json   path, dtype, shape and SHA-256 of every leaf (`snjax.runs.digest`)
+
+Orbax alone does not notice a changed byte, and casts a leaf of another dtype without a word. So the
+digests are taken from the very host copies that Orbax writes, are committed by the same rename, and
+are compared after reading, before a single value reaches a device. What fails is named in the log
+and the next older checkpoint is tried.
+
+Which steps exist is decided here and not by Orbax's own manager, because that one deletes old steps
+file by file: killed in between, it leaves a step that looks whole. Here a step is first renamed,
+then deleted. Names that are not plain numbers (`300.orbax-checkpoint-tmp`, `300.deleted`,
+`300.rejected`) are never taken for checkpoints. Reading changes nothing on the disk; leftovers are
+removed by the first `save` of a run.
+
+Several processes: every process calls `save` and `restore_latest`, the folder is on a file system
+that all of them see, process 0 alone deletes and renames. Each process reads a checkpoint whole and
+without waiting for the others, so that one that fails cannot leave the others in a barrier; then
+all of them agree on whether it is good.
+"""
+
+import concurrent.futures
+import functools
+import itertools
+import json
+import logging as standard_logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from jaxtyping import PyTree
+from orbax.checkpoint import v1
+
+from snjax import parallel
+from snjax.runs import digest
+
+# Beside the checkpoints: the one with the best score, and the file in it that says which.
+BEST, _SCORE = 'best', 'score.json'
+# What a committed checkpoint holds at the least.
+_REQUIRED = ('commit_success.txt', '_CHECKPOINT_METADATA', 'state', 'digest/0.json')
+
+# Names of barriers must differ; all processes save in the same order, so a count agrees among them.
+_SAVES = itertools.count()
+
+
+class Checkpointer:
+    """Saves the state of a run asynchronously and finds the newest good one; a context manager.
+
+    Args:
+        directory: where the steps are, made when needed; shared by all processes.
+        keep: how many of the latest checkpoints are kept, at least 1.
+        keep_every: every step that is a multiple of this is kept as well; None keeps no others.
+
+    Raises:
+        ValueError: if `keep` or `keep_every` is not a positive integer.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike, *, keep: int = 3, keep_every: int | None = None
+    ):
+        for key, value in (('keep', keep), ('keep_every', 1 if keep_every is None else keep_every)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f'checkpoint.{key} is {value!r}, which is not an integer of at least 1; change '
+                    f'--config.checkpoint.{key}'
+                )
+        self._directory = Path(directory).absolute()
+        self._keep = keep
+        self._keep_every = keep_every
+        # One thread waits for the commit, then deletes old steps: a caller waits for copies only.
+        self._executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='checkpoint')
+        self._pending: concurrent.futures.Future | None = None
+        # Steps that this object restored or saved: they are known to hold the run's own state.
+        self._done: set[int] = set()
+        # Bad steps newer than the restored one; the next save moves them out of its way.
+        self._rejected: set[int] = set()
+        # Good ones newer than the restored one, which are made again.
+        self._superseded: set[int] = set()
+        self._is_cleaned = False
+
+    def __enter__(self) -> 'Checkpointer':
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def steps(self) -> list[int]:
+        """Returns the committed steps, ascending, without those that `restore_latest` rejected."""
+        return [step for step in _numbered(self._directory) if self._is_whole(step)]
+
+    def save(self, step: int, state: PyTree) -> None:
+        """Saves `state` as `step`; returns when the host has a copy, so buffers may be donated.
+
+        Writing, hashing and deleting old steps go on in the background. At most one save is in
+        flight: a second waits for the first. A step that this object has already saved or restored
+        is left as it is.
+
+        Args:
+            step: number of generator updates done, >= 0.
+            state: pytree of arrays of any shape and numeric dtype; with several processes, global
+                `jax.Array`s.
+
+        Raises:
+            ValueError: if the folder holds a checkpoint at or after `step` that this object neither
+                restored nor wrote.
+            Exception: what made the previous save fail, if it did.
+        """
+        self.wait()
+        if step in self._done:
+            return
+        newer = [other for other in self.steps() if other >= step]
+        if newer:
+            raise ValueError(
+                f'step {step} cannot be saved: {self._directory} already holds step {newer[-1]}; '
+                'resume from it or use another --workdir'
+            )
+        if jax.process_index() == 0:
+            self._clean(step)
+        copies = digest.host_copies(state)
+        barrier = functools.partial(
+            v1.multihost.sync_global_processes, f'digest_{next(_SAVES)}', operation_id=str(step)
+        )
+        with _context():
+            response = v1.save_checkpointables_async(
+                self._directory / str(step),  # pyright: ignore[reportArgumentType]
+                {
+                    'state': _nested({copy.path: copy.value for copy in copies if copy.is_stored}),
+                    'digest': digest.Writer(step, copies, barrier),
+                },
+            )
+        # Orbax has passed a barrier by now, so process 0 has moved the rejected steps.
+        self._rejected.clear()
+        self._superseded.clear()
+        self._done.add(step)
+        self._pending = self._executor.submit(self._commit, response.result)
+
+    def restore_latest(
+        self, like: PyTree, *, up_to: int | None = None
+    ) -> tuple[int, PyTree] | None:
+        """Restores the newest checkpoint that passes every check; the log names those that fail.
+
+        Args:
+            up_to: later steps are as if they were not there, and go when the run saves again.
+            like: pytree of `jax.Array` or `jax.ShapeDtypeStruct`; gives structure, shapes, dtypes
+                and shardings. A leaf without a sharding goes to the default device.
+
+        Returns:
+            (step, state), bit for bit what was saved, or None where no checkpoint exists.
+
+        Raises:
+            ValueError: if checkpoints exist and none is good, or none fits `like`.
+        """
+        self.wait()
+        leaves, treedef = jax.tree.flatten(like)
+        wanted = dict(zip(digest.paths(like), leaves, strict=True))
+        there = _numbered(self._directory)
+        candidates = [step for step in there if up_to is None or step <= up_to]
+        bad = set() if up_to is None else self._rejected  # known from a call before
+        self._superseded = set(there) - set(candidates) - bad
+        self._rejected, self._done = bad, set()
+        rejected: dict[int, str] = {}
+        while (step := _agreed(candidates.pop() if candidates else -1)) >= 0:
+            arrays, reason = _try_read(self._directory, step, wanted=wanted)
+            if not parallel.any_says(bool(reason)):
+                self._rejected, self._done = bad | set(rejected), {step}
+                placed = (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
+                return step, treedef.unflatten(placed)
+            rejected[step] = reason or 'another process could not read it'
+            logging.warning('checkpoint %s/%d rejected: %s', self._directory, step, rejected[step])
+        if rejected:
+            raise ValueError(_none_is_good(self._directory, rejected))
+        return None
+
+    def keep_best(self, step: int, score: float) -> bool:
+        """Keeps a checkpoint beside the latest, in `best/` next to their folder, if no better score is kept there.
+
+        Lower is better. Files are linked where the file system can, else copied. Process 0 alone does anything.
+
+        Returns:
+            Whether it is the best now.
+        """
+        self.wait()
+        if jax.process_index() != 0:
+            return False
+        folder = self._directory.parent / BEST
+        kept = best_scores(folder)
+        if not math.isfinite(score) or (kept and min(kept.values()) <= score):
+            return False
+        new = folder / f'{step}.new'
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(self._directory / str(step), new, copy_function=_link)
+        (new / _SCORE).write_text(json.dumps({'score': score}))
+        if (folder / str(step)).exists():
+            shutil.rmtree(folder / str(step))
+        # The better one is there before the other goes, so that there is always one.
+        new.rename(folder / str(step))
+        for other in kept:
+            if other != step:
+                shutil.rmtree((folder / str(other)).rename(folder / f'{other}.deleted'))
+        return True
+
+    def wait(self) -> None:
+        """Waits until the save in flight is committed; raises what made it fail."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Waits for the save in flight and ends the background thread."""
+        try:
+            self.wait()
+        finally:
+            self._executor.shutdown()
+
+    def _is_whole(self, step: int) -> bool:
+        return step not in self._rejected | self._superseded and not _missing(
+            self._directory / str(step)
+        )
+
+    def _commit(self, wait_for_orbax: Callable[[], object]) -> None:
+        wait_for_orbax()
+        if jax.process_index() != 0:
+            return
+        for step in self.steps()[: -self._keep]:
+            if self._keep_every is None or step % self._keep_every:
+                # The rename is atomic: killed at any moment, no half of a step keeps its name.
+                shutil.rmtree(self._rename(step, 'deleted'))
+
+    def _clean(self, step: int) -> None:
+        """Clears the way for `step`: leftovers of killed runs go, damaged steps are set aside."""
+        if not self._is_cleaned and self._directory.exists():
+            for path in list(self._directory.iterdir()):
+                if path.name.endswith('.deleted') or '.orbax-checkpoint-tmp' in path.name:
+                    shutil.rmtree(path)
+        self._is_cleaned = True
+        for newer in sorted(self._superseded):
+            if (self._directory / str(newer)).exists():
+                shutil.rmtree(self._rename(newer, 'deleted'))
+        for bad in sorted(self._rejected | {step}):
+            if (self._directory / str(bad)).exists():
+                logging.warning('damaged checkpoint kept as %s', self._rename(bad, 'rejected'))
+
+    def _rename(self, step: int, suffix: str) -> Path:
+        target = self._directory / f'{step}.{suffix}'
+        if target.exists():
+            shutil.rmtree(target)
+        return (self._directory / str(step)).rename(target)
+
+
+def load_tree(
+    directory: str | os.PathLike, step: int | None = None, *, prefix: Sequence[str] = ()
+) -> tuple[int, Any]:
+    """Reads a checkpoint, or a part of it, as NumPy arrays, without the state's types and devices.
+
+    Args:
+        directory: the folder of the checkpoints.
+        step: which one; None takes the newest good one, and the log names those that are not.
+        prefix: names from the root to the wanted part, e.g. ('gen', 'params'); the rest is neither
+            read nor verified.
+
+    Returns:
+        (step, tree): nested dicts of arrays, whose keys are fields, dict keys and positions in
+        tuples, all as strings. Empty subtrees are not stored. If `prefix` names a leaf, the array.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if it is damaged, or has nothing at `prefix`.
+    """
+    directory = Path(directory).absolute()
+    steps = _numbered(directory)
+    if not steps:
+        raise FileNotFoundError(f'no checkpoint in {directory}')
+    if step is not None and step not in steps:
+        raise FileNotFoundError(f'no checkpoint of step {step} in {directory}, which has {steps}')
+    rejected = {}
+    for candidate in steps[::-1] if step is None else [step]:
+        arrays, reason = _try_read(directory, candidate, prefix=tuple(prefix))
+        if not reason:
+            return candidate, _nested({path[len(prefix) :]: leaf for path, leaf in arrays.items()})
+        rejected[candidate] = reason
+        logging.warning('checkpoint %s/%d rejected: %s', directory, candidate, reason)
+    raise ValueError(_none_is_good(directory, rejected))
+
+
+def best_scores(folder: str | os.PathLike) -> dict[int, float]:
+    """Steps in a folder of `keep_best` and their scores: one, or two after a kill, of which the lower is the best."""
+    found = {}
+    for step in _numbered(Path(folder)):
+        path = Path(folder) / str(step) / _SCORE
+        if path.exists():
+            found[step] = float(json.loads(path.read_text())['score'])
+    return found
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+    return target
+
+
+def as_tree(state: PyTree) -> Any:
+    """A state as `load_tree` gives it: nested dicts with strings for keys, of the very arrays of the state."""
+    return _nested(dict(zip(digest.paths(state), jax.tree.leaves(state), strict=True)))
+
+
+def _numbered(directory: Path) -> list[int]:
+    """Returns the numbers that name something in `directory`, ascending."""
+    if not directory.exists():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in _REQUIRED if not (folder / name).exists()]
+
+
+def _none_is_good(directory: Path, rejected: Mapping[int, str]) -> str:
+    reasons = '; '.join(f'step {step}: {reason}' for step, reason in rejected.items())
+    return (
+        f'no good checkpoint in {directory} ({reasons}); use another --workdir, or move that '
+        'folder away to start anew'
+    )
+
+
+def _context(*, is_alone: bool = False, is_partial: bool = False) -> v1.Context:
+    """Returns Orbax's options; with `is_alone` this process waits for no other."""
+    context = v1.Context()
+    # Weights do not compress and the copies given to Orbax are private: both would cost time only.
+    context.array.saving.use_compression = False
+    context.memory.deepcopy_host_arrays = False
+    # A folder that cannot be made is told at once; in the background it costs a timeout of minutes.
+    context.asynchronous.create_directories_asynchronously = False
+    context.pytree.loading.partial_load = is_partial
+    if is_alone:
+        context.multiprocessing.primary_host = v1.multihost.process_index()
+        context.multiprocessing.active_processes = {v1.multihost.process_index()}
+    return context
+
+
+def _try_read(directory: Path, step: int, **kwargs: Any) -> tuple[dict, str]:
+    """Returns `_read`'s leaves by path and '', or {} and in one line why there are none."""
+    _ignore_late_reads()
+    try:
+        return _read(directory / str(step), step, **kwargs), ''
+    except Exception as error:  # Orbax and TensorStore answer damage with errors of many types
+        # Their outermost error says only that loading failed; the first one says what is broken.
+        while cause := error.__cause__ or (not error.__suppress_context__ and error.__context__):
+            error = cause
+        reason = ' '.join(str(error).split('[tensorstore_spec')[0].split())
+        if not isinstance(error, ValueError | OSError):
+            reason = f'{type(error).__name__} {reason}'
+    # Other leaves that failed are told by asyncio, with tracebacks, when it gets round to it.
+    standard_logging.getLogger('asyncio').addFilter(_is_news)
+    return {}, reason
+
+
+@functools.cache  # one hook serves the process
+def _ignore_late_reads() -> None:
+    """Keeps reads that outlive a failed restore from being reported, one traceback each, on stderr.
+
+    When one leaf cannot be read, Orbax closes its event loop while others are on their way. TensorStore's threads then
+    find it closed, at any later moment, where nobody can catch the error: only the interpreter's hook sees it.
+    """
+    report = sys.unraisablehook
+
+    def hook(unraisable: 'sys.UnraisableHookArgs') -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+            report(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _is_news(record: standard_logging.LogRecord) -> bool:
+    # TensorStore's messages have nothing in common that others could not have.
+    late = record.getMessage().startswith('Task exception was never retrieved')
+    return not (late and record.exc_info and isinstance(record.exc_info[1], ValueError))
+
+
+def _read(
+    folder: Path,
+    step: int,
+    *,
+    wanted: dict[tuple[str, ...], Any] | None = None,
+    prefix: tuple[str, ...] = (),
+) -> dict[tuple[str, ...], np.ndarray]:
+    """Reads the leaves under `prefix` and verifies them: structure, dtypes, shapes, bytes.
+
+    Raises:
+        ValueError: if they are not what was saved, or not what `wanted` (all leaves by path) is.
+        Exception: whatever Orbax raises on damaged files.
+    """
+    if missing := _missing(folder):
+        raise ValueError(f'incomplete, {" and ".join(missing)} missing')
+    entries = digest.read(folder / 'digest', step)
+    if wanted is not None:
+        digest.check_fits(entries, wanted)
+    chosen = {path: entry for path, entry in entries.items() if path[: len(prefix)] == prefix}
+    if not chosen:
+        tops = ', '.join(sorted({path[0] for path in entries}))
+        raise ValueError(f'nothing is stored at prefix {prefix}; at the root are {tops}')
+    # Plain `np.ndarray` keeps the stored dtype; Orbax would cast silently to one it is asked for.
+    target = _nested({path: np.ndarray for path, entry in chosen.items() if entry.is_stored})
+    stored = {}
+    if target:
+        with _context(is_alone=True, is_partial=len(chosen) < len(entries)):
+            stored = v1.load_checkpointables(folder, {'state': target})['state']  # pyright: ignore[reportArgumentType]
+    arrays = {}
+    for path, entry in chosen.items():
+        if entry.is_stored:
+            array = functools.reduce(lambda tree, key: tree[key], path, stored)
+        else:
+            array = np.empty(entry.shape, entry.dtype)
+        arrays[path] = entry.verified(path, array)  # pyright: ignore[reportArgumentType]
+    return arrays
+
+
+def _nested(leaves: dict[tuple[str, ...], Any]) -> Any:
+    """Returns {('a', 'b'): x} as {'a': {'b': x}}, and {(): x} as x."""
+    root: dict = {}
+    for path, leaf in leaves.items():
+        if not path:
+            return leaf
+        node = root
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = leaf
+    return root
+
+
+def _to_device(array: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    """Places an array as `like` is placed; every process gives the shards of its own devices."""
+    sharding = getattr(like, 'sharding', None)
+    if sharding is None:
+        return jax.device_put(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _agreed(step: int) -> int:
+    """Returns the step of process 0, whose view of the folder counts."""
+    if jax.process_count() == 1:
+        return step
+    return int(multihost_utils.broadcast_one_to_all(np.int32(step)))

@@ -1,0 +1,170 @@
+"""Images as people see them: [-1, 1] floats to 8-bit pixels, grids, PNG and animation files.
+
+Everything here runs on the host, in NumPy and Pillow. The pixel rule is that of the official SNGAN
+code (github.com/pfnet-research/sngan_projection, `evaluation.py`): clip(127.5 x + 127.5, 0, 255),
+cut to an integer. It truncates, it doesn't round to nearest, so a value just below a pixel's level
+shows as the level beneath it.
+"""
+
+import io
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jax import Array
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+ANIMATION_SUFFIXES = ('.gif', '.webp')
+
+
+def to_uint8(images: Float[Array | np.ndarray, '*shape']) -> UInt8[np.ndarray, '*shape']:
+    """Turns images in [-1, 1] into 8-bit pixels, as the official SNGAN code does.
+
+    Computes clip(127.5 x + 127.5, 0, 255) in float32 and truncates: -1 -> 0, 0 -> 127, 1 -> 255.
+
+    Args:
+        images: floats of any width and shape, (N, H, W, C) as a rule; values outside [-1, 1] are
+            clipped.
+
+    Returns:
+        Pixels of the same shape.
+
+    Raises:
+        ValueError: if `images` are not floats or hold NaN, which has no pixel value.
+    """
+    images = np.asarray(images)
+    # bfloat16 is an extension type to NumPy (kind 'V'), so integers are named rather than floats.
+    if images.dtype.kind in 'biuc':
+        raise ValueError(f'images are {images.dtype}; to_uint8 takes floats in [-1, 1]')
+    pixels = images.astype(np.float32) * np.float32(127.5) + np.float32(127.5)
+    if np.isnan(pixels).any():
+        raise ValueError(f'{np.isnan(pixels).sum()} of {pixels.size} image values are NaN')
+    return np.clip(pixels, 0.0, 255.0).astype(np.uint8)
+
+
+def grid(
+    images: UInt8[np.ndarray, 'n h w c'], *, columns: int | None = None, padding: int = 2
+) -> UInt8[np.ndarray, 'grid_h grid_w c']:
+    """Lays images out in rows, left to right, then top to bottom.
+
+    Args:
+        images: pixels, (N, H, W, C), C 1 or 3.
+        columns: images per row; by default the smallest number that makes the grid at least as wide
+            as high (in images).
+        padding: black pixels between neighbours; none at the border. The official code has 0.
+
+    Returns:
+        One image, (rows H + (rows - 1) padding, columns W + (columns - 1) padding, C). Cells past
+        the last image are black.
+
+    Raises:
+        ValueError: for other shapes or types, no images, `columns` < 1, `padding` < 0.
+    """
+    images = _pixels(images, ndim=4)
+    num, height, width, channels = images.shape
+    if num == 0:
+        raise ValueError('a grid of 0 images was asked for; it takes at least 1')
+    columns = math.ceil(math.sqrt(num)) if columns is None else columns
+    if columns < 1 or padding < 0:
+        raise ValueError(f'grid takes columns >= 1 and padding >= 0, not {columns=}, {padding=}')
+    rows = math.ceil(num / columns)
+    cells = np.zeros((rows * columns, height + padding, width + padding, channels), np.uint8)
+    cells[:num, :height, :width] = images
+    cells = cells.reshape(rows, columns, height + padding, width + padding, channels)
+    sheet = cells.swapaxes(1, 2).reshape(rows * (height + padding), -1, channels)
+    return sheet[: sheet.shape[0] - padding, : sheet.shape[1] - padding]
+
+
+def encode_png(image: UInt8[np.ndarray, 'h w c']) -> bytes:
+    """Encodes pixels (H, W, C), C 1 or 3; with one Pillow, the same pixels give the same bytes."""
+    buffer = io.BytesIO()
+    _pillow(_pixels(image, ndim=3)).save(buffer, format='PNG')
+    return buffer.getvalue()
+
+
+def save_png(
+    path: str | os.PathLike[str],
+    image: UInt8[np.ndarray, 'h w c'] | UInt8[np.ndarray, 'n h w c'],
+) -> None:
+    """Writes a PNG, whole or not at all: a reader never sees half a file.
+
+    Args:
+        path: the file; missing folders are made, an existing file is replaced.
+        image: pixels, (H, W, C), or (N, H, W, C) for the default `grid` of them; C 1 or 3.
+
+    Raises:
+        ValueError: for other shapes or types.
+    """
+    image = np.asarray(image)
+    _replace(Path(path), encode_png(grid(image) if image.ndim == 4 else image))
+
+
+def save_animation(
+    path: str | os.PathLike[str],
+    frames: UInt8[np.ndarray, 't h w c'] | Sequence[UInt8[np.ndarray, 'h w c']],
+    *,
+    fps: float | int = 10,
+) -> None:
+    """Writes frames as an endless animation, whole or not at all.
+
+    Args:
+        path: ends in .webp (lossless) or .gif (256 colours per frame; shows a frame for whole
+            hundredths of a second).
+        frames: pixels, T images of (H, W, C), C 1 or 3.
+        fps: frames per second, > 0.
+
+    Raises:
+        ValueError: for another suffix, other shapes or types, no frames, `fps` <= 0.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in ANIMATION_SUFFIXES:
+        raise ValueError(f'animation {path.name!r} must end in one of {ANIMATION_SUFFIXES}')
+    if len(frames) == 0 or fps <= 0:
+        raise ValueError(
+            f'an animation takes at least 1 frame and fps > 0, not {len(frames)} frames, {fps=}'
+        )
+    first, *rest = (_pillow(frame) for frame in _pixels(np.asarray(frames), ndim=4))
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        format=path.suffix[1:].upper(),
+        save_all=True,
+        append_images=rest,
+        duration=round(1000 / fps),
+        loop=0,
+        lossless=True,
+    )
+    _replace(path, buffer.getvalue())
+
+
+def _pixels(images, ndim: int) -> np.ndarray:
+    """Returns `images` as an array; ValueError unless uint8, of rank `ndim` and grey or RGB."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f'images are {images.dtype}; uint8 is needed (see snjax.runs.images.to_uint8)'
+        )
+    if images.ndim != ndim or images.shape[-1] not in (1, 3):
+        layout = '(N, H, W, C)' if ndim == 4 else '(H, W, C)'
+        raise ValueError(f'images have shape {images.shape}; {layout} with C 1 or 3 is needed')
+    return images
+
+
+def _pillow(image: np.ndarray) -> Image.Image:
+    """Pillow's view of pixels (H, W, C); it wants grey images without the channel axis."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Puts `data` at `path` by a rename, which is atomic within a folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps two processes that write the same picture out of each other's file.
+    half_made = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        half_made.write_bytes(data)
+        os.replace(half_made, path)
+    finally:
+        half_made.unlink(missing_ok=True)

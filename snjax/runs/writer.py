@@ -1,0 +1,328 @@
+"""What a run leaves to watch: `metrics.jsonl` and TensorBoard events, without TensorFlow.
+
+A point (one tag at one step) is there once, whatever happens to the run. A killed run leaves points
+later than its last checkpoint, which the resumed run makes again. The `Writer` therefore starts by
+cutting off everything later than the step it starts from, including a half-written last line or
+record, and drops points that are already there. Old event files are cut too, because only
+TensorBoard's slow loader honours a restart mark in the stream; the mark is written as well, for a
+TensorBoard that has read the cut points already.
+
+Every call hands its data to the operating system before it returns, so points outlive a SIGKILL of
+the run and TensorBoard sees them at its next reload; `flush` also forces them to the disk.
+
+The protocol buffers and the record framing are those of the `tensorboard` package. tensorboardX
+isn't used: it imports PyTorch where that is installed, its `flush` leaves queued points behind, and
+two runs that start in the same second overwrite each other's file.
+"""
+
+import json
+import math
+import operator
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, SupportsFloat, SupportsIndex
+
+import numpy as np
+from google.protobuf.struct_pb2 import Value as HParam
+from jax import Array
+from jaxtyping import UInt8
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_FLOAT, DT_STRING
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from snjax.runs import event_file
+from snjax.runs.images import encode_png
+
+HISTOGRAM_BUCKETS = 64
+HPARAMS_TAG = '_hparams_/session_start_info'
+RESERVED_NAMES = ('step', 'wall_time')
+_PLUGIN_OF_FIELD = {'simple_value': 'scalars', 'image': 'images'}
+
+
+class Writer:
+    """Writes `workdir/metrics.jsonl` and `workdir/tensorboard/`; one live writer per workdir.
+
+    Steps of a tag increase. A point at or before the last step of its tag is a replay of one that
+    is there (a resumed run repeats its first grid, say) and is dropped: the first one written
+    stays.
+
+    Args:
+        workdir: the run's folder; made when missing.
+        start_step: the step the run starts from, >= 0: what earlier runs left after it is removed;
+            lines of `metrics.jsonl` up to and at it stay byte for byte.
+        enabled: False (every process but number 0) makes all calls do nothing and touches no file.
+
+    Raises:
+        ValueError: if `start_step` is negative.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        start_step: SupportsIndex = 0,
+        enabled: bool = True,
+    ) -> None:
+        self._enabled = enabled
+        if not enabled:
+            return
+        start_step = _checked_step(start_step)
+        lines = Path(workdir) / 'metrics.jsonl'
+        self._folder = Path(workdir) / 'tensorboard'
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._line_steps = _cut_lines(lines, start_step)
+        self._old_event_files = event_file.event_files(self._folder)
+        event_file.cut_events(self._old_event_files, lambda event: event.step <= start_step)
+        self._tags: dict[str, tuple[str, int]] = {}  # tag -> (plugin, last step)
+        self._hparams: dict[str, HParam] | None = None
+        self._wrote_hparams = False
+        self._last_step = start_step
+        for path in self._old_event_files:
+            for _, event in event_file.read_events(path):
+                self._remember(event)
+        self._lines = open(lines, 'ab')
+        self._event_file = open(event_file.new_event_file(self._folder), 'xb')
+        self._events = RecordWriter(self._event_file)
+        self._write(Event(file_version='brain.Event:2'))
+        # TensorBoard's slow loader forgets steps >= this one at every START but the first it sees,
+        # so the first run needs the mark as much as the resumed one.
+        self._write(Event(step=start_step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def scalars(self, step: SupportsIndex, values: Mapping[str, SupportsFloat]) -> None:
+        """Writes a line {"step", "wall_time", name: value, ...} and a TensorBoard scalar per name.
+
+        JSON has no non-finite numbers: they are the strings "NaN", "Infinity" and "-Infinity",
+        which Python's `float` reads. `wall_time` is in seconds since 1970.
+
+        Args:
+            step: generator updates made, >= 0.
+            values: names to finite or non-finite numbers; 'step' and 'wall_time' are no names.
+
+        Raises:
+            ValueError: for a negative step, a reserved name, or a name that another kind of summary
+                has.
+        """
+        if not self._enabled:
+            return
+        step = _checked_step(step)
+        numbers = {name: float(value) for name, value in values.items()}
+        for name in RESERVED_NAMES:
+            if name in numbers:
+                raise ValueError(
+                    f'scalar {name!r} has a name that metrics.jsonl uses itself; rename it'
+                )
+        self._add(step, (Summary.Value(tag=name, simple_value=x) for name, x in numbers.items()))
+        new = {name: x for name, x in numbers.items() if self._line_steps.get(name, -1) < step}
+        if new:
+            line = {'step': step, 'wall_time': time.time()} | {n: _json(x) for n, x in new.items()}
+            self._lines.write(json.dumps(line, allow_nan=False).encode() + b'\n')
+            self._lines.flush()
+            self._line_steps.update(dict.fromkeys(new, step))
+
+    def has(self, step: SupportsIndex, name: str) -> bool:
+        """Whether a scalar is in `metrics.jsonl` at this step or a later one; False where disabled."""
+        return self._enabled and self._line_steps.get(name, -1) >= operator.index(step)
+
+    def images(self, step: SupportsIndex, tag: str, grid: UInt8[np.ndarray, 'h w c']) -> None:
+        """Writes a picture (H, W, C), C 1 or 3, uint8, to TensorBoard; ValueError as `scalars`."""
+        if not self._enabled:
+            return
+        image = Summary.Image(encoded_image_string=encode_png(grid))
+        image.height, image.width, image.colorspace = np.shape(grid)
+        self._add(_checked_step(step), [Summary.Value(tag=tag, image=image)])
+
+    def histograms(self, step: SupportsIndex, values: Mapping[str, Array | np.ndarray]) -> None:
+        """Writes a TensorBoard histogram per name, of arrays of any shape; ValueError as `scalars`.
+
+        Non-finite elements are left out; a name without finite elements is not written.
+        """
+        if not self._enabled:
+            return
+        buckets = {name: _buckets(value) for name, value in values.items()}
+        self._add(
+            _checked_step(step),
+            (
+                _tensor(name, 'histograms', DT_DOUBLE, rows.shape, tensor_content=rows.tobytes())
+                for name, rows in buckets.items()
+                if len(rows)
+            ),
+        )
+
+    def text(self, tag: str, markdown: str, step: SupportsIndex = 0) -> None:
+        """Writes Markdown to TensorBoard; ValueError as `scalars`."""
+        if not self._enabled:
+            return
+        value = _tensor(tag, 'text', DT_STRING, (), string_val=[markdown.encode()])
+        self._add(_checked_step(step), [value])
+
+    def hparams(self, config: Mapping[str, Any], metrics: Mapping[str, SupportsFloat]) -> None:
+        """Writes the run's row of TensorBoard's HParams table, at every start and for new scores.
+
+        The row belongs to the run itself, not to a sub-run. Its columns are the leaves of `config`,
+        named 'group.key', and every scalar of the run at its last step; TensorBoard takes the union
+        over runs, so runs of different methods share one table. A call with the same config changes
+        nothing; after a resume, a changed config replaces the old one.
+
+        Args:
+            config: nested, with string keys; leaves other than numbers, bools and strings are shown
+                by their `repr`.
+            metrics: scores not written by `scalars`; they become scalars at the last step written.
+
+        Raises:
+            ValueError: if this writer already wrote another config.
+        """
+        if not self._enabled:
+            return
+        hparams = dict(_leaves(config))
+        if hparams != self._hparams:
+            if self._wrote_hparams:
+                raise ValueError('the run has written another config to HParams; a run has one')
+            # Loaders keep the first row that they meet, so an outdated one has to go.
+            event_file.cut_events(self._old_event_files, lambda event: not _holds_hparams(event))
+            self._tags.pop(HPARAMS_TAG, None)
+            info = SessionStartInfo(hparams=hparams, start_time_secs=time.time())
+            content = HParamsPluginData(session_start_info=info).SerializeToString()
+            self._add(0, [_tensor(HPARAMS_TAG, 'hparams', DT_FLOAT, (0,), content=content)])
+            self._wrote_hparams = True
+        scores = [Summary.Value(tag=name, simple_value=float(x)) for name, x in metrics.items()]
+        self._add(self._last_step, scores)
+
+    def flush(self) -> None:
+        """Forces everything written to the disk, so that it outlives a crash of the machine too."""
+        if not self._enabled:
+            return
+        for file in (self._lines, self._event_file):
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Flushes and closes the files; a second call does nothing, any other later call fails."""
+        if not self._enabled or self._lines.closed:
+            return
+        self.flush()
+        self._lines.close()
+        self._event_file.close()
+
+    def __enter__(self) -> 'Writer':
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _add(self, step: int, values: Iterable[Summary.Value]) -> None:
+        """Writes one event with those `values` that are new, all of them at `step`."""
+        values = list(values)
+        for value in values:
+            plugin, _ = self._tags.get(value.tag, (_plugin(value), 0))
+            if plugin != _plugin(value):
+                # TensorBoard would keep the first kind and hide or garble the second.
+                raise ValueError(
+                    f'tag {value.tag!r} holds {plugin} here, not {_plugin(value)}; rename one'
+                )
+        new = [value for value in values if self._tags.get(value.tag, ('', -1))[1] < step]
+        if new:
+            event = Event(step=step, summary=Summary(value=new))
+            self._write(event)
+            self._remember(event)
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._events.write(event.SerializeToString())
+        self._events.flush()
+
+    def _remember(self, event: Event) -> None:
+        for value in event.summary.value:
+            plugin, last = self._tags.get(value.tag, (_plugin(value), -1))
+            self._tags[value.tag] = (plugin, max(last, event.step))
+            if value.tag == HPARAMS_TAG:
+                content = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+                self._hparams = dict(content.session_start_info.hparams)
+        self._last_step = max(self._last_step, event.step)
+
+
+def _checked_step(step: SupportsIndex) -> int:
+    """Returns `step` as an int; ValueError if negative, TypeError if not an integer."""
+    if operator.index(step) < 0:
+        raise ValueError(f'step {step} is negative; steps count generator updates from 0')
+    return operator.index(step)
+
+
+def _json(number: float) -> float | str:
+    if math.isnan(number):
+        return 'NaN'
+    if math.isinf(number):
+        return 'Infinity' if number > 0 else '-Infinity'
+    return number
+
+
+def _cut_lines(path: Path, last_step: int) -> dict[str, int]:
+    """Removes lines that are damaged or later than `last_step`; returns each name's last step."""
+    old = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    kept, steps = [], {}
+    for line in old:
+        try:
+            point = json.loads(line)
+            step = operator.index(point['step'])
+        except (ValueError, KeyError, TypeError):
+            continue
+        if line.endswith(b'\n') and step <= last_step:
+            kept.append(line)
+            steps.update((name, max(step, steps.get(name, -1))) for name in point)
+    if len(kept) < len(old):
+        event_file.replace(path, kept)
+    return steps
+
+
+def _tensor(
+    tag: str, plugin: str, dtype: int, shape: tuple[int, ...], content: bytes = b'', **data: Any
+) -> Summary.Value:
+    """A tensor for a TensorBoard plugin, whose own is `content`; `data` are TensorProto fields."""
+    dims = [TensorShapeProto.Dim(size=size) for size in shape]
+    owner = SummaryMetadata.PluginData(plugin_name=plugin, content=content)
+    return Summary.Value(
+        tag=tag,
+        metadata=SummaryMetadata(plugin_data=owner, data_class=DATA_CLASS_TENSOR),
+        tensor=TensorProto(dtype=dtype, tensor_shape=TensorShapeProto(dim=dims), **data),
+    )
+
+
+def _plugin(value: Summary.Value) -> str:
+    field = value.WhichOneof('value')
+    return _PLUGIN_OF_FIELD.get(field) or value.metadata.plugin_data.plugin_name
+
+
+def _holds_hparams(event: Event) -> bool:
+    return any(value.tag == HPARAMS_TAG for value in event.summary.value)
+
+
+def _buckets(values: Array | np.ndarray) -> np.ndarray:
+    """Rows (left edge, right edge, count), (k, 3) float64, over the finite elements' range."""
+    # In float32, as weights are: float64 neighbours can be too close for 64 edges between them.
+    values = np.ravel(np.asarray(values)).astype(np.float32).astype(np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return np.zeros((0, 3))
+    low, high = values.min(), values.max()
+    if low == high:
+        return np.array([[low, high, values.size]])
+    counts, edges = np.histogram(values, bins=HISTOGRAM_BUCKETS, range=(low, high))
+    return np.stack([edges[:-1], edges[1:], counts], axis=1)
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, HParam]]:
+    """Yields ('group.key', value) for the leaves of a nested config."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f'{prefix}{key}.')
+        elif isinstance(value, bool):
+            yield f'{prefix}{key}', HParam(bool_value=value)
+        elif isinstance(value, int | float) and math.isfinite(value):
+            yield f'{prefix}{key}', HParam(number_value=value)
+        else:
+            text = value if isinstance(value, str) else repr(value)
+            yield f'{prefix}{key}', HParam(string_value=text)

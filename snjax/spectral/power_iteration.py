@@ -1,0 +1,196 @@
+"""The largest singular value of a weight, by power iteration on the matrix or the linear map that it stands for.
+
+`power_iteration` is step 1 of Algorithm 1 of Miyato et al. 2018 (arXiv:1802.05957), on a matrix.
+`convolution_power_iteration` is the same on a layer's own map of images (Farnia et al. 2019, arXiv:1811.07457,
+Algorithm 1): one convolution and one transposed convolution of a single image take the place of the two products.
+`views` lists what `snjax.spectral` has to iterate on for each of its `OPERATORS`, which are described there.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from snjax.nn import layers
+from snjax.nn.power_of_two import power_of_two
+
+Operator = Literal['reshaped', 'bidirectional', 'convolution']
+OPERATORS: tuple[str, ...] = get_args(Operator)
+# Up to so many iterations are written out, because convolutions are slow inside a rolled loop on the CPU. A long
+# warm-up, which runs once, is rolled all the same, so that the program and its compile time do not grow with it.
+_UNROLLED = 8
+
+
+def power_iteration(
+    w: Float[Array, 'm n'], u: Float[Array, ' n'], *, n_steps: int = 1, eps: float = 1e-12
+) -> tuple[Float[Array, ''], Float[Array, ' n'], Float[Array, ' m']]:
+    """Largest singular value of a matrix by power iteration.
+
+    Step 1 of Algorithm 1 of Miyato et al. 2018: v = W u / |W u|, then u = W^T v / |W^T v|, `n_steps` times, and
+    sigma = v^T W u (eqs. 20-22, W transposed). u and v are constants for the gradient, so d sigma / d W = v u^T.
+    Any scale of `w` from 1e-37 to 1e37 is as good as another, because the vectors are found on w over its largest
+    entry. For w = 0, or u in its kernel, sigma and v are 0 and u is given back as it came, so that it is not lost when
+    w moves on.
+
+    Args:
+        w: the matrix.
+        u: start for the right singular vector, any length but zero.
+        n_steps: iterations, at least 1.
+        eps: added to the norms, as in the official code.
+
+    Returns:
+        sigma in the units of w, u (n,) and v (m,) of length 1: float32, or float64 for such input.
+
+    Raises:
+        ValueError: if `w` is no matrix, `u` does not fit it, or `n_steps` < 1.
+    """
+    if w.ndim != 2 or u.shape != w.shape[1:]:
+        raise ValueError(
+            f'power_iteration takes w (m, n) and u (n,), not {w.shape} and {u.shape}: reshape a kernel to (-1, outputs)'
+        )
+    if n_steps < 1:
+        raise ValueError(f'power_iteration n_steps is {n_steps}: at least 1 is needed')
+    dtype = jnp.promote_types(w.dtype, jnp.float32)
+    w, start = w.astype(dtype), lax.stop_gradient(u.astype(dtype))
+    scaled = lax.stop_gradient(w / power_of_two(w))
+    u = start
+    for _ in range(n_steps):
+        v = _unit(_dot(scaled, u), eps)
+        u = _unit(_dot(v, scaled), eps)
+    u = jnp.where(jnp.any(u != 0), u, start)
+    return rayleigh(w, u, v), u, v
+
+
+def rayleigh(
+    w: Float[Array, 'm n'], u: Float[Array, ' n'], v: Float[Array, ' m']
+) -> Float[Array, '']:
+    """sigma = v^T W u with u and v held constant: the frozen form, and the one that carries the gradient."""
+    dtype = jnp.promote_types(w.dtype, jnp.float32)
+    scale, w = power_of_two(w.astype(dtype)), w.astype(dtype)
+    u, v = lax.stop_gradient((u, v))
+    return _dot(v, _dot(w / scale, u)) * scale
+
+
+def _unit(x, eps):
+    return x / (jnp.sqrt(jnp.sum(jnp.square(x))) + eps)
+
+
+def _dot(a, b):
+    # Without HIGHEST a GPU computes this in TF32 and a TPU in bfloat16.
+    return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
+
+
+def convolution_power_iteration(
+    linear: layers.Linear,
+    w: Float[Array, '...'],
+    u: Float[Array, '...'],
+    *,
+    n_steps: int = 1,
+    eps: float = 1e-12,
+) -> tuple[Float[Array, ''], Float[Array, '...'], Float[Array, '...']]:
+    """Largest singular value of the map A = `linear.apply(., w)` on one input of shape `linear.shape`.
+
+    v = A^T u / |A^T u|, then u = A v / |A v|, `n_steps` times, and sigma = <u, A v>: the exact norm of the layer with
+    its strides and zero padding, for inputs of that size. Gradient, scale, zeros and types are those of
+    `power_iteration`.
+
+    Args:
+        linear: the map and the shape of its input, both without a batch.
+        w: the weight that `linear.apply` takes.
+        u: start in the space of outputs, anything but zero.
+        n_steps: iterations, at least 1.
+        eps: added to the norms.
+
+    Returns:
+        sigma in the units of the map, u in the space of outputs and v in that of inputs, both of length 1.
+
+    Raises:
+        ValueError: if `u` is no output of the map, or `n_steps` < 1.
+    """
+    shape = output_shape(linear, w)
+    if u.shape != shape or n_steps < 1:
+        raise ValueError(
+            f'convolution_power_iteration took u {u.shape} and n_steps {n_steps}: inputs of {linear.shape} need '
+            f'u {shape}, and at least 1 step'
+        )
+    dtype = jnp.promote_types(w.dtype, jnp.float32)
+    w, start = w.astype(dtype), lax.stop_gradient(u.astype(dtype))
+    forward = partial(_map, linear, lax.stop_gradient(w / power_of_two(w)))
+    _, backward = jax.vjp(forward, jnp.zeros(linear.shape, dtype))
+
+    def step(_, vectors):
+        v = _unit(backward(vectors[0])[0], eps)
+        return _unit(forward(v), eps), v
+
+    vectors = start, jnp.zeros(linear.shape, dtype)
+    u, v = lax.fori_loop(0, n_steps, step, vectors, unroll=n_steps <= _UNROLLED)
+    u = jnp.where(jnp.any(u != 0), u, start)
+    return convolution_rayleigh(linear, w, u, v), u, v
+
+
+def convolution_rayleigh(
+    linear: layers.Linear, w: Float[Array, '...'], u: Float[Array, '...'], v: Float[Array, '...']
+) -> Float[Array, '']:
+    """sigma = <u, A v> with u and v held constant, A = `linear.apply(., w)`: as `rayleigh`, for a map of images."""
+    dtype = jnp.promote_types(w.dtype, jnp.float32)
+    scale, w = power_of_two(w.astype(dtype)), w.astype(dtype)
+    u, v = lax.stop_gradient((u, v))
+    return _dot(u.ravel(), _map(linear, w / scale, v).ravel()) * scale
+
+
+def output_shape(linear: layers.Linear, w: Float[Array, '...']) -> tuple[int, ...]:
+    """Shape of one output of the map."""
+    image = jax.ShapeDtypeStruct(linear.shape, w.dtype)
+    return jax.eval_shape(partial(_map, linear), w, image).shape
+
+
+def _map(linear, w, x):
+    # As in `_dot`: convolutions would be in TF32 or bfloat16. The transpose keeps the precision.
+    with jax.default_matmul_precision('highest'):
+        return linear.apply(x[None], w)[0]
+
+
+class View(NamedTuple):
+    """A weight as a linear map: what is iterated on, v among its inputs and u among its outputs.
+
+    Attributes:
+        u_shape, v_shape: of the vectors.
+        iterate: `iterate(u, n_steps=...)` gives sigma, u and v.
+        rayleigh: `rayleigh(u, v)` gives sigma.
+    """
+
+    u_shape: tuple[int, ...]
+    v_shape: tuple[int, ...]
+    iterate: Callable[..., tuple[Array, Array, Array]]
+    rayleigh: Callable[[Array, Array], Array]
+
+
+def views(
+    weight: Float[Array, '... n'], operator: Operator, linear: layers.Linear | None = None
+) -> Mapping[str, View]:
+    """What an operator iterates on, by the suffix of its u and v; their sigmas are to be averaged.
+
+    A matrix (dense layers, embeddings) is its own only view, whatever the operator.
+    """
+    if operator == 'convolution' and linear is not None:
+        return {
+            '': View(
+                output_shape(linear, weight),
+                linear.shape,
+                partial(convolution_power_iteration, linear, weight),
+                partial(convolution_rayleigh, linear, weight),
+            )
+        }
+    found = {'': _matrix(weight)}
+    if operator == 'bidirectional' and weight.ndim > 2:
+        found['_in'] = _matrix(jnp.swapaxes(weight, -1, -2))
+    return found
+
+
+def _matrix(weight):
+    w = weight.reshape(-1, weight.shape[-1])
+    return View(w.shape[1:], w.shape[:1], partial(power_iteration, w), partial(rayleigh, w))

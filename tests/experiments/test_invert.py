@@ -1,0 +1,284 @@
+"""`--mode=invert`: what it writes through the real launch.py, from a split, from a folder, with classes; its errors."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+import re
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import from_workdir
+from experiments.modes import invert
+from helpers import launching, networks
+from helpers.launching import NUM_STEPS
+from snjax import from_config
+from snjax.data.digits import load_digits
+from snjax.generate import trained as workdirs
+from snjax.generate.measurements import OPERATORS, Options
+from snjax.metrics.distortion import distortion
+from snjax.runs import images
+
+# Fixtures, which pytest finds by their names here.
+launcher, finished_run = launching.launcher, launching.finished_run
+
+SMALL = {'num': 3, 'restarts': 2, 'steps': 3}
+# Every load of a checkpoint makes a module of its own, whose programs are compiled anew.
+load_once = functools.cache(workdirs.load)
+
+
+@pytest.fixture(scope='module')
+def workdir(finished_run, tmp_path_factory):
+    return finished_run.copy(tmp_path_factory.mktemp('invert') / 'run')
+
+
+@pytest.fixture(scope='module')
+def conditional(workdir):
+    """The run as if it had ten classes, with random weights."""
+    plain = load_once(workdir)
+    config = {**plain.config, 'model': {**plain.config['model'], 'num_classes': 10}}
+    gen = from_config.generator(config)
+    z, labels = np.zeros((1, 8), np.float32), np.zeros(1, np.int32)
+    raw = networks.filled(gen, z, labels)
+    return dataclasses.replace(plain, config=config, gen=gen, raw=raw, ema=None)
+
+
+@pytest.fixture
+def write(monkeypatch, capsys):
+    """Runs `run_invert` with `config.inversion` changed; returns the printed lines and the files by suffix."""
+    monkeypatch.setattr(workdirs, 'load', load_once)
+
+    def run(workdir, **changes):
+        config = from_workdir.get_config(str(workdir))
+        config.inversion.update({**SMALL, **changes})
+        before = set(workdir.glob('inverted/*'))
+        invert.run_invert(config, workdir)
+        files = set(workdir.glob('inverted/*')) - before
+        return capsys.readouterr().out.splitlines(), {path.suffix: path for path in files}
+
+    return run
+
+
+def arrays(path):
+    with np.load(path) as loaded:
+        return dict(loaded)
+
+
+def signed(pixels):
+    return pixels.astype(np.float32) / 127.5 - 1
+
+
+# ---- through launch.py
+
+
+def test_the_launcher_restores_images(launcher, workdir):
+    """The real program, two at a time: each waits for imports more than it computes."""
+    asked = {
+        'inpaint_random0.5_digits_train_step120_seed1_auto_3': [
+            *('operator=inpaint', 'mask=random', 'fraction=0.5', 'seed=1')
+        ],
+        'superresolve_x2_digits_train_step100_seed0_raw_3': [
+            *('operator=superresolve', 'factor=2', 'weights=raw', 'step=100', 'loss=l1')
+        ],
+    }
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+
+        def start(keys):
+            small = [f'{key}={value}' for key, value in SMALL.items()]
+            flags = [f'--config.inversion.{key}' for key in (*small, *keys)]
+            return pool.submit(launcher.run, '--mode=invert', f'--workdir={workdir}', *flags)
+
+        launches = {stem: start(keys) for stem, keys in asked.items()}
+        bad = start(['operator=inpaint', 'fraction=1.5'])
+    for stem, launch in launches.items():
+        outcome = launch.result()
+        assert outcome.code == 0, outcome.stderr
+        check_files(workdir, stem, outcome.stdout)
+    assert bad.result().code == 2
+    assert bad.result().error_line().startswith('launch.py: fraction is 1.5: above 0 and below 1')
+
+
+def check_files(workdir, stem, stdout):
+    """What is printed, the table, the record, the arrays and the grid say the same."""
+    path = workdir / 'inverted' / stem
+    made, record = arrays(f'{path}.npz'), json.loads(path.with_name(f'{stem}.json').read_text())
+    table = path.with_name(f'{stem}.md').read_text()
+    assert all(f'{path}{end}\n' in stdout for end in ('.png', '.md', '.json', '.npz'))
+    lines = [line for line in table.splitlines() if line.startswith('|')]
+    assert [line for line in stdout.splitlines() if line.startswith('|')] == lines
+
+    options, digits = record['options'], load_digits(split='train', image_size=16, channels=1)
+    assert options['num'] == 3 and options['operator'] == stem.split('_')[0]
+    assert record['source'] == {'set': 'digits', 'split': 'train', 'sha256': digits.sha256}
+    np.testing.assert_array_equal(made['originals'], digits.images[made['index']])
+    assert len(set(made['index'])) == 3 and made['z'].shape == (3, 8)
+    run = workdirs.load(workdir, record['step'])
+    assert (record['step'], record['weights']) == (
+        (100, 'raw') if options['step'] else (NUM_STEPS, 'ema')
+    )
+    again = run.generate(made['z'], weights=options['weights'])
+    np.testing.assert_allclose(made['images'], again, atol=1e-4)
+
+    real = signed(made['originals'])
+    operator = OPERATORS[options['operator']](
+        (16, 16, 1), Options(**{key: options[key] for key in Options._fields})
+    )
+    measured = np.asarray(operator.apply(real))
+    difference = np.asarray(operator.apply(made['images'])) - measured
+    loss = {'l2': np.square, 'l1': np.abs}[options['loss']](difference).reshape(3, -1).mean(1)
+    expected = loss + options['prior_weight'] * np.sum(made['z'] ** 2, 1) / 16
+    np.testing.assert_allclose(made['objective'], expected, rtol=1e-3)
+
+    restored = {'restored': made['images']}
+    restored |= {name: restore(measured) for name, restore in operator.baselines.items()}
+    for name, x in restored.items():
+        psnr, ssim = distortion(real, x)
+        for i in range(3):
+            found = record['images'][i]
+            np.testing.assert_allclose(found[name]['psnr'], psnr[i], rtol=1e-4)
+            np.testing.assert_allclose(found[name]['ssim'], ssim[i], rtol=1e-3, atol=1e-5)
+            assert found['index'] == made['index'][i] and 'label' not in found
+        np.testing.assert_allclose(record['means'][name]['psnr'], psnr.mean(), rtol=1e-4)
+        (line,) = (x for x in lines if x.startswith(f'| {name} '))
+        assert [float(x) for x in line.split('|')[2:4]] == pytest.approx(
+            [psnr.mean(), ssim.mean()], abs=6e-3
+        )
+
+    shown = [
+        made['originals'],
+        images.to_uint8(operator.show(measured)),
+        images.to_uint8(made['images']),
+    ]
+    with Image.open(f'{path}.png') as sheet:
+        grid = np.asarray(sheet)
+    assert grid.shape == (18 * len(record['rows']) - 2, 3 * 18 - 2)
+    assert record['rows'][:3] == ['original', 'measurement', 'restored']
+    expected = images.grid(np.concatenate(shown), columns=3)[..., 0]
+    # Pixels are cut to whole numbers, so that rounding may cost one level.
+    np.testing.assert_allclose(grid[:52].astype(float), expected, atol=1)
+
+
+# ---- which images
+
+
+def test_a_folder_of_images(workdir, write, tmp_path):
+    """Of any size and colour, in the order of their names, and no more than there are."""
+    rng = np.random.default_rng(0)
+    for name, size in (('b.png', (40, 30)), ('a.jpg', (16, 16)), ('c/d.png', (20, 64))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(tmp_path / name)
+    lines, files = write(workdir, path=str(tmp_path), num=9, operator='denoise')
+    made, record = arrays(files['.npz']), json.loads(files['.json'].read_text())
+    assert files['.npz'].name == 'denoise_0.2_folder_train_step120_seed0_auto_3.npz'
+    assert record['source']['set'] == 'folder'
+    np.testing.assert_array_equal(made['index'], [0, 1, 2])
+    with Image.open(tmp_path / 'a.jpg') as image:
+        np.testing.assert_array_equal(made['originals'][0, :, :, 0], np.asarray(image.convert('L')))
+    assert made['originals'].shape == (3, 16, 16, 1)
+    assert record['rows'] == [
+        'original',
+        'measurement',
+        'restored',
+        'total variation',
+        'non-local means',
+    ]
+    assert any('6 of 6 starts' in line for line in lines)
+
+
+def test_the_first_images_of_a_seed_are_the_same(workdir):
+    trained, config = load_once(workdir), from_workdir.get_config(str(workdir))
+
+    def index(num, seed):
+        config.inversion.num, config.inversion.seed = num, seed
+        return invert.targets_of(config, trained).index
+
+    np.testing.assert_array_equal(index(4, 0), index(9, 0)[:4])
+    assert (index(9, 0) != index(9, 1)).any()
+    np.testing.assert_array_equal(np.sort(index(5000, 0)), np.arange(1797))
+
+
+# ---- classes
+
+
+def test_known_classes_are_given_to_the_generator(conditional, write, workdir, monkeypatch):
+    monkeypatch.setattr(workdirs, 'load', lambda *_: conditional)
+    config = from_workdir.get_config(str(workdir))
+    config.inversion.update({**SMALL, 'seed': 2, 'operator': 'compressed_sensing'})
+    invert.run_invert(config, workdir)
+    path = workdir / 'inverted' / 'compressed_sensing_100_digits_train_step120_seed2_auto_3'
+    made, record = (
+        arrays(f'{path}.npz'),
+        json.loads(path.with_name(f'{path.name}.json').read_text()),
+    )
+    digits = load_digits(split='train', image_size=16, channels=1)
+    np.testing.assert_array_equal(made['labels'], digits.labels[made['index']])
+    assert [x['label'] for x in record['images']] == list(made['labels'])
+    again = conditional.generate(made['z'], made['labels'])
+    np.testing.assert_allclose(made['images'], again, atol=1e-4)
+    assert record['rows'] == ['original', 'restored', 'minimum norm']  # numbers are no picture
+
+
+def test_unknown_classes_are_taken_in_turn(capsys):
+    unknown = SimpleNamespace(pixels=np.zeros((2, 4, 4, 1)), labels=None)
+    labels = invert.labels_of(unknown, 5, 3)
+    np.testing.assert_array_equal(labels, [[0, 1, 2, 0, 1]] * 2)
+    assert capsys.readouterr().out == ''
+    np.testing.assert_array_equal(invert.labels_of(unknown, 2, 3), [[0, 1]] * 2)
+    assert '2 try the first of 3 alone; --config.inversion.restarts=3' in capsys.readouterr().out
+    assert invert.labels_of(unknown, 5, 0) is None
+    known = SimpleNamespace(pixels=unknown.pixels, labels=np.array([2, 1]))
+    np.testing.assert_array_equal(invert.labels_of(known, 3, 3), [[2] * 3, [1] * 3])
+
+
+def test_classes_count_only_where_there_are_as_many(conditional, workdir, tmp_path):
+    for name in ('x/1.png', 'y/2.png'):
+        (tmp_path / name).parent.mkdir()
+        Image.new('L', (16, 16)).save(tmp_path / name)
+    config = from_workdir.get_config(str(workdir))
+    config.inversion.path = str(tmp_path)
+    assert invert.targets_of(config, conditional).labels is None
+    model = {**conditional.config['model'], 'num_classes': 2}
+    two = dataclasses.replace(conditional, config={**conditional.config, 'model': model})
+    np.testing.assert_array_equal(invert.targets_of(config, two).labels, [0, 1])
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'operator': 'inpant'}, 'did you mean --config.inversion.operator=inpaint?'),
+        ({'loss': 'l3'}, "inversion.loss is 'l3': accepted are l2, l1"),
+        ({'weights': 'best'}, "inversion.weights is 'best': accepted are auto, ema, raw"),
+        ({'mask': 'center'}, 'did you mean --config.inversion.mask=centre?'),
+        ({'num': 0}, 'inversion.num is 0'),
+        ({'seed': -1}, 'inversion.seed is -1'),
+        ({'restarts': 0}, 'restarts is 0: a whole number from 1 is needed (--config.inversion.'),
+        ({'lr': -0.1}, 'lr is -0.1'),
+        ({'operator': 'superresolve', 'factor': 3}, 'factor is 3: a divisor of 16'),
+        ({'operator': 'compressed_sensing', 'measurements': 0}, 'measurements is 0: 1 to 1048576'),
+        ({'operator': 'denoise', 'noise': -1.0}, 'noise is -1.0'),
+        ({'split': 'test'}, "digits has no split 'test'; accepted: 'train' (all 1,797 images)"),
+        ({'split': 'test'}, 'set --config.inversion.split=train'),
+        ({'path': 'nowhere'}, 'nowhere is not a folder; set --config.inversion.path'),
+        ({'path': 'photos', 'split': 'test'}, 'leave one of them empty'),
+        ({'step': 7}, 'step 7'),
+    ],
+)
+def test_impossible_values_are_named_before_anything_is_compiled(
+    workdir, write, monkeypatch, change, message
+):
+    def never(*_, **__):
+        raise AssertionError('compiled')
+
+    monkeypatch.setattr(jax, 'jit', never)
+    before = set(workdir.rglob('*'))
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as error:
+        write(workdir, **change)
+    assert '\n' not in str(error.value)
+    assert set(workdir.rglob('*')) == before

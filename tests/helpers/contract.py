@@ -1,0 +1,259 @@
+"""Runs any config of configs/ small, and notes every player's turn: for `test_contract.py`.
+
+As a program it writes the final states on the devices of this process:
+
+    python tests/helpers/contract.py '{"cases": [["cgan_cifar", ""]], "out": "states.npz", "changes": {}}'
+"""
+
+import dataclasses
+import functools
+import importlib
+import json
+import math
+import pathlib
+import sys
+import tempfile
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import serialization
+from flax.traverse_util import flatten_dict, unflatten_dict
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIGS = ROOT / 'configs'
+if __name__ == '__main__':
+    sys.path.insert(0, str(ROOT))
+
+from experiments import method as methods  # noqa: E402
+from snjax import parallel  # noqa: E402
+from snjax.models import resnet  # noqa: E402
+
+NUM_STEPS = 20
+# Compiling is what the tests pay for: at 8 px, which is no published size, a ResNet would have two blocks.
+TINY_LAYOUT = {8: resnet.Layout(bottom=4, gen=(1, 1), dis=(1, 1), n_down=1)}
+PLAYERS, KERNELS = ('gen', 'dis'), ('kernel', 'embedding')
+PLAIN = 'weight_clipping gan_gp wgan_gp weight_norm orthonormal sngan sngan_hinge'.split()
+SETTINGS = ['A', 'B', 'C', 'D', 'E', 'F']
+# Every config with the arguments that make another program of it (settings A to F are numbers alone).
+CASES = [
+    ('sngan_cifar', ''),
+    ('sngan_cifar_cnn', 'C'),
+    ('sngan_cifar_cnn', 'C,code,non_saturating'),
+    ('sngan_digits', ''),
+    ('sngan_stl', ''),
+    ('sngan_imagenet', ''),
+    ('sngan_folder', 'photos,32'),
+    *(('sngan_paper', f'{m},C,cifar') for m in [*PLAIN, 'batch_norm', 'layer_norm']),
+    ('wgan_gp_cifar', 'resnet'),
+    ('wgan_gp_cifar', 'cnn'),
+    ('wgan_cifar', ''),
+    ('dcgan_cifar', ''),
+    ('lsgan_cifar', ''),
+    ('dragan_cifar', ''),
+    ('cgan_cifar', ''),
+    ('cgan_imagenet', ''),
+    ('cgan_flowers', ''),
+    ('cgan_anime', 'faces,32'),
+    ('acgan_cifar', ''),
+    ('sagan_cifar', ''),
+    ('sagan_imagenet', ''),
+    ('r3gan_cifar', ''),
+]
+
+
+@functools.cache
+def _folder_of_two_classes() -> pathlib.Path:
+    """Somewhere with the folders that CASES name."""
+    root = pathlib.Path(tempfile.mkdtemp(prefix='contract'))
+    for name in ('faces/a', 'faces/b'):
+        (root / name).mkdir(parents=True)
+        Image.new('RGB', (8, 8)).save(root / name / 'image.png')
+    return root
+
+
+def load(name: str, argument: str) -> Any:
+    """The config as launch.py has it."""
+    if name == 'cgan_anime':
+        argument = f'{_folder_of_two_classes()}/{argument}'
+    module = importlib.import_module(f'configs.{name}')
+    return module.get_config(*([argument] if argument else []))
+
+
+def pair(case: tuple[str, str]) -> tuple[str, ...]:
+    """Architecture and method, as far as they make another program."""
+    c = load(*case)
+    return c.method, c.model.architecture, c.model.variant if c.model.variant == 'wgan_gp' else ''
+
+
+DISTINCT = list({pair(case): case for case in reversed(CASES)}.values())
+
+
+def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
+    """The config at an eighth of the width and batches of 4, at 8 or 16 px unless told otherwise."""
+    c = load(name, argument)
+    c.model.gen_width = max(1, c.model.gen_width // 8)
+    c.model.dis_width = max(1, c.model.dis_width // 8)
+    c.model.dim_z = 16
+    c.model.dtype = dtype
+    c.gen_batch_size = 4 * (1 + (c.gen_batch_size > c.batch_size))
+    c.batch_size = 4
+    c.n_dis = min(c.n_dis, 2)
+    c.optimizer.ema_decay = 0.9
+    if not own_size:
+        is_small = c.model.architecture == 'resnet' and not c.model.attention
+        c.data.image_size = 8 if is_small else 16
+        c.model.attention = c.model.attention and 8
+    if sgd:
+        c.optimizer.name, c.optimizer.lr = 'sgd', 1e-3
+        c.optimizer.decay_start = c.optimizer.decay_end = 0
+    return c
+
+
+class Turn(NamedTuple):
+    """One player's update, and the state before and after it."""
+
+    player: str
+    before: Any
+    after: Any
+
+
+@dataclasses.dataclass
+class Ran:
+    """A small run: the turns of its first step, and what came of all steps."""
+
+    method: Any
+    turns: list[Turn]
+    state: Any
+    metrics: dict[str, Any]
+
+
+def _recording(method, turns):
+    """The method, which notes each update in `turns`."""
+
+    def noting(player, update):
+        def noted(self, state, *args):
+            after, metrics = update(self, state, *args)
+            turns.append(Turn(player, state, after))
+            return after, metrics
+
+        return noted
+
+    cls = type(method)
+    updates = {f'update_{p}': noting(p, getattr(cls, f'update_{p}')) for p in ('dis', 'gen')}
+    recording = object.__new__(type('Recording', (cls,), updates))
+    recording.__dict__.update(method.__dict__)
+    return recording
+
+
+def batches(method, seed) -> dict[str, np.ndarray]:
+    """Random images and labels of one step, of all devices."""
+    rng = np.random.default_rng(seed)
+    shape = method.batches_per_step, method.batch_size
+    return {
+        'image': rng.uniform(-1, 1, (*shape, *method.image_shape)).astype(np.float32),
+        'label': rng.integers(0, max(1, method.num_classes), shape).astype(np.int32),
+    }
+
+
+def start(method) -> Any:
+    """A state as `init` makes it, but of NumPy's numbers: compiling `init` takes as long as a step."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        name = getattr(path[-1], 'key', '')
+        if len(leaf.shape) > 1 and name not in ('gamma', 'beta'):
+            values = rng.standard_normal(leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
+        else:
+            values = np.full(leaf.shape, name in ('scale', 'gamma', 'var'))
+        return values.astype(leaf.dtype)
+
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    params = {p: jax.tree_util.tree_map_with_path(fill, getattr(state, p).params) for p in PLAYERS}
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    for name, values in params.items():
+        player = getattr(state, name)
+        model_state = dict(player.model_state)
+        if 'batch_stats' in model_state:
+            ones = jax.tree_util.tree_map_with_path(fill, model_state['batch_stats'])
+            model_state['batch_stats'] = ones
+        if 'spectral' in model_state:
+            model_state['spectral'] = _first_iterations(model_state['spectral'], values, rng)
+        state = state.replace(**{name: player.replace(params=values, model_state=model_state)})
+    return state.replace(ema=jax.tree.map(np.copy, state.gen.variables))
+
+
+def _first_iterations(collection, params, rng):
+    """u, v and sigma of every layer after a few power iterations."""
+    flat, kernels = flatten_dict(collection), flatten_dict(params)
+    for *layer, name in list(flat):
+        if name != 'u':
+            continue
+        (kernel,) = (kernels[k] for k in kernels if k[:-1] == tuple(layer) and k[-1] in KERNELS)
+        w = kernel.reshape(-1, kernel.shape[-1])
+        u = rng.standard_normal(w.shape[1])
+        for _ in range(5):
+            v = w @ u / np.linalg.norm(w @ u)
+            u = w.T @ v / np.linalg.norm(w.T @ v)
+        for key, value in {'u': u, 'v': v, 'sigma': v @ w @ u}.items():
+            flat[(*layer, key)] = np.asarray(value, np.float32)
+    return unflatten_dict(flat)
+
+
+def _written_out(body, carry, xs, length):
+    """`parallel.scan` turn by turn, so that what happens in each can be noted."""
+    out = []
+    for i in range(length):
+        carry, y = body(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023 (called at once)
+        out.append(y)
+    return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *out)
+
+
+def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
+    """`num_steps` steps of a config made small, all of one program."""
+    method = methods.load(small(*case, **changes).lock())
+    players: list[str] = []
+
+    def step(state, batch):
+        turns: list[Turn] = []
+        share = parallel.example_ids(method.batch_size)
+        batch = jax.tree.map(lambda x: x[:, share], batch)
+        state, metrics = _recording(method, turns).train_step(state, batch, jax.random.key(1))
+        players[:] = [turn.player for turn in turns]
+        return state, (metrics, [turn[1:] for turn in turns])
+
+    state = parallel.place(start(method))
+    data = [parallel.place(batches(method, seed)) for seed in range(num_steps)]
+    # Compiling costs far more than running so little.
+    with mock.patch.object(parallel, 'scan', _written_out):
+        program = parallel.DataParallel(step).compile(state, data[0], quickly=True)
+    first: list[Turn] = []
+    for batch in data:
+        state, (metrics, turns) = program(state, batch)
+        if not first:
+            states = jax.device_get(parallel.local(turns))
+            first = [Turn(p, *pair) for p, pair in zip(players, states, strict=True)]
+    state, metrics = jax.device_get(parallel.local((state, metrics)))
+    return Ran(method, first, state, metrics)
+
+
+def count(params: Any) -> int:
+    """Numbers in a pytree of shapes."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def _write_states(cases, out, changes) -> None:
+    arrays = {}
+    for case in map(tuple, cases):
+        state = run(case, num_steps=5, sgd=True, **changes).state
+        flat = flatten_dict(serialization.to_state_dict(state), sep='/')
+        arrays |= {f'{case[0]}/{k}': v for k, v in flat.items() if v is not None}
+    np.savez(out, **arrays)
+
+
+if __name__ == '__main__':
+    resnet.LAYOUTS |= TINY_LAYOUT
+    _write_states(**json.loads(sys.argv[1]))

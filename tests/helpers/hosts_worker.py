@@ -1,0 +1,57 @@
+"""One of several processes that something happens to: `hosts_worker.py ADDRESS NUM ID FOLDER CASE`."""
+
+import ctypes
+import pathlib
+import sys
+import time
+
+from snjax.host import supervisor
+
+SECONDS = 8  # without a sign until a process is taken for gone
+
+
+def main(address, num, process_id, folder, case):
+    folder = pathlib.Path(folder)
+    supervisor.stand_by(folder)
+
+    import jax
+    import jax.numpy as jnp
+
+    from snjax import parallel
+    from snjax.runs.checkpoint import Checkpointer
+
+    with parallel.leaving():
+        parallel.initialize(
+            'explicit',
+            join_timeout=60,
+            peer_timeout=SECONDS,
+            workdir=folder,
+            coordinator_address=address,
+            num_processes=int(num),
+            process_id=int(process_id),
+        )
+        state = parallel.place({'x': jnp.arange(8.0)})
+        checkpoints = Checkpointer(folder / 'checkpoints')
+        checkpoints.save(10, state)
+        checkpoints.wait()
+        print('saved', flush=True)
+        is_odd = bool(int(process_id) % 2)
+        if case in ('collective', 'error') and not is_odd:
+            parallel.any_says(True)
+        elif case == 'checkpoint' and not is_odd:
+            checkpoints.save(20, state)
+            checkpoints.wait()
+        elif case == 'busy':
+            if not is_odd:  # and nobody else in this process can do anything meanwhile
+                ctypes.PyDLL(None).sleep(2 * SECONDS)
+            assert parallel.any_says(not is_odd)
+        elif case == 'error' and is_odd:
+            raise OSError('the disk of this host is full')
+        else:
+            time.sleep(10 * SECONDS)
+        checkpoints.close()
+        print(jax.process_count(), 'processes', flush=True)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

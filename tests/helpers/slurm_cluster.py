@@ -1,0 +1,279 @@
+"""Clusters for tests of sweeps on SLURM: stand-ins for its programs, or SLURM itself, with two nodes on one machine.
+
+Debian's packages will do (`apt-get install slurmctld slurmd slurm-client munge`); nothing of theirs that is set up
+already is touched. All files and sockets lie in a folder of the test's, ports are free ones, and there is no database.
+"""
+
+import getpass
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from helpers import slurm_standins, sweep_worker
+from helpers.launching import ROOT
+
+WORKER = pathlib.Path(sweep_worker.__file__)
+_DAEMONS = ('munged', 'slurmctld', 'slurmd')
+_CLIENTS = ('sbatch', 'srun', 'squeue', 'scancel', 'scontrol', 'sinfo')
+_STARTS_WITHIN_S, _STOPS_WITHIN_S, _TRIES = 10, 10, 3
+_PORTS = range(20_000, 30_000)  # where no system takes those for clients from
+# Jobs may go back to the queue only if they ask for it, a job that is not wanted any more has `KillWait` to save, and
+# one that goes back is started again when its credential has run out.
+_SETTINGS = """
+ClusterName=snjax
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+SlurmUser={user}
+SlurmdUser={user}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/%n.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+MailProg=/bin/true
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+JobRequeue=0
+KillWait=30
+ReturnToService=1
+SlurmdParameters=config_overrides
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+NodeName={host} NodeAddr=127.0.0.1 Port={ports[0]} CPUs=4 Weight=1
+NodeName={other} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 Weight=2
+PartitionName=patient Nodes=ALL Default=YES PriorityTier=1 MaxTime=60
+PartitionName=urgent Nodes=ALL PriorityTier=2 MaxTime=60
+"""
+
+
+class Cluster:
+    """Sweeps on SLURM. `environment` is what its programs need to be called and to find it."""
+
+    def __init__(self, environment):
+        self.environment = environment
+        self.processes = []
+
+    def start(self, folder, behaviours, options=''):
+        """A sweep of `sweep_worker.py` in a process of its own."""
+        process = subprocess.Popen(
+            [sys.executable, str(WORKER), 'slurm', str(folder), behaviours, options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | self.environment | {'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'},
+        )
+        self.processes.append(process)
+        return process
+
+    def sweep(self, *args):
+        process = self.start(*args)
+        out, _ = process.communicate(timeout=120)
+        return process.returncode, out
+
+    def call(self, *command, seconds=60):
+        """What one of SLURM's programs says."""
+        environ = os.environ | self.environment
+        program = shutil.which(command[0], path=environ['PATH'])
+        done = subprocess.run(
+            [program, *command[1:]],
+            check=True,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
+        return done.stdout
+
+    def end(self):
+        for process in self.processes:
+            with process:
+                process.kill()
+
+
+class StandIns(Cluster):
+    """Stand-ins on the PATH, with their state in a folder of its own."""
+
+    def __init__(self, folder):
+        programs, self.state = folder / 'bin', folder / 'state'
+        programs.mkdir(), self.state.mkdir()
+        self.down = self.state / 'down'  # where it is, the controller does not answer
+        self.limit = self.state / 'limit'  # where it is, it has how many jobs and arrays are taken
+        slurm_standins.install(programs)
+        path = f'{programs}:{os.environ["PATH"]}'
+        super().__init__({'SLURM_STANDIN': str(self.state), 'PATH': path})
+
+    def end(self):
+        super().end()
+        for path in self.state.glob('*/pid'):
+            self.call('scancel', path.parent.name)
+
+
+class Slurm(Cluster):
+    """SLURM itself, with daemons of its own; skips the test where it cannot be.
+
+    Attributes:
+        nodes: the names of two; jobs go to the first as long as there is room.
+    """
+
+    def __init__(self, folder):
+        path = f'{os.environ["PATH"]}:/usr/sbin'
+        missing = [
+            name for name in (*_DAEMONS, *_CLIENTS, 'setpriv') if not shutil.which(name, path=path)
+        ]
+        if missing:
+            pytest.skip(f'SLURM is not installed here: there is no {", ".join(missing)}')
+        # Whatever has it in its environment belongs to this cluster.
+        self._mark = f'SNJAX_TEST_CLUSTER={folder}'
+        name, _, value = self._mark.partition('=')
+        self._settings = folder / 'slurm.conf'
+        super().__init__({'SLURM_CONF': str(self._settings), 'PATH': path, name: value})
+        self._folder, self._daemons = folder, {}
+        # The first is preferred, and has a name that processes of a run find each other by.
+        self.nodes = socket.gethostname().partition('.')[0], 'other'
+        for _ in range(_TRIES):
+            complaint = self._begin()
+            if not complaint:
+                return
+            self.end()
+        pytest.skip(f'SLURM does not start here: {complaint}')
+
+    def _begin(self):
+        """Starts the daemons; returns what is wrong where one does not come."""
+        folder, (host, other) = self._folder, self.nodes
+        controller_port, *ports = _free_ports(3)
+        about = {'host': host, 'other': other, 'user': getpass.getuser(), 'ports': ports}
+        text = _SETTINGS.format(folder=folder, controller_port=controller_port, **about)
+        self._settings.write_text(text)
+        for name in ('state', *self.nodes):
+            (folder / name).mkdir(exist_ok=True)
+        key = folder / 'munge.key'
+        key.unlink(missing_ok=True)
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o600)
+        files = {'socket': 'socket', 'key-file': 'key', 'pid-file': 'pid', 'seed-file': 'seed'}
+        options = [f'--{option}={folder}/munge.{end}' for option, end in files.items()]
+        self._daemon('munged', '--foreground', '--force', *options)
+        if not self._comes('munged', (folder / 'munge.socket').exists):
+            return self._last_words('munged')
+        self._daemon('slurmctld', '-D')
+        # A node that comes before its controller comes back late.
+        if self._comes('slurmctld', lambda: self._nodes('all')):
+            for node in self.nodes:
+                self._daemon('slurmd', '-D', '-N', node, name=node, SLURMD_NODENAME=node)
+            if self._comes('slurmctld', lambda: self._nodes('idle') == set(self.nodes)):
+                return ''
+        return '; '.join(map(self._last_words, list(self._daemons)[1:]))
+
+    def _daemon(self, *command, name='', **environment):
+        """One that goes when this process does, whatever becomes of it."""
+        name = name or command[0]
+        with open(self._folder / f'{name}.log', 'ab') as log:
+            self._daemons[name] = subprocess.Popen(
+                ['setpriv', '--pdeathsig', 'TERM', *command],
+                env=os.environ | self.environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _comes(self, name, condition):
+        """Whether it does while this daemon lives."""
+        deadline = time.monotonic() + _STARTS_WITHIN_S
+        while not condition():
+            if self._daemons[name].poll() is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def _last_words(self, name):
+        lines = (self._folder / f'{name}.log').read_text().splitlines()
+        return f'{name}: {next((x for x in reversed(lines) if "fatal" in x), lines[-1:])}'
+
+    def _nodes(self, state):
+        options = '--Node', '--noheader', f'--states={state}', '--format=%N'
+        try:
+            return set(self.call('sinfo', *options, seconds=_STARTS_WITHIN_S).split())
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            return set()
+
+    def lose(self, node):
+        """A node is gone with all that ran on it."""
+        self.kill_processes(lambda environ: f'SLURMD_NODENAME={node}'.encode() in environ)
+        daemon = self._daemons.pop(node)
+        daemon.kill()
+        daemon.wait()
+        self.call('scontrol', 'update', f'node={node}', 'state=down', 'reason=lost')
+
+    def kill_processes(self, which=lambda environ: True):
+        """Of those that this cluster has started, and that are not a test's own."""
+        for path in pathlib.Path('/proc').glob('[0-9]*/environ'):
+            try:
+                environ = path.read_bytes().split(b'\0')
+                if self._mark.encode() in environ and which(environ):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+            except OSError:
+                continue
+
+    def end(self):
+        super().end()
+        for daemon in self._daemons.values():
+            daemon.terminate()
+        deadline = time.monotonic() + _STOPS_WITHIN_S
+        for daemon in self._daemons.values():
+            try:
+                daemon.wait(max(0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        self._daemons.clear()
+        self.kill_processes()
+
+
+def _free_ports(num):
+    found = []
+    while len(found) < num:
+        port = random.choice(_PORTS)
+        with socket.socket() as tried:
+            if port not in found and tried.connect_ex(('127.0.0.1', port)):
+                found.append(port)
+    return found
+
+
+_CLUSTERS = {'stand-ins': StandIns, 'slurm': Slurm}
+
+
+@pytest.fixture(params=['stand-ins', pytest.param('slurm', marks=pytest.mark.slow)])
+def cluster(request, tmp_path_factory):
+    made = _CLUSTERS[request.param](tmp_path_factory.mktemp('cluster'))
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def stand_ins(tmp_path_factory):
+    made = StandIns(tmp_path_factory.mktemp('cluster'))
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def slurm_itself(tmp_path_factory):
+    made = Slurm(tmp_path_factory.mktemp('cluster'))
+    yield made
+    made.end()

@@ -1,0 +1,58 @@
+"""The smallest GLO with every part of a real one, on the generator of `tiny_gan`; shared like it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments import glo, settings
+from helpers import tiny_gan
+from snjax.objectives.reconstruction import RECONSTRUCTION_LOSSES, Pyramid
+
+DIM_Z = tiny_gan.DIM_Z
+
+
+def image_loss(name):
+    return functools.partial(RECONSTRUCTION_LOSSES[name], pyramid=Pyramid(num_levels=2))
+
+
+def make_glo(images, **changes) -> glo.Glo:
+    """A `Glo` by plain gradient descent, with a table for `images`."""
+    loss = image_loss('l2_lap1')
+    return glo.Glo(
+        **{
+            'gen': tiny_gan.Generator(),
+            'dim_z': DIM_Z,
+            'batch_size': 6,
+            'gen_loss': loss,
+            'z_loss': loss,
+            'initial': 'scaled_normal',
+            'optimizer': optax.identity(),
+            'z_optimizer': optax.identity(),
+            'learning_rate': settings.linear_decay(0.5, 0, 0),
+            'z_learning_rate': settings.linear_decay(5.0, 0, 0),
+            **changes,
+        }
+    ).with_images(images)
+
+
+def filled(method, seed=0):
+    """A state of numpy arrays such as training would leave; compiling `init` would take seconds each time."""
+    rng = np.random.default_rng(seed)
+    ranges = {'var': (0.5, 2), 'scale': (0.5, 2), 'step': (0, 0), 'count': (0, 0)}
+
+    def fill(path, shape):
+        name = getattr(path[-1], 'key', getattr(path[-1], 'name', ''))
+        low, high = ranges.get(name, (-0.4, 0.4))
+        return np.asarray(rng.uniform(low, high, shape.shape), shape.dtype)
+
+    shapes = jax.eval_shape(method.init, jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+def batch(images, index):
+    """One step's batch of these rows."""
+    pixels = jnp.asarray(images[index], jnp.float32) / 127.5 - 1
+    return {'image': pixels[None], 'index': jnp.asarray(index, jnp.int32)[None]}

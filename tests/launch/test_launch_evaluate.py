@@ -1,0 +1,117 @@
+"""`--mode=evaluate` of launch.py: several runs and checkpoints by every protocol, and what cannot be evaluated."""
+
+import csv
+import json
+import re
+import shutil
+
+import pytest
+
+from helpers import launching
+from helpers.launching import checkpoints, events
+
+# Fixtures, which pytest finds by their names here.
+launcher, finished_run = launching.launcher, launching.finished_run
+
+
+def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, finished_run, tmp_path):
+    """Two copies of a run stand for two seeds."""
+    for seed in (0, 1):
+        folder = finished_run.copy(tmp_path / 'runs' / f'seed{seed}')
+        config = json.loads((folder / 'config.json').read_text())
+        (folder / 'config.json').write_text(json.dumps(config | {'seed': seed}))
+    outcome = launcher.run(
+        '--mode=evaluate',
+        f'--workdir={tmp_path}/runs/seed*',
+        '--config.eval.protocols=train/all/60,train/500/40',
+        '--config.eval.variants=ema/running,raw/reestimated,raw/batch',
+        '--config.eval.batch_size=20',
+        '--config.eval.nearest=3',
+    )
+    assert outcome.code == 0, outcome.stderr
+    added = set()
+    for seed in (0, 1):
+        folder = tmp_path / 'runs' / f'seed{seed}'
+        rows = json.loads((folder / 'scores.json').read_text())['rows']
+        manifests = [row['manifest'] for row in rows]
+        # Those of the training stay.
+        assert {m['protocol'] for m in manifests} == {
+            'train/all/200',
+            'digits yardstick',
+            'train/all/60',
+            'train/500/40',
+        }
+        new = [m for m in manifests if m['fake_count'] < 200]
+        assert {m['checkpoint'] for m in new} == {'last', 'best'}
+        assert len(new) == 2 * 3 * 2
+        added |= {m['real_count'] for m in new}
+        assert list((folder / 'generated').glob('nearest_digits_*.png'))
+        tags = {tag for tag, *_ in events(folder)}
+        assert 'eval/digits/train/all/60/last/raw/batch/frechet_distance' in tags
+    assert added == {1797, 500}
+    board = (tmp_path / 'runs' / 'leaderboard.md').read_text()
+    assert '| sngan | digits | 120 | train/500/40 |' in board
+    # Equal runs: the mean is theirs, and the deviation 0.
+    assert '± 0 |' in board
+    with open(tmp_path / 'runs' / 'leaderboard.csv') as file:
+        lines = list(csv.DictReader(file))
+    assert {line['seeds'] for line in lines if line['fake_count'] != '200'} == {'2'}
+    assert all(float(line['frechet_distance']) > 0 for line in lines)
+
+
+def test_a_run_without_a_checkpoint_does_not_keep_the_others_from_being_scored(
+    launcher, finished_run, tmp_path
+):
+    for name in ('a', 'b', 'c'):
+        finished_run.copy(tmp_path / name)
+    shutil.rmtree(tmp_path / 'b' / 'checkpoints')
+    outcome = launcher.run(
+        '--mode=evaluate', f'--workdir={tmp_path}/?', '--config.eval.protocols=train/all/60'
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert f'left out: no checkpoint in {tmp_path}/b' in outcome.stdout
+    board = (tmp_path / 'leaderboard.md').read_text()
+    assert '| sngan | digits | 120 | train/all/60 |' in board
+
+
+def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(launcher, finished_run, tmp_path):
+    """The third is not there: what came before it stays."""
+    folder = finished_run.copy(tmp_path / 'run')
+    before = len(json.loads((folder / 'scores.json').read_text())['rows'])
+    there = checkpoints(folder)[-2:]
+    asked = ','.join(map(str, [*there, 7]))
+    outcome = launcher.run(
+        '--mode=evaluate',
+        f'--workdir={folder}',
+        '--config.eval.protocols=train/all/60',
+        f'--config.eval.steps={asked}',
+    )
+    assert outcome.code == 2 and 'no checkpoint of step 7' in outcome.error_line()
+    rows = json.loads((folder / 'scores.json').read_text())['rows']
+    manifests = [row['manifest'] for row in rows[before:]]
+    assert [(m['checkpoint'], m['step']) for m in manifests] == [('step', s) for s in there]
+    assert len({row['scores']['frechet_distance'] for row in rows[before:]}) == 2
+
+
+@pytest.mark.parametrize(
+    ('flag', 'message'),
+    [
+        ('eval.steps=10,x', "eval.steps is '10,x'.*10000,20000"),
+        ('eval.protocols=paper', 'digits.*'),
+        (
+            'eval.protocols=train/5000/50',
+            'compares with 5,000 images of train, but digits has 1,797',
+        ),
+        ('eval.variants=ema', 'ema/running,raw/batch'),
+        ('eval.extractor=inception', 'inception'),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_line(launcher, finished_run, flag, message):
+    outcome = launcher.run(
+        '--mode=evaluate',
+        f'--workdir={finished_run.workdir}',
+        f'--config.{flag}',
+        SNJAX_WEIGHTS='/nowhere',
+    )
+    assert outcome.code == 2
+    assert re.search(message, outcome.error_line())

@@ -1,0 +1,160 @@
+"""Runs of launch.py that are prolonged, stopped or killed: they go on, bit for bit."""
+
+import contextlib
+import dataclasses
+import json
+import random
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from configs import sngan_digits
+from helpers import launching
+from helpers.launching import (
+    CHECKPOINT_EVERY,
+    DIGITS,
+    NUM_STEPS,
+    TINY,
+    Launcher,
+    assert_same_run,
+    checkpoints,
+    logged_step,
+    metrics,
+    printed,
+    scores,
+    state,
+    wait,
+    wait_until,
+)
+from helpers.tensorboard_server import hparams_rows, serve, wait_for
+
+# Fixtures, which pytest finds by their names here.
+launcher, finished_run = launching.launcher, launching.finished_run
+
+
+def test_harmless_keys_may_change_and_the_run_goes_on(launcher, finished_run, tmp_path):
+    workdir = finished_run.copy(tmp_path / 'run')
+    lines = metrics(workdir)
+    more = [f'--config.num_steps={NUM_STEPS + 10}', '--config.log.every=5']
+    outcome = launcher.run(*TINY, f'--workdir={workdir}', *more)
+    assert outcome.code == 0, outcome.stderr
+    assert f'resuming from step {NUM_STEPS}\n' in outcome.stdout
+    assert f'trained to step {NUM_STEPS + 10} in ' in outcome.stdout
+    assert checkpoints(workdir)[-1] == NUM_STEPS + 10
+    now = metrics(workdir)
+    assert now[: len(lines)] == lines
+    trained = [line['step'] for line in now[len(lines) :] if 'train/dis_loss' in line]
+    assert trained == [NUM_STEPS + 5, NUM_STEPS + 10]
+    assert json.loads((workdir / 'config.json').read_text())['num_steps'] == NUM_STEPS + 10
+    assert scores(workdir)['manifest']['step'] == NUM_STEPS + 10
+    with serve(workdir) as url:
+        (row,) = wait_for(lambda: hparams_rows(url), bool).values()
+    assert row['num_steps'] == NUM_STEPS + 10
+    assert row['log.every'] == 5
+
+
+def test_sigterm_saves_and_exits_75_and_the_next_start_ends_as_if_nothing_had_been(
+    launcher,
+    finished_run,
+    tmp_path,
+):
+    workdir = tmp_path / 'run'
+    process = launcher.start(*TINY, f'--workdir={workdir}')
+    assert wait_until(process, lambda: logged_step(workdir) >= 13)
+    process.send_signal(signal.SIGTERM)
+    outcome = wait(process)
+    assert outcome.code == 75
+    assert 'Traceback' not in outcome.stderr
+    found = re.fullmatch(
+        rf'launch.py: .*saved at step (\d+) of {NUM_STEPS}',
+        outcome.stderr.splitlines()[-1],
+    )
+    assert found, outcome.stderr
+    step = int(found[1])
+    assert 13 <= step < NUM_STEPS
+    assert checkpoints(workdir)[-1] == step
+    assert state(workdir)[1]['step'] == step
+    assert not (workdir / 'scores.json').exists()
+
+    outcome = launcher.train(workdir)
+    assert f'resuming from step {step}\n' in outcome.stdout
+    assert_same_run(workdir, finished_run.workdir)
+
+
+def unfinished_saves(workdir: Path) -> set[tuple[str, int]]:
+    """Checkpoints being written, or left half-written by a kill: names and times, so that they can be told apart."""
+    found = set()
+    for path in (workdir / 'checkpoints').glob('*.orbax-checkpoint-tmp*'):
+        with contextlib.suppress(FileNotFoundError):  # committed since
+            found.add((path.name, path.stat().st_ctime_ns))
+    return found
+
+
+def kill(launcher: Launcher, flags, workdir: Path, moment) -> int:
+    """Starts a run, kills it when it trains and `moment()` has come, and returns the step it started from."""
+    process = launcher.start(*flags, f'--workdir={workdir}')
+    trains = wait_until(process, lambda: 'compiled the training step' in printed(process))
+    came = wait_until(process, moment)
+    process.send_signal(signal.SIGKILL)
+    outcome = wait(process)
+    assert trains and came and outcome.code == -signal.SIGKILL, outcome
+    return resumed_from(outcome)
+
+
+def resumed_from(outcome) -> int:
+    found = re.search(r'^resuming from step (\d+)$', outcome.stdout, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def kill_and_resume(launcher, flags, workdir, num_steps, second, num_random):
+    """Kills a run at random moments after its checkpoint of step `second`, once while it saves; then it may end.
+
+    Returns:
+        The step that each start but the first went on from.
+    """
+    starts = []
+    kills = [*['at a random moment'] * num_random, 'while it saves']
+    random.shuffle(kills)
+    for i, how in enumerate(kills):  # which grows below
+        reached = max(second, logged_step(workdir))
+        # Leaves room for those to come, so that each finds a run that is not over.
+        target = random.randint(
+            reached + 1, reached + (num_steps - reached) // (len(kills) - i + 1)
+        )
+        leftovers = unfinished_saves(workdir)
+
+        def due(how=how, target=target, leftovers=leftovers):
+            if second not in checkpoints(workdir) and not starts:
+                return False
+            if how == 'while it saves':
+                return logged_step(workdir) > second and unfinished_saves(workdir) - leftovers
+            return logged_step(workdir) >= target
+
+        starts.append(kill(launcher, flags, workdir, due))
+        print(f'kill {i} {how} ({target}): from {starts[-1]} to {logged_step(workdir)}')
+        if how == 'while it saves' and not unfinished_saves(workdir) - leftovers:
+            kills.append(how)  # the save was over before the kill came: again
+    outcome = launcher.run(*flags, f'--workdir={workdir}')
+    assert outcome.code == 0, outcome.stderr
+    return [*starts[1:], resumed_from(outcome)]
+
+
+def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_been(launcher, finished_run, tmp_path):
+    workdir, second = tmp_path / 'run', 2 * CHECKPOINT_EVERY
+    starts = kill_and_resume(launcher, TINY, workdir, NUM_STEPS, second, num_random=2)
+    assert min(starts) >= second, starts
+    assert_same_run(workdir, finished_run.workdir)
+
+
+@pytest.mark.slow
+def test_the_demo_killed_five_times_ends_as_if_nothing_had_been(launcher, tmp_path):
+    launcher = dataclasses.replace(launcher, xla_flags='')  # as users compile it
+    undisturbed, workdir = tmp_path / 'undisturbed', tmp_path / 'killed'
+    assert launcher.run(DIGITS, f'--workdir={undisturbed}').code == 0
+    config = sngan_digits.get_config()
+    second = 2 * config.checkpoint.every
+    starts = kill_and_resume(launcher, [DIGITS], workdir, config.num_steps, second, num_random=4)
+    assert min(starts) >= second, starts
+    assert_same_run(workdir, undisturbed)

@@ -1,0 +1,442 @@
+"""Penalties against closed forms, finite differences of both orders, and what must not change them."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from snjax import spectral
+from snjax.nn import layers
+from snjax.objectives import penalties
+from snjax.objectives.penalties import PENALTIES, Critique
+
+SHAPE = (4, 4, 2)
+
+
+def images(seed, num=4, shape=SHAPE):
+    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, (num, *shape)), jnp.float32)
+
+
+# Compiled quickly rather than well: compiling is most of what these tests take.
+QUICK = {'xla_backend_optimization_level': '0'} if jax.default_backend() == 'cpu' else None
+quick = functools.partial(jax.jit, compiler_options=QUICK)
+
+REAL, FAKE = images(0), images(1)
+KEYS = jax.random.split(jax.random.key(3), 4)
+
+
+def linear(w, bias=0.0):
+    """D(x) = <w, x> + bias: the same slope everywhere."""
+    return lambda x: jnp.sum(x * w, (1, 2, 3)) + bias
+
+
+def quadratic(x):
+    """D(x) = |x|^2 / 2: the slope at x is |x|, which tells where a penalty looked."""
+    return jnp.sum(jnp.square(x), (1, 2, 3)) / 2
+
+
+def with_norm(norm):
+    w = np.asarray(images(2, 1)[0])
+    return jnp.asarray(w * (norm / np.linalg.norm(w)))
+
+
+def critique(score, **changes):
+    return Critique(score, score, {}, {}, REAL, FAKE, KEYS)._replace(**changes)
+
+
+def assert_uniform(sample):
+    """Kolmogorov-Smirnov against U(0, 1), at a level of about 0.001."""
+    sample = np.sort(np.asarray(sample, np.float64))
+    num = len(sample)
+    assert sample[0] >= -1e-5 and sample[-1] <= 1 + 1e-5
+    steps = np.arange(num + 1) / num
+    distance = max(np.max(steps[1:] - sample), np.max(sample - steps[:-1]))
+    assert distance < 1.95 / np.sqrt(num)
+
+
+# --- gradient penalties where the slope is known -------------------------------------------------
+
+SLOPED = {
+    'gradient': lambda s: (s - 1) ** 2,
+    'gradient_one_sided': lambda s: max(0, s - 1) ** 2,
+    'dragan': lambda s: (s - 1) ** 2,
+    'r1': lambda s: s**2 / 2,
+    'r2': lambda s: s**2 / 2,
+}
+
+
+def every(names, score, **changes):
+    return {name: PENALTIES[name](critique(score, **changes)) for name in names}
+
+
+def test_linear_discriminators():
+    """The value, and the gradient along w: 2 (|w| - 1) w / |w| for the Lipschitz kind, w for the others."""
+
+    @quick
+    def penalty(w):
+        def values(w):
+            return every(SLOPED, linear(w))
+
+        return values(w), jax.jacrev(values)(w)
+
+    for norm in (0.5, 1.25, 3.0):
+        w = with_norm(norm)
+        values, gradients = penalty(w)
+        for name, expected in SLOPED.items():
+            assert values[name].shape == ()
+            assert float(values[name]) == pytest.approx(expected(norm), rel=1e-5, abs=1e-6), name
+            slope = norm if name in ('r1', 'r2') else 2 * (norm - 1)
+            slope = 0 if name == 'gradient_one_sided' and norm < 1 else slope
+            np.testing.assert_allclose(
+                gradients[name], slope * w / norm, rtol=1e-4, atol=1e-6, err_msg=name
+            )
+
+
+def test_zero_gradients_are_finite():
+    """A square root without care makes these NaN, and one dead image is enough for it."""
+
+    def dead(w, scale):
+        return every(SLOPED, lambda x: scale * nn.relu(linear(w, -1000.0)(x)))
+
+    def half_dead(x):  # the quadratic's slope is 0 in one image alone
+        return every(SLOPED, quadratic, real=x, fake=x, mean=lambda x: jnp.zeros((), x.dtype))
+
+    @quick
+    def run(w, scale, x):
+        gradients = jax.jacrev(dead, argnums=(0, 1))(w, scale)
+        return dead(w, scale), gradients, jax.jacrev(half_dead)(x)
+
+    args = with_norm(1.0), jnp.float32(2.0), REAL.at[0].set(0)
+    values, gradients, of_images = run(*args)
+    for name, expected in SLOPED.items():
+        assert float(values[name]) == pytest.approx(expected(0), abs=1e-7), name
+        for gradient in gradients[name]:
+            np.testing.assert_array_equal(gradient, jnp.zeros_like(gradient), name)
+        assert np.isfinite(of_images[name]).all(), name
+        assert float(jnp.abs(of_images[name][1:]).max()) > 1e-3, name
+        np.testing.assert_array_equal(of_images[name][0], jnp.zeros(SHAPE), name)
+
+
+def test_slopes_are_every_image_s_own():
+    norms = np.linalg.norm(np.asarray(REAL).reshape(4, -1), axis=1)
+    slopes = quick(functools.partial(penalties.slopes, quadratic))
+    np.testing.assert_allclose(slopes(REAL), norms, rtol=1e-5)
+    for name, at in (('r1', REAL), ('r2', FAKE)):
+        expected = np.mean(np.sum(np.square(np.asarray(at, np.float64)), (1, 2, 3))) / 2
+        assert float(PENALTIES[name](critique(quadratic))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_drift():
+    w = with_norm(2.0)
+    logits = np.asarray(linear(w, 0.5)(REAL), np.float64)
+    value = PENALTIES['drift'](critique(linear(w, 0.5)))
+    assert float(value) == pytest.approx(np.mean(logits**2), rel=1e-5)
+    assert float(PENALTIES['drift'](critique(lambda x: jnp.full(len(x), -3.0)))) == 9
+
+
+# --- where gradient penalties look ----------------------------------------------------------------
+
+
+def test_interpolates_are_uniform_between_real_and_fake():
+    """From 0 to an image of norm 0.8 the quadratic's slope is 0.8 alpha, and alpha one number per image."""
+    end = with_norm(0.8)[None]
+    keys = jax.random.split(jax.random.key(0), 2000)
+
+    @quick
+    @jax.vmap
+    def penalty(key):
+        return penalties.gradient_penalty(quadratic, jnp.zeros_like(end), end, key[None])
+
+    assert_uniform((1 - np.sqrt(penalty(keys))) / 0.8)
+
+
+def test_dragan_looks_beside_the_data():
+    """One pixel at 0.3 with a deviation of 0.4 goes up by d = alpha 0.2 U: E[d] = 0.05, E[d^2] = 0.04 / 9."""
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    pixel = jnp.full((1, 1, 1, 1), 0.3)
+
+    @quick
+    @jax.vmap
+    def penalty(key):
+        return penalties.dragan(
+            quadratic, pixel, key[None], mean=lambda x: jnp.asarray(0.16, x.dtype)
+        )
+
+    moved = 0.7 - np.sqrt(np.asarray(penalty(keys), np.float64))
+    assert -1e-6 < moved.min() < 0.001 and 0.19 < moved.max() < 0.2 + 1e-6
+    assert moved.mean() == pytest.approx(0.05, rel=0.03)
+    assert np.mean(moved**2) == pytest.approx(0.04 / 9, rel=0.04)
+
+
+def test_dragan_has_one_alpha_per_image_and_noise_per_pixel():
+    """In a large black image the noise averages out, and the slope is alpha 0.5 s sqrt(n / 3)."""
+    keys = jax.random.split(jax.random.key(1), 1000)
+    black = jnp.zeros((1, 16, 16, 3))
+    std = 1.6 / np.sqrt(black.size / 3)  # so that the slope is 0.8 alpha
+
+    @quick
+    @jax.vmap
+    def penalty(key):
+        return penalties.dragan(
+            quadratic, black, key[None], mean=lambda x: jnp.asarray(std**2, x.dtype)
+        )
+
+    alpha = (1 - np.sqrt(penalty(keys))) / 0.8
+    assert alpha.max() < 1.05
+    assert_uniform(np.minimum(alpha, 1))
+
+
+def test_dragan_against_numpy():
+    """The deviation is that of all numbers of the batch, over n."""
+
+    @quick
+    def draws():
+        keys = jax.vmap(jax.random.split)(KEYS)
+        alpha = [jax.random.uniform(keys[i, 0]) for i in range(4)]
+        return alpha, [jax.random.uniform(keys[i, 1], SHAPE) for i in range(4)]
+
+    alpha, noise = (np.asarray(x, np.float64) for x in draws())
+    real = np.asarray(REAL, np.float64)
+    spread = alpha.reshape(4, 1, 1, 1) * 0.5 * np.std(real) * noise
+    slopes = np.sqrt(np.sum(np.square(real + spread), (1, 2, 3)))
+    got = quick(lambda: PENALTIES['dragan'](critique(quadratic)))()
+    assert float(got) == pytest.approx(np.mean((slopes - 1) ** 2), rel=1e-5)
+
+
+def test_penalties_do_not_depend_on_the_sharding():
+    """Two halves with their own keys and a common mean, then averaged: the whole batch's value and gradient."""
+    names = ['gradient', 'dragan', 'r1', 'drift']
+
+    def judged(scale, **changes):
+        def score(x):
+            return scale * quadratic(x) + jnp.sum(x, (1, 2, 3))
+
+        values = every(names, score, **changes)
+        return jnp.stack([values[name] for name in names])
+
+    def both(scale, **changes):
+        function = functools.partial(judged, **changes)
+        return jnp.stack([function(scale), jax.jacrev(function)(scale)])
+
+    def half(real, fake, keys):
+        parts = {'real': real, 'fake': fake, 'keys': keys}
+        parts['mean'] = lambda x: jax.lax.pmean(jnp.mean(x), 'batch')
+        return jax.lax.pmean(both(jnp.float32(0.7), **parts), 'batch')
+
+    # Brighter reals in one half, so that the halves' deviations are not the batch's.
+    real = REAL.at[2:].multiply(3)
+    parts = [x.reshape(2, 2, *x.shape[1:]) for x in (real, FAKE, KEYS)]
+    halves = quick(jax.vmap(half, axis_name='batch'))(*parts)
+    whole = quick(functools.partial(both, real=real))(jnp.float32(0.7))
+    assert (jnp.abs(whole) > 0.1).all()
+    for got in halves:
+        np.testing.assert_allclose(got, whole, rtol=1e-5)
+
+
+def test_an_image_s_interpolate_follows_its_key():
+    """Pairs in another order with their keys give the same penalty; other keys, or keys exchanged, another one."""
+
+    def penalty(order, keys):
+        return float(gradient_penalty(REAL[order], FAKE[order], keys))
+
+    gradient_penalty = quick(functools.partial(penalties.gradient_penalty, quadratic))
+    order = jnp.array([2, 0, 3, 1])
+    plain = penalty(jnp.arange(4), KEYS)
+    assert penalty(order, KEYS[order]) == pytest.approx(plain, rel=1e-5)
+    assert abs(penalty(order, KEYS) - plain) > 1e-3
+    assert abs(penalty(jnp.arange(4), jax.random.split(jax.random.key(4), 4)) - plain) > 1e-3
+
+
+def test_unequal_shapes_are_refused(own_errors):
+    with pytest.raises(ValueError, match=r'^gradient_penalty .*\(4, 4, 4, 2\) and fake \(3, 4'):
+        penalties.gradient_penalty(quadratic, REAL, FAKE[:3], KEYS)
+
+
+# --- parameter gradients through networks, against finite differences ------------------------------
+
+
+class Critic(nn.Module):
+    """A small discriminator, one logit per image; smooth, so that differences are its derivatives."""
+
+    @nn.compact
+    def __call__(self, x):
+        kwargs = {'param_dtype': jnp.float64}
+        x = nn.tanh(layers.Conv(3, 3, name='plain', **kwargs)(x))
+        x = nn.tanh(spectral.SNConv(3, 4, strides=2, name='normalised', **kwargs)(x))
+        x = spectral.SNDense(1, name='score', **kwargs)(x.reshape(x.shape[0], -1))
+        return 8 * x[:, 0]  # steep enough for the one-sided penalty
+
+
+def test_parameter_gradients_agree_with_finite_differences():
+    """Every penalty at once, along one direction in each layer; those on images differentiate twice."""
+    with jax.enable_x64(True):
+        critic, rng = Critic(), np.random.default_rng(5)
+        real, fake = (jnp.asarray(x, jnp.float64) for x in (REAL, FAKE))
+        shapes = jax.eval_shape(critic.init, jax.random.key(0), real)
+        variables = jax.tree.map(lambda s: jnp.asarray(rng.standard_normal(s.shape)) / 2, shapes)
+        params = variables['params']
+        collection = quick(functools.partial(spectral.advance, critic))(variables, real)
+
+        def penalty(params, key):
+            def score(x):
+                return critic.apply({'params': params, 'spectral': collection}, x)
+
+            return PENALTIES[key](Critique(score, score, params, collection, real, fake, KEYS))
+
+        @quick
+        def evaluate(params):
+            return {key: jax.value_and_grad(penalty)(params, key) for key in PENALTIES}
+
+        here = evaluate(params)
+        sigmas = spectral.sigmas(collection)  # of these very weights
+        assert set(sigmas) == {'normalised', 'score'}
+        expected = sum(float(sigma) ** 2 for sigma in sigmas.values()) / 2
+        assert float(here['spectral'][0]) == pytest.approx(expected, rel=1e-10)
+        for layer in params:
+            direction = jax.tree.map(lambda p: rng.standard_normal(p.shape), params[layer])
+            ahead, behind = (
+                evaluate(
+                    params
+                    | {layer: jax.tree.map(lambda p, d: p + step * d, params[layer], direction)}  # noqa: B023
+                )
+                for step in (1e-5, -1e-5)
+            )
+            for key in PENALTIES:
+                products = jax.tree.map(np.vdot, here[key][1][layer], direction)
+                along = float(sum(jax.tree.leaves(products)))
+                difference = float(ahead[key][0] - behind[key][0]) / 2e-5
+                assert abs(along) > 1e-3 or (key, layer) == ('spectral', 'plain'), (key, layer)
+                assert along == pytest.approx(difference, rel=1e-6, abs=1e-9), (key, layer)
+
+
+# --- penalties on weights --------------------------------------------------------------------------
+
+
+def orthonormal_columns(rows, columns):
+    return np.linalg.qr(np.random.default_rng(6).standard_normal((rows, columns)))[0]
+
+
+def test_kernels_are_matrices_by_layer():
+    kernel, table = np.arange(36.0).reshape(3, 3, 2, 2), np.arange(8.0).reshape(4, 2)
+    params = {
+        'block': {'conv': {'kernel': jnp.asarray(kernel), 'bias': jnp.ones(2)}},
+        'embed': {'embedding': jnp.asarray(table)},
+        'norm': {'scale': jnp.ones(2), 'bias': jnp.ones(2)},
+        'gamma': jnp.ones(()),
+    }
+    found = penalties.kernels(params)
+    assert set(found) == {('block', 'conv'), ('embed',)}
+    np.testing.assert_array_equal(found['block', 'conv'], kernel.reshape(18, 2))
+    np.testing.assert_array_equal(found['embed',], table)
+
+
+@pytest.mark.parametrize(('rows', 'columns'), [(6, 3), (3, 6), (4, 4), (5, 1), (1, 5)])
+def test_orthonormal_kernels_cost_nothing(rows, columns):
+    tall = orthonormal_columns(max(rows, columns), min(rows, columns))
+    kernel = jnp.asarray(tall if rows >= columns else tall.T, jnp.float32)
+    params = {'kernel': kernel, 'bias': jnp.full(columns, 9.0)}
+    penalty = quick(jax.value_and_grad(penalties.orthonormal))
+    value, gradient = penalty(params)
+    assert float(value) == pytest.approx(0, abs=1e-10)
+    np.testing.assert_allclose(gradient['kernel'], 0, atol=1e-5)
+    # At twice that, every singular value s = 2 gives (s^2 - 1)^2 = 9.
+    value, _ = penalty(params | {'kernel': 2 * kernel})
+    assert float(value) == pytest.approx(9 * min(rows, columns), rel=1e-5)
+
+
+def test_orthonormal_is_a_sum_over_kernels_up_to_a_constant():
+    """The paper's matrix is (outputs, everything else): its W^T W - I, whichever side is smaller, less a constant."""
+    rng = np.random.default_rng(7)
+    conv, dense = rng.standard_normal((3, 3, 2, 4)), rng.standard_normal((2, 5))
+    params = {'a': {'kernel': jnp.asarray(conv, jnp.float32), 'bias': jnp.ones(4)}}
+    params['b'] = {'kernel': jnp.asarray(dense, jnp.float32)}
+    expected = 0
+    for kernel in (conv, dense):
+        w = kernel.reshape(-1, kernel.shape[-1]).T
+        literal = np.sum(np.square(w.T @ w - np.eye(w.shape[1])))
+        expected += literal - max(0, w.shape[1] - w.shape[0])
+    assert float(quick(penalties.orthonormal)(params)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_l2_sums_squares_of_kernels_alone():
+    params = {
+        'a': {'kernel': jnp.array([[1.0, -2.0], [3.0, 0.0]]), 'bias': jnp.full(2, 100.0)},
+        'b': {'embedding': jnp.array([[0.5]]), 'scale': jnp.full(3, 100.0)},
+    }
+    value, gradient = jax.value_and_grad(penalties.l2)(params)
+    assert float(value) == 14.25
+    np.testing.assert_array_equal(gradient['a']['kernel'], [[2, -4], [6, 0]])
+    np.testing.assert_array_equal(gradient['a']['bias'], [0, 0])
+
+
+def tracked(w):
+    """A kernel's largest singular value and its vectors, as a layer keeps them."""
+    left, sigma, right = np.linalg.svd(np.asarray(w, np.float64).reshape(-1, w.shape[-1]))
+    vectors = {'u': jnp.asarray(right[0], jnp.float32), 'v': jnp.asarray(left[:, 0], jnp.float32)}
+    return {**vectors, 'sigma': jnp.float32(0)}, sigma[0]
+
+
+def test_spectral_norm_regularization_against_svd():
+    rng = np.random.default_rng(8)
+    conv, table = rng.standard_normal((3, 3, 2, 4)), rng.standard_normal((2, 5))
+    of_conv, sigma = tracked(conv)
+    of_table, other = tracked(table)
+    params = {
+        'block': {'conv': {'kernel': jnp.asarray(conv, jnp.float32), 'bias': jnp.ones(4)}},
+        'table': {'embedding': jnp.asarray(table, jnp.float32)},
+        'free': {'kernel': jnp.full((2, 2), 50.0)},  # keeps no vectors, so is not asked for
+    }
+    collection = {'block': {'conv': of_conv}, 'table': of_table}
+    penalty = quick(jax.value_and_grad(penalties.spectral_norm_regularization))
+    value, gradient = penalty(params, collection)
+    assert float(value) == pytest.approx((sigma**2 + other**2) / 2, rel=1e-5)
+    expected = sigma * np.outer(of_conv['v'], of_conv['u']).reshape(conv.shape)
+    np.testing.assert_allclose(gradient['block']['conv']['kernel'], expected, atol=1e-5)
+    np.testing.assert_array_equal(gradient['free']['kernel'], jnp.zeros((2, 2)))
+    # The weights as they are now count, not the sigma that was kept.
+    doubled, _ = penalty(jax.tree.map(lambda p: 2 * p, params), collection)
+    assert float(doubled) == pytest.approx(4 * float(value), rel=1e-5)
+
+
+def test_spectral_norm_regularization_says_what_it_misses():
+    params = {'dense': {'kernel': jnp.ones((3, 2))}}
+    with pytest.raises(ValueError, match=r'^penalty spectral: no layer keeps u and v .*needed'):
+        penalties.spectral_norm_regularization(params, {})
+    wrong = {'dense': {'u': jnp.ones(3), 'v': jnp.ones(2)}}
+    with pytest.raises(
+        ValueError, match=r"^penalty spectral: v \(2,\) .*'dense' .*\(3, 2\).*accepted"
+    ):
+        penalties.spectral_norm_regularization(params, wrong)
+
+
+# --- clipping, and the table ------------------------------------------------------------------------
+
+
+def test_clipping_moves_only_what_is_outside():
+    params = {
+        'dense': {'kernel': jnp.array([[0.5, -0.5], [0.01, -0.01]]), 'bias': jnp.array([7.0, 0])},
+        'scale': jnp.array([0.003, -0.0099, 0.010001, -3.0]),
+    }
+    clipped = penalties.clip_weights(params, 0.01)
+    expected = {
+        'dense': {'kernel': [[0.01, -0.01], [0.01, -0.01]], 'bias': [0.01, 0]},
+        'scale': [0.003, -0.0099, 0.01, -0.01],
+    }
+    expected = jax.tree.map(np.float32, expected, is_leaf=lambda x: isinstance(x, list))
+    jax.tree.map(np.testing.assert_array_equal, clipped, expected)
+
+
+def test_every_penalty_is_tested_here():
+    assert set(PENALTIES) == {*SLOPED, 'drift', 'orthonormal', 'l2', 'spectral'}
+
+
+def test_table_of_penalties_on_weights():
+    w = 2 * np.eye(3, dtype=np.float32)
+    collection, _ = tracked(w)
+    given = critique(quadratic, params={'kernel': jnp.asarray(w)}, spectral=collection)
+    expected = {'orthonormal': 27, 'l2': 12, 'spectral': 2}
+    values = quick(lambda: {name: PENALTIES[name](given) for name in expected})()
+    assert {name: float(value) for name, value in values.items()} == pytest.approx(expected)

@@ -1,0 +1,412 @@
+"""Runs over several hosts: equal to one host's, and what becomes of them when a process or a whole host is gone."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from helpers import hosts_worker, namespaces
+from helpers.launching import (
+    QUICKLY,
+    ROOT,
+    TINY,
+    Launcher,
+    assert_same_run,
+    checkpoints,
+    launcher,
+    logged_step,
+    metrics,
+    reproducible,
+    state,
+    wait,
+    wait_until,
+)
+from snjax.host.gpus import own_gpus
+
+__all__ = ['launcher']
+
+PEER_TIMEOUT = 12  # seconds
+NUM_STEPS, EVERY = 60, 20
+FLAGS = (
+    *TINY,
+    f'--config.num_steps={NUM_STEPS}',
+    f'--config.checkpoint.every={EVERY}',
+    '--config.steps_per_call=1',
+    f'--config.sampling.every={NUM_STEPS}',
+    '--config.log.histograms_every=0',
+    f'--config.eval.every={EVERY}',
+)
+AGAIN = 'start all processes again to go on'
+
+
+# ---- the guard, without JAX
+
+
+def guarded(tmp_path, code, stop=None):
+    """Runs `code` as a guarded child; (exit code, stderr). `stop` is called with the guard when the child is there."""
+    script = f"""
+import os, pathlib, signal, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from snjax import guard
+guard.stand_by(pathlib.Path({str(tmp_path)!r}))
+print(os.getpid(), flush=True)
+{code}
+"""
+    process = subprocess.Popen(
+        [sys.executable, '-W', 'error', '-c', script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    child = int(process.stdout.readline())
+    assert child != process.pid
+    if stop:
+        stop(process)
+    _, err = process.communicate(timeout=30)
+    deadline = time.monotonic() + 10
+    while is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process.returncode, err
+
+
+def is_alive(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+EIGHT = {'CUDA_VISIBLE_DEVICES': '0,1,2,3,4,5,6,7'}
+
+
+@pytest.mark.parametrize(
+    ('environ', 'expected'),
+    [
+        ({**EIGHT}, None),  # no SLURM
+        ({'SLURM_LOCALID': '0', 'JAX_PLATFORMS': 'cpu'}, None),
+        ({**EIGHT, 'SLURM_LOCALID': '0', 'JAX_LOCAL_DEVICE_IDS': '3'}, None),
+        ({**EIGHT, 'SLURM_LOCALID': '0', 'SLURM_STEP_TASKS_PER_NODE': '1(x2)'}, [*range(8)]),
+        ({**EIGHT, 'SLURM_LOCALID': '5', 'SLURM_STEP_TASKS_PER_NODE': '8(x2)'}, [5]),
+        ({**EIGHT, 'SLURM_LOCALID': '1', 'SLURM_STEP_TASKS_PER_NODE': '2'}, [4, 5, 6, 7]),
+        (
+            {
+                **EIGHT,
+                'SLURM_LOCALID': '3',
+                'SLURM_NODEID': '2',
+                'SLURM_STEP_TASKS_PER_NODE': '8(x2),4',
+            },
+            [6, 7],
+        ),
+        (
+            {
+                'CUDA_VISIBLE_DEVICES': '3',
+                'SLURM_LOCALID': '3',
+                'SLURM_STEP_TASKS_PER_NODE': '4',
+            },
+            [0],
+        ),
+        (
+            {
+                'CUDA_VISIBLE_DEVICES': '4,5',
+                'SLURM_LOCALID': '1',
+                'SLURM_STEP_TASKS_PER_NODE': '2',
+                'SLURM_GPUS_PER_TASK': '2',
+            },
+            [0, 1],
+        ),
+    ],
+)
+def test_tasks_of_slurm_divide_the_gpus_that_they_see(environ, expected):
+    assert own_gpus(environ) == expected
+
+
+@pytest.mark.parametrize('code', [0, 2, 3, 75])
+def test_the_guard_ends_as_the_run_does(tmp_path, code):
+    assert guarded(tmp_path, f'sys.exit({code})') == (code, '')
+
+
+def test_the_guard_hands_on_a_request_to_save(tmp_path):
+    code = """
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+print('ready', flush=True)
+time.sleep(30)
+"""
+
+    def stop(process):
+        process.stdout.readline()
+        process.terminate()
+
+    assert guarded(tmp_path, code, stop) == (75, '')
+
+
+def test_nothing_outlives_its_guard(tmp_path):
+    assert guarded(tmp_path, 'time.sleep(60)', subprocess.Popen.kill) == (-signal.SIGKILL, '')
+
+
+def test_an_end_that_nobody_explains_is_that_signal(tmp_path):
+    code, err = guarded(tmp_path, 'os.kill(os.getpid(), signal.SIGKILL)')
+    assert (code, err) == (-signal.SIGKILL, '-c: ended by SIGKILL (out of memory?)\n')
+    code, err = guarded(tmp_path, 'os.abort()')
+    assert (code, err) == (-signal.SIGABRT, '-c: ended by SIGABRT\n')
+
+
+def test_an_abort_is_explained_if_nobody_answers(tmp_path):
+    for name in ('20', '40', '60.orbax-checkpoint-tmp', '80.rejected'):
+        (tmp_path / 'checkpoints' / name).mkdir(parents=True)
+    with socket.create_server(('localhost', 0)) as server:
+        address = f'localhost:{server.getsockname()[1]}'
+        abort = f"""
+guard.explain('an older explanation', 2)
+guard.explain('process 0 of 2 is gone', 75, unless_answers={address!r})
+os.abort()
+"""
+        assert guarded(tmp_path, abort) == (-signal.SIGABRT, '-c: ended by SIGABRT\n')
+    line = (
+        f'-c: process 0 of 2 is gone: the newest checkpoint is of step 40 in {tmp_path}; {AGAIN}\n'
+    )
+    assert guarded(tmp_path, abort) == (75, line)
+    join = "guard.explain('not all processes met', 2); os.abort()"
+    assert guarded(tmp_path, join) == (2, '-c: not all processes met\n')
+
+
+# ---- processes of one host
+
+
+class Workers:
+    """Processes of `hosts_worker.py`."""
+
+    def __init__(self, folder, case, num=2):
+        with socket.socket() as free:
+            free.bind(('localhost', 0))
+            address = f'localhost:{free.getsockname()[1]}'
+        self._errors = [folder / f'{i}.err' for i in range(num)]
+        self._outs = [folder / f'{i}.out' for i in range(num)]
+        self.processes = []
+        for i in range(num):
+            with open(self._errors[i], 'w') as err, open(self._outs[i], 'w') as out:
+                command = [sys.executable, hosts_worker.__file__, address, num, i, folder, case]
+                self.processes.append(
+                    subprocess.Popen(
+                        [*map(str, command)],
+                        stdout=out,
+                        stderr=err,
+                        env={'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'PATH': ''},
+                    )
+                )
+
+    def wait_for(self, word, seconds=120):
+        """Until all of them have said it."""
+        deadline = time.monotonic() + seconds
+        while not all(word in path.read_text() for path in self._outs):
+            assert time.monotonic() < deadline and None in [p.poll() for p in self.processes]
+            time.sleep(0.05)
+
+    def end(self, process, seconds=60):
+        """Its exit code and the last line on its stderr."""
+        code = self.processes[process].wait(seconds)
+        return code, self._errors[process].read_text().strip().splitlines()[-1:]
+
+    def out(self, process):
+        return self._outs[process].read_text()
+
+    def kill(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def workers(tmp_path):
+    started = []
+
+    def start(*arguments):
+        started.append(Workers(tmp_path, *arguments))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+@pytest.mark.parametrize(
+    ('case', 'num', 'victim'),
+    [
+        ('checkpoint', 2, 1),
+        *(
+            pytest.param(*values, marks=pytest.mark.slow)
+            for values in [('collective', 2, 1), ('collective', 2, 0), ('checkpoint', 4, 3)]
+        ),
+    ],
+)
+def test_whoever_waits_for_a_process_that_was_killed_ends(workers, tmp_path, case, num, victim):
+    """In a collective, or where Orbax waits for all to have written."""
+    run = workers(case, num)
+    run.wait_for('saved')
+    time.sleep(1)
+    run.processes[victim].kill()
+    began = time.monotonic()
+    for i in range(num):
+        if i == victim:
+            continue
+        code, line = run.end(i)
+        assert code == 75
+        who = (
+            rf'hosts_worker.py: process {victim} of {num} is gone \((no sign|nobody answers).*\): '
+        )
+        where = f'the newest checkpoint is of step 10 in {tmp_path}; {AGAIN}'
+        assert re.fullmatch(who + re.escape(where), line[0])
+    assert time.monotonic() - began < hosts_worker.SECONDS + 10
+
+
+def test_a_process_that_fails_ends_the_others_with_its_code(workers):
+    run = workers('error')
+    code, line = run.end(1)
+    assert (code, line) == (1, ['OSError: the disk of this host is full'])
+    code, line = run.end(0)
+    assert code == 1 and 'process 1 of 2 ended with exit code 1, and says why' in line[0]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_busy_is_not_gone(workers):
+    """Not even if its Python stands still for twice the time-out."""
+    run = workers('busy')
+    for i in (0, 1):
+        assert run.end(i)[0] == 0
+        assert run.out(i).endswith('2 processes\n')
+
+
+# ---- two hosts
+
+
+@pytest.fixture(scope='module')
+def hosts():
+    if reason := namespaces.why_not():
+        pytest.skip(reason)
+    with namespaces.two_hosts() as both:
+        yield both
+
+
+@pytest.fixture(scope='module')
+def start_both(launcher, hosts):
+    """Starts a run of 2 processes of 2 devices, one on each host."""
+    started = []
+
+    def start(workdir, *flags, only=(0, 1), launcher=launcher):
+        processes = []
+        for i in only:
+            where = (
+                '--distributed=explicit',
+                f'--coordinator_address={hosts[0].address}:4711',
+                '--num_processes=2',
+                f'--process_id={i}',
+                f'--peer_timeout={PEER_TIMEOUT}',
+                f'--workdir={workdir}',
+            )
+            processes.append(
+                launcher.start(*FLAGS, *where, *flags, before=hosts[i].command, **devices(2))
+            )
+        started.extend(processes)
+        return processes
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def devices(num):
+    flags = f'{QUICKLY} --xla_force_host_platform_device_count={num}'
+    return {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags}
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory, start_both):
+    workdir = tmp_path_factory.mktemp('hosts') / 'undisturbed'
+    for process in start_both(workdir):
+        outcome = wait(process)
+        assert outcome.code == 0, outcome.stderr
+    return workdir
+
+
+@pytest.mark.slow
+def test_two_hosts_of_two_devices_are_one_of_four(launcher: Launcher, start_both, tmp_path):
+    """Weights, statistics, spectral vectors, EMA and what is logged, but for the order of the sums.
+
+    By plain gradient descent: Adam turns the rounding of a gradient that is zero, as that of a bias before a batch
+    norm, into a whole step.
+    """
+    short = ('--config.num_steps=20', '--config.optimizer.name=sgd', '--config.optimizer.lr=0.05')
+    short += ('--config.sampling.every=20', '--config.eval.every=0', '--config.eval.extractor=')
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    outcomes = list(map(wait, start_both(two, *short)))
+    outcomes.append(launcher.run(*FLAGS, *short, f'--workdir={one}', **devices(4)))
+    assert [outcome.code for outcome in outcomes] == [0, 0, 0], outcomes
+    (step, a), (other_step, b) = state(one), state(two)
+    assert step == other_step == 20 and a.keys() == b.keys()
+    for group in ('gen/params', 'dis/params', 'batch_stats', 'spectral', 'ema/params'):
+        names = [name for name in a if group in name]
+        assert names and difference(a, b, names) < 1e-4, group
+    lines = [list(map(reproducible, metrics(workdir))) for workdir in (one, two)]
+    assert len(lines[0]) == len(lines[1]) == 20
+    for ours, theirs in zip(*lines, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+
+
+def difference(a, b, names):
+    """Of all these leaves together, relative."""
+    away = sum(np.sum((a[name].astype(np.float64) - b[name]) ** 2) for name in names)
+    return (away / sum(np.sum(a[name].astype(np.float64) ** 2) for name in names)) ** 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('how', ['kill 0', 'kill 1', 'unplug'])
+def test_a_host_that_is_gone_ends_the_run_and_starting_again_goes_on(
+    start_both, hosts, undisturbed, tmp_path, how
+):
+    workdir = tmp_path / 'run'
+    processes = start_both(workdir)
+    # Between two checkpoints, so that there is work to repeat.
+    assert wait_until(processes[0], lambda: logged_step(workdir) >= EVERY + 5)
+    began = time.monotonic()
+    if how == 'unplug':
+        hosts[1].unplug()
+        left = {0: 1, 1: 0}
+    else:
+        victim = int(how[-1])
+        processes[victim].kill()
+        left = {1 - victim: victim}
+    try:
+        for i, gone in left.items():
+            outcome = wait(processes[i], 60)
+            assert outcome.code == 75, outcome.stderr
+            last = outcome.stderr.strip().splitlines()[-1]
+            who = (
+                rf'launch.py: process {gone} of 2 is gone \((no sign for|nobody answers at) .*\): '
+            )
+            where = f'the newest checkpoint is of step {EVERY} in {workdir}; {AGAIN}'
+            assert re.fullmatch(who + re.escape(where), last)
+        assert time.monotonic() - began < PEER_TIMEOUT + 10
+    finally:
+        hosts[1].plug_in()
+    assert checkpoints(workdir) == [EVERY]
+
+    for process in start_both(workdir):
+        outcome = wait(process)
+        assert outcome.code == 0, outcome.stderr
+    assert_same_run(workdir, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('which', [0, 1])
+def test_a_process_whose_peer_never_comes_ends(start_both, tmp_path, which):
+    (process,) = start_both(tmp_path / 'run', '--join_timeout=5', only=(which,))
+    outcome = wait(process, 60)
+    assert outcome.code == 2
+    last = outcome.stderr.strip().splitlines()[-1]
+    assert 'not all 2 processes met at 10.77.0.1:4711 within 5 s: start each of them' in last

@@ -1,0 +1,511 @@
+"""One device, several, and several processes: the same run. In processes of their own, with forced CPU devices."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import sngan_digits
+from experiments import method
+from experiments.modes import train as modes
+from helpers.parallel_worker import INDEX, TABLE
+from snjax import parallel
+from snjax.data.host_order import HostOrder
+from snjax.training import loop as train
+
+ROOT = pathlib.Path(__file__).parents[2]
+TIMEOUT = 300  # seconds; a deadlock ends here
+
+
+def start(out, cases, devices, address=None, num_processes=1, process_id=0):
+    """A worker process (`parallel_worker.py`) with that many CPU devices."""
+    job = {
+        'out': str(out),
+        'cases': cases,
+        'address': address,
+        'num_processes': num_processes,
+        'process_id': process_id,
+    }
+    # Code is generated quickly instead of well: compiling is most of what these tests do.
+    flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={devices}'
+    environment = os.environ | {
+        'JAX_PLATFORMS': 'cpu',
+        'XLA_FLAGS': flags,
+        'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]),
+    }
+    return subprocess.Popen(
+        [sys.executable, '-W', 'error', ROOT / 'tests/helpers/parallel_worker.py', json.dumps(job)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+class Run:
+    """Worker processes that write to one folder, and what they wrote."""
+
+    def __init__(self, out, processes):
+        self._out, self._processes, self._is_done = out, processes, False
+
+    def _wait(self):
+        for process in [] if self._is_done else self._processes:
+            said, _ = process.communicate(timeout=TIMEOUT)
+            assert process.returncode == 0, said[-3000:]
+        self._is_done = True
+
+    def stop(self):
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    def facts(self, process=0):
+        self._wait()
+        return json.loads((self._out / f'facts-{process}.json').read_text())
+
+    def leaves(self, case, process=0):
+        self._wait()
+        with np.load(self._out / f'{case}-{process}.npz') as leaves:
+            return dict(leaves)
+
+
+class Runs(dict):
+    """Runs by name, each started when it is first asked for."""
+
+    def __init__(self, plans, make_folder):
+        self._plans, self._make_folder = plans, make_folder
+
+    def __missing__(self, name):
+        out = self._make_folder(f'devices{name}'.replace(' ', '-'))
+        self[name] = Run(out, [start(out, *arguments) for arguments in self._plans[name]])
+        return self[name]
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """Workers by their number of devices, and '2x2': two processes that talk over gloo.
+
+    All that quick tests want start at once.
+    """
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        address = f'localhost:{free.getsockname()[1]}'
+    all_cases = ['synchronised', 'per_device', 'unaveraged', 'summed', 'accumulated']
+    both = ['synchronised', 'glo']
+    streamed = ['streamed'] if importlib.util.find_spec('grain') else []
+    plans = {
+        1: [([*both, 'unnormalised', 'in_8_parts', 'glo_in_8_parts'], 1)],
+        4: [([*all_cases, 'glo', 'in_2_parts_per_device', 'glo_in_2_parts_per_device'], 4)],
+        '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
+        2: [([], 2)],
+        8: [([], 8)],
+        3: [([], 3)],
+        # Asked for by slow tests alone, so these start when they are.
+        'trained 2': [(all_cases[:1], 2)],
+        'trained 8': [(all_cases[:1], 8)],
+    }
+    started = Runs(plans, tmp_path_factory.mktemp)
+    for name in plans:
+        if not str(name).startswith('trained'):
+            started[name]
+    yield started
+    for run in started.values():
+        run.stop()
+
+
+@pytest.fixture(scope='module')
+def run(runs):
+    return runs.__getitem__
+
+
+@pytest.fixture(scope='module')
+def two_processes(runs):
+    return runs['2x2']
+
+
+def distance(a, b):
+    """Relative L2 distance of all that a run learns, the worst of: each player's weights, statistics, u; the EMA.
+
+    Batch statistics are there if G has batch norm.
+    """
+    assert a.keys() == b.keys()
+    groups = {}
+    for name in a:
+        match = re.match(
+            r'state/(gen/params|dis/params|.*/batch_stats|.*/spectral|ema/params)/', name
+        )
+        if match:
+            groups.setdefault(match[1], []).append(name)
+    kinds = 6 if any('/batch_stats/' in name for name in a) else 4
+    assert len(groups) == kinds and any(name.endswith('/u') for name in a)
+    return max(
+        np.sqrt(
+            sum(np.sum((a[n].astype(np.float64) - b[n]) ** 2) for n in names)
+            / sum(np.sum(a[n].astype(np.float64) ** 2) for n in names)
+        )
+        for names in groups.values()
+    )
+
+
+# ---- one device == several
+
+
+@pytest.mark.parametrize('devices', [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 8))])
+def test_several_devices_are_one(run, devices):
+    one, several = run(1), run(devices if devices == 4 else f'trained {devices}')
+    assert several.facts()['devices'] == devices
+    assert several.facts()['shards_equal']['synchronised']
+    a, b = one.leaves('synchronised'), several.leaves('synchronised')
+    assert a['state/step'] == b['state/step'] == 20
+    assert distance(a, b) < 1e-4
+    for name in a:
+        if name.startswith('metrics/'):
+            assert a[name] == pytest.approx(b[name], rel=1e-3, abs=1e-4), name
+
+
+@pytest.mark.parametrize('broken', ['unaveraged', 'summed'])
+def test_a_wrong_average_of_the_gradients_is_seen(run, broken):
+    """The comparison above would fail: without the average, and with the factor that Adam would hide."""
+    assert distance(run(1).leaves('synchronised'), run(4).leaves(broken)) > 1e-2
+    assert run(4).facts()['shards_equal'][broken] == (broken == 'summed')
+
+
+def test_per_device_batch_norm_differs_and_leaves_equal_shards(run):
+    assert run(4).facts()['shards_equal']['per_device']
+    away = distance(run(4).leaves('synchronised'), run(4).leaves('per_device'))
+    assert 1e-3 < away < 1
+
+
+def test_parts_in_turn_are_parts_on_several_devices(run):
+    """Eight in turn, or two in turn on each of four devices: the same examples, and the same rule for statistics."""
+    assert run(4).facts()['shards_equal']['in_2_parts_per_device']
+    one, four = run(1).leaves('in_8_parts'), run(4).leaves('in_2_parts_per_device')
+    assert distance(one, four) < 1e-4
+    assert distance(one, run(1).leaves('synchronised')) > 1e-3
+    for name in one:
+        if name.startswith('metrics/'):
+            assert one[name] == pytest.approx(four[name], rel=1e-3, abs=1e-4), name
+
+
+def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):
+    """The average of three equal numbers may differ from them in the last bit, so none may be taken of u."""
+    assert run(3).facts()['is_frozen']
+
+
+def test_parts_of_a_batch_on_several_devices_are_the_batch_on_one(run):
+    whole, parts = run(1).leaves('unnormalised'), run(4).leaves('accumulated')
+    assert distance(whole, parts) < 1e-4
+    assert run(4).facts()['shards_equal']['accumulated']
+
+
+def test_the_run_has_moved(run):
+    """Otherwise equality would say little: the weights after 20 steps are not those of the average over them."""
+    leaves = run(1).leaves('synchronised')
+    kernels = [name for name in leaves if re.match(r'state/gen/params/.*/kernel', name)]
+    for name in kernels:
+        ema = leaves[name.replace('gen/params', 'ema/params')]
+        assert np.linalg.norm(leaves[name] - ema) > 1e-3 * np.linalg.norm(ema)
+
+
+# ---- several processes
+
+
+def test_two_processes_of_two_devices_are_one_of_four(run, two_processes):
+    facts = [two_processes.facts(i) for i in (0, 1)]
+    assert [f['devices'] for f in facts] == [4, 4]
+    assert [f['is_main'] for f in facts] == [True, False]
+    assert '4 cpu devices in 2 processes' in facts[0]['describe']
+    assert all(f['shards_equal']['synchronised'] for f in facts)
+    a, b = (two_processes.leaves('synchronised', i) for i in (0, 1))
+    assert a.keys() == b.keys() and all(a[n].tobytes() == b[n].tobytes() for n in a)
+    assert distance(run(4).leaves('synchronised'), a) < 1e-4
+
+
+def test_a_step_is_counted_the_same_in_every_process(run, two_processes):
+    """Though none of them could trace the program of all."""
+    counted = run(4).facts()['flops']
+    for case in ('synchronised', 'glo'):
+        assert run(1).facts()['flops'][case] / 4 <= counted[case] < run(1).facts()['flops'][case]
+        assert [two_processes.facts(i)['flops'][case] for i in (0, 1)] == [counted[case]] * 2
+
+
+def test_processes_agree_on_the_step_to_stop_at(two_processes):
+    """One of them gets SIGTERM at step 20."""
+    stopped = [two_processes.facts(i)['stopped_at'] for i in (0, 1)]
+    assert stopped[0] == stopped[1] and 20 <= stopped[0] < 2999
+
+
+def test_one_process_keeps_the_signal_itself():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append('the former handler'))
+    try:
+        stop = parallel.StopSignal()
+        assert not stop.at(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # as SLURM does
+        assert stop.at(2) and stop.at(3) and not heard
+        stop.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == ['the former handler']
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# ---- a table that is cut over the devices
+
+
+def tables(run, devices):
+    """What every process has seen of it."""
+    return [run(devices).leaves('table', i) for i in range(2 if devices == '2x2' else 1)]
+
+
+@pytest.mark.parametrize(('devices', 'rows'), [(1, 7), (2, 4), (3, 3), (4, 2), (8, 1), ('2x2', 2)])
+def test_a_table_is_cut_and_put_together_bit_for_bit(run, devices, rows):
+    for seen in tables(run, devices):
+        assert seen['shapes/z'].tolist() == [4 if devices == '2x2' else devices, rows, 3]
+        assert seen['round_trip/step'] == 0
+        for name, leaf in TABLE.items():
+            back = seen[f'round_trip/table/{name}']
+            assert back.dtype == leaf.dtype and back.tobytes() == leaf.tobytes()
+
+
+@pytest.mark.skipif(not importlib.util.find_spec('grain'), reason='Grain is not installed')
+def test_each_process_reads_its_own_half_of_a_streamed_batch(run, two_processes):
+    """And trains as if the set lay on the devices: there the same bits, and on one device the same but for rounding."""
+    order = HostOrder(train.seed_key(3, 'data'), 16, 1797)
+    for process in (0, 1):
+        read = two_processes.facts(process)['read']['streamed']
+        half = np.arange(8) + 8 * process
+        expected = [order.indices(batch, half).tolist() for batch in range(40)]
+        assert sorted(read) == sorted(expected)  # several threads read, in no order
+        streamed, resident = (
+            two_processes.leaves(name, process) for name in ('streamed', 'synchronised')
+        )
+        assert all(streamed[name].tobytes() == resident[name].tobytes() for name in resident)
+        assert distance(run(1).leaves('synchronised'), streamed) < 1e-4
+
+
+@pytest.mark.parametrize('devices', [1, 2, 3, 4, '2x2'])
+def test_rows_are_taken_and_put_wherever_they_lie(run, devices):
+    """In the order of the batch; and all others stay as they are, to the bit."""
+    index = INDEX[:3] if devices == 3 else INDEX
+    for seen in tables(run, devices):
+        assert seen['after/step'] == 1
+        assert seen['seen/total'] == TABLE['count'][index].sum()
+        for name, change in {'z': lambda x: -2 * x, 'count': lambda x: x + 100}.items():
+            expected = TABLE[name].copy()
+            assert seen[f'seen/taken/{name}'].tobytes() == expected[index].tobytes()
+            expected[index] = change(expected[index])
+            assert seen[f'after/table/{name}'].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize('devices', [4, '2x2'])
+def test_glo_on_several_devices_is_glo_on_one(run, devices):
+    """Twenty steps of plain gradient descent, the table of 1,797 rows, which four does not divide, included."""
+    one = run(1).leaves('glo')
+    assert_same_glo(one, run(devices).leaves('glo'))
+    first = np.asarray(one['state/table/z'])
+    assert first.shape == (1797, 4) and one['state/step'] == 20
+
+
+def test_parts_of_glo_in_turn_are_parts_on_several_devices(run):
+    one = run(1).leaves('glo_in_8_parts')
+    assert_same_glo(one, run(4).leaves('glo_in_2_parts_per_device'))
+    assert not np.allclose(one['state/table/z'], run(1).leaves('glo')['state/table/z'], rtol=1e-3)
+
+
+def assert_same_glo(one, other):
+    assert one.keys() == other.keys() and 'state/table/z' in one
+    for name in one:
+        norm = np.linalg.norm(one[name].astype(np.float64))
+        assert np.linalg.norm(one[name].astype(np.float64) - other[name]) <= 1e-5 * norm, name
+
+
+@pytest.mark.parametrize(
+    ('mode', 'where', 'words'),
+    [
+        ('on', {}, ['--distributed=on', 'off, auto, explicit']),
+        (
+            'explicit',
+            {'coordinator_address': None, 'num_processes': 2, 'process_id': 0},
+            ['--distributed=explicit needs --coordinator_address', 'host:port'],
+        ),
+        (
+            'explicit',
+            {'coordinator_address': '', 'num_processes': None, 'process_id': None},
+            ['--coordinator_address --num_processes --process_id'],
+        ),
+        ('explicit', {}, ['--coordinator_address --num_processes --process_id']),
+        (
+            'explicit',
+            {'coordinator_address': 'host0', 'num_processes': 2, 'process_id': 1},
+            ['--coordinator_address=host0: accepted is host:port'],
+        ),
+    ],
+)
+def test_initialize_refuses(mode, where, words):
+    before = jax.config.jax_cpu_collectives_implementation
+    jax.devices()  # a backend there is already, so that nothing can be joined
+    try:
+        with pytest.raises(ValueError) as caught:
+            parallel.initialize(mode, **where)
+        assert jax.config.jax_cpu_collectives_implementation == before
+    finally:
+        jax.config.update('jax_cpu_collectives_implementation', before)
+    assert '\n' not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_initialize_refuses_a_port_that_is_in_use():
+    with socket.create_server(('', 0)) as server:
+        address = f'localhost:{server.getsockname()[1]}'
+        with pytest.raises(ValueError, match=f'--coordinator_address={address}: process 0 cannot'):
+            parallel.initialize(
+                'explicit', coordinator_address=address, num_processes=2, process_id=0
+            )
+
+
+def test_initialize_off_does_nothing():
+    parallel.initialize('off', coordinator_address=None, num_processes=None, process_id=None)
+    assert parallel.is_main() and not jax.distributed.is_initialized()
+
+
+# ---- sizes, scan, placing
+
+
+def test_batch_sizes_that_the_devices_do_not_divide(run):
+    expected = (
+        'gen_batch_size 30 does not divide over 4 devices: use 28 or 32, --config.gen_batch_size=32'
+    )
+    assert run(4).facts()['refusal'] == expected
+    assert run(1).facts()['refusal'] is None
+    small = run(8).facts()['refusal']
+    assert small.startswith('gen_batch_size 30 does not divide over 8 devices: use 24 or 32')
+
+
+def test_check_batch_size_names_the_first_that_does_not_fit(monkeypatch):
+    monkeypatch.setattr(jax, 'device_count', lambda: 8)
+    assert parallel.check_batch_size(batch_size=8, gen_batch_size=64) is None
+    with pytest.raises(
+        ValueError, match=r'^batch_size 5 .* over 8 devices: use 8, --config.batch_size=8$'
+    ):
+        parallel.check_batch_size(gen_batch_size=64, batch_size=5)
+
+
+@pytest.mark.parametrize('length', [1, 3])
+def test_scan_is_the_same_written_out_and_as_a_loop(monkeypatch, length):
+    def body(carry, x):
+        carry = {'sum': carry['sum'] + x['a'], 'n': carry['n'] + 1}
+        return carry, (carry['sum'] * x['b'], None)
+
+    carry = {'sum': jnp.zeros(2), 'n': jnp.int32(0)}
+    xs = {'a': jnp.arange(2.0 * length).reshape(length, 2), 'b': jnp.arange(1.0, length + 1)}
+    written_out = parallel.scan(body, carry, xs, length)
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    loop = parallel.scan(body, carry, xs, length)
+    assert 'scan' in str(jax.make_jaxpr(lambda c: parallel.scan(body, c, xs, length))(carry))
+    assert jax.tree.structure(written_out) == jax.tree.structure(loop)
+    jax.tree.map(np.testing.assert_array_equal, written_out, loop)
+    sums = np.cumsum(np.arange(2.0 * length).reshape(length, 2), axis=0)
+    np.testing.assert_array_equal(loop[0]['sum'], sums[-1])
+    np.testing.assert_array_equal(loop[1][0], sums * np.arange(1, length + 1)[:, None])
+    assert int(loop[0]['n']) == length
+
+
+def test_place_like_and_local():
+    tree = {'a': np.arange(3, dtype=np.int32), 'b': None, 'c': jnp.float32(2)}
+    placed = parallel.place(tree)
+    assert placed['a'].sharding.is_fully_replicated and placed['b'] is None
+    shapes = parallel.like(jax.eval_shape(lambda: {'a': jnp.arange(3), 'c': jnp.float32(2)}))
+    assert shapes['a'].shape == (3,) and shapes['a'].sharding == placed['a'].sharding
+    local = parallel.local(placed)
+    np.testing.assert_array_equal(local['a'], tree['a'])
+    assert len(local['a'].devices()) == 1 and float(local['c']) == 2
+
+
+# ---- other machines
+
+
+def test_the_step_lowers_for_tpu_and_cuda(monkeypatch):
+    """SNGAN's whole per-device step with its collectives, as a loop of 50 updates, on a machine that has neither.
+
+    Lowering is where an operation that a platform lacks is refused; wrapping `pmap` in `jit` serves this alone.
+    """
+    monkeypatch.setattr(
+        jax, 'default_backend', lambda: 'tpu'
+    )  # loops are written out on a CPU only
+    config = sngan_digits.get_config()
+    config.update(
+        {'num_steps': 50, 'steps_per_call': 0, 'n_dis': 2, 'model': {'dtype': 'bfloat16'}}
+    )
+    config.log.every = config.log.histograms_every = config.sampling.every = 50
+    config.checkpoint.every = 50
+    sngan, options = method.load(config), modes.train_options(config)
+    assert options.steps_per_call == 50
+    step = parallel.DataParallel(train.make_step(sngan, options), sngan.state_axes)
+    arguments = jax.eval_shape(
+        lambda: (
+            sngan.init(jax.random.key(0)),
+            {
+                'image': jnp.zeros((1797, 16, 16, 1), jnp.uint8),
+                'label': jnp.zeros(1797, jnp.int32),
+                'data_rng': jax.random.key_data(jax.random.key(0)),
+                'train_rng': jax.random.key_data(jax.random.key(1)),
+            },
+        )
+    )
+    for platform in ('tpu', 'cuda'):
+        text = step.lower(*arguments, platform).as_text()
+        assert 'stablehlo.while' in text and 'stablehlo.convolution' in text
+        assert 'stablehlo.all_reduce' in text and 'bf16' in text
+        assert len(text) < 3_000_000  # the loop's body once
+
+
+_A_QUEUE = """
+import sys, time
+import jax, jax.numpy as jnp, numpy as np
+from snjax import parallel
+
+spreads = parallel.OverBatches(lambda v, x: (x @ v).var(0) + ((x @ v) ** 2).mean(0))
+matrix = parallel.place(np.ones((16, 16), np.float32))
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    given = [spreads(matrix, np.ones((8, 16), np.float32)) for _ in range(32)]
+    assert np.asarray(sum(given[1:], given[0]))[0] == 32 * 256
+"""
+
+
+@pytest.mark.slow
+def test_many_programs_on_several_cpu_devices_do_not_lock_up():
+    """Queued, they did: within 15 seconds in each of three processes at once, on two cores."""
+    flags = (
+        '--xla_force_host_platform_device_count=4'
+        ' --xla_cpu_collective_call_warn_stuck_timeout_seconds=5'
+        ' --xla_cpu_collective_call_terminate_timeout_seconds=20'
+    )
+    environment = os.environ | {'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', _A_QUEUE, '60'],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    ended = [(process.communicate(timeout=TIMEOUT)[0], process.returncode) for process in processes]
+    for said, code in ended:
+        assert code == 0, said[:1000]

@@ -1,0 +1,96 @@
+"""The training step's program: compiled beside other work, for what it will be called with."""
+
+import concurrent.futures
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from snjax import parallel
+from snjax.training import cost
+from snjax.training.program import StepProgram
+
+
+def run(state, data):
+    return {'w': state['w'] @ data['x']}, {'sum': state['w'].sum()}
+
+
+STATE, DATA = {'w': jnp.eye(4)}, {'x': 2 * jnp.eye(4)}
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def test_a_program_for_shapes_takes_the_arrays():
+    lines = []
+    program = StepProgram(
+        parallel.DataParallel(run),
+        shapes(STATE),
+        shapes(DATA),
+        updates_per_call=2,
+        say=lines.append,
+    )
+    state, data = parallel.place(STATE), parallel.place(DATA)
+    assert program.fits(state, data)
+    compiled = program.result()
+    state, metrics = compiled(state, data)
+    np.testing.assert_array_equal(state['w'], 2 * np.eye(4))
+    assert float(parallel.local(metrics)['sum']) == 4
+    state, _ = compiled(state, data)
+    np.testing.assert_array_equal(state['w'], 4 * np.eye(4))
+    assert 'one update takes 0 GFLOP; memory of a device, estimated: state 0 MB' in lines[0]
+    assert lines[1].startswith('compiled the training step in ')
+    if jax.default_backend() == 'cpu':
+        assert lines[2].startswith('compiler options: xla_cpu_')
+
+
+@pytest.mark.parametrize(
+    'other', [{'x': jnp.ones((4, 5))}, {'x': jnp.ones((4, 4), int)}, {'y': jnp.ones((4, 4))}]
+)
+def test_other_arguments_do_not_fit(other):
+    program = StepProgram(parallel.DataParallel(run), STATE, DATA, say=lambda line: None)
+    assert program.fits(STATE, DATA)
+    assert not program.fits(STATE, other)
+    assert not program.fits(STATE, DATA, (jnp.zeros(3),))
+    program.result()
+
+
+def test_an_error_comes_with_the_result():
+    def wrong(state, data):
+        raise ValueError('no such step')
+
+    program = StepProgram(parallel.DataParallel(wrong), STATE, DATA, say=lambda line: None)
+    with pytest.raises(ValueError, match='no such step'):
+        program.result()
+
+
+def test_a_cancelled_program_says_nothing():
+    lines, began = [], threading.Event()
+
+    def slow(state, data):
+        began.wait()
+        return run(state, data)
+
+    program = StepProgram(parallel.DataParallel(slow), STATE, DATA, say=lines.append)
+    program.cancel()
+    began.set()
+    with pytest.raises(concurrent.futures.CancelledError):
+        program.result()
+    assert lines == []
+
+
+def test_costs_that_cannot_be_counted_end_nothing(monkeypatch):
+    monkeypatch.setattr(cost, 'flops', lambda jaxpr: 1 // 0)
+    lines = []
+    program = StepProgram(parallel.DataParallel(run), STATE, DATA, say=lines.append)
+    assert program.result() is not None
+    assert lines[0].startswith('what an update costs could not be counted: ZeroDivisionError')
+
+
+def test_memory_of_a_cut_table_is_that_of_one_device():
+    step = parallel.DataParallel(run, {'w': None, 'table': 0})
+    state = {'w': jnp.zeros(3), 'table': jnp.zeros((8, 100, 4))}
+    assert cost.bytes_of(step.per_device(state)) == 4 * (3 + 100 * 4)
