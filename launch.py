@@ -114,7 +114,7 @@ def main(argv: list[str]) -> None:
         modes.MODES[_MODE.value](_CONFIG.value, _workdir(), **extra)
     except (ValueError, OSError) as error:
         error = input_error(error, _workdir())
-        parallel.judge(error)
+        parallel.exit_if_peer_lost(error)
         end(error, BAD_INPUT)
     except Diverged as error:
         end(error, DIVERGED)
@@ -128,10 +128,10 @@ def _main(argv: list[str]) -> None:
         return main(argv)
     from snjax.host import supervisor
 
-    supervisor.stand_by(_workdir())
+    supervisor.supervise(_workdir())
     from snjax import parallel
 
-    with parallel.leaving():
+    with parallel.report_exit():
         main(argv)
 
 

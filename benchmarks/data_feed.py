@@ -34,7 +34,7 @@ from experiments.modes import train as modes
 from snjax import data, parallel
 from snjax.data.folder import IMAGE_SUFFIXES
 from snjax.data.host_order import HostOrder
-from snjax.runs.run_logger import Record
+from snjax.runs.run_logger import RunLogger
 from snjax.training import feed, loop
 
 BATCH_SIZE, NUM_BATCHES = 64, 5
@@ -217,7 +217,7 @@ def whole_run(folder, size, stream, args, workspace):
     options = dataclasses.replace(options, stream=stream != 'resident')
     image_set = load(folder, size, stream, workspace)
     workdir = pathlib.Path(tempfile.mkdtemp(dir=workspace))
-    records = [Record(workdir, options.seed, {})]
+    records = [RunLogger(workdir, options.seed, {})]
     trainer = loop.Trainer(
         methods.load(config), options, image_set.images, image_set.labels, records
     )

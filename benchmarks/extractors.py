@@ -92,7 +92,7 @@ def ours(name: str, arrays: dict[str, np.ndarray]) -> dict[str, Run]:
         return np.asarray(features), np.asarray(logits)
 
     def of(variables, function):
-        return functools.partial(run, parallel.OverBatches(function), parallel.place(variables))
+        return functools.partial(run, parallel.OverBatches(function), parallel.replicate(variables))
 
     if name == 'cifar_resnet56':
         return {'snjax': of(cifar_resnet.from_state_dict(arrays), cifar_resnet.apply)}

@@ -34,7 +34,7 @@ class OnDevice:
     def __init__(self, method, options, image_set):
         self.data = loop.device_data(image_set.images, image_set.labels, options.seed)
         state = parallel.run_once(method.init, jax.random.key(0))
-        self.state = parallel.spread(state, method.state_axes)
+        self.state = parallel.shard(state, method.state_axes)
         step = parallel.DataParallel(loop.make_step(method, options), method.state_axes)
         self.program = step.compile(self.state, self.data)
         self.calls = len(image_set.images) // method.batch_size // options.steps_per_call
@@ -42,7 +42,7 @@ class OnDevice:
     def epoch(self) -> float:
         for _ in range(self.calls):
             self.state, metrics = self.program(self.state, self.data)
-        return float(parallel.local(metrics)['rec_loss'])
+        return float(parallel.first_replica(metrics)['rec_loss'])
 
 
 class OnHost:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import snjax
-from snjax.generate.glo import TrainedTable
+from snjax.generate.glo import TrainedGlo
 from snjax.metrics.distortion import distortion
 
 
@@ -46,7 +46,7 @@ def row(workdir: pathlib.Path, num: int, data_dir: str | None, step: int | None)
         ValueError: it is no GLO run.
     """
     trained = snjax.load(workdir, step)
-    if not isinstance(trained, TrainedTable):
+    if not isinstance(trained, TrainedGlo):
         raise ValueError(f'{workdir} is no GLO run')
     image_set = trained.training_set(data_dir=data_dir)
     index = np.sort(np.random.default_rng(0).permutation(len(trained.table))[:num])

@@ -64,7 +64,7 @@ def measure(config, compiles):
     pixels = np.zeros(shape, np.uint8)
     method = methods.load(config).with_images(pixels)
     data = loop.device_data(pixels, np.zeros(shape[0], np.int32), 0)
-    state = parallel.spread_shapes(
+    state = parallel.shard_shapes(
         jax.eval_shape(method.init, seed_key(0, 'init')), method.state_axes
     )
     step = parallel.DataParallel(loop.make_step(method, options), method.state_axes)

@@ -77,7 +77,7 @@ def measure(name, told, rounds):
 
 def _advance(method, state):
     """One advance of all layers as a program of its own, on a copy of D."""
-    dis = jax.tree.map(jnp.copy, parallel.local(state.dis))
+    dis = jax.tree.map(jnp.copy, parallel.first_replica(state.dis))
     labels = jnp.zeros(1, jnp.int32) if method.num_classes else None
     images = jnp.zeros((1, *method.image_shape))
 
@@ -85,7 +85,9 @@ def _advance(method, state):
         moved = spectral.advance(method.dis, dis.variables, images, labels, train=False)
         return dis.replace(model_state={**dis.model_state, 'spectral': moved}), None
 
-    lowered = jax.jit(lambda dis: parallel.scan(once, dis, None, _IN_ONE_PROGRAM)[0]).lower(dis)
+    lowered = jax.jit(
+        lambda dis: parallel.scan_or_unroll(once, dis, None, _IN_ONE_PROGRAM)[0]
+    ).lower(dis)
     program = parallel.compile(lowered)
     return lambda: jax.block_until_ready(program(dis))
 

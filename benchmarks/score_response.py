@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from benchmarks import command
 from snjax import data
 from snjax.metrics import comparison, extractors, manifold, scores
-from snjax.metrics.comparison import Side
+from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.protocols import Protocol
 from snjax.metrics.reference import Reference
 
@@ -44,7 +44,7 @@ def main() -> None:
     found = {'halves of train': halves(extractor, reference)}
     for name, spoilt in spoilings(np.asarray(images), labels):
         features = extractor.of(extractors.batches_of(spoilt, args.batch_size))
-        found[name] = against(extractor, reference, protocol, Side(features))
+        found[name] = against(extractor, reference, protocol, ScoredSet(features))
         print(name, {k: round(v, 4) for k, v in found[name].items()}, flush=True)
         save(args, extractor, found)
     print(markdown(found, extractor))
@@ -77,7 +77,7 @@ def halves(extractor, reference):
 
 
 def against(extractor, reference, protocol, fake):
-    real = Side(reference.features)
+    real = ScoredSet(reference.features)
     moments = reference.moments(protocol)
     return comparison.full(extractor, real, moments, fake, reference.image_set.class_names)
 

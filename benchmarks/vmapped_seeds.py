@@ -36,9 +36,9 @@ class Stacked(Step):
             )
             for role in ('data', 'train')
         }
-        self.data = {**self.data, **parallel.place(keys)}
+        self.data = {**self.data, **parallel.replicate(keys)}
         init = jax.jit(alone.init)
-        self.state = parallel.spread(
+        self.state = parallel.shard(
             members.stack([init(seed_key(seed, 'init')) for seed in range(num)])
             if num > 1
             else jax.tree.map(lambda x: x[None], init(seed_key(0, 'init'))),

@@ -101,7 +101,7 @@ class Step:
         self.options = modes.train_options(config)
         self.data = loop.device_data(pixels, labels, config.seed)
         state = parallel.run_once(self.method.init, jax.random.key(0))
-        self.state = parallel.spread(state, self.method.state_axes)
+        self.state = parallel.shard(state, self.method.state_axes)
         self._run = loop.make_step(self.method, self.options)
         self.parallel = parallel.DataParallel(self._run, self.method.state_axes)
 

@@ -32,7 +32,7 @@ from snjax.latents.sampling import class_labels, generate, latents
 from snjax.nn.normalization import running_after
 from snjax.objectives.augment import augment
 from snjax.objectives.losses import Loss
-from snjax.objectives.penalties import PENALTIES, Critique, clip_weights
+from snjax.objectives.penalties import PENALTIES, PenaltyInputs, clip_weights
 from snjax.training import accumulation
 from snjax.training.player import Player, advanced, averaged, sigmas, synchronised
 
@@ -185,7 +185,7 @@ class Gan:
             fakes, gen_state = self._all_fakes(state.gen, rng)
             state = state.replace(gen=state.gen.replace(model_state=gen_state))
         turns = turns, jax.tree.map(lambda x: x[: self.n_dis], real), fakes
-        state, dis_metrics = parallel.scan(update_dis, state, turns, self.n_dis)
+        state, dis_metrics = parallel.scan_or_unroll(update_dis, state, turns, self.n_dis)
         dis_metrics = jax.tree.map(jnp.mean, dis_metrics)
         if self.update_order == 'dis_first':
             state, gen_metrics = self.update_gen(state, *gen_turn)
@@ -366,7 +366,7 @@ class Gan:
 
     def _critique(
         self, dis: Player, params, real: Batch, fake: Batch, keys, all_real: jax.Array
-    ) -> Critique:
+    ) -> PenaltyInputs:
         """What penalties look at; D stands still in it but for its parameters."""
 
         def score(images, labels):
@@ -374,7 +374,7 @@ class Gan:
             out, _ = self.dis.apply(variables, images, labels, train=True, mutable=moving)
             return self.logits(out)
 
-        return Critique(
+        return PenaltyInputs(
             score=lambda images: score(images, real.label),
             score_fake=lambda images: score(images, fake.label),
             params=params,

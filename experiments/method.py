@@ -18,7 +18,7 @@ class Method(Protocol):
         batch_size: examples of a batch over all devices.
         batches_per_step: batches that one `train_step` takes.
         num_classes: classes that it is told of; 0 for none.
-        state_axes: which leaves of the state are cut over the devices (`snjax.parallel.spread`). In `train_step` they
+        state_axes: which leaves of the state are cut over the devices (`snjax.parallel.shard`). In `train_step` they
             are this device's rows, everywhere else whole.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.method import Config, choose
 from snjax import parallel
-from snjax.data import Decoded
+from snjax.data import LazyImages
 from snjax.training import feed, loop
 
 MODES = ('auto', 'on', 'off', 'decode')
@@ -36,7 +36,7 @@ def choose_options(config: Config, options: loop.Options, images: Any, say) -> l
         feed.check_installed(f'{size} are more than half of a device')
         half = f', half of a device is {_share() / 1e9:.2f} GB'
         why = half if config.data.stream == 'auto' else ''
-        how = 'decoded as they are read' if isinstance(images, Decoded) else 'prepared'
+        how = 'decoded as they are read' if isinstance(images, LazyImages) else 'prepared'
         say(f'{size} are streamed, {how}{why}')
     return dataclasses.replace(options, stream=stream)
 

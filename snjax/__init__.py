@@ -6,10 +6,10 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from snjax.generate.trained import Trained, load
+    from snjax.generate.trained import TrainedGenerator, load
 
 __version__ = '0.1.0'
-__all__ = ['Trained', 'load']
+__all__ = ['TrainedGenerator', 'load']
 
 
 def __getattr__(name: str):

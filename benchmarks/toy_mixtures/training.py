@@ -64,13 +64,13 @@ class Program:
 
     def __call__(self, toy_set: str, seed: int) -> np.ndarray:
         """Points (NUM_SAMPLES, 2) of the trained generator; not finite if the run diverged."""
-        state = parallel.place(self._init(seed_key(seed, 'init')))
+        state = parallel.replicate(self._init(seed_key(seed, 'init')))
         data: Any = {role: jax.random.key_data(seed_key(seed, role)) for role in ('data', 'train')}
-        data = parallel.place({**data, 'set': np.int32(list(SETS).index(toy_set))})
+        data = parallel.replicate({**data, 'set': np.int32(list(SETS).index(toy_set))})
         if self._train is None:
             self._train = parallel.DataParallel(self._steps).compile(state, data)
         state, _ = self._train(state, data)
-        points = self._sample(parallel.local(state), seed_key(seed, 'sample'))
+        points = self._sample(parallel.first_replica(state), seed_key(seed, 'sample'))
         return np.asarray(points)[:, 0, 0]
 
     def _steps(self, state: Any, data: dict[str, jax.Array]):

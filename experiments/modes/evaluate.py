@@ -15,7 +15,7 @@ from snjax.generate import fakes as generation
 from snjax.generate import trained as workdir
 from snjax.generate.fakes import Variant
 from snjax.generate.neighbours import nearest_vectors
-from snjax.generate.trained import Trained
+from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison, evaluate, extractors, protocols
 from snjax.metrics.evaluate import Evaluator, Row
 from snjax.metrics.live_scores import LiveScores
@@ -215,7 +215,7 @@ def _evaluate_one(config, folder, evaluator, asked):
     print(flush=True)
 
 
-def _checkpoints(folder, e) -> Iterator[tuple[str, Trained]]:
+def _checkpoints(folder, e) -> Iterator[tuple[str, TrainedGenerator]]:
     """The checkpoints to score: those of some steps, or the newest and the best; each read when it is its turn."""
     asked = _steps(e)
     if asked:

@@ -17,7 +17,7 @@ from experiments.method import Config, choose
 from snjax import from_config
 from snjax.generate import inversion, measurements
 from snjax.generate import trained as workdirs
-from snjax.generate.glo import TrainedTable
+from snjax.generate.glo import TrainedGlo
 from snjax.latents import sampling
 from snjax.metrics.distortion import Distortion, distortion
 from snjax.runs import images
@@ -118,7 +118,7 @@ def _check(s: Config) -> None:
         )
 
 
-def targets_of(config: Config, trained: workdirs.Trained) -> Targets:
+def targets_of(config: Config, trained: workdirs.TrainedGenerator) -> Targets:
     """The first images of the folder `inversion.path`, or some of the run's own set, which the seed draws.
 
     Raises:
@@ -148,9 +148,9 @@ def targets_of(config: Config, trained: workdirs.Trained) -> Targets:
     return Targets(image_set.images[index], index, labels, source)
 
 
-def prior_of(trained: workdirs.Trained) -> inversion.Prior:
+def prior_of(trained: workdirs.TrainedGenerator) -> inversion.Prior:
     """What the run's z were drawn from, or for GLO what its table is like."""
-    if isinstance(trained, TrainedTable):
+    if isinstance(trained, TrainedGlo):
         return trained.inversion_prior()
     model = trained.config['model']
     return inversion.PRIORS[model['latent']](model['dim_z'])
@@ -187,7 +187,7 @@ def _rows(operator: measurements.Operator, real, measured, restored) -> list[Row
     return rows + [Row(name, x, distortion(real, x)) for name, x in made.items()]
 
 
-def _stem(s: Config, targets: Targets, trained: workdirs.Trained) -> str:
+def _stem(s: Config, targets: Targets, trained: workdirs.TrainedGenerator) -> str:
     """The files' name, without a suffix."""
     details = {
         'inpaint': f'_{s.mask}{s.fraction:g}',

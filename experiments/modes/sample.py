@@ -8,10 +8,10 @@ import numpy as np
 
 from experiments.method import Config, choose
 from experiments.modes import sample_table
-from experiments.modes.sample_files import Made, encoded_ways, write
+from experiments.modes.sample_files import SampleOutput, encoded_ways, write
 from snjax.generate import neighbours
 from snjax.generate import trained as workdirs
-from snjax.generate.glo import TrainedTable
+from snjax.generate.glo import TrainedGlo
 from snjax.latents import interpolation
 from snjax.latents.priors import PRIORS
 from snjax.runs import images
@@ -40,10 +40,12 @@ def run_sample(config: Config, workdir: pathlib.Path) -> None:
         print(f'{made.title} of step {trained.step} at {path}', flush=True)
 
 
-def _make(config: Config, trained: workdirs.Trained, workdir: pathlib.Path) -> Made:
+def _make(
+    config: Config, trained: workdirs.TrainedGenerator, workdir: pathlib.Path
+) -> SampleOutput:
     """What `sampling.what` asks for, of a GAN or of GLO."""
     s = config.sampling
-    if isinstance(trained, TrainedTable):
+    if isinstance(trained, TrainedGlo):
         return sample_table.make(config, trained)
     is_wrong = {'what': s.what in sample_table.OF_TABLES} | {k: s[k] for k in ('images', 'others')}
     for key, value in is_wrong.items():
@@ -116,18 +118,18 @@ def _draw(s: Config) -> dict[str, Any]:
     return {'seed': s.seed, 'weights': s.weights, 'truncation': s.truncation or None}
 
 
-def _samples(config: Config, trained: workdirs.Trained) -> Made:
+def _samples(config: Config, trained: workdirs.TrainedGenerator) -> SampleOutput:
     s, num_classes = config.sampling, trained.num_classes
     made = trained.sample(s.num, labels=_label(s), **_draw(s))
     # One column per class, where that is no wider than people look at.
     columns = num_classes if _label(s) is None and 1 < num_classes <= 20 else None
     name = f'{_class_name(s)}_{s.num}'
-    return Made(
+    return SampleOutput(
         f'{s.num} samples', name, images.to_uint8(made), columns, _labels(s, trained, s.num), None
     )
 
 
-def _interpolation(config: Config, trained: workdirs.Trained) -> Made:
+def _interpolation(config: Config, trained: workdirs.TrainedGenerator) -> SampleOutput:
     """Between latents, between classes, or both."""
     s, is_morph = config.sampling, config.sampling.what == 'morph'
     points = s.points or (1 if is_morph else 2)
@@ -145,10 +147,10 @@ def _interpolation(config: Config, trained: workdirs.Trained) -> Made:
     name = f'{_class_name(s)}{encoded}{through}_{rows}x{s.frames}'
     title = f'{rows} {"morphs" if is_morph else "interpolations"} of {s.frames} frames'
     arrays = {'z': made.z} | ({} if made.labels is None else {'label_weights': made.labels})
-    return Made(title, name, images.to_uint8(made.images), None, arrays, None)
+    return SampleOutput(title, name, images.to_uint8(made.images), None, arrays, None)
 
 
-def _neighbours(config: Config, trained: workdirs.Trained) -> Made:
+def _neighbours(config: Config, trained: workdirs.TrainedGenerator) -> SampleOutput:
     """Samples, each followed by the training images nearest to it."""
     s, d = config.sampling, config.data
     image_set = trained.training_set(data_dir=d.data_dir or None, cache_dir=d.cache_dir or None)
@@ -180,7 +182,7 @@ def _neighbours(config: Config, trained: workdirs.Trained) -> Made:
         f'{s.rows} samples and the {s.neighbours} nearest of {len(image_set.images)} images each'
     )
     name = f'{_class_name(s)}_{s.rows}x{s.neighbours}'
-    return Made(title, name, pixels, None, {**found._asdict(), **told}, record)
+    return SampleOutput(title, name, pixels, None, {**found._asdict(), **told}, record)
 
 
 def _neighbour(image_set, index: int, distance: float) -> dict[str, Any]:
@@ -193,7 +195,7 @@ def _label(s: Config) -> int | None:
     return None if s.label < 0 else s.label
 
 
-def _labels(s: Config, trained: workdirs.Trained, num: int) -> dict[str, np.ndarray]:
+def _labels(s: Config, trained: workdirs.TrainedGenerator, num: int) -> dict[str, np.ndarray]:
     """`labels` of samples, for a file; nothing without classes."""
     labels = workdirs.check_labels(_label(s), num, trained.num_classes)
     return {} if labels is None else {'labels': labels}

@@ -11,7 +11,7 @@ from experiments.method import Config
 from snjax.runs import images
 
 
-class Made(NamedTuple):
+class SampleOutput(NamedTuple):
     """What is written.
 
     Attributes:
@@ -52,7 +52,7 @@ def encoded_ways(s: Config, points: int, dim_z: int) -> np.ndarray:
     return z[: rows * points].reshape(rows, points, dim_z)
 
 
-def write(stem: pathlib.Path, made: Made, form: str, fps: float) -> list[pathlib.Path]:
+def write(stem: pathlib.Path, made: SampleOutput, form: str, fps: float) -> list[pathlib.Path]:
     """Writes what was made and returns the paths; names may have dots, so suffixes are added, never replaced."""
     out = (
         stem

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from experiments.method import Config
-from experiments.modes.sample_files import Made, encoded_ways
+from experiments.modes.sample_files import SampleOutput, encoded_ways
 from snjax.generate import neighbours
-from snjax.generate.glo import TrainedTable
+from snjax.generate.glo import TrainedGlo
 from snjax.generate.trained import load
 from snjax.latents.priors import project
 from snjax.runs import images
 
 
-def make(config: Config, trained: TrainedTable) -> Made:
+def make(config: Config, trained: TrainedGlo) -> SampleOutput:
     """What `config.sampling.what` asks for.
 
     Raises:
@@ -35,7 +35,7 @@ def make(config: Config, trained: TrainedTable) -> Made:
     return MAKERS[s.what](config, trained)
 
 
-def _samples(config: Config, trained: TrainedTable) -> Made:
+def _samples(config: Config, trained: TrainedGlo) -> SampleOutput:
     s = config.sampling
     z, labels = _draw(config, trained, s.num)
     pixels = images.to_uint8(trained.generate(z))
@@ -44,10 +44,12 @@ def _samples(config: Config, trained: TrainedTable) -> Made:
         columns = int(labels.max()) + 1
     arrays = {'z': z} | ({} if labels is None else {'labels': labels})
     name = f'{_prior_name(s)}_{s.num}'
-    return Made(f'{s.num} samples of the prior {s.prior}', name, pixels, columns, arrays, None)
+    return SampleOutput(
+        f'{s.num} samples of the prior {s.prior}', name, pixels, columns, arrays, None
+    )
 
 
-def _interpolation(config: Config, trained: TrainedTable) -> Made:
+def _interpolation(config: Config, trained: TrainedGlo) -> SampleOutput:
     """Between drawn latents, or between those of training images."""
     s, points = config.sampling, config.sampling.points or 2
     if s.latents:
@@ -70,10 +72,10 @@ def _interpolation(config: Config, trained: TrainedTable) -> Made:
     )
     title = f'{len(corners)} interpolations of {s.frames} frames'
     name = f'{name}_{s.path}{points}_{len(corners)}x{s.frames}'
-    return Made(title, name, images.to_uint8(made.images), None, {'z': made.z}, None)
+    return SampleOutput(title, name, images.to_uint8(made.images), None, {'z': made.z}, None)
 
 
-def _neighbours(config: Config, trained: TrainedTable) -> Made:
+def _neighbours(config: Config, trained: TrainedGlo) -> SampleOutput:
     """Samples, each followed by the training images nearest to it in pixels."""
     s, image_set = config.sampling, _set(config, trained)
     z, _ = _draw(config, trained, s.rows)
@@ -82,7 +84,7 @@ def _neighbours(config: Config, trained: TrainedTable) -> Made:
     return _beside(config, trained, image_set, made, found, 'pixels of 0 to 255')
 
 
-def _latent_neighbours(config: Config, trained: TrainedTable) -> Made:
+def _latent_neighbours(config: Config, trained: TrainedGlo) -> SampleOutput:
     """The same, nearest among the latents; of training images themselves where some are named."""
     s, image_set = config.sampling, _set(config, trained)
     if s.images:
@@ -95,7 +97,7 @@ def _latent_neighbours(config: Config, trained: TrainedTable) -> Made:
     return _beside(config, trained, image_set, made, found, 'latents')
 
 
-def _beside(config, trained, image_set, made, found, space) -> Made:
+def _beside(config, trained, image_set, made, found, space) -> SampleOutput:
     s = config.sampling
     pixels = np.concatenate([made[:, None], image_set.images[found.index]], axis=1)
     record = {
@@ -113,27 +115,27 @@ def _beside(config, trained, image_set, made, found, space) -> Made:
     rows = len(made)
     title = f'{rows} images and the {s.neighbours} nearest of {len(image_set.images)} images each'
     name = f'{_prior_name(s)}_{rows}x{s.neighbours}'
-    return Made(title, name, pixels, None, found._asdict(), record)
+    return SampleOutput(title, name, pixels, None, found._asdict(), record)
 
 
-def _reconstruction(config: Config, trained: TrainedTable) -> Made:
+def _reconstruction(config: Config, trained: TrainedGlo) -> SampleOutput:
     """A row of originals, below it one of their reconstructions, and one more for every other run."""
     s, image_set = config.sampling, _set(config, trained)
     index = _numbers(s.images, trained) if s.images else np.arange(min(s.num, len(trained.table)))
     rows = [image_set.images[index], images.to_uint8(trained.reconstruct(index))]
     for path in filter(None, s.others.split(',')):
         other = load(path)
-        if not isinstance(other, TrainedTable) or other.table.shape[0] != len(trained.table):
+        if not isinstance(other, TrainedGlo) or other.table.shape[0] != len(trained.table):
             raise ValueError(f'sampling.others: {path} is no GLO run of the same images')
         rows.append(images.to_uint8(other.reconstruct(index)))
         if rows[-1].shape != rows[0].shape:
             raise ValueError(f'sampling.others: {path} makes images of {rows[-1].shape[1:]}')
     name = f'_{_short(s.images) if s.images else len(index)}'
     title = f'{len(index)} images and {len(rows) - 1} reconstructions of each'
-    return Made(title, name, np.stack(rows), None, {'index': index}, None)
+    return SampleOutput(title, name, np.stack(rows), None, {'index': index}, None)
 
 
-def _arithmetic(config: Config, trained: TrainedTable) -> Made:
+def _arithmetic(config: Config, trained: TrainedGlo) -> SampleOutput:
     """The mean image of each group, and last what their mean latents add up to (section 4.4 of the paper)."""
     terms = re.findall(r'([+-]?)([\d,]+)', config.sampling.images)
     if len(terms) < 2 or ''.join(map(''.join, terms)) != config.sampling.images:
@@ -146,7 +148,7 @@ def _arithmetic(config: Config, trained: TrainedTable) -> Made:
     z = np.asarray(project(np.concatenate([means, (signs @ np.stack(means))[None]])))
     pixels = images.to_uint8(trained.generate(z))
     title = f'{len(terms)} groups and what they add up to'
-    return Made(title, f'_{_short(config.sampling.images)}', pixels, len(z), {'z': z}, None)
+    return SampleOutput(title, f'_{_short(config.sampling.images)}', pixels, len(z), {'z': z}, None)
 
 
 MAKERS = {
@@ -163,7 +165,7 @@ OF_TABLES = ('reconstruction', 'arithmetic', 'latent_neighbours')  # what GANs d
 # ---- the pieces
 
 
-def _draw(config: Config, trained: TrainedTable, num: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _draw(config: Config, trained: TrainedGlo, num: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Latents of the prior, and their classes where it has one Gaussian for each."""
     s, classes, labels = config.sampling, None, None
     if s.prior == 'class':
@@ -182,7 +184,7 @@ def _draw(config: Config, trained: TrainedTable, num: int) -> tuple[np.ndarray, 
     return z, labels
 
 
-def _set(config: Config, trained: TrainedTable) -> Any:
+def _set(config: Config, trained: TrainedGlo) -> Any:
     d = config.data
     image_set = trained.training_set(data_dir=d.data_dir or None, cache_dir=d.cache_dir or None)
     if len(image_set.images) != len(trained.table):
@@ -192,7 +194,7 @@ def _set(config: Config, trained: TrainedTable) -> Any:
     return image_set
 
 
-def _numbers(text: str, trained: TrainedTable) -> np.ndarray:
+def _numbers(text: str, trained: TrainedGlo) -> np.ndarray:
     """Rows of the table from '3,17'."""
     if not re.fullmatch(r'\d+(,\d+)*', text):
         raise ValueError(f'sampling.images is {text!r}: numbers with commas between, as 3,17')

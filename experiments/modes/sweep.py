@@ -15,7 +15,7 @@ from ml_collections import config_flags
 
 from snjax.runs.resume import CONFIG_NAME, WorkdirLock
 from snjax.sweeps import definition, journal, local, runs, slots, slurm
-from snjax.sweeps.board import BAD_INPUT, JOURNAL, SUMMARY, Board, jobs_of
+from snjax.sweeps.board import BAD_INPUT, JOURNAL, SUMMARY, SweepState, jobs_of
 from snjax.sweeps.definition import CONFIG, Item
 from snjax.sweeps.journal import State
 from snjax.sweeps.runs import Run
@@ -65,7 +65,7 @@ def run_sweep(
         engine: 'local' or 'slurm'.
         num_slots: of 'local', see `snjax.sweeps.slots.find`.
         slurm_options: of 'slurm', see `snjax.sweeps.slurm.parse`.
-        retries: see `snjax.sweeps.board.Board`.
+        retries: see `snjax.sweeps.board.SweepState`.
 
     Returns:
         The exit code: 0 if every run finished or diverged, 1 if some failed, 75 if the sweep was stopped.
@@ -85,7 +85,7 @@ def run_sweep(
     about = {'command': shlex.join(['python', *sys.argv]), 'engine': engine}
     about |= {'slots': [slot.name for slot in places], 'slurm': options}
     with WorkdirLock(folder), Display() as display:
-        board = Board(made, folder, retries=retries, about=about, say=display.say)
+        board = SweepState(made, folder, retries=retries, about=about, say=display.say)
         board.say(f'{len(made)} runs, {board.count(State.PENDING)} to do, {where}')
         try:
             if engine == 'slurm':
@@ -188,7 +188,7 @@ def _launcher() -> pathlib.Path:
     return pathlib.Path(__file__).parents[1] / 'launch.py'
 
 
-def _conclude(board: Board, ended: bool) -> int:
+def _conclude(board: SweepState, ended: bool) -> int:
     """Says where everything lies and what went wrong, and returns the exit code."""
     finished, total = board.count(State.FINISHED), len(board.jobs)
     print(f'{finished} of {total} runs finished; all of them in {board.folder / SUMMARY}')

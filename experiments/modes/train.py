@@ -18,7 +18,7 @@ from experiments.modes.invert import run_invert
 from experiments.modes.sample import run_sample
 from snjax import data, from_config, parallel
 from snjax.runs import resume
-from snjax.runs.run_logger import Record
+from snjax.runs.run_logger import RunLogger
 from snjax.training import loop
 from snjax.training.program import StepProgram
 
@@ -56,7 +56,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
             resume.compare_config(workdir, config.to_dict(), harmless=HARMLESS)
             for run, folder in zip(runs, folders, strict=True):
                 resume.compare_config(folder, run.config.to_dict(), harmless=HARMLESS)
-        ahead = stack.enter_context(Ahead(config, method, options, folders[0], say))
+        ahead = stack.enter_context(AheadOfTime(config, method, options, folders[0], say))
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say, ahead.announce)
         options = streaming.choose_options(config, options, image_set.images, say)
@@ -67,7 +67,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
         if len(runs) == 1:
             method = method.with_images(image_set.images)
         records = [
-            Record(
+            RunLogger(
                 folder,
                 run.config.seed,
                 run.config.to_dict(),
@@ -120,7 +120,7 @@ def train_options(config: methods.Config) -> loop.Options:
     )
 
 
-class Ahead:
+class AheadOfTime:
     """Compiles the training step as soon as it is known how many images there will be, while they are decoded.
 
     Attributes:
@@ -139,7 +139,7 @@ class Ahead:
         self._workdir, self._say = workdir, say
         self.program: StepProgram | None = None
 
-    def __enter__(self) -> 'Ahead':
+    def __enter__(self) -> 'AheadOfTime':
         return self
 
     def __exit__(self, kind, *_) -> None:

@@ -22,8 +22,8 @@ import PIL
 from absl import logging
 
 from snjax.data.image_set import ImageSet, content_sha256, image_set
-from snjax.data.lazy_images import Decoded
-from snjax.data.workspace import Room
+from snjax.data.lazy_images import LazyImages
+from snjax.data.workspace import Workspace
 
 try:
     import fcntl
@@ -41,7 +41,7 @@ def cached(
     name: str,
     split: str,
     source: Mapping,
-    build: Callable[[Room], Built],
+    build: Callable[[Workspace], Built],
     *,
     image_size: int,
     channels: int,
@@ -52,7 +52,7 @@ def cached(
     Args:
         name, split: of the set.
         source: what else decides the content (files with sizes and times, versions); JSON types.
-        build: makes the set in a `Room`, whose arrays may lie on disk, so that a set larger than
+        build: makes the set in a `Workspace`, whose arrays may lie on disk, so that a set larger than
             the memory can be built too. It returns the images (the room's array `images` or a
             leading part of it, or another), labels or None, class names, and a line to warn with on
             every load ('' for none).
@@ -97,7 +97,7 @@ def undecoded(
     name: str,
     split: str,
     source: Mapping,
-    images: Decoded,
+    images: LazyImages,
     labels: np.ndarray | None,
     class_names: tuple[str, ...],
 ) -> ImageSet:
@@ -185,7 +185,7 @@ def _read(stem, name, split, *, quiet=False) -> tuple[ImageSet, str] | None:
 
 
 def _build_in_memory(name, split, build) -> ImageSet:
-    images, labels, class_names, note = build(Room(name, None))
+    images, labels, class_names, note = build(Workspace(name, None))
     if note:
         logging.warning('%s', note)
     return image_set(name, split, images, labels, class_names)
@@ -193,7 +193,7 @@ def _build_in_memory(name, split, build) -> ImageSet:
 
 def _build_and_store(name, split, build, *, stem, workspace) -> ImageSet:
     """Builds in `workspace` and moves the files to their names; only builds on a full disk."""
-    room = Room(name, workspace)
+    room = Workspace(name, workspace)
     images, labels, class_names, note = build(room)
     built = image_set(name, split, images, labels, class_names)
     if note:

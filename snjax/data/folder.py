@@ -10,8 +10,8 @@ from absl import logging
 from snjax.data import pixels
 from snjax.data.cache import Built, cached, undecoded
 from snjax.data.image_set import ImageSet
-from snjax.data.lazy_images import Decoded
-from snjax.data.workspace import Room
+from snjax.data.lazy_images import LazyImages
+from snjax.data.workspace import Workspace
 
 # What Pillow decodes and people train on. Anything else in the folder is passed over.
 _SUFFIXES = (
@@ -46,7 +46,7 @@ def load_folder(
         skip_broken: leave out the files that cannot be decoded, count them and name them in a
             warning, instead of stopping at the first.
         cache_dir: see `cache.cached`.
-        decode_later: the images are a `Decoded`, and nothing is cached.
+        decode_later: the images are a `LazyImages`, and nothing is cached.
         announce: see `snjax.data.load`.
 
     Raises:
@@ -82,7 +82,7 @@ def load_folder(
                 'data.skip_broken=True has every file decoded to find the broken ones, which data.stream=decode does '
                 'not: remove them, or use --config.data.stream=on'
             )
-        images = Decoded((len(files), image_size, image_size, channels), read)
+        images = LazyImages((len(files), image_size, image_size, channels), read)
         class_names, labels = _classes(files)
         image_set = undecoded('folder', split, source, images, labels, class_names)
     else:
@@ -175,7 +175,7 @@ def _build(
     image_size: int,
     channels: int,
     skip_broken: bool,
-    room: Room,
+    room: Workspace,
 ) -> Built:
     images = room.array('images', (len(files), image_size, image_size, channels))
     is_good = room.array('is_good', (len(files),), bool)

@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from snjax.data.lazy_images import Decoded
+from snjax.data.lazy_images import LazyImages
 
 _MAX_LISTED_CLASSES = 12
 
@@ -22,13 +22,13 @@ class ImageSet:
             decoded when they are asked for.
         labels: int32 (N,), indices into `class_names`; zeros where the set has no labels.
         class_names: one name per class, () where the set has no labels.
-        sha256: hex digest of the bytes of `images` followed by those of `labels`; of a `Decoded`, of
+        sha256: hex digest of the bytes of `images` followed by those of `labels`; of a `LazyImages`, of
             what is known of its files without reading them: names, sizes, times.
     """
 
     name: str
     split: str
-    images: UInt8[np.ndarray | Decoded, 'n h w c']
+    images: UInt8[np.ndarray | LazyImages, 'n h w c']
     labels: Int32[np.ndarray, ' n']
     class_names: tuple[str, ...]
     sha256: str

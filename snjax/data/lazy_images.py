@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 Read = Callable[[Sequence[int], np.ndarray], None]
 
 
-class Decoded:
+class LazyImages:
     """uint8 (N, H, W, C) as far as reading goes: `len`, `shape`, `dtype`, and `[...]` along the first axis.
 
     Args:
@@ -50,8 +50,8 @@ class Decoded:
         out = images.reshape(len(places), *self.shape[1:])
         return out if isinstance(index, slice) or np.ndim(index) else out[0]
 
-    def reshape(self, num: int, *shape: int) -> 'Decoded':
+    def reshape(self, num: int, *shape: int) -> 'LazyImages':
         """The same images, each in another shape."""
-        other = Decoded((len(self), *self._image_shape), self._read)
+        other = LazyImages((len(self), *self._image_shape), self._read)
         other.shape = (num, *np.empty(self._image_shape, bool).reshape(shape).shape)
         return other

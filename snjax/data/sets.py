@@ -40,7 +40,7 @@ def load(
         skip_broken: for 'folder', leave out files that cannot be decoded.
         cache_dir: where prepared sets are kept; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
         decode_later: prepare nothing: images of a folder or a TFDS set are decoded when they are asked
-            for (`Decoded`), for disks that the prepared set does not fit on.
+            for (`LazyImages`), for disks that the prepared set does not fit on.
         announce: is told how many images a folder or a TFDS set will have, before they are decoded.
 
     Raises:

@@ -14,8 +14,8 @@ import numpy as np
 from snjax.data import archives, pixels
 from snjax.data.cache import Built, cached, undecoded
 from snjax.data.image_set import ImageSet
-from snjax.data.lazy_images import Decoded
-from snjax.data.workspace import Room
+from snjax.data.lazy_images import LazyImages
+from snjax.data.workspace import Workspace
 
 
 def data_folder(data_dir: str | None) -> pathlib.Path:
@@ -58,7 +58,7 @@ def load_tfds(
         image_size, channels: of the result, see `pixels`.
         data_dir: see `data_folder`.
         cache_dir: see `cache.cached`.
-        decode_later: the images are a `Decoded`, and the labels alone are cached.
+        decode_later: the images are a `LazyImages`, and the labels alone are cached.
         announce: see `snjax.data.load`.
 
     Returns:
@@ -101,7 +101,7 @@ def load_tfds(
         )
         labels = found.labels if found.class_names else None
     names = reader.class_names if labels is not None else ()
-    images = Decoded((len(records), image_size, image_size, channels), reader.read)
+    images = LazyImages((len(records), image_size, image_size, channels), reader.read)
     return undecoded(name, split, source, images, labels, names)
 
 
@@ -208,7 +208,7 @@ class _Reader:
             if labels is not None:
                 labels[to] = example[self._label_key]
 
-    def build(self, room: Room) -> Built:
+    def build(self, room: Workspace) -> Built:
         """The whole set, for `cached`."""
         num, (image_size, channels) = len(self._records), self._size
         images = room.array('images', (num, image_size, image_size, channels))
@@ -223,7 +223,7 @@ class _Reader:
         room.in_chunks(num, read, what=f'images of {self._name} decoded')
         return self._with_names(images, labels)
 
-    def build_labels(self, room: Room) -> Built:
+    def build_labels(self, room: Workspace) -> Built:
         """The labels alone, with an image of one black pixel to each."""
         num = len(self._records)
         images = room.array('images', (num, 1, 1, 1))

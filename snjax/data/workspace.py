@@ -16,7 +16,7 @@ from snjax.data import pixels
 _JOURNAL = 'chunks.txt'
 
 
-class Room:
+class Workspace:
     """Arrays under construction.
 
     A chunk that is done is noted in a journal with its CRC-32. A later build in the same folder fills only what is

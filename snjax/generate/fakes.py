@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snjax import parallel
-from snjax.generate.trained import Trained
+from snjax.generate.trained import TrainedGenerator
 from snjax.latents.sampling import check_labels, generate
 
 WEIGHTS = ('ema', 'raw')
@@ -40,7 +40,7 @@ class Variant:
         return f'{self.weights}/{self.statistics}'
 
 
-def variants(text: str, trained: Trained) -> tuple[Variant, ...]:
+def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
     """The variants that a config asks for.
 
     Args:
@@ -69,7 +69,7 @@ def variants(text: str, trained: Trained) -> tuple[Variant, ...]:
 
 
 def fakes(
-    trained: Trained, variant: Variant, num: int, *, seed: int = 0, batch_size: int = 128
+    trained: TrainedGenerator, variant: Variant, num: int, *, seed: int = 0, batch_size: int = 128
 ) -> Iterator[tuple[Any, int]]:
     """Batches of uint8 images (batch_size, H, W, C) on the devices, and how many of each count towards `num`.
 
@@ -93,13 +93,13 @@ def fakes(
         yield program(variables, inputs), count
 
 
-def labels_of(trained: Trained, num: int) -> np.ndarray | None:
+def labels_of(trained: TrainedGenerator, num: int) -> np.ndarray | None:
     """Classes of the images of `fakes`; None for an unconditional generator."""
     return check_labels(None, num, trained.num_classes)
 
 
 def reestimated(
-    trained: Trained, variables: Mapping[str, Any], *, seed: int, batch_size: int
+    trained: TrainedGenerator, variables: Mapping[str, Any], *, seed: int, batch_size: int
 ) -> Mapping[str, Any]:
     """`variables` with batch statistics of `REESTIMATED_BATCHES` batches of fakes, as if they were one batch.
 

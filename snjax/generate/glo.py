@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 
 from snjax.generate.inversion import Prior
 from snjax.generate.neighbours import Neighbours, nearest_vectors
-from snjax.generate.trained import Trained
+from snjax.generate.trained import TrainedGenerator
 from snjax.latents import priors, sampling
 from snjax.latents.priors import PRIORS, Mixture, project
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedTable(Trained):
+class TrainedGlo(TrainedGenerator):
     """A generator from a checkpoint of GLO.
 
     Attributes:

@@ -272,7 +272,7 @@ class _Runner:
         def step(state, _):
             return self._step(problem, state), None
 
-        return parallel.scan(step, state, None, self._per_call)[0]
+        return parallel.scan_or_unroll(step, state, None, self._per_call)[0]
 
     def _step(self, problem, state):
         def total(z):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 
-from snjax.data.lazy_images import Decoded
+from snjax.data.lazy_images import LazyImages
 
 _BLOCK_ELEMENTS = 2**22  # of a block of images in float64: 32 MiB
 _BLOCK_QUERIES = 1024
@@ -33,7 +33,7 @@ class Neighbours(NamedTuple):
 
 def nearest(
     queries: UInt8[np.ndarray, 'q h w c'],
-    images: UInt8[np.ndarray | Decoded, 'n h w c'],
+    images: UInt8[np.ndarray | LazyImages, 'n h w c'],
     k: int,
 ) -> Neighbours:
     """Finds the `k` images nearest to each query, in blocks, so that memory is bounded whatever the set.
@@ -54,7 +54,7 @@ def nearest(
 
 
 def nearest_vectors(
-    queries: Num[np.ndarray, 'q d'], vectors: Num[np.ndarray | Decoded, 'n d'], k: int
+    queries: Num[np.ndarray, 'q d'], vectors: Num[np.ndarray | LazyImages, 'n d'], k: int
 ) -> Neighbours:
     """`nearest` of any vectors, as latents; of numbers with fractions it is exact but for rounding.
 

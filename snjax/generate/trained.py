@@ -28,7 +28,7 @@ WEIGHTS = ('auto', 'ema', 'raw')
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedGenerator:
     """A generator from a checkpoint.
 
     Attributes:
@@ -276,7 +276,7 @@ def _shared_generator(keys: str) -> nn.Module:
 
 def load(
     workdir: str | pathlib.Path, step: int | None = None, folder: str = 'checkpoints'
-) -> Trained:
+) -> TrainedGenerator:
     """The generator of a run.
 
     Args:
@@ -302,12 +302,12 @@ def load(
     return from_tree(config, *load_tree(workdir / folder, step))
 
 
-def from_tree(config: Mapping[str, Any], step: int, tree: Mapping[str, Any]) -> Trained:
+def from_tree(config: Mapping[str, Any], step: int, tree: Mapping[str, Any]) -> TrainedGenerator:
     """The generator of a state as nested dicts: of `checkpoint.load_tree`, or of `as_tree` in training."""
     gen = _shared_generator(_network_keys(config))
     raw = {'params': tree['gen']['params'], **tree['gen'].get('model_state', {})}
     if 'table' in tree:
-        from snjax.generate.glo import TrainedTable
+        from snjax.generate.glo import TrainedGlo
 
-        return TrainedTable(config, step, gen, raw, None, tree['table']['z'])
-    return Trained(config, step, gen, raw, tree.get('ema') or None)
+        return TrainedGlo(config, step, gen, raw, None, tree['table']['z'])
+    return TrainedGenerator(config, step, gen, raw, tree.get('ema') or None)

@@ -28,7 +28,7 @@ _PROBE_S = 5.0
 _to_guard: int | None = None  # in the child: the pipe to its guard
 
 
-def stand_by(workdir: pathlib.Path) -> None:
+def supervise(workdir: pathlib.Path) -> None:
     """Forks; only the child returns. `workdir` is for what is said at a bad end."""
     global _to_guard
     from_child, to_guard = os.pipe()

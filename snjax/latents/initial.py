@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from snjax.data.lazy_images import Decoded
+from snjax.data.lazy_images import LazyImages
 from snjax.latents.priors import project
 
 INITIAL_LATENTS = ('scaled_normal', 'normal', 'pca', 'whitened_pca')
@@ -19,7 +19,7 @@ _MAX_BYTES = 2**31  # of the images as float32, above which they are read in blo
 
 
 def initial_latents(
-    name: str, rng: Key[Array, ''], images: UInt8[np.ndarray | Decoded, 'n h w c'], dim_z: int
+    name: str, rng: Key[Array, ''], images: UInt8[np.ndarray | LazyImages, 'n h w c'], dim_z: int
 ) -> Float[Array, 'n d']:
     """A latent for every image, in the unit ball.
 
@@ -47,7 +47,7 @@ def initial_latents(
     return project(jax.pure_callback(lambda: principal_components(images, dim_z, is_white), like))
 
 
-def check_initial(name: str, images: UInt8[np.ndarray | Decoded, 'n h w c'], dim_z: int) -> None:
+def check_initial(name: str, images: UInt8[np.ndarray | LazyImages, 'n h w c'], dim_z: int) -> None:
     """Raises the ValueErrors of `initial_latents`."""
     if name not in INITIAL_LATENTS:
         raise ValueError(

@@ -24,7 +24,7 @@ _PARALLEL = 1e-6
 
 
 class Interpolation(NamedTuple):
-    """Ways through latents and classes, one a row (`snjax.generate.trained.Trained.interpolate`).
+    """Ways through latents and classes, one a row (`snjax.generate.trained.TrainedGenerator.interpolate`).
 
     Attributes:
         images: in [-1, 1].

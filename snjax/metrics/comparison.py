@@ -16,7 +16,7 @@ SUBSET_SIZE = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class Side:
+class ScoredSet:
     """Real images or fakes.
 
     Attributes:
@@ -29,10 +29,10 @@ class Side:
     labels: np.ndarray | None = None
     images: np.ndarray | None = None
 
-    def first(self, num: int) -> 'Side':
+    def first(self, num: int) -> 'ScoredSet':
         """The first `num`."""
         cut = [None if x is None else x[:num] for x in (self.labels, self.images)]
-        return Side(Features(*(x[:num] for x in self.features)), *cut)
+        return ScoredSet(Features(*(x[:num] for x in self.features)), *cut)
 
     def __len__(self) -> int:
         return len(self.features.features)
@@ -83,9 +83,9 @@ def quick(
 
 def full(
     extractor: Extractor,
-    real: Side,
+    real: ScoredSet,
     real_moments: Moments,
-    fake: Side,
+    fake: ScoredSet,
     class_names: tuple[str, ...],
     *,
     neighbour_num: int = 10_000,

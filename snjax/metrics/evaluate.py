@@ -11,9 +11,9 @@ from snjax import parallel
 from snjax.data.image_set import ImageSet
 from snjax.generate import fakes as generation
 from snjax.generate.fakes import Variant
-from snjax.generate.trained import Trained
+from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison
-from snjax.metrics.comparison import Side
+from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.extractors import Extractor
 from snjax.metrics.protocols import Protocol
 from snjax.metrics.reference import Reference
@@ -91,7 +91,7 @@ class Evaluator:
                     f'protocol {protocol.name} has {fewest} images: at least {MIN_SAMPLES} are needed'
                 )
 
-    def fakes(self, trained: Trained, variant: Variant, num: int) -> Side:
+    def fakes(self, trained: TrainedGenerator, variant: Variant, num: int) -> ScoredSet:
         """Features, classes and the first pixels of `num` fakes."""
         o, kept = self.options, []
 
@@ -103,11 +103,11 @@ class Evaluator:
                 yield images, count
 
         features = self.extractor.of(watched())
-        return Side(features, generation.labels_of(trained, num), np.concatenate(kept))
+        return ScoredSet(features, generation.labels_of(trained, num), np.concatenate(kept))
 
     def rows(
         self,
-        trained: Trained,
+        trained: TrainedGenerator,
         protocols: Sequence[Protocol],
         variants: Sequence[Variant],
         about: dict[str, Any],
@@ -132,13 +132,13 @@ class Evaluator:
                 found.append(Row(values, manifest))
         return found
 
-    def compare(self, protocol: Protocol, fake: Side) -> dict[str, float]:
+    def compare(self, protocol: Protocol, fake: ScoredSet) -> dict[str, float]:
         """Scores of fakes under one protocol."""
         reference, o = self.reference(protocol.split), self.options
         rows = reference.rows(protocol)
         images = reference.image_set.images
         pixels = images[rows if isinstance(rows, slice) else rows[:_IMAGES_KEPT]][:_IMAGES_KEPT]
-        real = Side(reference.of(protocol), reference.labels(protocol), np.asarray(pixels))
+        real = ScoredSet(reference.of(protocol), reference.labels(protocol), np.asarray(pixels))
         return comparison.full(
             self.extractor,
             real,

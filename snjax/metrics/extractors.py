@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from snjax import parallel
-from snjax.data.lazy_images import Decoded
+from snjax.data.lazy_images import LazyImages
 
 EXTRACTORS = ('digits', 'cifar_resnet56', 'inception')
 # Under --config.eval.weights, $SNJAX_WEIGHTS or ~/.cache/snjax/weights.
@@ -69,7 +69,7 @@ class Extractor:
 
     @functools.cached_property
     def _program(self):
-        return parallel.OverBatches(self.function), parallel.place(self.variables)
+        return parallel.OverBatches(self.function), parallel.replicate(self.variables)
 
     def of(self, batches: Iterable[tuple[Any, int]]) -> Features:
         """Features of batches of uint8 images, each with the number of its images that count."""
@@ -87,7 +87,9 @@ def _fetched(out, count):
     return [np.asarray(x)[:count] for x in out]
 
 
-def batches_of(images: np.ndarray | Decoded, batch_size: int) -> Iterable[tuple[np.ndarray, int]]:
+def batches_of(
+    images: np.ndarray | LazyImages, batch_size: int
+) -> Iterable[tuple[np.ndarray, int]]:
     """A set in batches of one shape, the last one filled up with its first image, and how many count."""
     for start in range(0, len(images), batch_size):
         part = np.asarray(images[start : start + batch_size])

@@ -20,7 +20,7 @@ Logits = Float[Array, ' b'] | tuple[Float[Array, ' b'], Float[Array, 'b k']]
 
 
 def check_head(head: str, num_classes: int) -> None:
-    """Raises ValueError for another name, or a head that has no classes to judge."""
+    """Raises ValueError for another name, or a head that has no classes to output_head."""
     if head not in HEADS:
         raise ValueError(
             f'head is {head!r}: accepted are {", ".join(map(repr, HEADS))} (--config.model.head)'
@@ -31,7 +31,7 @@ def check_head(head: str, num_classes: int) -> None:
         )
 
 
-def judge(
+def output_head(
     h: Float[Array, 'b n'],
     labels: Int[Array, ' b'] | None,
     *,

@@ -25,7 +25,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from snjax.models.heads import Logits, check_head, judge
+from snjax.models.heads import Logits, check_head, output_head
 from snjax.nn import layers
 from snjax.nn.attention import SelfAttention, attended_block
 from snjax.nn.blocks import DownBlock, UpBlock, plain_init
@@ -258,7 +258,7 @@ class ResNetDiscriminator(nn.Module):
             if i == attended:
                 h = SelfAttention(self.conv, self.dtype, name='attention')(h)
         pool = jnp.mean if variant.mean_pool else jnp.sum
-        return judge(
+        return output_head(
             pool(nn.relu(h).astype(jnp.float32), axis=(1, 2)),
             labels,
             head=self.head,

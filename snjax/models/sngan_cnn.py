@@ -28,7 +28,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from snjax.models.heads import Logits, check_head, judge
+from snjax.models.heads import Logits, check_head, output_head
 from snjax.models.resnet import check_images
 from snjax.nn import layers
 from snjax.nn.normalization import Factory, Labels, generator_norms, no_norm
@@ -185,7 +185,7 @@ class StandardDiscriminator(nn.Module):
             h = conv(multiple * self.width, size, strides=stride, name=f'conv{i + 1}')(h)
             h = norm(name=f'norm{i + 1}')(h) if i else h
             h = nn.leaky_relu(h, leaky_slope)
-        return judge(
+        return output_head(
             h.reshape(h.shape[0], -1),
             labels,
             head=self.head,

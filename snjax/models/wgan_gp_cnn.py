@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from snjax.models.heads import Logits, check_head, judge
+from snjax.models.heads import Logits, check_head, output_head
 from snjax.models.resnet import check_images
 from snjax.models.sngan_cnn import DEPTH, check_size
 from snjax.nn import layers
@@ -166,7 +166,7 @@ class DCGANDiscriminator(nn.Module):
             h = conv(2**i * self.width, name=f'conv{i + 1}')(h)
             h = norm(name=f'norm{i + 1}')(h) if i else h
             h = nn.leaky_relu(h, LEAKY_SLOPE)
-        return judge(
+        return output_head(
             h.reshape(h.shape[0], -1),
             labels,
             head=self.head,

@@ -207,7 +207,7 @@ def clip_weights(params: Any, bound: float) -> Any:
 # ---- what a config can ask for
 
 
-class Critique(NamedTuple):
+class PenaltyInputs(NamedTuple):
     """What a penalty may look at.
 
     Attributes:
@@ -233,7 +233,7 @@ class Critique(NamedTuple):
     mean: Callable[[Float[Array, '...']], Scalar] = jnp.mean
 
 
-PENALTIES: dict[str, Callable[[Critique], Scalar]] = {
+PENALTIES: dict[str, Callable[[PenaltyInputs], Scalar]] = {
     'gradient': lambda c: gradient_penalty(c.score, c.real, c.fake, c.keys),
     'gradient_one_sided': lambda c: gradient_penalty(
         c.score, c.real, c.fake, c.keys, one_sided=True

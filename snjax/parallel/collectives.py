@@ -35,7 +35,7 @@ def take_rows(table: Any, index: Int[Array, ' b']) -> Any:
     """Rows of a table that is cut over the devices, wherever they lie.
 
     Args:
-        table: arrays (rows, ...) of which every device has its own part (`spread`).
+        table: arrays (rows, ...) of which every device has its own part (`shard`).
         index: this device's share of a batch, as positions in the whole table.
 
     Returns:

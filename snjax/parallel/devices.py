@@ -49,7 +49,7 @@ def device_memory() -> int:
     return host.memory() // jax.local_device_count()
 
 
-def scan(
+def scan_or_unroll(
     body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: int
 ) -> tuple[Any, Any]:
     """`lax.scan` on accelerators, written out on the CPU: there convolutions in a loop, even of one turn, crawl."""
@@ -62,7 +62,7 @@ def scan(
     return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *out)
 
 
-def each(function: Callable, args: tuple, num: int) -> Any:
+def vmap_or_unroll(function: Callable, args: tuple, num: int) -> Any:
     """`function` of every row of `args`, (num, ...), stacked: `jax.vmap` on accelerators, written out on the CPU.
 
     There a `vmap` over kernels becomes convolutions in groups, which are slower.

@@ -16,7 +16,7 @@ def mesh() -> Mesh:
     return Mesh(np.array(jax.devices()), (AXIS,))
 
 
-def place(tree: Any) -> Any:
+def replicate(tree: Any) -> Any:
     """Puts arrays, equal in every process, on all devices (replicated), as `data_parallel` takes them."""
     sharding = NamedSharding(mesh(), PartitionSpec())
 
@@ -27,8 +27,8 @@ def place(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
-def spread(state: Any, axes: Any) -> Any:
-    """Puts a state on the devices as a run takes it: `place`, but leaves that `axes` maps are cut.
+def shard(state: Any, axes: Any) -> Any:
+    """Puts a state on the devices as a run takes it: `replicate`, but leaves that `axes` maps are cut.
 
     Args:
         state: arrays, equal in every process.
@@ -48,11 +48,11 @@ def spread(state: Any, axes: Any) -> Any:
         host = host.reshape(n, rows, *host.shape[1:])
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
-    return by_axis(axes, lambda tree: jax.tree.map(cut, tree), place, state)
+    return by_axis(axes, lambda tree: jax.tree.map(cut, tree), replicate, state)
 
 
-def spread_shapes(shapes: Any, axes: Any) -> Any:
-    """Shapes and dtypes of what `spread` makes of a state with these."""
+def shard_shapes(shapes: Any, axes: Any) -> Any:
+    """Shapes and dtypes of what `shard` makes of a state with these."""
     n = jax.device_count()
 
     def cut(leaf):
@@ -61,8 +61,8 @@ def spread_shapes(shapes: Any, axes: Any) -> Any:
     return by_axis(axes, lambda tree: jax.tree.map(cut, tree), lambda tree: tree, shapes)
 
 
-def whole(state: Any, axes: Any, shapes: Any) -> Any:
-    """What `spread` has cut put together again, on every device; `shapes` are those before."""
+def gather(state: Any, axes: Any, shapes: Any) -> Any:
+    """What `shard` has cut put together again, on every device; `shapes` are those before."""
 
     def join(leaf, shape):
         return _join_rows()(leaf, shape.shape[0])
@@ -93,7 +93,7 @@ def by_axis(axes, mapped, replicated, *trees):
     return jax.tree.map(one, axes, *trees, is_leaf=lambda x: x is None)
 
 
-def like(tree: Any) -> Any:
+def abstract(tree: Any) -> Any:
     """Shapes, dtypes and the replicated sharding of `tree`, without its data: the target of a restore."""
     sharding = NamedSharding(mesh(), PartitionSpec())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
@@ -105,7 +105,7 @@ def own_examples(batch_size: int) -> list[Int[np.ndarray, ' b']]:
     return [place * share + np.arange(share) for place in _own_places()]
 
 
-def shares(arrays: list[np.ndarray]) -> jax.Array:
+def shard_batch(arrays: list[np.ndarray]) -> jax.Array:
     """One array for each of this process's devices as a run takes what is streamed: mapped, (devices, ...).
 
     The copies are on their way when it returns, so the arrays may not be written to any more.
@@ -126,7 +126,7 @@ def _own_places() -> list[int]:
     return [i for i, device in enumerate(jax.devices()) if device.process_index == here]
 
 
-def local(tree: Any) -> Any:
+def first_replica(tree: Any) -> Any:
     """Replicated arrays as this process's own, on its first device: for sampling and for looking at values."""
     return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
 

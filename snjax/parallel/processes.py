@@ -71,7 +71,7 @@ def _check_devices():
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter, without words, for cuda
-        judge(error)
+        exit_if_peer_lost(error)
         asked, why = os.environ.get('JAX_PLATFORMS', ''), ' '.join(str(error).split())
         raise ValueError(
             f'JAX finds no device with JAX_PLATFORMS={asked!r} ({why or "no such backend"}): leave it unset, set it to '
@@ -135,29 +135,29 @@ def _start_watch(peer_timeout, workdir):
     else:
         supervisor.explain('', 0)
     if state.num_processes > 1:
-        # Ctrl-C goes through `leaving`, so that the others hear of it, unless it is ignored.
+        # Ctrl-C goes through `report_exit`, so that the others hear of it, unless it is ignored.
         if callable(signal.getsignal(signal.SIGINT)):
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _watch = Watch(state.client, state.process_id, state.num_processes, peer_timeout, workdir)
-        # Where nobody asks for `leaving`: Python keeps the error that nobody caught.
+        # Where nobody asks for `report_exit`: Python keeps the error that nobody caught.
         atexit.register(lambda watch: watch.leave(int(hasattr(sys, 'last_value'))), _watch)
 
 
-def judge(error: BaseException) -> None:
+def exit_if_peer_lost(error: BaseException) -> None:
     """Call it before blaming the user for an error: if it came of a process that is gone, this one ends here."""
     if _watch is not None:
         _watch.judge(error)
 
 
 @contextlib.contextmanager
-def leaving() -> Iterator[None]:
+def report_exit() -> Iterator[None]:
     """Around all that a process does: the others hear how it ended, and it does not wait for them after a failure."""
     try:
         yield
     except BaseException as error:
         if _watch is None:
             raise
-        judge(error)
+        exit_if_peer_lost(error)
         code = error.code if isinstance(error, SystemExit) else 1
         if isinstance(error, KeyboardInterrupt):
             supervisor.say('interrupted')

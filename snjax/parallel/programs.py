@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from snjax.parallel.collectives import AXIS
-from snjax.parallel.placement import by_axis, mesh, place
+from snjax.parallel.placement import by_axis, mesh, replicate
 
 _COMPILER_OPTIONS = {
     'cpu': {
@@ -90,7 +90,7 @@ class OverBatches:
         """The outputs, whole on every device; on accelerators it returns before they are there.
 
         Args:
-            variables: placed by `place`, or NumPy arrays.
+            variables: placed by `replicate`, or NumPy arrays.
             batch: NumPy arrays equal in every process, or what another `OverBatches` gave; the devices divide its size.
         """
         variables, batch = self._placed(variables), jax.tree.map(self._cut_leaf, batch)
@@ -105,7 +105,7 @@ class OverBatches:
             isinstance(x, jax.Array) and len(x.sharding.device_set) == jax.device_count()
             for x in jax.tree.leaves(variables)
         )
-        return variables if is_placed else place(variables)
+        return variables if is_placed else replicate(variables)
 
     def _cut_leaf(self, leaf):
         if isinstance(leaf, jax.Array):
@@ -117,7 +117,7 @@ class OverBatches:
 class DataParallel:
     """`run(state, data, *streamed) -> (state, metrics)` over all devices of all processes, `state` donated.
 
-    `data` is whole on every device (`place`), `streamed` are arrays of which each has its own (`shares`).
+    `data` is whole on every device (`replicate`), `streamed` are arrays of which each has its own (`shard_batch`).
 
     Args:
         run: the per-device function. What it returns must be equal on every device (metrics, and the leaves of
@@ -171,7 +171,7 @@ class DataParallel:
         return jax.jit(self._mapped).trace(*arguments).lower(lowering_platforms=(platform,))
 
     def compile(self, state: Any, data: Any, *streamed: Any, quickly: bool = False) -> 'Program':
-        """The program for arguments like these, which `place` and `shares` have put on the devices."""
+        """The program for arguments like these, which `replicate` and `shard_batch` have put on the devices."""
         lowered = self.lower(state, data, streamed=streamed)
         return Program(compile(lowered, quickly=quickly), self.numbers)
 

@@ -98,7 +98,7 @@ class Watch:
     def _tell(self, code):
         self._client.key_value_set(f'{_LEFT}/{self._id}', str(code), allow_overwrite=True)
 
-    def judge(self, error: BaseException) -> None:
+    def exit_if_peer_lost(self, error: BaseException) -> None:
         """Waits for the words on a process that is gone, if that may be why something failed with `error`.
 
         Returns if it is not, or if nobody is gone after all.

@@ -22,7 +22,7 @@ from snjax.runs.resume import DIVERGED_NAME
 from snjax.runs.writer import Writer
 
 
-class Record:
+class RunLogger:
     """One run in one workdir.
 
     Args:
@@ -116,7 +116,7 @@ class Record:
 
     def _check_finite(self, step, state):
         """Losses are of the state before an update; what is saved is the state after it."""
-        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(parallel.local(state)))
+        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(parallel.first_replica(state)))
         bad = {
             jax.tree_util.keystr(path): 'not finite'
             for path, leaf in leaves

@@ -69,7 +69,7 @@ class Job:
         return self.state in (State.PENDING, State.WAITING)
 
 
-class Board:
+class SweepState:
     """All jobs of a sweep.
 
     Args:

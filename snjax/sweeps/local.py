@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from snjax.runs.resume import lock_holder
 from snjax.sweeps import child
-from snjax.sweeps.board import Board, Job
+from snjax.sweeps.board import Job, SweepState
 from snjax.sweeps.journal import State
 from snjax.sweeps.slots import Slot, environment
 from snjax.sweeps.stop import Stop
@@ -36,7 +36,7 @@ class LocalEngine:
     """
 
     def __init__(
-        self, board: Board, slots: Sequence[Slot], launcher: pathlib.Path, display: Display
+        self, board: SweepState, slots: Sequence[Slot], launcher: pathlib.Path, display: Display
     ):
         self._board, self._slots, self._display = board, slots, display
         self._launcher = launcher

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snjax.runs.resume import lock_holder
-from snjax.sweeps.board import INTERRUPTED, PREEMPTED, Board, Job
+from snjax.sweeps.board import INTERRUPTED, PREEMPTED, Job, SweepState
 from snjax.sweeps.journal import State
 from snjax.sweeps.slurm_queue import Queue
 from snjax.sweeps.slurm_task import Task
@@ -56,7 +56,11 @@ class SlurmEngine:
     """
 
     def __init__(
-        self, board: Board, launcher: pathlib.Path, options: Mapping[str, Any], display: Display
+        self,
+        board: SweepState,
+        launcher: pathlib.Path,
+        options: Mapping[str, Any],
+        display: Display,
     ):
         self._board, self._launcher, self._display = board, launcher.resolve(), display
         self._folder = board.folder.resolve() / 'slurm'

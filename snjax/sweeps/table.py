@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from snjax.sweeps.board import Board, Job
+from snjax.sweeps.board import Job, SweepState
 from snjax.sweeps.journal import State
 
 _LINE_EVERY_S = 30.0
@@ -53,7 +53,7 @@ class Display:
         else:
             print(line, flush=True)
 
-    def show(self, board: Board, slots: int) -> None:
+    def show(self, board: SweepState, slots: int) -> None:
         """The table as it is now, or a line if the last was long ago."""
         if self._live:
             rows = max(1, self._console.height - _FRAME)
@@ -69,7 +69,7 @@ class Display:
             print('; '.join([standing(board, slots), *now]), flush=True)
 
 
-def print_table(board: Board) -> None:
+def print_table(board: SweepState) -> None:
     """The whole table on stdout, as wide as it has to be where that is a file."""
     console = Console(file=sys.stdout)
     if not console.is_terminal:
@@ -103,7 +103,7 @@ def table(jobs: list[Job], *, one_line: bool = False) -> Table:
     return found
 
 
-def standing(board: Board, slots: int) -> str:
+def standing(board: SweepState, slots: int) -> str:
     """One line: how many runs are in which state, and when it will all be over."""
     counts = [
         f'{n} {state}' for state in State if (n := board.count(state)) and state != State.FINISHED
@@ -113,7 +113,7 @@ def standing(board: Board, slots: int) -> str:
     return ', '.join([head, *counts, *([f'ETA {eta}'] if eta else [])])
 
 
-def time_left(board: Board, slots: int) -> float | None:
+def time_left(board: SweepState, slots: int) -> float | None:
     """Seconds until all runs are over, if those to come are as fast as those that are known; None without any."""
     jobs = board.jobs
     rates = [job.watcher.rate for job in jobs if job.watcher.rate]

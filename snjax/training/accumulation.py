@@ -52,7 +52,7 @@ def over_parts(function: Callable[[Any], tuple[Any, Any]], batch: Any, num: int)
         return means, rows
 
     counts = jnp.arange(1, num + 1, dtype=jnp.float32)
-    means, rows = parallel.scan(add, zeros, (counts, parts), num)
+    means, rows = parallel.scan_or_unroll(add, zeros, (counts, parts), num)
     return means, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
 
 

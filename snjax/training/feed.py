@@ -61,7 +61,7 @@ class Streamed:
     """The images of one call after the other, on the devices before they are asked for.
 
     Args:
-        images: uint8 (N, H, W, C): an array, also one mapped from a file, or `snjax.data.Decoded`.
+        images: uint8 (N, H, W, C): an array, also one mapped from a file, or `snjax.data.LazyImages`.
         order: which images a batch has.
         batch_size: of the global batch.
         num_batches: batches per step.
@@ -107,7 +107,7 @@ class Streamed:
 
     def example(self) -> tuple[jax.Array]:
         """What `next` gives, but black, to compile for: `pmap` over several processes takes no shapes alone."""
-        return (parallel.shares([np.zeros(self._shape, np.uint8) for _ in self._examples]),)
+        return (parallel.shard_batch([np.zeros(self._shape, np.uint8) for _ in self._examples]),)
 
     def next(self, is_idle: Callable[[], bool]) -> tuple[jax.Array]:
         """The next call's images, uint8 (devices, steps_per_call, num_batches, b, H, W, C).
@@ -141,7 +141,7 @@ class Streamed:
     def _work(self):
         try:
             for _ in range(self._calls):
-                images = parallel.shares(self._call())
+                images = parallel.shard_batch(self._call())
                 # Only what has arrived is handed out, so that a slow way to the device counts as waiting too.
                 if not self._hand_out(jax.block_until_ready(images)):
                     return

@@ -1,7 +1,7 @@
 """The training loop. It knows no method: state in, state and scalars out, and what people watch is written.
 
 One program trains one run, or several that are stacked (`snjax.training.members`); each has its own
-`snjax.runs.run_logger.Record`.
+`snjax.runs.run_logger.RunLogger`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from snjax import parallel
 from snjax.data.host_order import HostOrder
 from snjax.latents.sampling import seed_key
-from snjax.runs.run_logger import Diverged, Record
+from snjax.runs.run_logger import Diverged, RunLogger
 from snjax.runs.writer import Writer
 from snjax.training import feed, members
 from snjax.training.profiling import Profile
@@ -74,7 +74,7 @@ class Trainer:
         options: Options,
         pixels,
         labels,
-        records: Sequence[Record],
+        records: Sequence[RunLogger],
         say=print,
         ahead: StepProgram | None = None,
     ):
@@ -131,7 +131,7 @@ class Trainer:
         # One that is over goes along as another's double, and is not looked at.
         double = next(iter(states.values()))
         stacked = members.stack([states.get(i, double) for i in range(self._num)])
-        return parallel.spread(stacked, axes), step
+        return parallel.shard(stacked, axes), step
 
     def _restored(self) -> tuple[int | None, dict[int, Any]]:
         """The newest step of which all runs that go on have a good checkpoint, and these; None without."""
@@ -142,7 +142,7 @@ class Trainer:
         limit = None
         while True:
             found = {
-                i: record.checkpoints.restore_latest(parallel.like(self._shapes), up_to=limit)
+                i: record.checkpoints.restore_latest(parallel.abstract(self._shapes), up_to=limit)
                 for i, record in going.items()
             }
             steps = {-1 if one is None else one[0] for one in found.values()}
@@ -159,7 +159,7 @@ class Trainer:
 
     def whole_state(self) -> Any:
         """The state as `method.init` makes it: nothing of it cut over the devices. Of several runs stacked."""
-        return parallel.whole(
+        return parallel.gather(
             self.state, self.method.state_axes, members.stacked(self._shapes, self._num)
         )
 
@@ -297,7 +297,7 @@ class Trainer:
 
     def _log(self, step, progress):
         """Fetches what is pending, ends runs whose values are not finite, writes what is due."""
-        fetched = [(s, jax.device_get(parallel.local(m))) for s, m in self._pending]
+        fetched = [(s, jax.device_get(parallel.first_replica(m))) for s, m in self._pending]
         self._pending.clear()
         for i, record in self._going():
             for s, metrics in fetched:
@@ -331,14 +331,14 @@ class Trainer:
         # One column per class, where that is no wider than people look at.
         columns = self.method.num_classes if 1 < self.method.num_classes <= 20 else None
         for i, record in self._going():
-            state = parallel.local(self.state_of(i))
+            state = parallel.first_replica(self.state_of(i))
             if parallel.is_main():
                 samples = self._sample(state, record.key('grid'), self.options.num_samples)
                 record.grid(step, samples, columns)
 
     def _write_histograms(self, step):
         for i, record in self._going():
-            state = parallel.local(self.state_of(i))
+            state = parallel.first_replica(self.state_of(i))
             if parallel.is_main():
                 record.histograms(step, self._one.watched(jax.device_get(state)))
 

@@ -67,7 +67,7 @@ class Members:
                 return make_step(method)(state, {**shared, **own})
 
             numbers = {name: jnp.asarray(x, jnp.float32) for name, x in self.numbers.items()}
-            return parallel.each(one, (state, own, numbers), self.num)
+            return parallel.vmap_or_unroll(one, (state, own, numbers), self.num)
 
         return run
 

@@ -105,7 +105,7 @@ def make_step(method: Any, options: Options) -> Callable:
             )
             return method.train_step(state, batch, train_rng)
 
-        state, metrics = parallel.scan(step, state, streamed, options.steps_per_call)
+        state, metrics = parallel.scan_or_unroll(step, state, streamed, options.steps_per_call)
         return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
 
     return run
@@ -121,7 +121,7 @@ def device_data(
     """
     keys = {f'{role}_rng': _key_data(seed, role) for role in ('data', 'train')}
     images = {} if pixels is None else {'image': pixels}
-    return parallel.place({**images, 'label': labels, **keys})
+    return parallel.replicate({**images, 'label': labels, **keys})
 
 
 def _key_data(seeds, role):
@@ -156,7 +156,7 @@ def compile_ahead(
     )
     return StepProgram(
         parallel.DataParallel(make_step(method, options), method.state_axes),
-        parallel.spread_shapes(state, method.state_axes),
+        parallel.shard_shapes(state, method.state_axes),
         data,
         updates_per_call=options.steps_per_call,
         say=say,

@@ -215,7 +215,7 @@ def test_starts_of_calls_are_noted_of_a_program_that_was_compiled_before():
     def run(state, data):
         return {'w': state['w'] @ data['x']}, {'sum': state['w'].sum()}
 
-    state, data = parallel.place(({'w': np.eye(4)}, {'x': np.eye(4)}))
+    state, data = parallel.replicate(({'w': np.eye(4)}, {'x': np.eye(4)}))
     step = parallel.DataParallel(run)
     program = step.compile(state, data)
     with data_feed.Dispatches() as dispatches:

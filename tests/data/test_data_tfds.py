@@ -255,7 +255,7 @@ def test_images_decoded_later_are_those_prepared(monkeypatch, data_dir, tmp_path
         later = data.load(
             'cifar10', **options, decode_later=True, cache_dir=str(tmp_path / 'later')
         )
-        assert isinstance(later.images, data.Decoded)
+        assert isinstance(later.images, data.LazyImages)
         np.testing.assert_array_equal(later.images[:], prepared.images)
         index = np.array([20, 3, 3])
         np.testing.assert_array_equal(later.images[index], prepared.images[index])

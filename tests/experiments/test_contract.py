@@ -116,7 +116,7 @@ def test_contract(case):
 def test_checkpoints_round_trip(case, tmp_path):
     ran = run(case)
     with Checkpointer(tmp_path) as checkpointer:
-        checkpointer.save(contract.NUM_STEPS, parallel.place(ran.state))
+        checkpointer.save(contract.NUM_STEPS, parallel.replicate(ran.state))
     target = jax.eval_shape(ran.method.init, jax.random.key(0))
     with Checkpointer(tmp_path) as checkpointer:
         step, restored = checkpointer.restore_latest(target)

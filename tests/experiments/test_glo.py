@@ -50,14 +50,14 @@ def stepped(method, images, index=INDEX, state=None):
     """The state before a step on these rows, after it, and the step's scalars."""
     before = tiny_glo.filled(method) if state is None else state
     shapes = jax.eval_shape(method.init, jax.random.key(0))
-    data = parallel.place(tiny_glo.batch(images, index))
+    data = parallel.replicate(tiny_glo.batch(images, index))
     run = parallel.DataParallel(
         lambda state, batch: method.train_step(state, batch, jax.random.key(0)), method.state_axes
     )
-    state = parallel.spread(before, method.state_axes)
+    state = parallel.shard(before, method.state_axes)
     after, metrics = run.compile(state, data, quickly=True)(state, data)
-    after = parallel.whole(after, method.state_axes, shapes)
-    return before, *jax.device_get(parallel.local((after, metrics)))
+    after = parallel.gather(after, method.state_axes, shapes)
+    return before, *jax.device_get(parallel.first_replica((after, metrics)))
 
 
 @pytest.fixture(scope='module')
@@ -179,17 +179,17 @@ def test_the_loss_falls_when_steps_repeat(images):
     method = make_glo(images)
     state, losses = None, []
     shapes = jax.eval_shape(method.init, jax.random.key(0))
-    data = parallel.place(tiny_glo.batch(images, INDEX))
+    data = parallel.replicate(tiny_glo.batch(images, INDEX))
     run = parallel.DataParallel(
         lambda state, batch: method.train_step(state, batch, jax.random.key(0)), method.state_axes
     )
-    state = parallel.spread(tiny_glo.filled(method), method.state_axes)
+    state = parallel.shard(tiny_glo.filled(method), method.state_axes)
     program = run.compile(state, data, quickly=True)
     for _ in range(60):
         state, metrics = program(state, data)
-        losses.append(float(parallel.local(metrics)['rec_loss']))
+        losses.append(float(parallel.first_replica(metrics)['rec_loss']))
     assert losses[-1] < 0.8 * losses[0]
-    assert parallel.whole(state, method.state_axes, shapes).table.z.shape == (NUM, DIM_Z)
+    assert parallel.gather(state, method.state_axes, shapes).table.z.shape == (NUM, DIM_Z)
 
 
 # ---- configs

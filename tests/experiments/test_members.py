@@ -20,7 +20,7 @@ from snjax import parallel
 from snjax.objectives.losses import LOSSES
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.resume import DIVERGED_NAME
-from snjax.runs.run_logger import Record
+from snjax.runs.run_logger import RunLogger
 from snjax.training.loop import Diverged, Options, Trainer
 from snjax.training.members import Members, stack, take
 
@@ -42,7 +42,9 @@ def pixels():
 
 def trainer(folders, pixels, method=None, seeds=SEEDS, say=lambda line: None, **changes):
     options = Options(**(OPTIONS | changes))
-    records = [Record(f, seed, {'seed': seed}, say) for f, seed in zip(folders, seeds, strict=True)]
+    records = [
+        RunLogger(f, seed, {'seed': seed}, say) for f, seed in zip(folders, seeds, strict=True)
+    ]
     method = method or Walk()
     method = method if len(folders) == 1 else Members(method, len(folders))
     return Trainer(method, options, pixels, np.zeros(len(pixels), np.int32), records, say)
@@ -115,7 +117,7 @@ def test_lost_checkpoints_of_a_member_are_told_and_the_others_stay(pixels, tmp_p
 def test_a_step_that_all_have_stays_until_all_have_the_next(pixels, tmp_path, monkeypatch):
     """Killed after one of them has saved, whatever `keep` says."""
     folders = [tmp_path / 'a', tmp_path / 'b']
-    save = Record.save
+    save = RunLogger.save
 
     def killed(self, step, state):
         if step == 15 and self.workdir == folders[1]:
@@ -125,7 +127,7 @@ def test_a_step_that_all_have_stays_until_all_have_the_next(pixels, tmp_path, mo
 
     run = trainer(folders, pixels, keep=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Record, 'save', killed)
+        patch.setattr(RunLogger, 'save', killed)
         run.run()
     assert checkpoints(folders[0])[-1] == 15 and checkpoints(folders[1])[-1] == 10
     assert trainer(folders, pixels, keep=1).start == 10
@@ -148,7 +150,7 @@ def test_one_that_diverges_leaves_the_others_alone(alone, pixels, tmp_path):
     said = []
 
     def start():
-        records = [Record(f, s, {}, said.append) for f, s in zip(folders, SEEDS, strict=True)]
+        records = [RunLogger(f, s, {}, said.append) for f, s in zip(folders, SEEDS, strict=True)]
         labels = np.zeros(len(pixels), np.int32)
         return Trainer(method, Options(**OPTIONS), pixels, labels, records, said.append)
 

@@ -11,7 +11,7 @@ from experiments.modes import train as modes
 from helpers import launching
 from helpers.launching import TINY, events, in_order, metrics, state
 from snjax import parallel
-from snjax.data import Decoded
+from snjax.data import LazyImages
 
 pytest.importorskip('grain', reason='Grain (extra stream) is not installed')
 # Fixtures, which pytest finds by their names here.
@@ -46,7 +46,7 @@ def test_auto_keeps_the_digits_on_the_device():
 
 def test_on_off_and_decode_are_followed_whatever_the_size(monkeypatch):
     assert chosen(stream='on')[0]
-    (line,) = chosen(stream='decode', images=Decoded((10, 4, 4, 1), lambda *_: None))[1]
+    (line,) = chosen(stream='decode', images=LazyImages((10, 4, 4, 1), lambda *_: None))[1]
     assert line == '0.00 GB of images are streamed, decoded as they are read'
     monkeypatch.setattr(parallel, 'device_memory', lambda: 1)
     assert chosen(stream='off') == (False, [])

@@ -13,7 +13,7 @@ import pytest
 from helpers import tiny_gan
 from snjax.generate import fakes as generation
 from snjax.generate.fakes import Variant
-from snjax.generate.trained import Trained
+from snjax.generate.trained import TrainedGenerator
 from snjax.runs import images
 
 CONFIG = {'model': {'dim_z': tiny_gan.DIM_Z, 'latent': 'normal', 'num_classes': 0}}
@@ -32,7 +32,9 @@ def make_trained():
         for i in (0, 1)
     )
     stats = {'norm': {'mean': np.full(12, 0.3, np.float32), 'var': np.full(12, 2.0, np.float32)}}
-    return Trained(CONFIG, 7, gen, raw | {'batch_stats': stats}, ema | {'batch_stats': stats})
+    return TrainedGenerator(
+        CONFIG, 7, gen, raw | {'batch_stats': stats}, ema | {'batch_stats': stats}
+    )
 
 
 def pixels(batches):
@@ -100,7 +102,7 @@ def test_variants(trained):
     assert list(map(str, generation.variants(text, trained))) == ['raw/batch', 'ema/reestimated']
     assert list(map(str, generation.variants('auto', trained))) == ['ema/running']
     assert len(generation.variants('grid', trained)) == 6
-    alone = Trained(CONFIG, 7, trained.gen, {'params': trained.raw['params']}, None)
+    alone = TrainedGenerator(CONFIG, 7, trained.gen, {'params': trained.raw['params']}, None)
     assert list(map(str, generation.variants('grid', alone))) == ['raw/running']
     for text, message in (('ema', "'ema/'"), ('best/running', 'accepted are auto, grid')):
         with pytest.raises(ValueError, match=message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny_gan
-from snjax.generate.glo import TrainedTable
+from snjax.generate.glo import TrainedGlo
 from snjax.latents import priors
 
 NUM, DIM_Z = 60, tiny_gan.DIM_Z
@@ -27,7 +27,7 @@ def run():
         ),
     )
     config = {'model': {'dim_z': DIM_Z, 'num_classes': 0, 'latent': 'normal'}}
-    return TrainedTable(config, 7, gen, raw, None, table)
+    return TrainedGlo(config, 7, gen, raw, None, table)
 
 
 def test_latents_have_the_moments_of_the_table(run):

@@ -204,7 +204,7 @@ def _first_iterations(collection, params, rng):
 
 
 def _written_out(body, carry, xs, length):
-    """`parallel.scan` turn by turn, so that what happens in each can be noted."""
+    """`parallel.scan_or_unroll` turn by turn, so that what happens in each can be noted."""
     out = []
     for i in range(length):
         carry, y = body(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023 (called at once)
@@ -225,8 +225,8 @@ def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
         players[:] = [turn.player for turn in turns]
         return state, (metrics, [turn[1:] for turn in turns])
 
-    state = parallel.place(start(method))
-    data = [parallel.place(batches(method, seed)) for seed in range(num_steps)]
+    state = parallel.replicate(start(method))
+    data = [parallel.replicate(batches(method, seed)) for seed in range(num_steps)]
     # Compiling costs far more than running so little.
     with mock.patch.object(parallel, 'scan', _written_out):
         program = parallel.DataParallel(step).compile(state, data[0], quickly=True)
@@ -234,9 +234,9 @@ def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
     for batch in data:
         state, (metrics, turns) = program(state, batch)
         if not first:
-            states = jax.device_get(parallel.local(turns))
+            states = jax.device_get(parallel.first_replica(turns))
             first = [Turn(p, *pair) for p, pair in zip(players, states, strict=True)]
-    state, metrics = jax.device_get(parallel.local((state, metrics)))
+    state, metrics = jax.device_get(parallel.first_replica((state, metrics)))
     return Ran(method, first, state, metrics)
 
 

@@ -12,7 +12,7 @@ SECONDS = 8  # without a sign until a process is taken for gone
 
 def main(address, num, process_id, folder, case):
     folder = pathlib.Path(folder)
-    supervisor.stand_by(folder)
+    supervisor.supervise(folder)
 
     import jax
     import jax.numpy as jnp
@@ -20,7 +20,7 @@ def main(address, num, process_id, folder, case):
     from snjax import parallel
     from snjax.runs.checkpoint import Checkpointer
 
-    with parallel.leaving():
+    with parallel.report_exit():
         parallel.initialize(
             'explicit',
             join_timeout=60,
@@ -30,7 +30,7 @@ def main(address, num, process_id, folder, case):
             num_processes=int(num),
             process_id=int(process_id),
         )
-        state = parallel.place({'x': jnp.arange(8.0)})
+        state = parallel.replicate({'x': jnp.arange(8.0)})
         checkpoints = Checkpointer(folder / 'checkpoints')
         checkpoints.save(10, state)
         checkpoints.wait()

@@ -141,14 +141,14 @@ def train_case(name):
     resident = None if options.stream else images.images
     on_devices = loop.device_data(resident, digits().labels, OPTIONS.seed)
     before = filled(tiny)
-    state = parallel.spread(before, tiny.state_axes)
+    state = parallel.shard(before, tiny.state_axes)
     step = parallel.DataParallel(loop.make_step(tiny, OPTIONS), tiny.state_axes)
     with loop.open_feed(tiny, options, images, 0) as feed:
         COUNTED[name] = cost.flops(step.trace(state, on_devices, feed.example()))
         program = step.compile(state, on_devices, *feed.example())
         for _ in range(STEPS):
             state, metrics = program(state, on_devices, *feed.next(lambda: True))
-    return parallel.whole(state, tiny.state_axes, before), metrics, images.read
+    return parallel.gather(state, tiny.state_axes, before), metrics, images.read
 
 
 def shards_equal(tree):
@@ -203,17 +203,17 @@ class Held(struct.PyTreeNode):
 def table_case():
     """The table after `spread` and `whole`; then what a step takes from it, adds up and leaves behind."""
     before, axes = Held(TABLE, np.int32(0)), Held(table=0, step=None)
-    spread = parallel.spread(before, axes)
+    spread = parallel.shard(before, axes)
     # Fetched at once: `whole` hands on the step itself, which the run below donates.
-    arrays = flat({'round_trip': parallel.local(parallel.whole(spread, axes, before))})
+    arrays = flat({'round_trip': parallel.first_replica(parallel.gather(spread, axes, before))})
     arrays |= {f'shapes/{name}': np.array(leaf.shape) for name, leaf in spread.table.items()}
     index = INDEX[: len(INDEX) // parallel.device_count() * parallel.device_count()]
     if index.size:
         run = parallel.DataParallel(functools.partial(table_step, size=len(index)), axes)
-        placed = parallel.place(index)
+        placed = parallel.replicate(index)
         state, seen = run.compile(spread, placed, quickly=True)(spread, placed)
-        after = parallel.whole(state, axes, before)
-        arrays |= flat(parallel.local({'seen': seen, 'after': after}))
+        after = parallel.gather(state, axes, before)
+        arrays |= flat(parallel.first_replica({'seen': seen, 'after': after}))
     return arrays
 
 
@@ -273,7 +273,7 @@ def main(job):
     for name in job['cases']:
         state, metrics, facts['read'][name] = train_case(name)
         facts['shards_equal'][name] = shards_equal((state, metrics))
-        local = parallel.local({'state': state, 'metrics': metrics})
+        local = parallel.first_replica({'state': state, 'metrics': metrics})
         np.savez(out / f'{name}-{jax.process_index()}.npz', **flat(local))
     np.savez(out / f'table-{jax.process_index()}.npz', **table_case())
     if not job['cases']:

@@ -115,7 +115,7 @@ def slurm_sweep(folder, behaviours, options=''):
 
 def _work(folder, behaviours, retries, engine):
     from snjax.sweeps import runs
-    from snjax.sweeps.board import Board
+    from snjax.sweeps.board import SweepState
     from snjax.sweeps.table import Display, print_table
 
     folder = pathlib.Path(folder)
@@ -123,7 +123,7 @@ def _work(folder, behaviours, retries, engine):
     configs = [{'data': {}, 'num_steps': NUM_STEPS, **item} for item in items]
     made = runs.make(items, configs, folder)
     with Display() as display:
-        board = Board(made, folder, retries=int(retries), about={}, say=display.say)
+        board = SweepState(made, folder, retries=int(retries), about={}, say=display.say)
         ended = engine(board, pathlib.Path(__file__), display).run()
         board.close()
     print_table(board)

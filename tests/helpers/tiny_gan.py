@@ -92,11 +92,11 @@ def compiled(fn):
 
     def call(state, *arrays):
         nonlocal program
-        placed = parallel.place(state), parallel.place(arrays)
+        placed = parallel.replicate(state), parallel.replicate(arrays)
         if program is None:
             step = parallel.DataParallel(lambda state, arrays: fn(state, *arrays))
             program = step.compile(*placed)
-        return jax.device_get(parallel.local(program(*placed)))
+        return jax.device_get(parallel.first_replica(program(*placed)))
 
     return call
 

@@ -102,7 +102,7 @@ BAD_INPUT = {
     'no get_config': (
         [f'--config={ROOT}/snjax/host/supervisor.py'],
         {},
-        ['guard.py has no get_config()'],
+        ['supervisor.py has no get_config()'],
     ),
     'workdir is a file': ([DIGITS, f'--workdir={ROOT}/LICENSE'], {}, ['LICENSE']),
     'samples of nothing': (['--mode=sample', '--workdir=nowhere'], {}, ['nowhere', 'config.json']),

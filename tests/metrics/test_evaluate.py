@@ -11,7 +11,7 @@ from experiments.report import leaderboard
 from snjax import data
 from snjax.generate.fakes import Variant
 from snjax.metrics import comparison, digits_classifier, evaluate, extractors, protocols
-from snjax.metrics.comparison import Side
+from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.evaluate import Evaluator, Options, Row
 from snjax.metrics.protocols import Protocol
 
@@ -32,7 +32,7 @@ def evaluator(digits, tmp_path_factory):
 
 def side(evaluator, images, labels=None):
     features = evaluator.extractor.of(extractors.batches_of(images, 100))
-    return Side(features, labels, images)
+    return ScoredSet(features, labels, images)
 
 
 def scored(evaluator, images, labels=None):

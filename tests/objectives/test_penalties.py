@@ -11,7 +11,7 @@ import pytest
 from snjax import spectral
 from snjax.nn import layers
 from snjax.objectives import penalties
-from snjax.objectives.penalties import PENALTIES, Critique
+from snjax.objectives.penalties import PENALTIES, PenaltyInputs
 
 SHAPE = (4, 4, 2)
 
@@ -44,7 +44,7 @@ def with_norm(norm):
 
 
 def critique(score, **changes):
-    return Critique(score, score, {}, {}, REAL, FAKE, KEYS)._replace(**changes)
+    return PenaltyInputs(score, score, {}, {}, REAL, FAKE, KEYS)._replace(**changes)
 
 
 def assert_uniform(sample):
@@ -284,7 +284,7 @@ def test_parameter_gradients_agree_with_finite_differences():
             def score(x):
                 return critic.apply({'params': params, 'spectral': collection}, x)
 
-            return PENALTIES[key](Critique(score, score, params, collection, real, fake, KEYS))
+            return PENALTIES[key](PenaltyInputs(score, score, params, collection, real, fake, KEYS))
 
         @quick
         def evaluate(params):

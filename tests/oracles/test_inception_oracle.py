@@ -39,7 +39,7 @@ def networks(tmp_path_factory):
         ['--unverified', str(folder / 'random.pth'), str(folder / 'new/ours.safetensors')]
     )
     loaded = inception.load(folder / 'new/ours.safetensors', unverified=True)
-    program, variables = parallel.OverBatches(inception.apply), parallel.place(loaded.variables)
+    program, variables = parallel.OverBatches(inception.apply), parallel.replicate(loaded.variables)
     return theirs, lambda images: program(variables, images)
 
 

@@ -412,10 +412,12 @@ def test_scan_is_the_same_written_out_and_as_a_loop(monkeypatch, length):
 
     carry = {'sum': jnp.zeros(2), 'n': jnp.int32(0)}
     xs = {'a': jnp.arange(2.0 * length).reshape(length, 2), 'b': jnp.arange(1.0, length + 1)}
-    written_out = parallel.scan(body, carry, xs, length)
+    written_out = parallel.scan_or_unroll(body, carry, xs, length)
     monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-    loop = parallel.scan(body, carry, xs, length)
-    assert 'scan' in str(jax.make_jaxpr(lambda c: parallel.scan(body, c, xs, length))(carry))
+    loop = parallel.scan_or_unroll(body, carry, xs, length)
+    assert 'scan' in str(
+        jax.make_jaxpr(lambda c: parallel.scan_or_unroll(body, c, xs, length))(carry)
+    )
     assert jax.tree.structure(written_out) == jax.tree.structure(loop)
     jax.tree.map(np.testing.assert_array_equal, written_out, loop)
     sums = np.cumsum(np.arange(2.0 * length).reshape(length, 2), axis=0)
@@ -426,11 +428,11 @@ def test_scan_is_the_same_written_out_and_as_a_loop(monkeypatch, length):
 
 def test_place_like_and_local():
     tree = {'a': np.arange(3, dtype=np.int32), 'b': None, 'c': jnp.float32(2)}
-    placed = parallel.place(tree)
+    placed = parallel.replicate(tree)
     assert placed['a'].sharding.is_fully_replicated and placed['b'] is None
-    shapes = parallel.like(jax.eval_shape(lambda: {'a': jnp.arange(3), 'c': jnp.float32(2)}))
+    shapes = parallel.abstract(jax.eval_shape(lambda: {'a': jnp.arange(3), 'c': jnp.float32(2)}))
     assert shapes['a'].shape == (3,) and shapes['a'].sharding == placed['a'].sharding
-    local = parallel.local(placed)
+    local = parallel.first_replica(placed)
     np.testing.assert_array_equal(local['a'], tree['a'])
     assert len(local['a'].devices()) == 1 and float(local['c']) == 2
 
@@ -479,7 +481,7 @@ import jax, jax.numpy as jnp, numpy as np
 from snjax import parallel
 
 spreads = parallel.OverBatches(lambda v, x: (x @ v).var(0) + ((x @ v) ** 2).mean(0))
-matrix = parallel.place(np.ones((16, 16), np.float32))
+matrix = parallel.replicate(np.ones((16, 16), np.float32))
 end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end:
     given = [spreads(matrix, np.ones((8, 16), np.float32)) for _ in range(32)]

@@ -18,7 +18,7 @@ from helpers.launching import ROOT
 from snjax.runs.resume import WorkdirLock, lock_holder, runs_in
 from snjax.sweeps import board, journal, runs, slots, table
 from snjax.sweeps import definition as h
-from snjax.sweeps.board import Board
+from snjax.sweeps.board import SweepState
 from snjax.sweeps.journal import Journal, State
 from snjax.sweeps.watch import Watcher, last_lines, newest_checkpoint
 
@@ -502,7 +502,7 @@ def test_the_table_shows_what_runs_when_not_all_fits(tmp_path):
     items = [{'config': 'c', 'n': n} for n in range(50)]
     made = runs.make(items, [config(n=n) for n in range(50)], tmp_path)
     with contextlib.closing(
-        Board(made, tmp_path, retries=1, about={}, say=lambda _: None)
+        SweepState(made, tmp_path, retries=1, about={}, say=lambda _: None)
     ) as board:
         for n, code in ((0, 0), (1, 3), (2, 0)):
             board.started(board.jobs[n], 'CPU 0')

@@ -375,7 +375,7 @@ def test_a_step_of_glo_in_parts_is_the_step(z_loss):
     state, batch = tiny_glo.filled(glo), tiny_glo.batch(images, np.array([7, 0, 3, 10, 4, 5]))
     found = []
     for method in (glo, dataclasses.replace(glo, accumulate=PARTS)):
-        spread, data = parallel.spread(state, glo.state_axes), parallel.place(batch)
+        spread, data = parallel.shard(state, glo.state_axes), parallel.replicate(batch)
         step = parallel.DataParallel(
             lambda s, b, method=method: method.train_step(s, b, jax.random.key(0)), glo.state_axes
         )

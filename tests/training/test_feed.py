@@ -16,7 +16,7 @@ from helpers import tiny_gan
 from snjax import data, parallel
 from snjax.data import sampler
 from snjax.data.host_order import HostOrder, permute
-from snjax.runs.run_logger import Record
+from snjax.runs.run_logger import RunLogger
 from snjax.training import feed
 from snjax.training.loop import Options, Trainer, device_data, make_step, open_feed
 
@@ -55,12 +55,12 @@ def trainer(workdir, images=None, **changes):
     pixels, labels = few()
     options = dataclasses.replace(OPTIONS, **changes)
     images = pixels if images is None else images
-    records = [Record(workdir, options.seed, {})]
+    records = [RunLogger(workdir, options.seed, {})]
     return Trainer(tiny_gan.make_gan(n_dis=2), options, images, labels, records, lambda line: None)
 
 
 def bits(state):
-    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(parallel.local(state))]
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(parallel.first_replica(state))]
 
 
 def lines(workdir):
@@ -247,7 +247,7 @@ def test_resident_and_streamed_calls_of_several_steps_are_equal():
         options = dataclasses.replace(OPTIONS, steps_per_call=2, **changes)
         on_devices = device_data(None if options.stream else pixels, labels, options.seed)
         assert ('image' in on_devices) != options.stream
-        state = parallel.spread(tiny_gan.filled(method), method.state_axes)
+        state = parallel.shard(tiny_gan.filled(method), method.state_axes)
         step = parallel.DataParallel(make_step(method, options), method.state_axes)
         with open_feed(method, options, pixels, 0) as running:
             program = step.compile(state, on_devices, *running.example(), quickly=True)

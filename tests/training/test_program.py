@@ -33,12 +33,12 @@ def test_a_program_for_shapes_takes_the_arrays():
         updates_per_call=2,
         say=lines.append,
     )
-    state, data = parallel.place(STATE), parallel.place(DATA)
+    state, data = parallel.replicate(STATE), parallel.replicate(DATA)
     assert program.fits(state, data)
     compiled = program.result()
     state, metrics = compiled(state, data)
     np.testing.assert_array_equal(state['w'], 2 * np.eye(4))
-    assert float(parallel.local(metrics)['sum']) == 4
+    assert float(parallel.first_replica(metrics)['sum']) == 4
     state, _ = compiled(state, data)
     np.testing.assert_array_equal(state['w'], 4 * np.eye(4))
     assert 'one update takes 0 GFLOP; memory of a device, estimated: state 0 MB' in lines[0]

@@ -21,7 +21,7 @@ from snjax import parallel
 from snjax.data import sampler
 from snjax.runs.checkpoint import Checkpointer, load_tree
 from snjax.runs.resume import DIVERGED_NAME
-from snjax.runs.run_logger import Record
+from snjax.runs.run_logger import RunLogger
 from snjax.training.loop import Diverged, Options, Preempted, Trainer, device_data, seed_key
 
 SIZE, NUM_IMAGES = 4, 19
@@ -90,7 +90,7 @@ def pixels():
 def whole(pixels, tmp_path_factory):
     """A finished run with one update a call, and its final state."""
     workdir = tmp_path_factory.mktemp('whole')
-    return workdir, parallel.local(trainer(workdir, pixels).run())
+    return workdir, parallel.first_replica(trainer(workdir, pixels).run())
 
 
 @pytest.fixture(scope='module')
@@ -98,13 +98,13 @@ def by_fives(pixels, tmp_path_factory):
     """The same run with five updates a call."""
     workdir = tmp_path_factory.mktemp('fives')
     run = trainer(workdir, pixels, steps_per_call=5, log_every=5)
-    return workdir, parallel.local(run.run())
+    return workdir, parallel.first_replica(run.run())
 
 
 def trainer(workdir, pixels, method=None, say=lambda line: None, **changes):
     options = Options(**(OPTIONS | changes))
     labels = np.zeros(len(pixels), np.int32)
-    records = [Record(workdir, options.seed, {'a': {'b': 1}}, say)]
+    records = [RunLogger(workdir, options.seed, {'a': {'b': 1}}, say)]
     return Trainer(method or Walk(), options, pixels, labels, records, say)
 
 
@@ -302,7 +302,7 @@ def test_longer_runs_go_on_where_shorter_ones_ended_bit_for_bit(tmp_path, pixels
     rest = trainer(tmp_path, pixels, say=said.append)
     assert 'resuming from step 10' in said
     assert rest.start == 10
-    state = parallel.local(rest.run())
+    state = parallel.first_replica(rest.run())
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(whole[1]), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
     assert values(tmp_path) == values(whole[0])
@@ -319,7 +319,7 @@ def test_a_finished_run_has_nothing_to_do(tmp_path, pixels, whole):
     workdir = Path(shutil.copytree(whole[0], tmp_path / 'run'))
     said = []
     run = trainer(workdir, pixels, say=said.append)
-    assert int(parallel.local(run.run()).step) == 20
+    assert int(parallel.first_replica(run.run()).step) == 20
     assert said == ['resuming from step 20']  # nothing was compiled
     for look in (lines, grids, checkpoints):
         assert look(workdir) == look(whole[0])
