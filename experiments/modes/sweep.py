@@ -185,7 +185,7 @@ def _module(path: str):
 
 
 def _launcher() -> pathlib.Path:
-    return pathlib.Path(__file__).parents[1] / 'launch.py'
+    return pathlib.Path(__file__).parents[2] / 'launch.py'
 
 
 def _conclude(board: SweepState, ended: bool) -> int:

@@ -238,7 +238,7 @@ def _replace(path: Path, text: str) -> None:
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Returns (full key, old value, new value) as text, for every key whose values differ."""
-    old, new = _flat(old), _flat(new)
+    old, new = flatten(old), flatten(new)
     found = []
     for key in sorted(old.keys() | new.keys()):
         before = json.dumps(old[key]) if key in old else _ABSENT
@@ -254,11 +254,12 @@ def _is_same_number(a: Any, b: Any) -> bool:
     return numbers and a == b
 
 
-def _flat(config: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """A nested config by full key: `{'optimizer.lr': 2e-4, ...}`. Empty groups stay as they are."""
     flat = {}
     for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f'{prefix}{key}.')
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f'{prefix}{key}.')
         else:
             flat[f'{prefix}{key}'] = value
     return flat
