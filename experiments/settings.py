@@ -14,7 +14,6 @@ import optax
 from experiments.method import Config, choose
 from snjax import from_config, parallel
 from snjax.latents.sampling import LATENTS
-from snjax.models import make_discriminator
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.losses import LOSSES
 from snjax.objectives.penalties import PENALTIES
@@ -84,28 +83,8 @@ OPTIMIZERS = {
 
 def discriminator_of(config: Config) -> Any:
     """The discriminator of a config, with the layers that `model.normalization` names."""
-    model = config.model
-    return make_discriminator(
-        architecture=model.architecture,
-        image_size=config.data.image_size,
-        dis_width=model.dis_width,
-        variant=model.variant,
-        normalization=model.normalization,
-        n_power_iterations=model.n_power_iterations,
-        n_warmup_iterations=model.n_warmup_iterations,
-        init=model.dis_init,
-        sn_operator=model.sn_operator,
-        sn_scale=model.sn_scale,
-        lipschitz=model.lipschitz,
-        dis_lipschitz=model.dis_lipschitz,
-        num_classes=model.num_classes,
-        head=model.head,
-        attention=model.attention,
-        first_stride2=model.first_stride2,
-        batch_norm_axis=parallel.AXIS if model.sync_batch_norm else None,
-        dtype=model.dtype,
-        remat=model.remat,
-    )
+    axis = parallel.AXIS if config.model.sync_batch_norm else None
+    return from_config.discriminator(config, batch_norm_axis=axis)
 
 
 def penalties_of(config: Config) -> dict[str, float]:

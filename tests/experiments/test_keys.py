@@ -53,6 +53,13 @@ def test_a_key_that_an_older_run_lacks_has_its_default():
     assert keys.computed(config) == keys.computed(changed())
 
 
+@pytest.mark.parametrize(('old', 'new'), [('standard', 'sngan_cnn'), ('dcgan', 'wgan_gp_cnn')])
+def test_a_value_under_its_old_name_is_the_same_computation(old, new):
+    before, after = changed(model__architecture=old), changed(model__architecture=new)
+    assert keys.computed(before) == keys.computed(after)
+    assert keys.computed(after) != keys.computed(changed())
+
+
 def test_keys_that_are_gone_are_left_out_where_they_meant_nothing_and_refused_elsewhere():
     old = changed() | {'num_seeds': 1, 'fakes_at_once': False, 'members': {'lr': '', 'beta1': ''}}
     assert keys.computed(old) == keys.computed(changed())
