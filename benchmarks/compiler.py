@@ -1,4 +1,4 @@
-"""What XLA's options and `convolution.in_memory` do to a training step on a CPU, each left out or changed, in turns.
+"""What XLA's options and `memory.in_memory` do to a training step on a CPU, each left out or changed, in turns.
 
     python -m benchmarks.compiler [--workloads=sngan_resnet,standard_cnn] [--rounds=3] [--out=FILE]
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from benchmarks import command, machine
 from benchmarks.workloads import WORKLOADS, Step, load_config
 from snjax import parallel
-from snjax.nn import convolution
+from snjax.nn import memory
 from snjax.parallel import programs as compiling
 
 _YNN = 'xla_cpu_experimental_ynn_fusion_type'
@@ -32,7 +32,7 @@ def _handed_to_ynnpack(*kinds: str):
 
 FORMS = {
     'ours': contextlib.nullcontext,
-    'no in_memory': lambda: mock.patch.object(convolution, 'in_memory', lambda x: x),
+    'no in_memory': lambda: mock.patch.object(memory, 'in_memory', lambda x: x),
     'no reductions to YNNPACK': lambda: _handed_to_ynnpack('INDIVIDUAL_DOT'),
     'elementwise to YNNPACK too': lambda: _handed_to_ynnpack('INDIVIDUAL_DOT', 'REDUCE', 'ELTWISE'),
     'no options': lambda: _handed_to_ynnpack(),

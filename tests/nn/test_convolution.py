@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from snjax.nn import convolution
+from snjax.nn import convolution, strided
 
 NHWC = ('NHWC', 'HWIO', 'NHWC')
 
@@ -38,9 +38,9 @@ def plain_up(y, kernel):
 
 # name: (fast form, plain form, kernel heights and widths)
 FORMS = {
-    'down': (convolution.down, lambda x, k: plain_conv(x, k, (2, 2)), [(4, 4), (5, 5)]),
+    'down': (strided.down, lambda x, k: plain_conv(x, k, (2, 2)), [(4, 4), (5, 5)]),
     'up': (
-        lambda y, k: convolution.up(y, jnp.swapaxes(k, 2, 3)),
+        lambda y, k: strided.up(y, jnp.swapaxes(k, 2, 3)),
         plain_up,
         [(4, 4), (5, 5)],
     ),
@@ -154,9 +154,9 @@ def test_third_derivative_equals_the_plain_form():
 def test_the_three_maps_are_adjoint(size):
     with jax.enable_x64(True):
         x, y, kernel = draw(12, (2, 6, 8, 3), (2, 3, 4, 5), (size, size, 3, 5), dtype=np.float64)
-        form = jnp.vdot(y, convolution.down(x, kernel))
-        close(jnp.vdot(x, convolution.up(y, kernel)), form, 1e-12)
-        close(jnp.vdot(kernel, convolution.kernel_gradient(x, y, size)), form, 1e-12)
+        form = jnp.vdot(y, strided.down(x, kernel))
+        close(jnp.vdot(x, strided.up(y, kernel)), form, 1e-12)
+        close(jnp.vdot(kernel, strided.kernel_gradient(x, y, size)), form, 1e-12)
 
 
 def test_gradients_keep_the_precision_of_the_convolution():
@@ -362,7 +362,7 @@ def test_taps_are_added_before_the_kernel_is_cast():
     taps = convolution.box(kernel)
     up = convolution.conv_transpose(x, taps.astype(jnp.bfloat16), strides=(2, 2))
     np.testing.assert_array_equal(convolution.upsample_conv(x, kernel), up)
-    down = convolution.down(x, (taps / 4).astype(jnp.bfloat16))
+    down = strided.down(x, (taps / 4).astype(jnp.bfloat16))
     np.testing.assert_array_equal(convolution.conv_pool(x, kernel), down)
 
 
