@@ -1,7 +1,8 @@
-"""Networks and image sets as a run's config names them: the only file of the library that knows config keys.
+"""Networks and image sets as a run's config names them: the only file of the library that knows
+config keys.
 
-A config is nested, with string keys: a `ConfigDict` or the dict of a run's `config.json`. Configs of
-older runs lack newer keys; an argument whose key is absent keeps its default.
+A config is nested, with string keys: a `ConfigDict` or the dict of a run's `config.json`. Configs
+of older runs lack newer keys; an argument whose key is absent keeps its default.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +40,8 @@ def generator(
 def discriminator(
     config: Any, *, layers: Layers | None = None, batch_norm_axis: str | None = None
 ) -> models.Discriminator:
-    """The discriminator that a config of this version describes; its kernels start as `model.dis_init` says.
+    """The discriminator that a config of this version describes; its kernels start as
+    `model.dis_init` says.
 
     Args:
         config: of this version.
@@ -121,6 +123,6 @@ def image_set(config: Any, announce: Callable[[int], None] | None = None) -> 'Im
 
 
 def _present(section: Mapping[str, Any], *keys: str, **renamed: str) -> dict[str, Any]:
-    """The arguments that a config has keys for; `renamed` are arguments whose key has another name."""
+    """The arguments whose key is there; `renamed` are arguments whose key has another name."""
     names = {key: key for key in keys} | renamed
     return {argument: section[key] for argument, key in names.items() if key in section}
