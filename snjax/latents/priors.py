@@ -34,7 +34,7 @@ class Mixture(NamedTuple):
 
 
 def project(z: Float[Array | np.ndarray, '*n d']) -> Float[Array, '*n d']:
-    """Projection onto the unit ball, z / max(|z|_2, 1): Bojanowski et al. 2018, after every update."""
+    """Projection onto the unit ball, z / max(|z|_2, 1), which GLO applies after every update."""
     # The maximum is inside the root, which has no derivative at 0.
     squared = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
     return jnp.asarray(z / jnp.sqrt(jnp.maximum(squared, 1.0)))

@@ -35,7 +35,7 @@ glorot_init = nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform')
 
 
 def strided_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """He initialisation of the code for convolutions of stride 2: kernel (height, width, in, out)."""
+    """He initialisation of the code for convolutions of stride 2; kernel (k, k, in, out)."""
     return _he_uniform(key, shape, dtype, shape[-2], shape[-1] / 4)
 
 

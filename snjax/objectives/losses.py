@@ -129,7 +129,8 @@ def relativistic_pairing_dis(real_logits: Reals, fake_logits: Fakes) -> Scalar:
     if real_logits.shape != fake_logits.shape:
         raise ValueError(
             f'loss relativistic_pairing pairs {real_logits.size} reals with {fake_logits.size} '
-            'fakes: as many of each are needed (--config.gen_batch_size equal to --config.batch_size)'
+            'fakes: as many of each are needed '
+            '(--config.gen_batch_size equal to --config.batch_size)'
         )
     return jnp.mean(jax.nn.softplus(fake_logits - real_logits))
 

@@ -1,4 +1,6 @@
-"""Generators and discriminators against plain operations: values, ranges, initialisation and compute types."""
+"""Generators and discriminators against plain operations: values, ranges, initialisation and
+compute types.
+"""
 
 import functools
 

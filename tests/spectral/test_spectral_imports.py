@@ -1,4 +1,4 @@
-"""What a stranger needs to import the layers: jax, flax, numpy and jaxtyping, and no more of snjax than its layers."""
+"""The imports of `snjax.spectral`: jax, flax, numpy and jaxtyping, and of snjax only `nn`."""
 
 import pathlib
 import subprocess
