@@ -146,7 +146,7 @@ def _start_watch(peer_timeout, workdir):
 def exit_if_peer_lost(error: BaseException) -> None:
     """Call it before blaming the user for an error: if it came of a process that is gone, this one ends here."""
     if _watch is not None:
-        _watch.judge(error)
+        _watch.exit_if_peer_lost(error)
 
 
 @contextlib.contextmanager
