@@ -51,7 +51,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
     folders = [workdir / run.name for run in runs]
     with contextlib.ExitStack() as stack:
         for folder in dict.fromkeys([workdir, *folders]):
-            stack.enter_context(resume.WorkdirLock(folder, process_index=jax.process_index()))
+            stack.enter_context(resume.WorkdirLock(folder, process_index=parallel.process_index()))
         if main:  # before anything is loaded or compiled
             resume.compare_config(workdir, config.to_dict(), harmless=HARMLESS)
             for run, folder in zip(runs, folders, strict=True):
@@ -153,7 +153,7 @@ class AheadOfTime:
             (num_images, d.image_size, d.image_size, d.channels), np.uint8
         )
         # Several processes compile with arrays, GLO is made for its images, and a set may be one to stream.
-        waits = jax.process_count() > 1 or method.state_axes is not None
+        waits = parallel.process_count() > 1 or method.state_axes is not None
         if waits or streaming.is_streamed(self._config, images):
             return
         if num_images >= method.batch_size:

@@ -15,12 +15,21 @@ def device_count() -> int:
     return jax.device_count()
 
 
+def backend() -> str:
+    """The platform that programs are compiled for: 'cpu', 'gpu' or 'tpu'."""
+    return jax.default_backend()
+
+
+def device_kind() -> str:
+    """The model of the devices, as JAX names it, e.g. 'NVIDIA H200' or 'cpu'."""
+    return '/'.join(sorted({d.device_kind for d in jax.devices()}))
+
+
 def describe() -> str:
     """One line for people: how many devices of what kind in how many processes."""
-    kinds = sorted({d.device_kind for d in jax.devices()})
     n, p = jax.device_count(), jax.process_count()
     processes = f' in {p} processes' if p > 1 else ''
-    return f'{n} {"/".join(kinds)} device{"s" * (n > 1)}{processes} ({jax.default_backend()})'
+    return f'{n} {device_kind()} device{"s" * (n > 1)}{processes} ({backend()})'
 
 
 def check_batch_size(**sizes: int) -> None:
@@ -53,7 +62,7 @@ def scan_or_unroll(
     body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: int
 ) -> tuple[Any, Any]:
     """`lax.scan` on accelerators, written out on the CPU: there convolutions in a loop, even of one turn, crawl."""
-    if jax.default_backend() != 'cpu':
+    if backend() != 'cpu':
         return lax.scan(body, carry, xs, length)
     body, out = jax.jit(body), []  # traced once
     for i in range(length):
@@ -67,7 +76,7 @@ def vmap_or_unroll(function: Callable, args: tuple, num: int) -> Any:
 
     There a `vmap` over kernels becomes convolutions in groups, which are slower.
     """
-    if jax.default_backend() != 'cpu':
+    if backend() != 'cpu':
         return jax.vmap(function)(*args)
     body, out = jax.jit(function), []  # traced once
     for i in range(num):
@@ -81,4 +90,4 @@ def vmap_or_unroll(function: Callable, args: tuple, num: int) -> Any:
 
 def default_steps_per_call() -> int:
     """Updates per XLA program: many where launches cost, one on the CPU, where they would be unrolled."""
-    return 1 if jax.default_backend() == 'cpu' else 50
+    return 1 if backend() == 'cpu' else 50

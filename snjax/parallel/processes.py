@@ -179,15 +179,25 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-def main_says(flag: bool) -> bool:
-    """What process 0 holds to be true; every process has to ask."""
+def process_index() -> int:
+    """Number of this process among the processes of the run, from 0."""
+    return jax.process_index()
+
+
+def process_count() -> int:
+    """Number of processes of the run."""
+    return jax.process_count()
+
+
+def from_main(value: int) -> int:
+    """Returns the `value` of process 0 in every process; every process must call it."""
     if jax.process_count() == 1:
-        return flag
-    return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
+        return value
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def any_says(flag: bool) -> bool:
-    """Whether it holds in any process; every process has to ask."""
+def any_process(flag: bool) -> bool:
+    """Returns whether `flag` is true in any process; every process must call it."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.int32(flag))))

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from snjax.parallel import devices
 from snjax.parallel.collectives import AXIS
 from snjax.parallel.placement import by_axis, mesh, replicate
 
@@ -32,7 +33,7 @@ def compile(lowered: Any, *, quickly: bool = False) -> Any:
 
     `quickly` is for programs that run a few times: on the CPU it compiles in less time to slower code.
     """
-    backend = jax.default_backend()
+    backend = devices.backend()
     options: Any = (_QUICK_OPTIONS if quickly else _COMPILER_OPTIONS).get(backend)
     if options and backend not in _REFUSING:
         try:
@@ -49,7 +50,7 @@ def compile(lowered: Any, *, quickly: bool = False) -> Any:
 
 def compiler_options() -> str:
     """The options that `compile` gives this backend's compiler, for people; empty for none."""
-    backend = jax.default_backend()
+    backend = devices.backend()
     options = {} if backend in _REFUSING else _COMPILER_OPTIONS.get(backend, {})
     return ', '.join(f'{name}={value}' for name, value in options.items())
 
@@ -64,7 +65,7 @@ def _in_turn(outputs):
 
     The sign is 'Expected 4 threads to join the rendezvous, but only 3 of them arrived' (jax 0.10 and 0.11).
     """
-    if jax.default_backend() == 'cpu' and jax.local_device_count() > 1:
+    if devices.backend() == 'cpu' and jax.local_device_count() > 1:
         jax.block_until_ready(outputs)
     return outputs
 
