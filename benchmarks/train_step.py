@@ -88,7 +88,7 @@ def measure(config, peak, args):
     with without_cache():
         compiled = parallel.compile(lowered)
     done = time.perf_counter()
-    step.program = parallel.Program(compiled, step.parallel.numbers)
+    step.program = parallel.Program(compiled, step.parallel.device_ids)
     per_call = step.options.steps_per_call
     num = -(-args.updates // per_call) * per_call
     step.run(num)

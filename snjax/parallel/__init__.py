@@ -1,8 +1,9 @@
-"""Devices and processes: the only place that knows how many there are.
+"""Devices, processes and backends: the only package that asks JAX for them.
 
-A step is written for one device's share of the batch. `DataParallel` runs it on every device of every process with
-`jax.pmap` over the axis `'batch'`; inside, `example_ids` says which examples of the global batch are this device's and
-`mean` averages over the devices. On one device everything is the same, with an axis of length one.
+A training step is written for one device's share of the batch. `DataParallel` runs it on every
+device of every process with `jax.pmap` over the axis `'batch'`. Inside the step, `example_ids`
+gives this device's positions in the global batch, and `mean` averages over the devices. One device
+runs the same code with an axis of length one.
 """
 
 from snjax.parallel.collectives import (
