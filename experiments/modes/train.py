@@ -163,8 +163,14 @@ class AheadOfTime:
 
 
 def load_data(config: methods.Config, say, announce=None) -> data.ImageSet:
-    """The training set of a config, and a line about it; `announce` as in `snjax.data.load`."""
-    d, image_set = config.data, from_config.image_set(config, announce)
+    """The training set of a config, and a line about it.
+
+    `announce` gets the number of images before they are decoded.
+    """
+    d, source = config.data, from_config.image_source(config)
+    if announce and source.num_images is not None:
+        announce(source.num_images)
+    image_set = source.read()
     n, h, w, c = image_set.images.shape
     say(f'{d.name} ({d.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}')
     if image_set.class_names:
