@@ -1,9 +1,9 @@
 """Three sets of points in the plane and how samples of them are scored.
 
 These are the toy sets of Gulrajani et al. 2017 (arXiv:1704.00028), with the radii, noise and
-scaling of the authors' code (github.com/igul222/improved_wgan_training, `gan_toy.py`), except the grid's
-sigma, which is twice theirs. Each point is drawn from its own key, so neither batches nor sharding
-change it.
+scaling of the authors' code (github.com/igul222/improved_wgan_training, `gan_toy.py`), except the
+grid's sigma, which is twice theirs. Each point is drawn from its own key, so neither batches nor
+sharding change it.
 """
 
 import math
