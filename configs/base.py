@@ -7,7 +7,6 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.method = 'sngan'  # a file in experiments/
     c.seed = 0
-    c.num_seeds = 1  # runs in one program, in folders of their own: seed, seed + 1, ...
     c.num_steps = 50_000  # generator updates; where the run stops, and nothing else
     c.steps_per_call = (
         0  # updates per XLA program; divides every interval. 0: 1 on a CPU, 50 elsewhere
@@ -26,11 +25,6 @@ def get_config() -> ConfigDict:
     )
     c.loss = 'hinge'  # a pair of snjax/objectives/losses.py
     c.clip = 0.0  # bound on every parameter of the discriminator (WGAN: 0.01); 0: none
-
-    c.members = ConfigDict()  # of num_seeds runs, which then all have the same seed:
-    c.members.lr = ''  # values of optimizer.lr, as 1e-4,2e-4; empty: all have the same
-    c.members.beta1 = ''
-    c.members.beta2 = ''
 
     c.model = ConfigDict()
     c.model.architecture = (

@@ -19,7 +19,7 @@ from snjax.latents import sampling
 from snjax.latents.interpolation import Interpolation, class_path, path
 from snjax.latents.sampling import Labels, check_labels
 from snjax.runs.checkpoint import load_tree
-from snjax.runs.resume import read_config, runs_in
+from snjax.runs.resume import read_config
 
 if TYPE_CHECKING:
     from snjax.data import ImageSet
@@ -292,11 +292,6 @@ def load(
     if not (workdir / 'config.json').is_file():
         raise FileNotFoundError(
             f'{workdir} holds no run: there is no config.json; give the --workdir of a training'
-        )
-    members = runs_in(workdir)
-    if members != [workdir]:
-        raise FileNotFoundError(
-            f'{workdir} holds {len(members)} runs of one program: give one of them, as --workdir={members[0]}'
         )
     config = read_config(workdir / 'config.json')
     return from_tree(config, *load_tree(workdir / folder, step))

@@ -22,7 +22,6 @@ from snjax.parallel.devices import (
     device_memory,
     divisible,
     scan_or_unroll,
-    vmap_or_unroll,
 )
 from snjax.parallel.placement import (
     abstract,
@@ -90,5 +89,4 @@ __all__ = [
     'shard_shapes',
     'take_rows',
     'total',
-    'vmap_or_unroll',
 ]

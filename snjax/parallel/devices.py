@@ -62,23 +62,6 @@ def scan_or_unroll(
     return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *out)
 
 
-def vmap_or_unroll(function: Callable, args: tuple, num: int) -> Any:
-    """`function` of every row of `args`, (num, ...), stacked: `jax.vmap` on accelerators, written out on the CPU.
-
-    There a `vmap` over kernels becomes convolutions in groups, which are slower.
-    """
-    if jax.default_backend() != 'cpu':
-        return jax.vmap(function)(*args)
-    body, out = jax.jit(function), []  # traced once
-    for i in range(num):
-        own = jax.tree.map(lambda x: x[i], args)  # noqa: B023 (called at once)
-        # Kept apart, each row is compiled as if it were alone, and they run one after the other.
-        own, out = lax.optimization_barrier((own, out))
-        out.append(body(*own))
-    out = lax.optimization_barrier(out)
-    return jax.tree.map(lambda *ys: jnp.stack(ys), *out)
-
-
 def default_steps_per_call() -> int:
     """Updates per XLA program: many where launches cost, one on the CPU, where they would be unrolled."""
     return 1 if jax.default_backend() == 'cpu' else 50
