@@ -220,9 +220,9 @@ def whole_run(folder, size, stream, args, workspace):
     options = dataclasses.replace(options, stream=stream != 'resident')
     image_set = load(folder, size, stream, workspace)
     workdir = pathlib.Path(tempfile.mkdtemp(dir=workspace))
-    records = [RunLogger(workdir, options.seed, {})]
+    record = RunLogger(workdir, options.seed, {})
     trainer = loop.Trainer(
-        methods.load(config), options, image_set.images, image_set.labels, records
+        methods.load(config), options, image_set.images, image_set.labels, record
     )
     with Dispatches() as dispatches:
         trainer.run()

@@ -14,7 +14,6 @@ def get_config() -> ConfigDict:
     c.method = 'sngan'
     # Seed of the initial weights, the order of the images, z, labels and augmentations.
     c.seed = 0
-    c.num_seeds = 1  # runs in one program, in folders of their own: seed, seed + 1, ...
     # Length of the run in generator updates. Schedules do not depend on it.
     c.num_steps = 50_000
     # Generator updates in one XLA program. Every interval below must be a multiple of it.
@@ -39,11 +38,6 @@ def get_config() -> ConfigDict:
     c.loss = 'hinge'
     # Bound on the absolute value of every discriminator parameter (WGAN: 0.01). 0: no clipping.
     c.clip = 0.0
-
-    c.members = ConfigDict()  # of num_seeds runs, which then all have the same seed:
-    c.members.lr = ''  # values of optimizer.lr, as 1e-4,2e-4; empty: all have the same
-    c.members.beta1 = ''
-    c.members.beta2 = ''
 
     # The two networks.
     c.model = ConfigDict()

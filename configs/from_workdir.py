@@ -7,7 +7,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, keys
 from snjax.runs.resume import read_config
 
 
@@ -18,6 +18,8 @@ def get_config(workdir: str) -> ConfigDict:
             f'{workdir} holds no run: there is no {path}; give --config, or the --workdir of a run'
         )
     config = base.get_config()
+    saved = ConfigDict(read_config(path))
+    keys.upgraded(saved.to_dict())  # refuses a key whose meaning is gone
     with config.unlocked():  # a method's own keys, and those of older runs
-        config.update(read_config(path))
+        config.update(saved)
     return config

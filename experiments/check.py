@@ -9,7 +9,7 @@ import sys
 
 from ml_collections import ConfigDict
 
-from experiments import members, streaming
+from experiments import method, streaming
 from experiments.modes import evaluate, train
 
 
@@ -20,7 +20,7 @@ def main() -> None:
             config = ConfigDict(values).lock()
             train.train_options(config)
             streaming.check(config)
-            members.load(config, members.members_of(config))
+            method.load(config)
             evaluate.check(config)
         except ValueError as error:
             print(f'{name}: {error}', file=sys.stderr)

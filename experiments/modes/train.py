@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import members, streaming
 from experiments import method as methods
+from experiments import streaming
 from experiments.modes import evaluate
 from experiments.modes.invert import run_invert
 from experiments.modes.sample import run_sample
@@ -41,64 +41,39 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
     """Trains, or goes on training, in `workdir`, and traces `profile` calls of the step."""
     options = dataclasses.replace(train_options(config), profile=profile)
     streaming.check(config)
-    runs = members.members_of(config)
-    method = members.load(config, runs)
+    method = methods.load(config)
     evaluate.check(config)
     main = parallel.is_main()
     say = _say if main else _silent
-    several = f'{len(runs)} runs in one program, ' if len(runs) > 1 else ''
-    say(f'{config.method} on {parallel.describe()}; {several}workdir {workdir}')
-    folders = [workdir / run.name for run in runs]
+    say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
     with contextlib.ExitStack() as stack:
-        for folder in dict.fromkeys([workdir, *folders]):
-            stack.enter_context(resume.WorkdirLock(folder, process_index=parallel.process_index()))
+        stack.enter_context(resume.WorkdirLock(workdir, process_index=parallel.process_index()))
         if main:  # before anything is loaded or compiled
             resume.compare_config(workdir, config.to_dict(), harmless=HARMLESS)
-            for run, folder in zip(runs, folders, strict=True):
-                resume.compare_config(folder, run.config.to_dict(), harmless=HARMLESS)
-        ahead = stack.enter_context(AheadOfTime(config, method, options, folders[0], say))
+        ahead = stack.enter_context(AheadOfTime(config, method, options, workdir, say))
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say, ahead.announce)
         options = streaming.choose_options(config, options, image_set.images, say)
-        members.check_resident(runs, options.stream)
         _check_num_classes(config, image_set)
         loop.check_set_size(len(image_set.images), method.batch_size)
         evaluator = evaluate.evaluator_of(config, lambda split: image_set)
-        if len(runs) == 1:
-            method = method.with_images(image_set.images)
-        records = [
-            RunLogger(
-                folder,
-                run.config.seed,
-                run.config.to_dict(),
-                say,
-                evaluate.live_scores(run.config, evaluator),
-            )
-            for run, folder in zip(runs, folders, strict=True)
-        ]
+        method = method.with_images(image_set.images)
+        live = evaluate.live_scores(config, evaluator)
+        record = RunLogger(workdir, config.seed, config.to_dict(), say, live)
         if main:
             resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
-            for record in records:
-                resume.check_config(record.workdir, record.config, harmless=HARMLESS)
         trainer = loop.Trainer(
-            method, options, image_set.images, image_set.labels, records, say, ahead.program
+            method, options, image_set.images, image_set.labels, record, say, ahead.program
         )
         began = time.perf_counter()
         trainer.run()
         say(f'trained to step {trainer.step} in {time.perf_counter() - began:.0f} s')
-        for i, run in enumerate(runs):
-            if i in trainer.over:
-                continue
-            if run.name:
-                say(f'\n{run.name}')
-            state, folder = trainer.state_of(i), folders[i]
-            values = evaluate.score_finished(
-                run.config, evaluator, state, trainer.step, folder, say
-            )
-            if main:
-                trainer.write_scores(trainer.step, values, i)
-                _show_where(trainer.step, folder)
-        trainer.check_diverged()
+        values = evaluate.score_finished(
+            config, evaluator, trainer.whole_state(), trainer.step, workdir, say
+        )
+        if main:
+            trainer.write_scores(trainer.step, values)
+            _show_where(trainer.step, workdir)
 
 
 def train_options(config: methods.Config) -> loop.Options:
@@ -197,8 +172,7 @@ def _show_where(step: int, workdir: pathlib.Path) -> None:
 def _run_evaluate(config: methods.Config, workdir: pathlib.Path) -> None:
     """Scores the run in `workdir`, or all that it matches as a pattern."""
     found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    matched = [p for p in found if (p / 'config.json').is_file()] or [workdir]
-    folders = [folder for match in matched for folder in resume.runs_in(match)]
+    folders = [p for p in found if (p / 'config.json').is_file()] or [workdir]
     evaluate.run_evaluate(config, folders)
 
 

@@ -138,10 +138,6 @@ class RunLogger:
             (self.workdir / DIVERGED_NAME).write_text(f'{message}\n')
         return message
 
-    def has_diverged(self) -> bool:
-        """Whether the run before this one ended so; process 0 says."""
-        return bool(parallel.from_main((self.workdir / DIVERGED_NAME).exists()))
-
 
 class Diverged(RuntimeError):
     """A logged value, or one that was to be saved, is no longer finite."""

@@ -11,8 +11,8 @@ import pytest
 
 from configs import base, sngan_digits
 from experiments import gan as gans
-from experiments import members, settings, streaming
 from experiments import method as methods
+from experiments import settings, streaming
 from experiments.modes import train
 from snjax.objectives.losses import LOSSES
 
@@ -206,7 +206,6 @@ def test_every_key_is_read():
     read = set()
     config = Recorder(sngan_digits.get_config(), read)
     methods.load(config)
-    members.members_of(config)
     train.train_options(config)
     streaming.check(config)
     train.load_data(config, say=lambda line: None)
