@@ -131,3 +131,14 @@ def test_lock_is_exclusive_and_freed_by_a_kill(tmp_path):
         with resume.WorkdirLock(tmp_path):
             with pytest.raises(ValueError, match=f'process {os.getpid()} on'):
                 resume.WorkdirLock(tmp_path).__enter__()
+
+
+def test_runs_below_a_run_are_others_and_below_a_program_of_several_its_members(tmp_path):
+    for name in ('', 'b', 'a'):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / 'config.json').write_text('{"num_seeds": 1}')
+    assert resume.runs_in(tmp_path) == [tmp_path]
+    (tmp_path / 'config.json').write_text('{"num_seeds": 2}')
+    assert resume.runs_in(tmp_path) == [tmp_path / 'a', tmp_path / 'b']
+    (tmp_path / 'config.json').unlink()
+    assert resume.runs_in(tmp_path) == [tmp_path / 'a', tmp_path / 'b']
