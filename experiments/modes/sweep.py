@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from configs import keys
+from experiments.settings import keys
 from snjax.runs.resume import CONFIG_NAME, WorkdirLock
 from snjax.sweeps import definition, journal, local, runs, slots, slurm
 from snjax.sweeps.definition import CONFIG, Item

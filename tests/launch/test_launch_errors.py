@@ -12,9 +12,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from configs import keys, sngan_digits
+from configs import sngan_digits
 from experiments import build
 from experiments.modes import errors, train
+from experiments.settings import keys
 from helpers import launching
 from helpers.launching import (
     DIGITS,
