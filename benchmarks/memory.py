@@ -1,11 +1,13 @@
-"""How much memory a training step takes, before anything runs: our estimate and XLA's own count.
+r"""Memory of a training step before it runs: our estimate and XLA's own count.
 
-    python -m benchmarks.memory --config=sngan_imagenet [--set=batch_size=64 ...] [--accumulate=1,4] [--out=FILE]
+    python -m benchmarks.memory --config=sngan_imagenet [--set=batch_size=64 ...] \
+        [--accumulate=1,4] [--out=FILE]
 
-Each config is looked at as it is and with `model.remat`, in the types of `--dtypes` and, with `--accumulate`, with
-batches in so many parts; `benchmarks.accumulation` times those. XLA's count is of this backend: a
-CPU computes bfloat16 convolutions in float32, so there it says nothing of bfloat16, and it keeps transposed copies for
-the gradients of kernels, which a GPU does not.
+Each config is measured with and without `model.remat`, in the types of `--dtypes` and, with
+`--accumulate`, with batches in so many parts (`benchmarks.accumulation` has their times). XLA's
+count is that of this backend: a CPU computes bfloat16 convolutions in float32, so its count says
+nothing about bfloat16, and it keeps transposed copies for the gradients of kernels, which a GPU
+does not.
 """
 
 import argparse
@@ -56,9 +58,9 @@ def main() -> None:
 
 
 def measure(config, compiles):
-    """Bytes of the state, and of a step beside it."""
+    """Bytes of the state, and of a step without the state."""
     options = modes.train_options(config)
-    # A set of one batch: what the step takes does not depend on its size, and large ones are streamed.
+    # A set of one batch: the step's memory does not depend on the set's size.
     size = config.data.image_size
     shape = (config.batch_size, size, size, config.data.channels)
     pixels = np.zeros(shape, np.uint8)

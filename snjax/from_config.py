@@ -1,6 +1,8 @@
-"""Networks and image sets as a run's config names them: the only file of the library that knows config keys."""
+"""Networks and image sets from a run's config: the only file of snjax that reads config keys."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+import json
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
@@ -8,7 +10,7 @@ import flax.linen as nn
 from snjax import models
 
 if TYPE_CHECKING:
-    from snjax.data import ImageSet
+    from snjax.data import ImageSet, ImageSource
 
 
 def generator(config: Any, *, batch_norm_axis: str | None = None) -> nn.Module:
@@ -34,13 +36,59 @@ def generator(config: Any, *, batch_norm_axis: str | None = None) -> nn.Module:
     )
 
 
-def image_set(config: Any, announce: Callable[[int], None] | None = None) -> 'ImageSet':
-    """The training set that a run's config (nested, with string keys) names; `announce` as in `snjax.data.load`."""
-    # Imported here: whoever only samples need not wait for the readers of data sets.
+@dataclasses.dataclass(frozen=True)
+class GeneratorInputs:
+    """What a run's generator takes.
+
+    Attributes:
+        dim_z: length of z.
+        latent: distribution of z, one of `snjax.latents.sampling.LATENTS`.
+        num_classes: number of classes; 0 for an unconditional generator.
+    """
+
+    dim_z: int
+    latent: str
+    num_classes: int
+
+
+def generator_inputs(config: Any) -> GeneratorInputs:
+    """Length and distribution of z and the number of classes in a run's config."""
+    model = config['model']
+    return GeneratorInputs(model['dim_z'], model['latent'], model['num_classes'])
+
+
+def shared_generator(config: Any) -> nn.Module:
+    """`generator`, but the same module for every config of the same network.
+
+    Two modules with normalised layers are never equal, so each would be compiled anew.
+    """
+    data = {key: config['data'][key] for key in ('image_size', 'channels')}
+    keys = {'model': dict(config['model']), 'data': data}
+    return _shared_generator(json.dumps(keys, sort_keys=True))
+
+
+@functools.cache
+def _shared_generator(keys: str) -> nn.Module:
+    return generator(json.loads(keys))
+
+
+def image_set(config: Any, **changes: Any) -> 'ImageSet':
+    """Loads the training set of a run's config (nested, with string keys).
+
+    Args:
+        config: of the run.
+        changes: replace keys of `config['data']`, as `split='test'` or `data_dir='/data'`.
+    """
+    return image_source(config, **changes).read()
+
+
+def image_source(config: Any, **changes: Any) -> 'ImageSource':
+    """`image_set`, found but not yet decoded: the number of images is known before they are."""
+    # Imported here: sampling alone need not wait for the readers of data sets.
     from snjax import data
 
-    d = config['data']
-    return data.load(
+    d = {**config['data'], **changes}
+    return data.find(
         d['name'],
         image_size=d['image_size'],
         channels=d['channels'],
@@ -50,5 +98,4 @@ def image_set(config: Any, announce: Callable[[int], None] | None = None) -> 'Im
         skip_broken=d['skip_broken'],
         cache_dir=d['cache_dir'] or None,
         decode_later=d.get('stream') == 'decode',
-        announce=announce,
     )

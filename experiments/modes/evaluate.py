@@ -12,8 +12,8 @@ from experiments.report import leaderboard
 from snjax import from_config, parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes as generation
-from snjax.generate import trained as workdir
 from snjax.generate.fakes import Variant
+from snjax.generate.load import from_tree, load
 from snjax.generate.neighbours import nearest_vectors
 from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison, evaluate, extractors, protocols
@@ -87,7 +87,7 @@ def score_finished(
     """
     if evaluator is None:
         return {}
-    trained = workdir.from_tree(config.to_dict(), step, as_tree(state))
+    trained = from_tree(config.to_dict(), step, as_tree(state))
     variant = Variant(trained.kept('auto'), 'running')
     about = {'checkpoint': 'last', 'seed': config.seed}
     rows = evaluator.rows(trained, [own_protocol(config)], [variant], about)
@@ -185,7 +185,7 @@ def _config_file(folder):
 
 def _splits_of(own):
     def load_split(split):
-        return from_config.image_set({'data': {**own['data'], 'split': split}})
+        return from_config.image_set(own, split=split)
 
     return load_split
 
@@ -220,13 +220,13 @@ def _checkpoints(folder, e) -> Iterator[tuple[str, TrainedGenerator]]:
     asked = _steps(e)
     if asked:
         for step in asked:
-            yield 'step', workdir.load(folder, step)
+            yield 'step', load(folder, step)
         return
-    yield 'last', workdir.load(folder)
+    yield 'last', load(folder)
     kept = best_scores(folder / BEST)
     if kept:
         best = min(kept, key=lambda i: kept[i])
-        yield 'best', workdir.load(folder, best, BEST)
+        yield 'best', load(folder, best, BEST)
 
 
 def _steps(e) -> list[int]:

@@ -16,8 +16,10 @@ from jaxtyping import Float, Int, UInt8
 from experiments.method import Config, choose
 from snjax import from_config
 from snjax.generate import inversion, measurements
-from snjax.generate import trained as workdirs
 from snjax.generate.glo import TrainedGlo
+from snjax.generate.load import load
+from snjax.generate.trained import TrainedGenerator
+from snjax.generate.weights import WEIGHTS
 from snjax.latents import sampling
 from snjax.metrics.distortion import Distortion, distortion
 from snjax.runs import images
@@ -54,7 +56,7 @@ def run_invert(config: Config, workdir: pathlib.Path) -> None:
     """Finds the z of images and writes what they restore, as `config.inversion` says, into the folder `inverted`."""
     s = config.inversion
     _check(s)
-    trained = workdirs.load(workdir, s.step or None)
+    trained = load(workdir, s.step or None)
     size, channels = (trained.config['data'][key] for key in ('image_size', 'channels'))
     options = measurements.Options(**{key: s[key] for key in measurements.Options._fields})
     operator = measurements.OPERATORS[s.operator]((size, size, channels), options)
@@ -104,7 +106,7 @@ def _check(s: Config) -> None:
             f'inversion.loss is {s.loss}, which compares whole images, but inversion.operator={s.operator} measures '
             'other values: use --config.inversion.loss=l2 or l1'
         )
-    choose('inversion.weights', s.weights, workdirs.WEIGHTS)
+    choose('inversion.weights', s.weights, WEIGHTS)
     choose('inversion.mask', s.mask, measurements.MASKS)
     if s.num < 1:
         raise ValueError(f'inversion.num is {s.num}: a whole number from 1 is needed')
@@ -118,7 +120,7 @@ def _check(s: Config) -> None:
         )
 
 
-def targets_of(config: Config, trained: workdirs.TrainedGenerator) -> Targets:
+def targets_of(config: Config, trained: TrainedGenerator) -> Targets:
     """The first images of the folder `inversion.path`, or some of the run's own set, which the seed draws.
 
     Raises:
@@ -148,7 +150,7 @@ def targets_of(config: Config, trained: workdirs.TrainedGenerator) -> Targets:
     return Targets(image_set.images[index], index, labels, source)
 
 
-def prior_of(trained: workdirs.TrainedGenerator) -> inversion.Prior:
+def prior_of(trained: TrainedGenerator) -> inversion.Prior:
     """What the run's z were drawn from, or for GLO what its table is like."""
     if isinstance(trained, TrainedGlo):
         return trained.inversion_prior()
@@ -187,7 +189,7 @@ def _rows(operator: measurements.Operator, real, measured, restored) -> list[Row
     return rows + [Row(name, x, distortion(real, x)) for name, x in made.items()]
 
 
-def _stem(s: Config, targets: Targets, trained: workdirs.TrainedGenerator) -> str:
+def _stem(s: Config, targets: Targets, trained: TrainedGenerator) -> str:
     """The files' name, without a suffix."""
     details = {
         'inpaint': f'_{s.mask}{s.fraction:g}',

@@ -10,10 +10,13 @@ from experiments.method import Config, choose
 from experiments.modes import sample_table
 from experiments.modes.sample_files import SampleOutput, encoded_ways, write
 from snjax.generate import neighbours
-from snjax.generate import trained as workdirs
 from snjax.generate.glo import TrainedGlo
+from snjax.generate.load import load
+from snjax.generate.trained import TrainedGenerator
+from snjax.generate.weights import WEIGHTS
 from snjax.latents import interpolation
 from snjax.latents.priors import PRIORS
+from snjax.latents.sampling import check_labels
 from snjax.runs import images
 
 STILL = ('grid', 'images', 'npz')
@@ -32,7 +35,7 @@ def run_sample(config: Config, workdir: pathlib.Path) -> None:
     """Writes images from a checkpoint, as `config.sampling` says, into the folder `generated` of the workdir."""
     s = config.sampling
     _check(s)
-    trained = workdirs.load(workdir, s.step or None)
+    trained = load(workdir, s.step or None)
     made = _make(config, trained, workdir)
     truncated = f'_trunc{s.truncation:g}' if s.truncation else ''
     stem = f'{s.what}_step{trained.step}_seed{s.seed}_{s.weights}{truncated}{made.name}'
@@ -40,9 +43,7 @@ def run_sample(config: Config, workdir: pathlib.Path) -> None:
         print(f'{made.title} of step {trained.step} at {path}', flush=True)
 
 
-def _make(
-    config: Config, trained: workdirs.TrainedGenerator, workdir: pathlib.Path
-) -> SampleOutput:
+def _make(config: Config, trained: TrainedGenerator, workdir: pathlib.Path) -> SampleOutput:
     """What `sampling.what` asks for, of a GAN or of GLO."""
     s = config.sampling
     if isinstance(trained, TrainedGlo):
@@ -70,7 +71,7 @@ def _check(s: Config) -> None:
         raise ValueError(
             f'sampling.format is {s.format!r}: accepted are {", ".join(FORMATS[s.what])} for sampling.what={s.what}'
         )
-    choose('sampling.weights', s.weights, workdirs.WEIGHTS)
+    choose('sampling.weights', s.weights, WEIGHTS)
     choose('sampling.path', s.path, interpolation.PATHS)
     choose('sampling.prior', s.prior, PRIORS)
     for key in ('rows', 'frames', 'neighbours', 'components'):
@@ -118,7 +119,7 @@ def _draw(s: Config) -> dict[str, Any]:
     return {'seed': s.seed, 'weights': s.weights, 'truncation': s.truncation or None}
 
 
-def _samples(config: Config, trained: workdirs.TrainedGenerator) -> SampleOutput:
+def _samples(config: Config, trained: TrainedGenerator) -> SampleOutput:
     s, num_classes = config.sampling, trained.num_classes
     made = trained.sample(s.num, labels=_label(s), **_draw(s))
     # One column per class, where that is no wider than people look at.
@@ -129,7 +130,7 @@ def _samples(config: Config, trained: workdirs.TrainedGenerator) -> SampleOutput
     )
 
 
-def _interpolation(config: Config, trained: workdirs.TrainedGenerator) -> SampleOutput:
+def _interpolation(config: Config, trained: TrainedGenerator) -> SampleOutput:
     """Between latents, between classes, or both."""
     s, is_morph = config.sampling, config.sampling.what == 'morph'
     points = s.points or (1 if is_morph else 2)
@@ -150,7 +151,7 @@ def _interpolation(config: Config, trained: workdirs.TrainedGenerator) -> Sample
     return SampleOutput(title, name, images.to_uint8(made.images), None, arrays, None)
 
 
-def _neighbours(config: Config, trained: workdirs.TrainedGenerator) -> SampleOutput:
+def _neighbours(config: Config, trained: TrainedGenerator) -> SampleOutput:
     """Samples, each followed by the training images nearest to it."""
     s, d = config.sampling, config.data
     image_set = trained.training_set(data_dir=d.data_dir or None, cache_dir=d.cache_dir or None)
@@ -195,9 +196,9 @@ def _label(s: Config) -> int | None:
     return None if s.label < 0 else s.label
 
 
-def _labels(s: Config, trained: workdirs.TrainedGenerator, num: int) -> dict[str, np.ndarray]:
+def _labels(s: Config, trained: TrainedGenerator, num: int) -> dict[str, np.ndarray]:
     """`labels` of samples, for a file; nothing without classes."""
-    labels = workdirs.check_labels(_label(s), num, trained.num_classes)
+    labels = check_labels(_label(s), num, trained.num_classes)
     return {} if labels is None else {'labels': labels}
 
 

@@ -13,7 +13,7 @@ from experiments.method import Config
 from experiments.modes.sample_files import SampleOutput, encoded_ways
 from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
-from snjax.generate.trained import load
+from snjax.generate.load import load
 from snjax.latents.priors import project
 from snjax.runs import images
 

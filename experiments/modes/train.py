@@ -47,7 +47,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
     say = _say if main else _silent
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
     with contextlib.ExitStack() as stack:
-        stack.enter_context(resume.WorkdirLock(workdir, process_index=jax.process_index()))
+        stack.enter_context(resume.WorkdirLock(workdir, process_index=parallel.process_index()))
         if main:  # before anything is loaded or compiled
             resume.compare_config(workdir, config.to_dict(), harmless=HARMLESS)
         ahead = stack.enter_context(AheadOfTime(config, method, options, workdir, say))
@@ -128,7 +128,7 @@ class AheadOfTime:
             (num_images, d.image_size, d.image_size, d.channels), np.uint8
         )
         # Several processes compile with arrays, GLO is made for its images, and a set may be one to stream.
-        waits = jax.process_count() > 1 or method.state_axes is not None
+        waits = parallel.process_count() > 1 or method.state_axes is not None
         if waits or streaming.is_streamed(self._config, images):
             return
         if num_images >= method.batch_size:
@@ -138,8 +138,14 @@ class AheadOfTime:
 
 
 def load_data(config: methods.Config, say, announce=None) -> data.ImageSet:
-    """The training set of a config, and a line about it; `announce` as in `snjax.data.load`."""
-    d, image_set = config.data, from_config.image_set(config, announce)
+    """The training set of a config, and a line about it.
+
+    `announce` gets the number of images before they are decoded.
+    """
+    d, source = config.data, from_config.image_source(config)
+    if announce and source.num_images is not None:
+        announce(source.num_images)
+    image_set = source.read()
     n, h, w, c = image_set.images.shape
     say(f'{d.name} ({d.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}')
     if image_set.class_names:

@@ -100,7 +100,7 @@ class RunLogger:
     def score_again(self, step: int, whole_state: Callable[[], Any]) -> None:
         """Takes the score of the checkpoint that the run starts from, if it was on its way when the last run ended."""
         if self.live and step and step % self.live.every == 0:
-            if not parallel.main_says(self._writer.has(step, f'eval/{self.live.key}')):
+            if not parallel.from_main(self._writer.has(step, f'eval/{self.live.key}')):
                 self.live.submit(step, whole_state())
 
     def collect_scores(self) -> None:

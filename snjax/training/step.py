@@ -130,7 +130,7 @@ def compile_ahead(
     A streamed set's program, and one over several processes, needs arrays: the trainer compiles it. The finished run
     in `workdir` needs none.
     """
-    if options.stream or jax.process_count() > 1:
+    if options.stream or parallel.process_count() > 1:
         return None
     if any(step >= options.num_steps for step in Checkpointer(workdir / 'checkpoints').steps()):
         return None

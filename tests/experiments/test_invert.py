@@ -18,7 +18,7 @@ from helpers import launching, networks
 from helpers.launching import NUM_STEPS
 from snjax import from_config
 from snjax.data.digits import load_digits
-from snjax.generate import trained as workdirs
+from snjax.generate.load import load
 from snjax.generate.measurements import OPERATORS, Options
 from snjax.metrics.distortion import distortion
 from snjax.runs import images
@@ -28,7 +28,7 @@ launcher, finished_run = launching.launcher, launching.finished_run
 
 SMALL = {'num': 3, 'restarts': 2, 'steps': 3}
 # Every load of a checkpoint makes a module of its own, whose programs are compiled anew.
-load_once = functools.cache(workdirs.load)
+load_once = functools.cache(load)
 
 
 @pytest.fixture(scope='module')
@@ -116,7 +116,7 @@ def check_files(workdir, stem, stdout):
     assert record['source'] == {'set': 'digits', 'split': 'train', 'sha256': digits.sha256}
     np.testing.assert_array_equal(made['originals'], digits.images[made['index']])
     assert len(set(made['index'])) == 3 and made['z'].shape == (3, 8)
-    run = workdirs.load(workdir, record['step'])
+    run = load(workdir, record['step'])
     assert (record['step'], record['weights']) == (
         (100, 'raw') if options['step'] else (NUM_STEPS, 'ema')
     )
