@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 
-from snjax import models
+from snjax import models, parallel
 
 if TYPE_CHECKING:
     from snjax.data import ImageSet, ImageSource
 
 
-def generator(config: Any, *, batch_norm_axis: str | None = None) -> nn.Module:
-    """The generator that a run's config (nested, with string keys) describes.
+def generator(config: Any, *, layers: Any = None, training: bool = False) -> nn.Module:
+    """The generator of a run.
 
-    `batch_norm_axis` is the devices' in training, and None elsewhere.
+    Args:
+        config: of the run, nested, with string keys.
+        layers: its layer set; None for the one that `model.gen_normalization` names.
+        training: whether batch norm shares its statistics over devices (`model.sync_batch_norm`).
     """
     model, data = config['model'], config['data']
     return models.make_generator(
@@ -26,14 +29,51 @@ def generator(config: Any, *, batch_norm_axis: str | None = None) -> nn.Module:
         gen_width=model['gen_width'],
         variant=model['variant'],
         num_classes=model['num_classes'],
-        normalization=model['gen_normalization'],
+        normalization=layers or model['gen_normalization'],
         attention=model['attention'],
         n_power_iterations=model['n_power_iterations'],
         n_warmup_iterations=model['n_warmup_iterations'],
-        batch_norm_axis=batch_norm_axis,
+        batch_norm_axis=parallel.AXIS if training and model['sync_batch_norm'] else None,
         dtype=model['dtype'],
         remat=model.get('remat', False),  # runs from before there was this key
     )
+
+
+def discriminator(config: Any, *, layers: Any = None, head: str | None = None) -> nn.Module:
+    """The discriminator of a run in training.
+
+    Args:
+        config: of the run, nested, with string keys.
+        layers: its layer set; None for the one that `model.normalization` names.
+        head: how it is conditioned; None for `model.head`.
+    """
+    model = config['model']
+    return models.make_discriminator(
+        architecture=model['architecture'],
+        image_size=config['data']['image_size'],
+        dis_width=model['dis_width'],
+        variant=model['variant'],
+        normalization=layers or model['normalization'],
+        n_power_iterations=model['n_power_iterations'],
+        n_warmup_iterations=model['n_warmup_iterations'],
+        init=model['dis_init'],
+        sn_operator=model['sn_operator'],
+        sn_scale=model['sn_scale'],
+        lipschitz=model['lipschitz'],
+        dis_lipschitz=model['dis_lipschitz'],
+        num_classes=model['num_classes'],
+        head=head or model['head'],
+        attention=model['attention'],
+        first_stride2=model['first_stride2'],
+        batch_norm_axis=parallel.AXIS if model['sync_batch_norm'] else None,
+        dtype=model['dtype'],
+        remat=model['remat'],
+    )
+
+
+def spectral_layers(config: Any) -> Any:
+    """Spectrally normalised layers with the options of a run's config."""
+    return 'spectral'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.method import Config
+from configs.check import Config
 from experiments.report import leaderboard
 from snjax import from_config, parallel
 from snjax.data import ImageSet

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.method import Config, choose
+from configs.check import Config, choose
 from experiments.modes import sample_table
 from experiments.modes.sample_files import SampleOutput, encoded_ways, write
 from snjax.generate import neighbours

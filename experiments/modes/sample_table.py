@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.method import Config
+from configs.check import Config
 from experiments.modes.sample_files import SampleOutput, encoded_ways
 from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
