@@ -8,7 +8,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from configs import base, keys
-from snjax.runs.resume import read_config
+from snjax.runs.config_file import read_config
 
 
 def get_config(workdir: str) -> ConfigDict:

@@ -13,7 +13,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from snjax.runs.resume import CONFIG_NAME, WorkdirLock
+from snjax.runs.lock import WorkdirLock
+from snjax.runs.workdir import CONFIG_NAME
 from snjax.sweeps import definition, journal, local, runs, slots, slurm
 from snjax.sweeps.board import BAD_INPUT, JOURNAL, SUMMARY, SweepState, jobs_of
 from snjax.sweeps.definition import CONFIG, Item

@@ -5,17 +5,17 @@ An engine says when a run begins and how it ends; what follows from that is deci
 
 import dataclasses
 import json
-import os
 import pathlib
 import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from snjax.runs.resume import JOURNAL_NAME
+from snjax.runs.files import replace_file
+from snjax.runs.workdir import JOURNAL_NAME, newest_step
 from snjax.sweeps.journal import Journal, State
 from snjax.sweeps.runs import Run
-from snjax.sweeps.watch import Watcher, last_lines, newest_checkpoint
+from snjax.sweeps.watch import Watcher, last_lines
 
 JOURNAL, SUMMARY, LOG = JOURNAL_NAME, 'sweep.json', 'output.log'
 # Exit codes of launch.py, as its docstring has them.
@@ -109,7 +109,7 @@ class SweepState:
         job.attempts += 1
         job.watcher = Watcher(job.workdir)
         self.journal.append(job.run.id, State.RUNNING, slot=slot, **details)
-        at = newest_checkpoint(job.workdir)
+        at = newest_step(job.workdir)
         self.say(f'{job.run.name}: {f"goes on from step {at}" if at else "starts"} on {slot}')
         self.write()
 
@@ -143,7 +143,7 @@ class SweepState:
 
     def _retry(self, job):
         """Opens a job again, unless it has come to the same end too often."""
-        reached = newest_checkpoint(job.workdir)
+        reached = newest_step(job.workdir)
         job.failures = 1 if reached > job.reached else job.failures + 1
         job.reached = reached
         if job.failures <= self.retries:
@@ -169,10 +169,7 @@ class SweepState:
 
     def write(self) -> None:
         """Writes `sweep.json`, whole or not at all."""
-        path = self.folder / SUMMARY
-        new = path.with_suffix('.json.new')
-        new.write_text(json.dumps(self.summary(), indent=2) + '\n')
-        os.replace(new, path)
+        replace_file(self.folder / SUMMARY, json.dumps(self.summary(), indent=2) + '\n')
 
     def close(self) -> None:
         self.write()
@@ -192,7 +189,7 @@ def jobs_of(
             job.seconds += line.get('seconds', 0.0)
     for job in jobs.values():
         job.watcher.look()
-        job.reached = newest_checkpoint(job.workdir)
+        job.reached = newest_step(job.workdir)
         if job.state not in _FINAL or not (job.workdir / 'config.json').is_file():
             job.state, job.note = State.PENDING, ''
     return list(jobs.values())

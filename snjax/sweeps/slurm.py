@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from snjax.runs.resume import lock_holder
+from snjax.runs.lock import lock_holder
 from snjax.sweeps.board import INTERRUPTED, PREEMPTED, Job, SweepState
 from snjax.sweeps.journal import State
 from snjax.sweeps.slurm_queue import Queue

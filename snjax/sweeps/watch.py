@@ -53,12 +53,6 @@ class Watcher:
                 self.scores[tag.removeprefix('eval/')] = float(value)
 
 
-def newest_checkpoint(workdir: pathlib.Path) -> int:
-    """The step of the newest checkpoint that is whole by its name; 0 without one."""
-    names = (path.name for path in (workdir / 'checkpoints').glob('*'))
-    return max((int(name) for name in names if name.isdecimal()), default=0)
-
-
 def last_lines(path: pathlib.Path, num: int = 1, since: int = 0) -> list[str]:
     """The last lines of a log that say something; `since`: bytes of it that are older than what is asked for."""
     if not path.exists():

@@ -15,12 +15,12 @@ import pytest
 
 from helpers import sweep_worker
 from helpers.launching import ROOT
-from snjax.runs.resume import WorkdirLock, lock_holder
+from snjax.runs.lock import WorkdirLock, lock_holder
 from snjax.sweeps import board, journal, runs, slots, table
 from snjax.sweeps import definition as h
 from snjax.sweeps.board import SweepState
 from snjax.sweeps.journal import Journal, State
-from snjax.sweeps.watch import Watcher, last_lines, newest_checkpoint
+from snjax.sweeps.watch import Watcher, last_lines
 
 # ---- definition
 
@@ -268,11 +268,7 @@ def test_a_watcher_follows_a_file_that_grows_and_is_cut(tmp_path):
     assert watcher.step == 10
 
 
-def test_checkpoints_and_last_lines(tmp_path):
-    assert newest_checkpoint(tmp_path) == 0
-    for name in ('80', '100', '120.orbax-checkpoint-tmp-1'):
-        (tmp_path / 'checkpoints' / name).mkdir(parents=True)
-    assert newest_checkpoint(tmp_path) == 100
+def test_last_lines(tmp_path):
     log = tmp_path / 'log'
     assert last_lines(log) == []
     log.write_text('before\n' * 2000 + '\none\n\ntwo\n')
