@@ -94,6 +94,7 @@ def main(argv: list[str]) -> None:
     # Imported after the flags are read, so that a typo is answered at once.
     from experiments.modes import train as modes
     from snjax import parallel
+    from snjax.runs.workdir import describe_newest
     from snjax.training import compilation_cache
     from snjax.training.loop import Diverged, Preempted
 
@@ -105,7 +106,7 @@ def main(argv: list[str]) -> None:
             process_id=_PROCESS_ID.value,
             join_timeout=_JOIN_TIMEOUT.value,
             peer_timeout=_PEER_TIMEOUT.value,
-            workdir=_workdir(),
+            newest=lambda: describe_newest(_workdir()),
         )
         compilation_cache.use(_CACHE.value)
         if _PROFILE.value and _MODE.value != 'train':
@@ -127,8 +128,9 @@ def _main(argv: list[str]) -> None:
     if _DISTRIBUTED.value == 'off' or _MODE.value in ('sweep', 'report'):
         return main(argv)
     from snjax.host import supervisor
+    from snjax.runs.workdir import describe_newest
 
-    supervisor.supervise(_workdir())
+    supervisor.supervise(lambda: describe_newest(_workdir()))
     from snjax import parallel
 
     with parallel.report_exit():

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from experiments.settings import keys
-from snjax.runs.resume import read_config
+from snjax.runs.config_file import read_config
 
 
 def get_config(workdir: str) -> ConfigDict:

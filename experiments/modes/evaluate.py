@@ -20,8 +20,9 @@ from snjax.metrics import comparison, evaluate, extractors, protocols
 from snjax.metrics.evaluate import Evaluator, Row
 from snjax.metrics.live_scores import LiveScores
 from snjax.metrics.protocols import Protocol
-from snjax.runs import images, resume
-from snjax.runs.checkpoint import BEST, as_tree, best_scores, load_tree
+from snjax.runs import config_file, images, lock
+from snjax.runs.checkpoint import as_tree, best_scores, load_tree
+from snjax.runs.workdir import BEST
 from snjax.runs.writer import Writer
 
 _NEAREST = 5
@@ -149,7 +150,7 @@ def run_evaluate(config: Config, folders: Sequence[pathlib.Path]) -> None:
     check(config)
     _steps(e)
     asked = protocols.parse(e.protocols) if e.protocols else (own_protocol(config),)
-    runs = [(folder, resume.read_config(_config_file(folder))) for folder in folders]
+    runs = [(folder, config_file.read_config(_config_file(folder))) for folder in folders]
     extractor = extractors.load(e.extractor, e.weights)
     evaluators: dict[Any, Evaluator] = {}
     without = [folder for folder in folders if not _has_checkpoint(folder)]
@@ -245,7 +246,7 @@ def _steps(e) -> list[int]:
 def _log(folder, rows):
     """Scores into TensorBoard, if no training writes there at this moment."""
     try:
-        with resume.WorkdirLock(folder):
+        with lock.WorkdirLock(folder):
             last = load_tree(folder / 'checkpoints', prefix=('step',))[0]
             with Writer(folder, start_step=max(last, _last_line(folder))) as writer:
                 for row in rows:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import base
-from snjax.runs.resume import flatten
+from snjax.runs.config_file import flatten
 
 # Keys that change no bit of what an update computes: how long a run is, what is written of it, where data lie.
 INCIDENTAL = (

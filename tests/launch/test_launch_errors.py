@@ -15,7 +15,6 @@ import pytest
 from configs import sngan_digits
 from experiments import build
 from experiments.modes import errors, train
-from experiments.settings import keys
 from helpers import launching
 from helpers.launching import (
     DIGITS,
@@ -30,9 +29,9 @@ from helpers.launching import (
     wait,
     wait_until,
 )
-from snjax.runs import resume
+from snjax.runs import config_file
 from snjax.runs.checkpoint import Checkpointer
-from snjax.runs.resume import WorkdirLock
+from snjax.runs.lock import WorkdirLock
 
 # Fixtures, which pytest finds by their names here.
 launcher, finished_run = launching.launcher, launching.finished_run
@@ -248,7 +247,7 @@ def test_impossible_values_are_named_before_anything_is_compiled(
     assert '\n' not in str(error.value)
     # The corrected run may have the same workdir.
     good = tiny_config().to_dict()
-    resume.check_config(tmp_path / 'run', good, harmless=keys.INCIDENTAL)
+    config_file.check_config(tmp_path / 'run', good)
 
 
 def test_a_workdir_of_another_config_is_refused_with_the_difference(
@@ -273,7 +272,7 @@ def test_a_workdir_of_another_config_is_refused_with_the_difference(
 
 def test_another_config_is_refused_before_images_are_loaded(tmp_path, monkeypatch):
     config = tiny_config()
-    resume.check_config(tmp_path, {**config.to_dict(), 'n_dis': 7})
+    config_file.check_config(tmp_path, {**config.to_dict(), 'n_dis': 7})
     monkeypatch.setattr(train, 'load_data', lambda *_: pytest.fail('images were loaded'))
     with pytest.raises(ValueError, match=r'n_dis: 7 \(workdir\) != '):
         train.run_train(config, tmp_path)

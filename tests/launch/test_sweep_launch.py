@@ -27,7 +27,7 @@ from helpers.launching import (
     wait_until,
 )
 from helpers.tensorboard_server import ask, hparams_rows, serve, wait_for
-from snjax.runs.resume import WorkdirLock
+from snjax.runs.lock import WorkdirLock
 from snjax.sweeps import definition, journal
 from snjax.sweeps.journal import RunState
 from snjax.sweeps.sweep_state import restore_jobs

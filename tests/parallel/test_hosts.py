@@ -53,7 +53,8 @@ def guarded(tmp_path, code, stop=None):
 import os, pathlib, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from snjax.host import supervisor
-supervisor.supervise(pathlib.Path({str(tmp_path)!r}))
+from snjax.runs.workdir import describe_newest
+supervisor.supervise(lambda: describe_newest({str(tmp_path)!r}))
 print(os.getpid(), flush=True)
 {code}
 """

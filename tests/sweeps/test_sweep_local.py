@@ -13,7 +13,7 @@ import time
 import pytest
 
 from helpers import sweep_worker
-from snjax.runs.resume import WorkdirLock, lock_holder
+from snjax.runs.lock import WorkdirLock, lock_holder
 
 _processes: list[subprocess.Popen] = []
 
