@@ -18,7 +18,6 @@ from helpers.tiny_glo import DIM_Z, image_loss, make_glo
 from snjax import parallel
 from snjax.objectives.reconstruction import Pyramid, l2, lap1
 
-launcher = launching.launcher
 NUM, INDEX = 11, np.array([7, 0, 3, 10, 4, 5])
 CONFIGS = [
     ('glo_digits', ''),
