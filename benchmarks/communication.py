@@ -23,8 +23,7 @@ import numpy as np
 
 from benchmarks import command, machine
 from benchmarks.workloads import load_config
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build
 from snjax import parallel
 from snjax.latents.sampling import seed_key
 from snjax.training import cost, loop
@@ -158,10 +157,10 @@ def _step(config):
     """The training step, with shapes for the state and a set of one batch."""
     size = config.data.image_size
     pixels = np.zeros((config.batch_size, size, size, config.data.channels), np.uint8)
-    method = methods.load(config).with_images(pixels)
+    method = build.method(config).with_images(pixels)
     data = loop.device_data(pixels, np.zeros(len(pixels), np.int32), 0)
     state = jax.eval_shape(method.init, seed_key(0, 'init'))
-    options = modes.train_options(config)
+    options = build.options(config)
     return parallel.DataParallel(loop.make_step(method, options)), state, data
 
 

@@ -32,8 +32,7 @@ from PIL import Image
 
 from benchmarks import command, machine
 from configs import sngan_folder
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build
 from snjax import data, parallel
 from snjax.data.folder import IMAGE_SUFFIXES
 from snjax.data.host_order import HostOrder
@@ -216,13 +215,13 @@ def whole_run(folder, size, stream, args, workspace):
     config.checkpoint.keep_every = 0
     config.model.gen_width = config.model.dis_width = args.width
     config.data.workers = args.workers
-    options = modes.train_options(config)
+    options = build.options(config)
     options = dataclasses.replace(options, stream=stream != 'resident')
     image_set = load(folder, size, stream, workspace)
     workdir = pathlib.Path(tempfile.mkdtemp(dir=workspace))
     record = RunLogger(workdir, options.seed, {})
     trainer = loop.Trainer(
-        methods.load(config), options, image_set.images, image_set.labels, record
+        build.method(config), options, image_set.images, image_set.labels, record
     )
     with Dispatches() as dispatches:
         trainer.run()

@@ -23,9 +23,7 @@ import optax
 
 from benchmarks import command
 from benchmarks.workloads import load_config
-from experiments import glo
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build, glo
 from snjax import from_config, parallel
 from snjax.training import loop
 
@@ -100,12 +98,12 @@ def main() -> None:
     args = parser.parse_args()
     config = _config(args)
     image_set = from_config.image_set(config)
-    method = methods.load(config).with_images(image_set.images)
+    method = build.method(config).with_images(image_set.images)
     assert isinstance(method, glo.Glo)
     # The host's design has no batch-norm axis; one device needs none either.
     config.model.sync_batch_norm = False
-    plain = methods.load(config).with_images(image_set.images)
-    options = modes.train_options(config)
+    plain = build.method(config).with_images(image_set.images)
+    options = build.options(config)
     designs = {'device': OnDevice(method, options, image_set), 'host': OnHost(plain, image_set)}
     seconds: dict[str, list[float]] = {name: [] for name in designs}
     losses: dict[str, float] = {}

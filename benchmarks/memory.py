@@ -18,8 +18,7 @@ import numpy as np
 
 from benchmarks import command, machine
 from benchmarks.workloads import load_config
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build
 from snjax import parallel
 from snjax.latents.sampling import seed_key
 from snjax.training import cost, loop
@@ -59,12 +58,12 @@ def main() -> None:
 
 def measure(config, compiles):
     """Bytes of the state, and of a step without the state."""
-    options = modes.train_options(config)
+    options = build.options(config)
     # A set of one batch: the step's memory does not depend on the set's size.
     size = config.data.image_size
     shape = (config.batch_size, size, size, config.data.channels)
     pixels = np.zeros(shape, np.uint8)
-    method = methods.load(config).with_images(pixels)
+    method = build.method(config).with_images(pixels)
     data = loop.device_data(pixels, np.zeros(shape[0], np.int32), 0)
     state = parallel.shard_shapes(
         jax.eval_shape(method.init, seed_key(0, 'init')), method.state_axes

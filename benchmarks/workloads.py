@@ -13,8 +13,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build
 from snjax import parallel
 from snjax.training import loop
 
@@ -97,8 +96,8 @@ class Step:
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (num_images, size, size, channels), np.uint8)
         labels = rng.integers(0, max(config.model.num_classes, 1), num_images, np.int32)
-        self.method = methods.load(config).with_images(pixels)
-        self.options = modes.train_options(config)
+        self.method = build.method(config).with_images(pixels)
+        self.options = build.options(config)
         self.data = loop.device_data(pixels, labels, config.seed)
         state = parallel.run_once(self.method.init, jax.random.key(0))
         self.state = parallel.shard(state, self.method.state_axes)

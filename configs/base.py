@@ -25,9 +25,6 @@ def get_config() -> ConfigDict:
     c.gen_batch_size = 128
     # Discriminator updates per generator update.
     c.n_dis = 5
-    # Whether one pass of the generator makes the fakes of all n_dis discriminator updates.
-    # The images are the same.
-    c.fakes_at_once = False
     # Gradient-accumulation steps. Activation memory shrinks by this factor; batch norm uses the
     # statistics of each part. 1: whole batches.
     c.accumulate = 1

@@ -11,45 +11,30 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import method as methods
-from experiments import streaming
-from experiments.modes import evaluate
+from experiments import build
+from experiments.modes import evaluate, streaming
 from experiments.modes.invert import run_invert
 from experiments.modes.sample import run_sample
+from experiments.settings import keys
+from experiments.settings.check import Config
 from snjax import data, from_config, parallel
 from snjax.runs import resume
 from snjax.runs.run_logger import RunLogger
 from snjax.training import loop
 from snjax.training.program import StepProgram
 
-# Keys that another run in the same workdir may change: none of them touches what is computed at a step.
-HARMLESS = (
-    'num_steps',
-    'log.*',
-    'checkpoint.*',
-    'sampling.*',
-    'inversion.*',
-    'eval.*',
-    'data.data_dir',
-    'data.cache_dir',
-    'data.stream',
-    'data.workers',
-)
 
-
-def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -> None:
+def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     """Trains, or goes on training, in `workdir`, and traces `profile` calls of the step."""
-    options = dataclasses.replace(train_options(config), profile=profile)
-    streaming.check(config)
-    method = methods.load(config)
-    evaluate.check(config)
+    plan = build.plan(config)
+    method, options = plan.method, dataclasses.replace(plan.options, profile=profile)
     main = parallel.is_main()
     say = _say if main else _silent
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
     with contextlib.ExitStack() as stack:
         stack.enter_context(resume.WorkdirLock(workdir, process_index=parallel.process_index()))
         if main:  # before anything is loaded or compiled
-            resume.compare_config(workdir, config.to_dict(), harmless=HARMLESS)
+            resume.compare_config(workdir, config.to_dict(), harmless=keys.INCIDENTAL)
         ahead = stack.enter_context(AheadOfTime(config, method, options, workdir, say))
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say, ahead.announce)
@@ -61,7 +46,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
         live = evaluate.live_scores(config, evaluator)
         record = RunLogger(workdir, config.seed, config.to_dict(), say, live)
         if main:
-            resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
+            resume.check_config(workdir, config.to_dict(), harmless=keys.INCIDENTAL)
         trainer = loop.Trainer(
             method, options, image_set.images, image_set.labels, record, say, ahead.program
         )
@@ -76,25 +61,6 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
             _show_where(trainer.step, workdir)
 
 
-def train_options(config: methods.Config) -> loop.Options:
-    """The loop's options, with the updates per call of this backend where the config leaves them open."""
-    return loop.Options(
-        num_steps=config.num_steps,
-        steps_per_call=config.steps_per_call or parallel.default_steps_per_call(),
-        log_every=config.log.every,
-        histogram_every=config.log.histograms_every,
-        sample_every=config.sampling.every,
-        num_samples=config.sampling.num,
-        checkpoint_every=config.checkpoint.every,
-        keep=config.checkpoint.keep,
-        keep_every=config.checkpoint.keep_every,
-        flip=config.data.flip,
-        dequantize=config.data.dequantize,
-        seed=config.seed,
-        workers=config.data.workers,
-    )
-
-
 class AheadOfTime:
     """Compiles the training step as soon as it is known how many images there will be, while they are decoded.
 
@@ -104,7 +70,7 @@ class AheadOfTime:
 
     def __init__(
         self,
-        config: methods.Config,
+        config: Config,
         method: Any,
         options: loop.Options,
         workdir: pathlib.Path,
@@ -137,7 +103,7 @@ class AheadOfTime:
             )
 
 
-def load_data(config: methods.Config, say, announce=None) -> data.ImageSet:
+def load_data(config: Config, say, announce=None) -> data.ImageSet:
     """The training set of a config, and a line about it.
 
     `announce` gets the number of images before they are decoded.
@@ -153,7 +119,7 @@ def load_data(config: methods.Config, say, announce=None) -> data.ImageSet:
     return image_set
 
 
-def _check_num_classes(config: methods.Config, image_set: data.ImageSet) -> None:
+def _check_num_classes(config: Config, image_set: data.ImageSet) -> None:
     """Raises a ValueError of one line for a conditional model of other classes than the set's."""
     told, there = config.model.num_classes, len(image_set.class_names)
     if told and told != there:
@@ -169,7 +135,7 @@ def _show_where(step: int, workdir: pathlib.Path) -> None:
     _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
 
 
-def _run_evaluate(config: methods.Config, workdir: pathlib.Path) -> None:
+def _run_evaluate(config: Config, workdir: pathlib.Path) -> None:
     """Scores the run in `workdir`, or all that it matches as a pattern."""
     found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
     folders = [p for p in found if (p / 'config.json').is_file()] or [workdir]

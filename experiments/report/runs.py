@@ -7,8 +7,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from configs import keys
 from experiments.report import leaderboard
+from experiments.settings import keys
 from snjax.runs import resume, scores_file
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'

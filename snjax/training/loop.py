@@ -255,7 +255,7 @@ class Trainer:
     def _write_histograms(self, step):
         state = parallel.first_replica(self.whole_state())
         if parallel.is_main():
-            self.record.histograms(step, self.method.watched(jax.device_get(state)))
+            self.record.histograms(step, self.method.histogram_arrays(jax.device_get(state)))
 
 
 def _due(step: int, every: int) -> bool:

@@ -47,7 +47,7 @@ def conditional(workdir):
 @pytest.fixture
 def write(monkeypatch, capsys):
     """Runs `run_invert` with `config.inversion` changed; returns the printed lines and the files by suffix."""
-    monkeypatch.setattr(workdirs, 'load', load_once)
+    monkeypatch.setattr(invert, 'load', load_once)
 
     def run(workdir, **changes):
         config = from_workdir.get_config(str(workdir))
@@ -202,7 +202,7 @@ def test_the_first_images_of_a_seed_are_the_same(workdir):
 
 
 def test_known_classes_are_given_to_the_generator(conditional, write, workdir, monkeypatch):
-    monkeypatch.setattr(workdirs, 'load', lambda *_: conditional)
+    monkeypatch.setattr(invert, 'load', lambda *_: conditional)
     config = from_workdir.get_config(str(workdir))
     config.inversion.update({**SMALL, 'seed': 2, 'operator': 'compressed_sensing'})
     invert.run_invert(config, workdir)

@@ -85,7 +85,7 @@ def trained(conditional):
 @pytest.fixture
 def write(monkeypatch, capsys):
     """Runs `run_sample` with `config.sampling` changed; returns the paths that it prints."""
-    monkeypatch.setattr(workdirs, 'load', load_once)
+    monkeypatch.setattr(sample, 'load', load_once)
 
     def run(workdir, **changes):
         config = from_workdir.get_config(str(workdir))

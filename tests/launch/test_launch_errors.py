@@ -13,8 +13,9 @@ import jax
 import pytest
 
 from configs import sngan_digits
-from experiments import method
+from experiments import build
 from experiments.modes import errors, train
+from experiments.settings import keys
 from helpers import launching
 from helpers.launching import (
     DIGITS,
@@ -244,7 +245,7 @@ def test_impossible_values_are_named_before_anything_is_compiled(
     assert '\n' not in str(error.value)
     # The corrected run may have the same workdir.
     good = tiny_config().to_dict()
-    resume.check_config(tmp_path / 'run', good, harmless=train.HARMLESS)
+    resume.check_config(tmp_path / 'run', good, harmless=keys.INCIDENTAL)
 
 
 def test_a_workdir_of_another_config_is_refused_with_the_difference(
@@ -304,7 +305,7 @@ def test_divergence_is_exit_3_with_value_and_step_and_keeps_the_checkpoints(
 ):
     # A discriminator with biases next to float32's end: one more forward pass overflows.
     workdir = finished_run.copy(tmp_path / 'run')
-    run = method.load(tiny_config_of(workdir))
+    run = build.method(tiny_config_of(workdir))
     like = jax.eval_shape(run.init, jax.random.key(0))
     with Checkpointer(workdir / 'checkpoints', keep=3) as kept:
         step, at_the_end = kept.restore_latest(like)

@@ -77,7 +77,7 @@ class Walk:
     def sample(self, state, rng, num, labels=None):
         return jnp.clip(state.mean + 0.1 * random.normal(rng, (num, SIZE, SIZE, 1)), -1, 1)
 
-    def watched(self, state):
+    def histogram_arrays(self, state):
         return {'mean': state.mean}
 
 
