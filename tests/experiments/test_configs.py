@@ -25,11 +25,7 @@ from configs import (
 )
 from experiments import build
 from experiments.modes import evaluate, train
-from helpers import launching
 from helpers.launching import ROOT
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 GLO = [name for name in NAMES if name.startswith('glo_')]

@@ -18,7 +18,6 @@ from configs import base, sngan_digits, sngan_paper
 from experiments import report
 from experiments.report import paper
 from experiments.report.samples import equal_steps
-from helpers import launching
 from helpers.browser import open_tab
 from helpers.launching import ROOT, Outcome
 from helpers.tensorboard_server import serve
@@ -40,8 +39,6 @@ from snjax.report.records import (
 )
 from snjax.report.spreads import curve, spread
 from snjax.runs import config_file, images, lock, scores_file, workdir
-
-launcher = launching.launcher  # a fixture, which pytest finds by its name here
 
 MANIFEST = {
     'protocol': 'train/all/500',
