@@ -6,7 +6,7 @@ One row per run:
 * `train_psnr`, `train_ssim`: of training images, from their rows of the table; means, dB.
 * `sharpness`: gradient energy, the mean squared difference of neighbouring pixels, of the reconstructions over that of
   the originals: 1 for images as sharp as these.
-* `encoded`: PSNR of what `--mode=invert --config.inversion.operator=identity` has written, by split: held-out images
+* `encoded`: PSNR of what `--mode=invert --invert.operator=identity` has written, by split: held-out images
   against training images encoded the same way tell what is memorised.
 
     python -m benchmarks.glo_reconstruction runs/glo_a runs/glo_b [--num=500] [--step=...] [--data_dir=...]

@@ -10,7 +10,7 @@ import sys
 from ml_collections import ConfigDict
 
 from experiments import members, streaming
-from experiments.modes import evaluate, train
+from experiments.modes import train, training_scores
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
             train.train_options(config)
             streaming.check(config)
             members.load(config, members.members_of(config))
-            evaluate.check(config)
+            training_scores.check(config)
         except ValueError as error:
             print(f'{name}: {error}', file=sys.stderr)
             sys.exit(2)

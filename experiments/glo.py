@@ -266,7 +266,7 @@ def _check(config: Config) -> None:
     if config.model.num_classes or o.ema_decay:
         raise ValueError(
             f'model.num_classes is {config.model.num_classes} and optimizer.ema_decay {o.ema_decay}: GLO has neither '
-            'classes nor a moving average; leave both at 0 (--config.sampling.prior=class samples classes)'
+            'classes nor a moving average; leave both at 0 (--sample.prior=class samples classes)'
         )
 
 

@@ -10,11 +10,17 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from absl import flags
+
+from experiments.modes import key_errors
+
 BAD_INPUT, DIVERGED, PREEMPTED, INTERRUPTED = 2, 3, 75, 130
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 _UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # of an OSError that has no class of its own
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GET_CONFIG = 'get_config'
+_CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
+_BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
 # How Python says that a config file was given an argument it does not take, or none that it needs.
 _ARGUMENTS = (
     (
@@ -51,18 +57,17 @@ def input_error(error: ValueError | OSError, workdir: Any) -> Exception:
 
 
 def end(error: Exception, code: int) -> NoReturn:
-    """One line on stderr, and the exit code."""
+    """Prints one line on stderr and ends with the exit code."""
     message = error
     # A KeyError's str() is its message, quoted.
     while isinstance(message, AttributeError | KeyError):
         message = message.args[0]
-    # Of a locked config, whose other keys would fill the screen.
-    message = re.sub(r' Other fields present: ".*?}"', '', str(message))
+    message = str(message)
     if isinstance(error, AttributeError) and error.name == _GET_CONFIG:
-        message = f'{error.obj.__file__} has no {_GET_CONFIG}(): give --config a file that has, as those in configs/'
-    # ml_collections found no key that is like it.
-    if isinstance(error, AttributeError) and re.fullmatch(r"'\w+'", message):
-        message = f'{message} is no key of the config; configs/base.py has all of them'
+        message = (
+            f'{error.obj.__file__} has no {_GET_CONFIG}(): give --config a file that has, as those '
+            'in configs/'
+        )
     before, parsing, trace = message.partition('Error whilst parsing config file:')
     # ml_collections puts the whole traceback into the message; its last line is the error.
     if parsing:
@@ -73,21 +78,51 @@ def end(error: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def end_at_fault(error: Exception, configs: pathlib.Path) -> NoReturn:
-    """Ends with the line that is wrong in a config or in a sweep's definition; any other error is raised again."""
+def end_at_config(error: Exception, source: str | None = None) -> NoReturn:
+    """Ends for an error in the flags, in a config file or in the definition of a sweep.
+
+    Args:
+        error: what was raised.
+        source: the file that defines a sweep.
+
+    Raises:
+        Exception: the same error, if none of these is at fault: its traceback is needed.
+    """
+    found = key_errors.explained(error, source)
+    if found:
+        end(found, BAD_INPUT)
+    if isinstance(error, AttributeError) and error.name == _GET_CONFIG:
+        end(error, BAD_INPUT)
+    if isinstance(error, _BAD_FLAGS):
+        end(error, BAD_INPUT)
+    place = _place(error)
+    if not place:
+        raise error
+    what = error.msg if isinstance(error, SyntaxError) else error
+    end(ValueError(f'{place}: {type(error).__name__}: {what}'), BAD_INPUT)
+
+
+def end_at_key(error: AttributeError | KeyError) -> NoReturn:
+    """Ends for a key that a config does not have; raises the error again if it is another one."""
+    found = key_errors.explained(error)
+    if not found:
+        raise error
+    end(found, BAD_INPUT)
+
+
+def _place(error: Exception) -> str:
+    """'FILE, line N' of the last line in a config or in a file named on the command line; '' for none."""
     named = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
-    files = {pathlib.Path(name).resolve() for name in named} | set(configs.resolve().rglob('*.py'))
+    files = {pathlib.Path(name).resolve() for name in named} | set(_CONFIGS.rglob('*.py'))
     places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         places.append((error.filename or '', error.lineno))
     found = [
-        (path, line) for name, line in places if (path := pathlib.Path(name).resolve()) in files
+        f'{path}, line {line}'
+        for name, line in places
+        if (path := pathlib.Path(name).resolve()) in files
     ]
-    if not found:
-        raise error
-    path, line = found[-1]
-    what = error.msg if isinstance(error, SyntaxError) else error
-    end(ValueError(f'{path}, line {line}: {type(error).__name__}: {what}'), BAD_INPUT)
+    return found[-1] if found else ''
 
 
 @contextlib.contextmanager

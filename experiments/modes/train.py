@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import glob
 import logging
 import pathlib
 import time
@@ -13,9 +12,7 @@ import numpy as np
 
 from experiments import members, streaming
 from experiments import method as methods
-from experiments.modes import evaluate
-from experiments.modes.invert import run_invert
-from experiments.modes.sample import run_sample
+from experiments.modes import training_scores
 from snjax import data, from_config, parallel
 from snjax.runs import resume
 from snjax.runs.run_logger import RunLogger
@@ -43,7 +40,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
     streaming.check(config)
     runs = members.members_of(config)
     method = members.load(config, runs)
-    evaluate.check(config)
+    training_scores.check(config)
     main = parallel.is_main()
     say = _say if main else _silent
     several = f'{len(runs)} runs in one program, ' if len(runs) > 1 else ''
@@ -63,7 +60,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
         members.check_resident(runs, options.stream)
         _check_num_classes(config, image_set)
         loop.check_set_size(len(image_set.images), method.batch_size)
-        evaluator = evaluate.evaluator_of(config, lambda split: image_set)
+        evaluator = training_scores.evaluator_of(config, lambda split: image_set)
         if len(runs) == 1:
             method = method.with_images(image_set.images)
         records = [
@@ -72,7 +69,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
                 run.config.seed,
                 run.config.to_dict(),
                 say,
-                evaluate.live_scores(run.config, evaluator),
+                training_scores.live_scores(run.config, evaluator),
             )
             for run, folder in zip(runs, folders, strict=True)
         ]
@@ -92,7 +89,7 @@ def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -
             if run.name:
                 say(f'\n{run.name}')
             state, folder = trainer.state_of(i), folders[i]
-            values = evaluate.score_finished(
+            values = training_scores.score_finished(
                 run.config, evaluator, state, trainer.step, folder, say
             )
             if main:
@@ -186,22 +183,6 @@ def _show_where(step: int, workdir: pathlib.Path) -> None:
         _say(f'samples      {grid}')
     _say(f'TensorBoard  {workdir / "tensorboard"}')
     _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
-
-
-def _run_evaluate(config: methods.Config, workdir: pathlib.Path) -> None:
-    """Scores the run in `workdir`, or all that it matches as a pattern."""
-    found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    matched = [p for p in found if (p / 'config.json').is_file()] or [workdir]
-    folders = [folder for match in matched for folder in resume.runs_in(match)]
-    evaluate.run_evaluate(config, folders)
-
-
-MODES = {
-    'train': run_train,
-    'sample': run_sample,
-    'invert': run_invert,
-    'evaluate': _run_evaluate,
-}
 
 
 def _say(line: str) -> None:

@@ -61,7 +61,7 @@ def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
     for variant in found:
         if variant.weights not in WEIGHTS or variant.statistics not in STATISTICS:
             raise ValueError(
-                f'eval.variants has {str(variant)!r}: accepted are auto, grid, and WEIGHTS/STATISTICS of '
+                f'evaluate.variants has {str(variant)!r}: accepted are auto, grid, and WEIGHTS/STATISTICS of '
                 f'{", ".join(WEIGHTS)} and {", ".join(STATISTICS)}, as ema/running,raw/batch'
             )
         trained.variables(variant.weights)

@@ -63,7 +63,7 @@ def nearest_vectors(
     """
     if not 1 <= k <= len(vectors):
         raise ValueError(
-            f'neighbours is {k}: 1 to {len(vectors)} are accepted, the images of the set (--config.sampling.neighbours)'
+            f'neighbours is {k}: 1 to {len(vectors)} are accepted, the images of the set (--sample.neighbours)'
         )
     parts = [
         _nearest(queries[start : start + _BLOCK_QUERIES], vectors, k)

@@ -215,7 +215,7 @@ class TrainedGenerator:
             and self.config['model']['latent'] == 'uniform'
         ):
             raise ValueError(
-                'path slerp leaves the cube that uniform latents fill: use lerp (--config.sampling.path=lerp)'
+                'path slerp leaves the cube that uniform latents fill: use lerp (--sample.path=lerp)'
             )
         num = len(corners)
         z = path(np.asarray(corners).swapaxes(0, 1), frames, how=how, closed=closed).swapaxes(0, 1)
