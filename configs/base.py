@@ -14,7 +14,6 @@ def get_config() -> ConfigDict:
     c.method = 'sngan'
     # Seed of the initial weights, the order of the images, z, labels and augmentations.
     c.seed = 0
-    c.num_seeds = 1  # runs in one program, in folders of their own: seed, seed + 1, ...
     # Length of the run in generator updates. Schedules do not depend on it.
     c.num_steps = 50_000
     # Generator updates in one XLA program. Every interval below must be a multiple of it.
@@ -26,9 +25,6 @@ def get_config() -> ConfigDict:
     c.gen_batch_size = 128
     # Discriminator updates per generator update.
     c.n_dis = 5
-    # Whether one pass of the generator makes the fakes of all n_dis discriminator updates.
-    # The images are the same.
-    c.fakes_at_once = False
     # Gradient-accumulation steps. Activation memory shrinks by this factor; batch norm uses the
     # statistics of each part. 1: whole batches.
     c.accumulate = 1
@@ -39,11 +35,6 @@ def get_config() -> ConfigDict:
     c.loss = 'hinge'
     # Bound on the absolute value of every discriminator parameter (WGAN: 0.01). 0: no clipping.
     c.clip = 0.0
-
-    c.members = ConfigDict()  # of num_seeds runs, which then all have the same seed:
-    c.members.lr = ''  # values of optimizer.lr, as 1e-4,2e-4; empty: all have the same
-    c.members.beta1 = ''
-    c.members.beta2 = ''
 
     # The two networks.
     c.model = ConfigDict()
@@ -241,15 +232,5 @@ def get_config() -> ConfigDict:
     c.eval.neighbour_num = 10_000
     # Seed of z and of every random choice in the scores.
     c.eval.seed = 0
-    # Fakes per call of the generator, over all devices.
-    c.eval.batch_size = 128
-    # Images of each kind (real, fake) for precision, recall, density and coverage.
-    c.eval.neighbour_num = 10_000
-    # Seed of z and of every random choice in the scores.
-    c.eval.seed = 0
-    c.eval.protocols = ''  # of --mode=evaluate: paper, 10k_10k_test, 50k_50k_train, or
-    # SPLIT/REAL/FAKE, as train/all/1000; several with commas; empty: that of the run's own scores
-    c.eval.variants = 'auto'  # EMA where there is one, running statistics; grid: all; or some, as
-    # ema/running,raw/batch,ema/reestimated
     # A misspelt key is refused, not ignored.
     return c.lock()

@@ -10,10 +10,9 @@ import tempfile
 import jaxtyping
 import pytest
 
-# Code is generated quickly instead of well: compiling is most of what these tests take. It spares a third of the time.
-os.environ.setdefault(
-    'XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
-)
+from helpers.compiling import QUICKLY
+
+os.environ.setdefault('XLA_FLAGS', QUICKLY)
 # A test process has a core of its own; more threads of its linear algebra only wait for each other.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 import jax  # no earlier: NumPy reads the variables when it is imported

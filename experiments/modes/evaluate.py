@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from configs.check import Config
 from configs.modes import evaluate as defaults
-from experiments.method import Config
 from experiments.modes.options import NO_PLACES, Options
 from experiments.modes.training_scores import check_scores, options_of, own_protocol
 from experiments.report import leaderboard
 from snjax import from_config, parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes as generation
-from snjax.generate import trained as workdirs
 from snjax.generate.fakes import Variant
+from snjax.generate.load import load
 from snjax.generate.neighbours import nearest_vectors
 from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import evaluate, extractors, protocols
@@ -117,8 +117,7 @@ def _check(e: Options) -> None:
 def _folders(workdir: pathlib.Path) -> list[pathlib.Path]:
     """The folders of the runs that a workdir or pattern names."""
     found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    matched = [p for p in found if (p / 'config.json').is_file()] or [workdir]
-    return [folder for match in matched for folder in resume.runs_in(match)]
+    return [folder for folder in found if (folder / 'config.json').is_file()] or [workdir]
 
 
 def _config_file(folder: pathlib.Path) -> pathlib.Path:
@@ -152,7 +151,7 @@ def _splits_of(config: Mapping[str, Any]) -> Callable[[str], ImageSet]:
     """Maps the name of a split of a run's image set to its images."""
 
     def load_split(split):
-        return from_config.image_set({'data': {**config['data'], 'split': split}})
+        return from_config.image_set(config, split=split)
 
     return load_split
 
@@ -192,13 +191,13 @@ def _checkpoints(folder: pathlib.Path, e: Options) -> Iterator[tuple[str, Traine
     asked = _steps(e)
     if asked:
         for step in asked:
-            yield 'step', workdirs.load(folder, step)
+            yield 'step', load(folder, step)
         return
-    yield 'last', workdirs.load(folder)
+    yield 'last', load(folder)
     kept = best_scores(folder / BEST)
     if kept:
         best = min(kept, key=lambda i: kept[i])
-        yield 'best', workdirs.load(folder, best, BEST)
+        yield 'best', load(folder, best, BEST)
 
 
 def _steps(e: Options) -> list[int]:

@@ -16,9 +16,10 @@ from experiments.modes.invert_files import Row, Targets, write
 from experiments.modes.options import NO_PLACES, Options, choose
 from snjax import from_config
 from snjax.generate import inversion, measurements
-from snjax.generate import trained as workdirs
 from snjax.generate.glo import TrainedGlo
+from snjax.generate.load import load
 from snjax.generate.trained import TrainedGenerator
+from snjax.generate.weights import WEIGHTS
 from snjax.latents import sampling
 from snjax.metrics.distortion import distortion
 
@@ -40,7 +41,7 @@ def run_invert(
         ValueError, FileNotFoundError: an option is not accepted, or images or checkpoint are missing; one line.
     """
     _check(options)
-    trained = workdirs.load(workdir, options.step or None)
+    trained = load(workdir, options.step or None)
     operator = _operator(options, trained)
     targets = targets_of(options, trained, places)
     labels = labels_of(targets, options.restarts, trained.num_classes)
@@ -89,7 +90,7 @@ def _check(options: Options) -> None:
             f'invert.loss is {options.loss}, which compares whole images, but '
             f'invert.operator={options.operator} measures other values: use --invert.loss=l2 or l1'
         )
-    choose('invert.weights', options.weights, workdirs.WEIGHTS)
+    choose('invert.weights', options.weights, WEIGHTS)
     choose('invert.mask', options.mask, measurements.MASKS)
     if options.num < 1:
         raise ValueError(f'invert.num is {options.num}: a whole number from 1 is needed')
@@ -120,13 +121,13 @@ def targets_of(
     Raises:
         ValueError: there is no such folder or split.
     """
-    data = {**trained.config['data'], **places}
+    changes = dict(places)
     if options.path:
-        data |= {'name': 'folder', 'path': options.path, 'split': 'train'}
+        changes |= {'name': 'folder', 'path': options.path, 'split': 'train'}
     elif options.split:
-        data |= {'split': options.split}
+        changes |= {'split': options.split}
     try:
-        image_set = from_config.image_set({'data': data})
+        image_set = from_config.image_set(trained.config, **changes)
     except ValueError as error:
         # The loaders name the keys of training.
         words = re.sub(r'--config\.data\.(path|split)\b', r'--invert.\1', str(error))

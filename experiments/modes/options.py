@@ -44,4 +44,4 @@ def training_set(trained: 'TrainedGenerator', places: Mapping[str, str]) -> 'Ima
         trained: the run.
         places: keys of `PLACES` that replace the run's own.
     """
-    return from_config.image_set({'data': {**trained.config['data'], **places}})
+    return from_config.image_set(trained.config, **places)

@@ -15,11 +15,13 @@ from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
 from snjax.data import ImageSet
 from snjax.generate import neighbours
-from snjax.generate import trained as workdirs
 from snjax.generate.glo import TrainedGlo
+from snjax.generate.load import load
 from snjax.generate.trained import TrainedGenerator
+from snjax.generate.weights import WEIGHTS
 from snjax.latents import interpolation
 from snjax.latents.priors import PRIORS
+from snjax.latents.sampling import check_labels
 from snjax.runs import images
 
 _STILL = ('grid', 'images', 'npz')
@@ -51,7 +53,7 @@ def run_sample(
         ValueError, FileNotFoundError: an option is not accepted, or there is no such checkpoint; one line.
     """
     _check(options)
-    trained = workdirs.load(workdir, options.step or None)
+    trained = load(workdir, options.step or None)
     if isinstance(trained, TrainedGlo):
         made = sample_glo.make(options, trained, places)
     else:
@@ -97,7 +99,7 @@ def _check(options: Options) -> None:
             f'sample.format is {options.format!r}: accepted are '
             f'{", ".join(FORMATS[options.what])} for sample.what={options.what}'
         )
-    choose('sample.weights', options.weights, workdirs.WEIGHTS)
+    choose('sample.weights', options.weights, WEIGHTS)
     choose('sample.path', options.path, interpolation.PATHS)
     choose('sample.prior', options.prior, PRIORS)
     for key in ('rows', 'frames', 'neighbours', 'components'):
@@ -254,7 +256,7 @@ def _label(options: Options) -> int | None:
 
 def _labels(options: Options, trained: TrainedGenerator, num: int) -> dict[str, np.ndarray]:
     """The classes of `num` samples as an array of the npz; empty for an unconditional generator."""
-    labels = workdirs.check_labels(_label(options), num, trained.num_classes)
+    labels = check_labels(_label(options), num, trained.num_classes)
     return {} if labels is None else {'labels': labels}
 
 

@@ -15,7 +15,7 @@ from experiments.modes.sample_files import SampleOutput, encoded_corners
 from snjax.data import ImageSet
 from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
-from snjax.generate.trained import load
+from snjax.generate.load import load
 from snjax.latents.priors import project
 from snjax.runs import images
 

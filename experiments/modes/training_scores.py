@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.method import Config
+from configs.check import Config
 from snjax import parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes as generation
-from snjax.generate import trained as workdirs
 from snjax.generate.fakes import Variant
+from snjax.generate.load import from_tree
 from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison, evaluate, extractors
 from snjax.metrics.evaluate import Evaluator, Row
@@ -112,7 +112,7 @@ def score_finished(
     """
     if evaluator is None:
         return {}
-    trained = workdirs.from_tree(config.to_dict(), step, as_tree(state))
+    trained = from_tree(config.to_dict(), step, as_tree(state))
     variant = Variant(trained.kept('auto'), 'running')
     about = {'checkpoint': 'last', 'seed': config.seed}
     protocol = own_protocol(config.data.split, config.eval.num_samples)

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs import keys
 from experiments.report import leaderboard
 from snjax.runs import resume, scores_file
 
@@ -62,7 +63,7 @@ def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
         inside = sorted(p for p in (path / 'runs').glob('*') if p.is_dir())
         for folder in [path] if _is_run(path) or not inside else inside:
             if _is_run(folder):
-                folders += resume.runs_in(folder)
+                folders.append(folder)
             elif folder.is_dir():
                 warnings.append(f'{folder} holds no run: there is no config.json')
     if not folders:
@@ -79,7 +80,6 @@ def _is_run(path):
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
     """The runs in these workdirs, and lines on what of them cannot be read."""
-    # A run of a sweep lies in its runs/, or one deeper as a member of several in one program.
     sweeps = {folder: _sweep_of(folder) for folder in folders}
     journals = {sweep: _journal(sweep / 'journal.jsonl') for sweep in set(sweeps.values())}
     runs, warnings = [], []
@@ -99,6 +99,7 @@ def _read_one(folder, journal) -> tuple[Run | None, list[str]]:
     warnings = []
     try:
         config = resume.read_config(folder / 'config.json')
+        keys.upgraded(config)  # refuses several runs in one program, as version 0.1.0 made them
         flat = dict(leaderboard.leaves(config))
         missing = [key for key in ('method', 'seed', 'num_steps', 'data.name') if key not in flat]
         if missing:

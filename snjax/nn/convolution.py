@@ -31,6 +31,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from snjax import parallel
+
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
 _THIN = 4  # channels of a thin image, at most
 # Kernels whose strides of 2 have a fast form, and what 'SAME' is to them on even sizes.
@@ -71,7 +73,7 @@ def in_memory(x: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
     norm, and bias) once more inside that transposition, which then takes several times as long as a plain one. No hint
     keeps it from that, but a slice that is written at a place unknown to it does.
     """
-    return _written(x) if jax.default_backend() == 'cpu' else x
+    return _written(x) if parallel.backend() == 'cpu' else x
 
 
 @jax.custom_batching.custom_vmap
@@ -126,7 +128,7 @@ _down = jax.custom_vjp(_plain, nondiff_argnums=(2,))
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _up(y, kernel, precision):
-    form = _up_by_phases if jax.default_backend() == 'cpu' else _plain_up
+    form = _up_by_phases if parallel.backend() == 'cpu' else _plain_up
     return form(y, kernel, precision)
 
 
@@ -344,7 +346,7 @@ def conv(
 def _is_thin(shape, strides, padding, dilation, feature_group_count):
     """Whether a kernel is one for `widen` or `narrow`, which are faster on CPUs alone."""
     return (
-        jax.default_backend() == 'cpu'
+        parallel.backend() == 'cpu'
         and len(shape) == 4
         and shape[0] == shape[1]
         and shape[0] % 2 == 1

@@ -39,7 +39,6 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 from orbax.checkpoint import v1
 
@@ -126,7 +125,7 @@ class Checkpointer:
                 f'step {step} cannot be saved: {self._directory} already holds step {newer[-1]}; '
                 'resume from it or use another --workdir'
             )
-        if jax.process_index() == 0:
+        if parallel.is_main():
             self._clean(step)
         copies = digest.host_copies(state)
         barrier = functools.partial(
@@ -171,9 +170,10 @@ class Checkpointer:
         self._superseded = set(there) - set(candidates) - bad
         self._rejected, self._done = bad, set()
         rejected: dict[int, str] = {}
-        while (step := _agreed(candidates.pop() if candidates else -1)) >= 0:
+        # The folder as process 0 sees it counts.
+        while (step := parallel.from_main(candidates.pop() if candidates else -1)) >= 0:
             arrays, reason = _try_read(self._directory, step, wanted=wanted)
-            if not parallel.any_says(bool(reason)):
+            if not parallel.any_process(bool(reason)):
                 self._rejected, self._done = bad | set(rejected), {step}
                 placed = (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
                 return step, treedef.unflatten(placed)
@@ -192,7 +192,7 @@ class Checkpointer:
             Whether it is the best now.
         """
         self.wait()
-        if jax.process_index() != 0:
+        if not parallel.is_main():
             return False
         folder = self._directory.parent / BEST
         kept = best_scores(folder)
@@ -231,7 +231,7 @@ class Checkpointer:
 
     def _commit(self, wait_for_orbax: Callable[[], object]) -> None:
         wait_for_orbax()
-        if jax.process_index() != 0:
+        if not parallel.is_main():
             return
         for step in self.steps()[: -self._keep]:
             if self._keep_every is None or step % self._keep_every:
@@ -346,8 +346,8 @@ def _context(*, is_alone: bool = False, is_partial: bool = False) -> v1.Context:
     context.asynchronous.create_directories_asynchronously = False
     context.pytree.loading.partial_load = is_partial
     if is_alone:
-        context.multiprocessing.primary_host = v1.multihost.process_index()
-        context.multiprocessing.active_processes = {v1.multihost.process_index()}
+        context.multiprocessing.primary_host = parallel.process_index()
+        context.multiprocessing.active_processes = {parallel.process_index()}
     return context
 
 
@@ -448,10 +448,3 @@ def _to_device(array: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax
     if sharding is None:
         return jax.device_put(array)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-
-def _agreed(step: int) -> int:
-    """Returns the step of process 0, whose view of the folder counts."""
-    if jax.process_count() == 1:
-        return step
-    return int(multihost_utils.broadcast_one_to_all(np.int32(step)))

@@ -194,21 +194,6 @@ def lock_holder(workdir: str | os.PathLike) -> str | None:
     return None
 
 
-def runs_in(workdir: str | os.PathLike) -> list[Path]:
-    """The folders of the runs in a workdir: itself, or one for each member of several in one program."""
-    workdir = Path(workdir)
-    inside = sorted(path.parent for path in workdir.glob('*/config.json'))
-    return inside if inside and not _is_alone(workdir) else [workdir]
-
-
-def _is_alone(workdir):
-    """Whether a folder says itself that it is of one run; runs in folders below are then others."""
-    try:
-        return read_config(workdir / CONFIG_NAME).get('num_seeds', 1) == 1
-    except (OSError, ValueError):
-        return False
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """The config that a run left; raises a ValueError that names a damaged file."""
     try:

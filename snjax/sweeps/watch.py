@@ -2,9 +2,6 @@
 
 import json
 import pathlib
-import statistics
-
-from snjax.runs import resume
 
 # Lower is better; the first that a run has is shown.
 SCORES = ('fid', 'frechet_distance')
@@ -12,50 +9,23 @@ _TAIL_BYTES = 4096
 
 
 class Watcher:
-    """Follows the `metrics.jsonl` of a run, or of all that are members of one program."""
+    """Follows the `metrics.jsonl` of a run.
+
+    Attributes:
+        step: generator updates done, as far as they are logged.
+        rate: the latest, in updates per second; None before the first.
+        scores: the latest value of each score, by name.
+    """
 
     def __init__(self, workdir: pathlib.Path):
-        self._workdir = workdir
-        self._logs: dict[pathlib.Path, _Log] = {}
-
-    def look(self) -> None:
-        """Reads what is new."""
-        for folder in resume.runs_in(self._workdir):
-            self._logs.setdefault(folder, _Log(folder / 'metrics.jsonl')).look()
-
-    @property
-    def step(self) -> int:
-        """Generator updates done, as far as they are logged."""
-        return max((log.step for log in self._logs.values()), default=0)
-
-    @property
-    def rate(self) -> float | None:
-        """The latest, in updates per second; None before."""
-        rates = [float(log.rate) for log in self._logs.values() if log.rate]
-        return rates[0] if rates else None
-
-    @property
-    def scores(self) -> dict[str, float]:
-        """The latest value of each, by name; of several members the mean."""
-        found: dict[str, list[float]] = {}
-        for log in self._logs.values():
-            for name, value in log.scores.items():
-                found.setdefault(name, []).append(float(value))
-        return {name: statistics.fmean(values) for name, values in found.items()}
+        self._path = workdir / 'metrics.jsonl'
+        self._offset = 0
+        self.step, self.rate = 0, None
+        self.scores: dict[str, float] = {}
 
     def score(self) -> tuple[str, float] | None:
         """The name and value to compare runs by, where the run has one."""
-        scores = self.scores
-        return next(((name, scores[name]) for name in SCORES if name in scores), None)
-
-
-class _Log:
-    """One `metrics.jsonl`."""
-
-    def __init__(self, path: pathlib.Path):
-        self._path = path
-        self._offset = 0
-        self.step, self.rate, self.scores = 0, None, {}
+        return next(((name, self.scores[name]) for name in SCORES if name in self.scores), None)
 
     def look(self) -> None:
         """Reads what is new; a file that a resumed run has cut is read from its start."""
@@ -76,24 +46,16 @@ class _Log:
 
     def _take(self, values):
         self.step = max(self.step, int(values.get('step', 0)))
-        self.rate = values.get('perf/steps_per_s', self.rate)
+        if values.get('perf/steps_per_s'):
+            self.rate = float(values['perf/steps_per_s'])
         for tag, value in values.items():
             if tag.startswith('eval/') and tag.count('/') == 1:
-                self.scores[tag.removeprefix('eval/')] = value
+                self.scores[tag.removeprefix('eval/')] = float(value)
 
 
 def newest_checkpoint(workdir: pathlib.Path) -> int:
-    """The step of the newest checkpoint that is whole by its name; 0 without one.
-
-    Of several members the one that all have, those apart that diverged.
-    """
-    folders = resume.runs_in(workdir)
-    going = [folder for folder in folders if not (folder / resume.DIVERGED_NAME).exists()]
-    return min(_newest(folder) for folder in going or folders)
-
-
-def _newest(folder):
-    names = (path.name for path in (folder / 'checkpoints').glob('*'))
+    """The step of the newest checkpoint that is whole by its name; 0 without one."""
+    names = (path.name for path in (workdir / 'checkpoints').glob('*'))
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
 

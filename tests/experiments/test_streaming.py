@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from configs import sngan_digits
-from experiments import streaming
-from experiments.modes import train as modes
+from experiments import build
+from experiments.modes import streaming
 from helpers import launching
 from helpers.launching import TINY, events, in_order, metrics, state
 from snjax import parallel
@@ -25,7 +25,7 @@ def chosen(images=IMAGES, **changes):
     config, said = sngan_digits.get_config(), []
     config.data.update(changes)
     streaming.check(config)
-    options = modes.train_options(config)
+    options = build.options(config)
     found = streaming.choose_options(config, options, images, said.append)
     assert found.workers == config.data.workers
     return found.stream, said

@@ -37,14 +37,14 @@ def main(address, num, process_id, folder, case):
         print('saved', flush=True)
         is_odd = bool(int(process_id) % 2)
         if case in ('collective', 'error') and not is_odd:
-            parallel.any_says(True)
+            parallel.any_process(True)
         elif case == 'checkpoint' and not is_odd:
             checkpoints.save(20, state)
             checkpoints.wait()
         elif case == 'busy':
             if not is_odd:  # and nobody else in this process can do anything meanwhile
                 ctypes.PyDLL(None).sleep(2 * SECONDS)
-            assert parallel.any_says(not is_odd)
+            assert parallel.any_process(not is_odd)
         elif case == 'error' and is_odd:
             raise OSError('the disk of this host is full')
         else:

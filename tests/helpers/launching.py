@@ -19,12 +19,11 @@ from flax.traverse_util import flatten_dict
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from configs import sngan_digits
+from helpers.compiling import QUICKLY
 from snjax.runs.checkpoint import best_scores, load_tree
 
 ROOT = Path(__file__).parents[2]
 DIGITS = f'--config={ROOT}/configs/sngan_digits.py'
-# Compiling takes longer than the tiny runs do. The slow tests of the demo compile it as users do.
-QUICKLY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 NUM_STEPS, CHECKPOINT_EVERY, LOG_EVERY, SAMPLE_EVERY, SCORE_EVERY = 120, 10, 1, 40, 40
 TINY = (
     DIGITS,
@@ -69,7 +68,7 @@ class Launcher:
     """
 
     cache: Path
-    xla_flags: str = QUICKLY
+    xla_flags: str = QUICKLY  # the slow tests of the demo compile it as users do
 
     def start(
         self, *flags: str, cwd: Path | None = None, before: Sequence[str] = (), **env: str

@@ -89,16 +89,6 @@ BAD_INPUT = {
     'no such config': ([], "return [{'config': 'configs/no.py'}]", ['configs/no.py']),
     'not two arguments': ([DIGITS], 'raise ValueError("paper: A, B")', ['paper: A, B']),
     'no such loss': ([DIGITS], "return [{}, {'loss': 'hing'}]", ["'hing'", '--config.loss=hinge']),
-    'members': (
-        [DIGITS],
-        "return [{'num_seeds': 2}, {'num_seeds': 2, 'members.lr': '1e-3'}]",
-        ['members.lr lists 1', '2 members'],
-    ),
-    'streamed members': (
-        [DIGITS, '--config.data.stream=on'],
-        "return [{}, {'num_seeds': 2}]",
-        ['num_seeds is 2', 'cannot be streamed'],
-    ),
     'slots': ([DIGITS, '--slots=4096'], 'return [{}]', ['--slots=4096', 'cores']),
     'retries': ([DIGITS, '--retries=-1'], 'return [{}]', ['--retries=-1']),
     'no such key': ([DIGITS, '--config.bogus=1'], 'return [{}]', ["'bogus' is no key"]),

@@ -15,7 +15,7 @@ import pytest
 
 from helpers import sweep_worker
 from helpers.launching import ROOT
-from snjax.runs.resume import WorkdirLock, lock_holder, runs_in
+from snjax.runs.resume import WorkdirLock, lock_holder
 from snjax.sweeps import board, journal, runs, slots, table
 from snjax.sweeps import definition as h
 from snjax.sweeps.board import SweepState
@@ -278,17 +278,6 @@ def test_checkpoints_and_last_lines(tmp_path):
     log.write_text('before\n' * 2000 + '\none\n\ntwo\n')
     assert last_lines(log, 2) == ['one', 'two']
     assert last_lines(log, 3, since=len('before\n') * 2000) == ['one', 'two']
-
-
-def test_runs_below_a_run_are_others_and_below_a_program_of_several_its_members(tmp_path):
-    for name in ('', 'b', 'a'):
-        (tmp_path / name).mkdir(exist_ok=True)
-        (tmp_path / name / 'config.json').write_text('{"num_seeds": 1}')
-    assert runs_in(tmp_path) == [tmp_path]
-    (tmp_path / 'config.json').write_text('{"num_seeds": 2}')
-    assert runs_in(tmp_path) == [tmp_path / 'a', tmp_path / 'b']
-    (tmp_path / 'config.json').unlink()
-    assert runs_in(tmp_path) == [tmp_path / 'a', tmp_path / 'b']
 
 
 # ---- the engine

@@ -115,8 +115,8 @@ _ON_DEVICES = """
 import sys
 sys.path[:0] = ['tests', 'tests/generate', '.']
 import jax, numpy as np
-import test_generation as t
-from snjax import generation
+import test_fakes as t
+from snjax.generate import fakes as generation
 from snjax.generate.fakes import Variant
 from snjax.metrics import extractors
 

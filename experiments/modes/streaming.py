@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from experiments.method import Config, choose
+from configs.check import Config, choose
 from snjax import parallel
 from snjax.data import LazyImages
 from snjax.training import feed, loop
@@ -46,7 +46,7 @@ def is_streamed(config: Config, images: Any) -> bool:
     wanted = config.data.stream
     if wanted != 'auto':
         return wanted != 'off'
-    return parallel.any_says(_bytes(images) > _share())
+    return parallel.any_process(_bytes(images) > _share())
 
 
 def _bytes(images: Any) -> int:

@@ -1,4 +1,4 @@
-"""Tests of snjax.load and of what it gives, on a run that launch.py really made; and of the installed package."""
+"""`snjax.load` on a run that launch.py made, and the installed package."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from configs import sagan_cifar
 from helpers import launching
 from helpers.launching import CHECKPOINT_EVERY, NUM_STEPS, ROOT, state
 from snjax import models
-from snjax.generate import trained as workdir
+from snjax.generate.load import from_tree
 from snjax.runs.checkpoint import load_tree
 
 # Fixtures, which pytest finds by their names here.
@@ -279,7 +279,7 @@ print(snjax.__file__)
 
 
 @pytest.mark.parametrize(
-    'module', ['snjax', 'snjax.spectral', 'snjax.objectives.losses', 'snjax.generate.trained']
+    'module', ['snjax', 'snjax.spectral', 'snjax.objectives.losses', 'snjax.generate.load']
 )
 def test_imports_start_no_backend(module):
     """Whoever imports the library still decides about devices and processes."""
@@ -295,7 +295,7 @@ def test_checkpoints_of_one_network_share_its_module():
     """Else every score of a training would compile the generator again: normalised layers are not equal otherwise."""
     config = sagan_cifar.get_config().to_dict()
     tree = {'gen': {'params': {}}}
-    first, later = (workdir.from_tree(config, step, tree) for step in (1, 2))
+    first, later = (from_tree(config, step, tree) for step in (1, 2))
     assert first.gen is later.gen
     other = {**config, 'model': {**config['model'], 'gen_width': 8}}
-    assert workdir.from_tree(other, 1, tree).gen != first.gen
+    assert from_tree(other, 1, tree).gen != first.gen
