@@ -16,7 +16,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from snjax.sweeps.watch import newest_checkpoint
+from snjax.sweeps.progress import newest_checkpoint
 
 GOES_ON = 75  # the exit code of what is to be started again
 _PR_SET_PDEATHSIG = 1

@@ -1,52 +1,56 @@
-"""How far a run is, read from what it writes, while it writes."""
+"""The progress of a run, read from its files while it writes them."""
 
 import json
 import pathlib
 
-# Lower is better; the first that a run has is shown.
+# Scores by which tables compare runs, best first; lower is better.
 SCORES = ('fid', 'frechet_distance')
 _TAIL_BYTES = 4096
 
 
-class Watcher:
+class Progress:
     """Follows the `metrics.jsonl` of a run.
+
+    Args:
+        workdir: folder of the run, which need not exist.
 
     Attributes:
         step: generator updates done, as far as they are logged.
-        rate: the latest, in updates per second; None before the first.
-        scores: the latest value of each score, by name.
+        rate: updates per second at the last log line; None before the first.
+        scores: latest value of each score, by name.
     """
 
     def __init__(self, workdir: pathlib.Path):
         self._path = workdir / 'metrics.jsonl'
         self._offset = 0
-        self.step, self.rate = 0, None
+        self.step: int = 0
+        self.rate: float | None = None
         self.scores: dict[str, float] = {}
 
-    def score(self) -> tuple[str, float] | None:
-        """The name and value to compare runs by, where the run has one."""
-        return next(((name, self.scores[name]) for name in SCORES if name in self.scores), None)
-
-    def look(self) -> None:
-        """Reads what is new; a file that a resumed run has cut is read from its start."""
+    def refresh(self) -> None:
+        """Reads the new lines. A file that a resumed run has truncated is read from its start."""
         try:
             with open(self._path, 'rb') as file:
                 if file.seek(0, 2) < self._offset:
                     self._offset = self.step = 0
                 file.seek(self._offset)
-                whole = file.read().rpartition(b'\n')[0]
+                complete = file.read().rpartition(b'\n')[0]
         except FileNotFoundError:
             return
-        self._offset += len(whole) + 1 if whole else 0
-        for line in whole.splitlines():
+        self._offset += len(complete) + 1 if complete else 0
+        for line in complete.splitlines():
             try:
-                self._take(json.loads(line))
-            except (ValueError, TypeError, AttributeError):  # cut and written on meanwhile
+                self._read(json.loads(line))
+            except (ValueError, TypeError, AttributeError):  # truncated and rewritten meanwhile
                 continue
 
-    def _take(self, values):
+    def score(self) -> tuple[str, float] | None:
+        """Name and value of the score to compare runs by; None if the run has none."""
+        return next(((name, self.scores[name]) for name in SCORES if name in self.scores), None)
+
+    def _read(self, values):
         self.step = max(self.step, int(values.get('step', 0)))
-        if values.get('perf/steps_per_s'):
+        if 'perf/steps_per_s' in values:
             self.rate = float(values['perf/steps_per_s'])
         for tag, value in values.items():
             if tag.startswith('eval/') and tag.count('/') == 1:
@@ -54,13 +58,19 @@ class Watcher:
 
 
 def newest_checkpoint(workdir: pathlib.Path) -> int:
-    """The step of the newest checkpoint that is whole by its name; 0 without one."""
+    """Step of the newest checkpoint whose name says that it is complete; 0 if there is none."""
     names = (path.name for path in (workdir / 'checkpoints').glob('*'))
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def last_lines(path: pathlib.Path, num: int = 1, since: int = 0) -> list[str]:
-    """The last lines of a log that say something; `since`: bytes of it that are older than what is asked for."""
+    """The last lines of a log that are not blank.
+
+    Args:
+        path: the log; [] if it does not exist.
+        num: number of lines.
+        since: byte offset to start from; text before it is ignored.
+    """
     if not path.exists():
         return []
     with open(path, 'rb') as file:
