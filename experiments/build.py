@@ -51,10 +51,10 @@ def plan(config: Config) -> Plan:
     Raises:
         ValueError: of one line: a value is not accepted, or does not fit the method.
     """
-    from experiments.modes import evaluate  # which modes import this file
+    from experiments.modes import training_scores  # which modes import this file
 
     check.streaming(config.data)
-    evaluate.check(config)
+    training_scores.check(config)
     return Plan(method(config), options(config), keys.computed(config.to_dict()))
 
 
