@@ -172,7 +172,7 @@ class Evaluator:
             'kernel_subsets': comparison.SUBSETS,
             'kernel_subset_size': min(comparison.SUBSET_SIZE, len(real.features), protocol.fake),
             'versions': {'jax': jax.__version__, 'numpy': np.__version__},
-            'device': jax.devices()[0].device_kind,
+            'device': parallel.device_kind(),
         }
         if variant.statistics != 'running':
             out['batch_size'] = o.batch_size

@@ -14,7 +14,7 @@ import numpy as np
 
 from snjax.generate import fakes as generation
 from snjax.generate.fakes import Variant
-from snjax.generate.trained import from_tree
+from snjax.generate.load import from_tree
 from snjax.metrics import comparison
 from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.extractors import Features

@@ -44,7 +44,7 @@ class Reference:
         self.extractor, self.image_set = extractor, image_set
         root = pathlib.Path(cache_dir or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax')
         key = [_FORMAT, image_set.sha256, extractor.name, extractor.sha256, extractor.resize]
-        key += [jax.default_backend(), jax.__version__]
+        key += [parallel.backend(), jax.__version__]
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
         self._stem = root.expanduser() / f'features-{extractor.name}-{digest}'
         self._batch_size = parallel.divisible(batch_size)
@@ -63,7 +63,7 @@ class Reference:
             s = self.image_set
             raise ValueError(
                 f'protocol {protocol.name} compares with {protocol.real:,} images of {s.split}, but {s.name} has '
-                f'{there:,}: use another, as --config.eval.protocols={s.split}/all/{protocol.fake}'
+                f'{there:,}: use another, as --evaluate.protocols={s.split}/all/{protocol.fake}'
             )
         return np.sort(np.random.default_rng(_SUBSET_SEED).permutation(there)[: protocol.real])
 
@@ -90,7 +90,7 @@ class Reference:
         path = self._stem.with_name(self._stem.name + end + '.npz')
         found = _read(path)
         # Building takes all processes, so one that finds nothing makes all of them build.
-        if not parallel.any_says(found is None) and found is not None:
+        if not parallel.any_process(found is None) and found is not None:
             return found
         built = build()
         if parallel.is_main():

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from snjax import parallel
+
 
 @jax.custom_jvp
 def in_memory(x: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
@@ -15,7 +17,7 @@ def in_memory(x: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
     then takes several times as long as a plain one. No hint of XLA's prevents it, but writing a
     slice at a position that XLA does not know does.
     """
-    return _written(x) if jax.default_backend() == 'cpu' else x
+    return _written(x) if parallel.backend() == 'cpu' else x
 
 
 @jax.custom_batching.custom_vmap

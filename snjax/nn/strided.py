@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from snjax import parallel
 from snjax.nn import memory
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
@@ -73,7 +74,7 @@ _down = jax.custom_vjp(_plain, nondiff_argnums=(2,))
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _up(y, kernel, precision):
-    form = _up_by_phases if jax.default_backend() == 'cpu' else _plain_up
+    form = _up_by_phases if parallel.backend() == 'cpu' else _plain_up
     return form(y, kernel, precision)
 
 

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from snjax import parallel
+
 THIN = 4  # channels of a thin image, at most
 
 
@@ -31,7 +33,7 @@ def narrow(x: Float[Array, 'b h w c'], taps: Float[Array, 'k k t c']) -> Float[A
 
 def is_faster(shape: tuple[int, ...]) -> bool:
     """Whether `widen` or `narrow` is the faster form of a kernel (height, width, in, out)."""
-    if jax.default_backend() != 'cpu' or len(shape) != 4:
+    if parallel.backend() != 'cpu' or len(shape) != 4:
         return False
     height, width, *channels = shape
     few, many = min(channels), max(channels)

@@ -20,7 +20,6 @@ from benchmarks import (
     machine,
     memory,
     train_step,
-    vmapped_seeds,
     workloads,
 )
 from snjax import parallel
@@ -93,7 +92,6 @@ def test_losses_are_averaged_over_epochs():
         (machine, '/dev/null/x', '/dev/null/x cannot be written'),
         (memory, '--config=sngan_digits --dtypes=float16', "'float16'.*float32, bfloat16"),
         (conv, '--layers=down,pool', "'pool' is unknown: accepted are thin, conv, down"),
-        (vmapped_seeds, '--forms=scan', "'scan' is unknown: accepted are own, vmap"),
         (data_feed, '--images=/dev/null', 'no image in /dev/null'),
         (against_peers, '--workloads=cnn', "'cnn' is unknown: accepted are sngan_resnet"),
         (against_peers, '--forms=eager;quick', "'quick'.*eager; channels last"),

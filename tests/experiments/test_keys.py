@@ -1,8 +1,9 @@
-"""Tests of configs/keys.py: when two configs describe the same computation."""
+"""Tests of experiments/settings/keys.py: when two configs describe the same computation."""
 
 import pytest
 
-from configs import base, keys
+from configs import base
+from experiments.settings import keys
 
 
 def changed(**changes):

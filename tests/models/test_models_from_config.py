@@ -2,7 +2,8 @@
 
 import pytest
 
-from configs import base, keys
+from configs import base
+from experiments.settings import keys
 from snjax import from_config, models
 from snjax.nn import weight_norm
 from snjax.spectral import SNConv

@@ -1,4 +1,4 @@
-"""The imports of `snjax.spectral`: jax, flax, numpy and jaxtyping, and of snjax only `nn`."""
+"""The imports of `snjax.spectral`: jax, flax, numpy, jaxtyping, and of snjax `nn` and `parallel`."""
 
 import pathlib
 import subprocess
@@ -27,4 +27,4 @@ def test_the_layers_need_nothing_but_jax_flax_numpy_and_jaxtyping():
     needed = ('jax', 'jaxlib', 'flax', 'numpy', 'jaxtyping', 'snjax')
     assert {name.split('.')[0] for name in set(loaded) - standard} <= set(needed)
     own = {'.'.join(name.split('.')[:2]) for name in loaded if name.startswith('snjax')}
-    assert own == {'snjax', 'snjax.spectral', 'snjax.nn'}
+    assert own == {'snjax', 'snjax.spectral', 'snjax.nn', 'snjax.parallel', 'snjax.host'}
