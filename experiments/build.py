@@ -19,7 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import check, keys
+from experiments.settings import check, keys
 from snjax import parallel
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
@@ -37,7 +37,7 @@ class Plan:
     Attributes:
         method: what is trained.
         options: intervals and seed of the loop.
-        computed: the keys that touch the arithmetic (`configs.keys.computed`).
+        computed: the keys that touch the arithmetic (`experiments.settings.keys.computed`).
     """
 
     method: Method
@@ -51,10 +51,10 @@ def plan(config: Config) -> Plan:
     Raises:
         ValueError: of one line: a value is not accepted, or does not fit the method.
     """
-    from experiments.modes import evaluate  # which modes import this file
+    from experiments.modes import training_scores  # which modes import this file
 
     check.streaming(config.data)
-    evaluate.check(config)
+    training_scores.check(config)
     return Plan(method(config), options(config), keys.computed(config.to_dict()))
 
 

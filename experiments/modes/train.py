@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import glob
 import logging
 import pathlib
 import time
@@ -11,14 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from configs import keys
-from configs.check import Config
 from experiments import build
-from experiments.modes import evaluate, streaming
-from experiments.modes.invert import run_invert
-from experiments.modes.sample import run_sample
+from experiments.modes import streaming, training_scores
+from experiments.settings import keys
+from experiments.settings.check import Config
 from snjax import data, from_config, parallel
-from snjax.runs import resume
+from snjax.runs import config_file, lock
 from snjax.runs.run_logger import RunLogger
 from snjax.training import loop
 from snjax.training.program import StepProgram
@@ -32,28 +29,28 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     say = _say if main else _silent
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
     with contextlib.ExitStack() as stack:
-        stack.enter_context(resume.WorkdirLock(workdir, process_index=parallel.process_index()))
+        stack.enter_context(lock.WorkdirLock(workdir, process_index=parallel.process_index()))
         if main:  # before anything is loaded or compiled
-            resume.compare_config(workdir, config.to_dict(), harmless=keys.INCIDENTAL)
+            config_file.compare_config(workdir, config.to_dict(), keys.computed)
         ahead = stack.enter_context(AheadOfTime(config, method, options, workdir, say))
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say, ahead.announce)
         options = streaming.choose_options(config, options, image_set.images, say)
         _check_num_classes(config, image_set)
         loop.check_set_size(len(image_set.images), method.batch_size)
-        evaluator = evaluate.evaluator_of(config, lambda split: image_set)
+        evaluator = training_scores.evaluator_of(config, lambda split: image_set)
         method = method.with_images(image_set.images)
-        live = evaluate.live_scores(config, evaluator)
+        live = training_scores.live_scores(config, evaluator)
         record = RunLogger(workdir, config.seed, config.to_dict(), say, live)
         if main:
-            resume.check_config(workdir, config.to_dict(), harmless=keys.INCIDENTAL)
+            config_file.check_config(workdir, config.to_dict(), keys.computed)
         trainer = loop.Trainer(
             method, options, image_set.images, image_set.labels, record, say, ahead.program
         )
         began = time.perf_counter()
         trainer.run()
         say(f'trained to step {trainer.step} in {time.perf_counter() - began:.0f} s')
-        values = evaluate.score_finished(
+        values = training_scores.score_finished(
             config, evaluator, trainer.whole_state(), trainer.step, workdir, say
         )
         if main:
@@ -133,21 +130,6 @@ def _show_where(step: int, workdir: pathlib.Path) -> None:
         _say(f'samples      {grid}')
     _say(f'TensorBoard  {workdir / "tensorboard"}')
     _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
-
-
-def _run_evaluate(config: Config, workdir: pathlib.Path) -> None:
-    """Scores the run in `workdir`, or all that it matches as a pattern."""
-    found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    folders = [p for p in found if (p / 'config.json').is_file()] or [workdir]
-    evaluate.run_evaluate(config, folders)
-
-
-MODES = {
-    'train': run_train,
-    'sample': run_sample,
-    'invert': run_invert,
-    'evaluate': _run_evaluate,
-}
 
 
 def _say(line: str) -> None:

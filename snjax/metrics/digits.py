@@ -65,6 +65,22 @@ class DigitsScore:
         """Share of the rarest class, 0 when a class is missing."""
         return min(self.class_shares)
 
+    @property
+    def values(self) -> dict[str, float]:
+        """The scores by name."""
+        return {
+            'classes_found': float(self.classes_found),
+            'smallest_class_share': self.smallest_class_share,
+            'precision': self.precision,
+            'recall': self.recall,
+        }
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The share of every class, and the precision of each reference (JSON types)."""
+        references = {name: reference.precision for name, reference in self.references.items()}
+        return {'class_shares': list(self.class_shares), 'references': references}
+
     def lines(self) -> list[str]:
         """Table for the terminal: a header and three rows, the yardsticks beside this score."""
         columns = {f'{self.manifest["fake_count"]:,} samples': self, **self.references}

@@ -38,6 +38,22 @@ class Features(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Yardstick:
+    """A second score of fakes, printed beside scores of references: held-out real images, useless models.
+
+    Attributes:
+        name: the protocol of its row in `scores.json`.
+        channels: numbers of channels of the images that it is meant for.
+        score: uint8 images (n, h, w, c) to an object with `values`, `manifest`, `details` and
+            `lines()`, as `snjax.metrics.digits.DigitsScore`.
+    """
+
+    name: str
+    channels: tuple[int, ...]
+    score: Callable[[np.ndarray], Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class Extractor:
     """A network and its weights.
 
@@ -48,6 +64,7 @@ class Extractor:
         sha256: of the weights.
         resize: how images come to its input size, in words.
         classes: names of what the logits are of, where a data set may have the same; else empty.
+        yardstick: a second score at the end of a training, or None.
     """
 
     name: str
@@ -56,6 +73,7 @@ class Extractor:
     sha256: str
     resize: str
     classes: tuple[str, ...] = ()
+    yardstick: Yardstick | None = None
 
     @property
     def is_inception(self) -> bool:
@@ -126,7 +144,7 @@ def load(name: str, weights: str | os.PathLike[str] = '') -> Extractor:
 
 
 def _digits():
-    from snjax.metrics import digits_classifier
+    from snjax.metrics import digits, digits_classifier
 
     fitted = digits_classifier.fit()
     return Extractor(
@@ -136,6 +154,7 @@ def _digits():
         fitted.sha256,
         'area average to 8x8, grey',
         digits_classifier.CLASSES,
+        Yardstick('digits yardstick', (1,), lambda images: digits.DigitsYardstick().score(images)),
     )
 
 

@@ -18,7 +18,6 @@ from snjax import parallel
 from snjax.objectives.reconstruction import Pyramid, l2, lap1
 from snjax.training.optimizers import linear_decay
 
-launcher = launching.launcher
 NUM, INDEX = 11, np.array([7, 0, 3, 10, 4, 5])
 CONFIGS = [
     ('glo_digits', ''),
