@@ -89,7 +89,7 @@ BAD_INPUT = {
     'no such loss': ([DIGITS], "return [{}, {'loss': 'hing'}]", ["'hing'", '--config.loss=hinge']),
     'slots': ([DIGITS, '--slots=4096'], 'return [{}]', ['--slots=4096', 'cores']),
     'retries': ([DIGITS, '--retries=-1'], 'return [{}]', ['--retries=-1']),
-    'no such key': ([DIGITS, '--config.bogus=1'], 'return [{}]', ["'bogus' is no key"]),
+    'no such key': ([DIGITS, '--config.bogus=1'], 'return [{}]', ["'bogus' is not a key"]),
     'an error': (
         [DIGITS],
         'return [1 / 0]',
