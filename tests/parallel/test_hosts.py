@@ -270,7 +270,9 @@ def test_a_process_that_fails_ends_the_others_with_its_code(workers):
     code, line = run.end(1)
     assert (code, line) == (1, ['OSError: the disk of this host is full'])
     code, line = run.end(0)
-    assert code == 1 and 'process 1 of 2 ended with exit code 1 (its own output says why): ' in line[0]
+    assert (
+        code == 1 and 'process 1 of 2 ended with exit code 1 (its own output says why): ' in line[0]
+    )
 
 
 @pytest.mark.slow
