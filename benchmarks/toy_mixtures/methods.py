@@ -9,13 +9,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
-from experiments import settings
 from experiments.gan import Gan
 from snjax import parallel, spectral
 from snjax.nn import layers
 from snjax.nn.normalization import LAYER_NORM_EPSILON, batch_norm
 from snjax.nn.weight_norm import WNDense
 from snjax.objectives.losses import LOSSES
+from snjax.training.optimizers import linear_decay
 
 POINT = (1, 1, 2)  # a point of the plane as an image (h, w, c)
 DIM_Z = 2
@@ -129,7 +129,7 @@ METHODS = {
 
 def make_gan(recipe: Recipe, num_steps: int, *, batch_size: int = 128, width: int = 64) -> Gan:
     """The two players in turn, n_dis 1; their rates fall on a straight line to 0 over the second half of the run."""
-    rate = functools.partial(settings.linear_decay, decay_start=num_steps // 2, decay_end=num_steps)
+    rate = functools.partial(linear_decay, decay_start=num_steps // 2, decay_end=num_steps)
     adam = optax.scale_by_adam(recipe.beta1, recipe.beta2, eps=1e-8)
     return Gan(
         gen=Generator(width),

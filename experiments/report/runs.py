@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.report import leaderboard
-from snjax.runs import resume, scores_file
+from experiments.settings import keys
+from snjax.runs import config_file, lock, scores_file, workdir
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'
 # What only a sweep knows of a run that is neither running nor finished.
@@ -62,7 +63,7 @@ def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
         inside = sorted(p for p in (path / 'runs').glob('*') if p.is_dir())
         for folder in [path] if _is_run(path) or not inside else inside:
             if _is_run(folder):
-                folders += resume.runs_in(folder)
+                folders.append(folder)
             elif folder.is_dir():
                 warnings.append(f'{folder} holds no run: there is no config.json')
     if not folders:
@@ -79,7 +80,6 @@ def _is_run(path):
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
     """The runs in these workdirs, and lines on what of them cannot be read."""
-    # A run of a sweep lies in its runs/, or one deeper as a member of several in one program.
     sweeps = {folder: _sweep_of(folder) for folder in folders}
     journals = {sweep: _journal(sweep / 'journal.jsonl') for sweep in set(sweeps.values())}
     runs, warnings = [], []
@@ -98,7 +98,8 @@ def _sweep_of(folder):
 def _read_one(folder, journal) -> tuple[Run | None, list[str]]:
     warnings = []
     try:
-        config = resume.read_config(folder / 'config.json')
+        config = config_file.read_config(folder / 'config.json')
+        keys.upgraded(config)  # refuses several runs in one program, as version 0.1.0 made them
         flat = dict(leaderboard.leaves(config))
         missing = [key for key in ('method', 'seed', 'num_steps', 'data.name') if key not in flat]
         if missing:
@@ -155,12 +156,12 @@ def _scalars(path: pathlib.Path) -> tuple[dict[str, dict[int, float]], int]:
 
 def _state(folder, saved, num_steps, journal) -> tuple[str, str]:
     try:
-        holder = resume.lock_holder(folder)
+        holder = lock.lock_holder(folder)
     except OSError:  # of somebody else: it cannot be asked
         holder = None
     if holder:
         return RUNNING, holder
-    diverged = folder / resume.DIVERGED_NAME
+    diverged = folder / workdir.DIVERGED_NAME
     if diverged.is_file():
         return DIVERGED, diverged.read_text().strip()
     if saved >= num_steps:

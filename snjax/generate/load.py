@@ -8,7 +8,7 @@ from snjax import from_config
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.trained import TrainedGenerator
 from snjax.runs.checkpoint import load_tree
-from snjax.runs.resume import read_config, runs_in
+from snjax.runs.config_file import read_config
 
 
 def load(
@@ -33,12 +33,6 @@ def load(
     if not (workdir / 'config.json').is_file():
         raise FileNotFoundError(
             f'{workdir} holds no run: there is no config.json; give the --workdir of a training'
-        )
-    members = runs_in(workdir)
-    if members != [workdir]:
-        raise FileNotFoundError(
-            f'{workdir} holds {len(members)} runs of one program: give one of them, '
-            f'as --workdir={members[0]}'
         )
     config = read_config(workdir / 'config.json')
     return from_tree(config, *load_tree(workdir / folder, step))

@@ -76,7 +76,7 @@ def fit_classes(z: Latents, labels: Integer[Array | np.ndarray, ' n'], num_class
     if counts.min() < 2:
         raise ValueError(
             f'class {counts.argmin()} has {counts.min()} images: a Gaussian of its own needs at least 2; use '
-            '--config.sampling.prior=full'
+            '--sample.prior=full'
         )
     fits = [fit_gaussian(jnp.asarray(z[labels == i])) for i in range(num_classes)]
     means, factors = (jnp.concatenate([getattr(f, k) for f in fits]) for k in ('means', 'factors'))
@@ -94,7 +94,7 @@ def fit_mixture(z: Latents, num_components: int, seed: int = 0) -> Mixture:
     if not 1 <= num_components <= len(z):
         raise ValueError(
             f'{num_components} components for {len(z)} latents: 1 to {len(z)} are accepted '
-            '(--config.sampling.components)'
+            '(--sample.components)'
         )
     fitted = GaussianMixture(num_components, reg_covar=1e-6, random_state=seed)
     fitted.fit(np.asarray(z))

@@ -54,8 +54,8 @@ def _parse_one(text: str) -> Protocol:
     is_good = len(counts) == 2 and split and all(c.isdecimal() for c in counts if c != 'all')
     if not is_good or counts[1] == 'all' or '0' in (c.lstrip('0') or '0' for c in counts):
         raise ValueError(
-            f'eval.protocols has {text!r}: accepted are {", ".join(PROTOCOLS)} and SPLIT/REAL/FAKE, as train/all/1000 '
-            'or test/10000/5000'
+            f'evaluate.protocols has {text!r}: accepted are {", ".join(PROTOCOLS)} and '
+            'SPLIT/REAL/FAKE, as train/all/1000 or test/10000/5000'
         )
     real = None if counts[0] == 'all' else int(counts[0])
     return Protocol(text, split, real, int(counts[1]))

@@ -63,7 +63,7 @@ class Reference:
             s = self.image_set
             raise ValueError(
                 f'protocol {protocol.name} compares with {protocol.real:,} images of {s.split}, but {s.name} has '
-                f'{there:,}: use another, as --config.eval.protocols={s.split}/all/{protocol.fake}'
+                f'{there:,}: use another, as --evaluate.protocols={s.split}/all/{protocol.fake}'
             )
         return np.sort(np.random.default_rng(_SUBSET_SEED).permutation(there)[: protocol.real])
 

@@ -25,7 +25,6 @@ from snjax.parallel.devices import (
     device_memory,
     divisible,
     scan_or_unroll,
-    vmap_or_unroll,
 )
 from snjax.parallel.placement import (
     abstract,
@@ -99,5 +98,4 @@ __all__ = [
     'shard_shapes',
     'take_rows',
     'total',
-    'vmap_or_unroll',
 ]

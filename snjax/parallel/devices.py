@@ -75,23 +75,6 @@ def scan_or_unroll(
     return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *out)
 
 
-def vmap_or_unroll(function: Callable, args: tuple, num: int) -> Any:
-    """Maps `function` over the first axis of `args`: `vmap` on accelerators, a loop on the CPU.
-
-    On the CPU a `vmap` over kernels becomes grouped convolutions, which are slower.
-    """
-    if backend() != 'cpu':
-        return jax.vmap(function)(*args)
-    body, out = jax.jit(function), []  # traced once
-    for i in range(num):
-        own = jax.tree.map(lambda x: x[i], args)  # noqa: B023 (called at once)
-        # The barrier makes XLA compile each row as if it were alone and run the rows in turn.
-        own, out = lax.optimization_barrier((own, out))
-        out.append(body(*own))
-    out = lax.optimization_barrier(out)
-    return jax.tree.map(lambda *ys: jnp.stack(ys), *out)
-
-
 def default_steps_per_call() -> int:
     """Updates per XLA program: 50 to amortise launches; 1 on the CPU, where they are unrolled."""
     return 1 if backend() == 'cpu' else 50

@@ -18,7 +18,7 @@ from snjax.latents.sampling import seed_key
 from snjax.metrics.live_scores import LiveScores
 from snjax.runs import images
 from snjax.runs.checkpoint import Checkpointer
-from snjax.runs.resume import DIVERGED_NAME
+from snjax.runs.workdir import DIVERGED_NAME
 from snjax.runs.writer import Writer
 
 
@@ -137,10 +137,6 @@ class RunLogger:
         if parallel.is_main():
             (self.workdir / DIVERGED_NAME).write_text(f'{message}\n')
         return message
-
-    def has_diverged(self) -> bool:
-        """Whether the run before this one ended so; process 0 says."""
-        return bool(parallel.from_main((self.workdir / DIVERGED_NAME).exists()))
 
 
 class Diverged(RuntimeError):

@@ -10,15 +10,14 @@ import optax
 import pytest
 
 from configs import from_workdir
-from experiments import glo, settings
-from experiments import method as methods
+from experiments import build, glo
 from experiments.modes import invert, sample
 from helpers import contract, launching, tiny_gan, tiny_glo
 from helpers.tiny_glo import DIM_Z, image_loss, make_glo
 from snjax import parallel
 from snjax.objectives.reconstruction import Pyramid, l2, lap1
+from snjax.training.optimizers import linear_decay
 
-launcher = launching.launcher
 NUM, INDEX = 11, np.array([7, 0, 3, 10, 4, 5])
 CONFIGS = [
     ('glo_digits', ''),
@@ -133,7 +132,7 @@ def test_the_z_gradient_is_a_finite_difference_of_the_loss(plain, images):
 
 
 def test_rows_stay_in_the_unit_ball_however_large_the_steps(images):
-    method = make_glo(images, z_learning_rate=settings.linear_decay(1e4, 0, 0))
+    method = make_glo(images, z_learning_rate=linear_decay(1e4, 0, 0))
     _, after, _ = stepped(method, images)
     norms = np.linalg.norm(after.table.z[INDEX], axis=1)
     np.testing.assert_allclose(norms, 1, atol=1e-6)
@@ -199,7 +198,7 @@ def test_the_loss_falls_when_steps_repeat(images):
 def test_configs_fit_their_method(name, argument):
     config = contract.load(name, argument).lock()
     size, channels = config.data.image_size, config.data.channels
-    method = methods.load(config).with_images(np.zeros((1000, size, size, channels), np.uint8))
+    method = build.method(config).with_images(np.zeros((1000, size, size, channels), np.uint8))
     state = jax.eval_shape(method.init, jax.random.key(0))
     assert state.table.z.shape == (1000, config.model.dim_z)
     assert isinstance(method, glo.Glo)
@@ -228,7 +227,7 @@ def test_impossible_values_are_one_line(changes, accepted):
         for key, value in changes.items():
             config.update_from_flattened_dict({key: value})
     with pytest.raises(ValueError, match=accepted) as error:
-        methods.load(config)
+        build.method(config)
     assert '\n' not in str(error.value) and next(iter(changes)) in str(error.value)
 
 
@@ -236,7 +235,7 @@ def test_more_components_than_images_are_refused():
     config = contract.load('glo_cifar', '')
     config.glo.initial = 'pca'
     with pytest.raises(ValueError, match='dim_z=50'):
-        methods.load(config).with_images(np.zeros((50, 32, 32, 3), np.uint8))
+        build.method(config).with_images(np.zeros((50, 32, 32, 3), np.uint8))
 
 
 def test_labels_are_refused(images):

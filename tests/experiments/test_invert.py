@@ -14,7 +14,7 @@ from PIL import Image
 
 from configs import from_workdir
 from experiments.modes import invert
-from helpers import launching, networks
+from helpers import networks
 from helpers.launching import NUM_STEPS
 from snjax import from_config
 from snjax.data.digits import load_digits
@@ -22,9 +22,6 @@ from snjax.generate.load import load
 from snjax.generate.measurements import OPERATORS, Options
 from snjax.metrics.distortion import distortion
 from snjax.runs import images
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 SMALL = {'num': 3, 'restarts': 2, 'steps': 3}
 # Every load of a checkpoint makes a module of its own, whose programs are compiled anew.
@@ -50,7 +47,7 @@ def conditional(workdir):
 @pytest.fixture
 def write(monkeypatch, capsys):
     """Runs `run_invert` with `config.inversion` changed; returns the printed lines and the files by suffix."""
-    monkeypatch.setattr(workdirs, 'load', load_once)
+    monkeypatch.setattr(invert, 'load', load_once)
 
     def run(workdir, **changes):
         config = from_workdir.get_config(str(workdir))
@@ -205,7 +202,7 @@ def test_the_first_images_of_a_seed_are_the_same(workdir):
 
 
 def test_known_classes_are_given_to_the_generator(conditional, write, workdir, monkeypatch):
-    monkeypatch.setattr(workdirs, 'load', lambda *_: conditional)
+    monkeypatch.setattr(invert, 'load', lambda *_: conditional)
     config = from_workdir.get_config(str(workdir))
     config.inversion.update({**SMALL, 'seed': 2, 'operator': 'compressed_sensing'})
     invert.run_invert(config, workdir)

@@ -28,7 +28,7 @@ CONFIGS = ROOT / 'configs'
 if __name__ == '__main__':
     sys.path.insert(0, str(ROOT))
 
-from experiments import method as methods  # noqa: E402
+from experiments import build  # noqa: E402
 from snjax import parallel  # noqa: E402
 from snjax.models import resnet  # noqa: E402
 
@@ -144,9 +144,8 @@ def _recording(method, turns):
 
     cls = type(method)
     updates = {f'update_{p}': noting(p, getattr(cls, f'update_{p}')) for p in ('dis', 'gen')}
-    recording = object.__new__(type('Recording', (cls,), updates))
-    recording.__dict__.update(method.__dict__)
-    return recording
+    fields = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+    return type('Recording', (cls,), updates)(**fields)
 
 
 def batches(method, seed) -> dict[str, np.ndarray]:
@@ -214,7 +213,7 @@ def _written_out(body, carry, xs, length):
 
 def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
     """`num_steps` steps of a config made small, all of one program."""
-    method = methods.load(small(*case, **changes).lock())
+    method = build.method(small(*case, **changes).lock())
     players: list[str] = []
 
     def step(state, batch):
@@ -228,7 +227,7 @@ def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
     state = parallel.replicate(start(method))
     data = [parallel.replicate(batches(method, seed)) for seed in range(num_steps)]
     # Compiling costs far more than running so little.
-    with mock.patch.object(parallel, 'scan', _written_out):
+    with mock.patch.object(parallel, 'scan_or_unroll', _written_out):
         program = parallel.DataParallel(step).compile(state, data[0], quickly=True)
     first: list[Turn] = []
     for batch in data:

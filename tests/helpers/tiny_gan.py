@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import gan, settings
+from experiments import gan
 from snjax import parallel, spectral
-from snjax.models.resnet import batch_norm
 from snjax.nn import layers
+from snjax.nn.normalization import batch_norm
 from snjax.objectives.losses import LOSSES
+from snjax.training.optimizers import linear_decay
 
 IMAGE = (8, 8, 1)
 DIM_Z = 4
@@ -65,7 +66,7 @@ def make_gan(cls: type[gan.Gan] = gan.Gan, **changes) -> gan.Gan:
             'update_order': 'dis_first',
             'spectral_updates': 'per_update',
             'optimizer': optax.identity(),
-            'learning_rate': settings.linear_decay(0.05, 0, 0),
+            'learning_rate': linear_decay(0.05, 0, 0),
             'ema_decay': 0.0,
             **changes,
         }

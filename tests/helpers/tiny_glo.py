@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import glo, settings
+from experiments import glo
 from helpers import tiny_gan
 from snjax.objectives.reconstruction import RECONSTRUCTION_LOSSES, Pyramid
+from snjax.training.optimizers import linear_decay
 
 DIM_Z = tiny_gan.DIM_Z
 
@@ -31,8 +32,8 @@ def make_glo(images, **changes) -> glo.Glo:
             'initial': 'scaled_normal',
             'optimizer': optax.identity(),
             'z_optimizer': optax.identity(),
-            'learning_rate': settings.linear_decay(0.5, 0, 0),
-            'z_learning_rate': settings.linear_decay(5.0, 0, 0),
+            'learning_rate': linear_decay(0.5, 0, 0),
+            'z_learning_rate': linear_decay(5.0, 0, 0),
             **changes,
         }
     ).with_images(images)

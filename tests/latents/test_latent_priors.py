@@ -230,7 +230,7 @@ def test_jax_and_numpy_latents_fit_alike():
         (lambda: fit_gaussian(jnp.asarray(Z[:1])), 'a Gaussian needs at least 2 latents, not 1'),
         (
             lambda: fit_classes(Z, np.array([0] * 49 + [2]), 3),
-            'class 1 has 0 images: a Gaussian of its own needs at least 2; use --config.sampling.prior=full',
+            'class 1 has 0 images: a Gaussian of its own needs at least 2; use --sample.prior=full',
         ),
         (lambda: fit_classes(Z, np.array([0] * 49 + [1]), 2), 'class 1 has 1 images'),
         (
@@ -239,7 +239,7 @@ def test_jax_and_numpy_latents_fit_alike():
         ),
         (
             lambda: fit_mixture(Z, 51),
-            '51 components for 50 latents: 1 to 50 are accepted (--config.sampling.components)',
+            '51 components for 50 latents: 1 to 50 are accepted (--sample.components)',
         ),
         (lambda: fit_mixture(Z, 0), '0 components for 50 latents: 1 to 50 are accepted'),
     ],
