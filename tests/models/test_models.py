@@ -20,6 +20,7 @@ from helpers.networks import (
     small_generator,
     variables_of,
 )
+from snjax import models
 from snjax.models import resnet, sngan_cnn
 from snjax.nn import layers
 from snjax.nn.normalization import batch_norm
