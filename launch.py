@@ -108,8 +108,9 @@ def _main(argv: list[str]) -> None:
     if FLAGS.distributed == 'off':
         return main(argv)
     from snjax.host import supervisor
+    from snjax.runs.workdir import describe_newest
 
-    supervisor.supervise(command_line.workdir())
+    supervisor.supervise(lambda: describe_newest(command_line.workdir()))
     from snjax import parallel
 
     with parallel.report_exit():

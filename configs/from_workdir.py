@@ -11,8 +11,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import base, keys
-from snjax.runs.resume import flatten, read_config
+from configs import base
+from experiments.settings import keys
+from snjax.runs.config_file import flatten, read_config
 
 
 def get_config(workdir: str) -> ConfigDict:

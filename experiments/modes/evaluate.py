@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs.check import Config
 from configs.modes import evaluate as defaults
 from experiments.modes.options import NO_PLACES, Options
 from experiments.modes.training_scores import check_scores, options_of, own_protocol
 from experiments.report import leaderboard
+from experiments.settings.check import Config
 from snjax import from_config, parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes as generation
@@ -29,8 +29,9 @@ from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import evaluate, extractors, protocols
 from snjax.metrics.evaluate import Evaluator, Row
 from snjax.metrics.protocols import Protocol
-from snjax.runs import images, resume
-from snjax.runs.checkpoint import BEST, best_scores, load_tree
+from snjax.runs import config_file, images, lock
+from snjax.runs.checkpoint import best_scores, load_tree
+from snjax.runs.workdir import BEST
 from snjax.runs.writer import Writer
 
 _NEAREST = 5  # training images beside each fake
@@ -64,7 +65,9 @@ def run_evaluate(
         _check(e)
         own = own_protocol(config.data.split, e.num_samples)
         asked = protocols.parse(e.protocols) if e.protocols else (own,)
-        runs = [(folder, resume.read_config(_config_file(folder))) for folder in _folders(workdir)]
+        runs = [
+            (folder, config_file.read_config(_config_file(folder))) for folder in _folders(workdir)
+        ]
         extractor = extractors.load(e.extractor, e.weights)
         evaluators: dict[Any, Evaluator] = {}
         runs = _with_checkpoints(runs)
@@ -216,7 +219,7 @@ def _steps(e: Options) -> list[int]:
 def _log(folder: pathlib.Path, rows: Sequence[Row]) -> None:
     """Writes scores to TensorBoard, unless a training is writing there."""
     try:
-        with resume.WorkdirLock(folder):
+        with lock.WorkdirLock(folder):
             last = load_tree(folder / 'checkpoints', prefix=('step',))[0]
             with Writer(folder, start_step=max(last, _last_line(folder))) as writer:
                 for row in rows:

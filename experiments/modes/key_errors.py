@@ -11,9 +11,10 @@ import ml_collections
 from absl import flags
 from ml_collections import ConfigDict
 
-from configs import base, keys
+from configs import base
 from configs.modes import evaluate, invert, sample
-from snjax.runs.resume import flatten
+from experiments.settings import keys
+from snjax.runs.config_file import flatten
 
 _LIBRARY = str(pathlib.Path(ml_collections.__file__).parent)
 _FLAGS_LIBRARY = str(pathlib.Path(flags.__file__).parent)

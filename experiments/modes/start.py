@@ -6,6 +6,7 @@ from absl import flags
 
 from experiments.modes import command_line
 from snjax import parallel
+from snjax.runs.workdir import describe_newest
 from snjax.training import compilation_cache
 
 
@@ -27,7 +28,7 @@ def start(given: flags.FlagValues, workdir: pathlib.Path) -> None:
         process_id=given.process_id,
         join_timeout=given.join_timeout,
         peer_timeout=given.peer_timeout,
-        workdir=workdir,
+        newest=lambda: describe_newest(workdir),
     )
     compilation_cache.use(given.compilation_cache)
     # Each mode imports only what it needs.

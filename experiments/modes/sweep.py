@@ -13,8 +13,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from configs import keys
-from snjax.runs.resume import CONFIG_NAME, WorkdirLock
+from experiments.settings import keys
+from snjax.runs.lock import WorkdirLock
+from snjax.runs.workdir import CONFIG_NAME
 from snjax.sweeps import definition, journal, local, runs, slots, slurm
 from snjax.sweeps.definition import CONFIG, Item
 from snjax.sweeps.journal import RunState

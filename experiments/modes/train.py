@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from configs import keys
-from configs.check import Config
 from experiments import build
 from experiments.modes import streaming, training_scores
+from experiments.settings import keys
+from experiments.settings.check import Config
 from snjax import data, from_config, parallel
-from snjax.runs import resume
+from snjax.runs import config_file, lock
 from snjax.runs.run_logger import RunLogger
 from snjax.training import loop
 from snjax.training.program import StepProgram
@@ -29,9 +29,9 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     say = _say if main else _silent
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
     with contextlib.ExitStack() as stack:
-        stack.enter_context(resume.WorkdirLock(workdir, process_index=parallel.process_index()))
+        stack.enter_context(lock.WorkdirLock(workdir, process_index=parallel.process_index()))
         if main:  # before anything is loaded or compiled
-            resume.compare_config(workdir, config.to_dict(), harmless=keys.INCIDENTAL)
+            config_file.compare_config(workdir, config.to_dict(), keys.computed)
         ahead = stack.enter_context(AheadOfTime(config, method, options, workdir, say))
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say, ahead.announce)
@@ -43,7 +43,7 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
         live = training_scores.live_scores(config, evaluator)
         record = RunLogger(workdir, config.seed, config.to_dict(), say, live)
         if main:
-            resume.check_config(workdir, config.to_dict(), harmless=keys.INCIDENTAL)
+            config_file.check_config(workdir, config.to_dict(), keys.computed)
         trainer = loop.Trainer(
             method, options, image_set.images, image_set.labels, record, say, ahead.program
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.check import Config
+from experiments.settings.check import Config
 from snjax import parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes as generation
@@ -18,7 +18,8 @@ from snjax.metrics.evaluate import Evaluator, Row
 from snjax.metrics.extractors import Yardstick
 from snjax.metrics.live_scores import LiveScores
 from snjax.metrics.protocols import Protocol
-from snjax.runs.checkpoint import BEST, as_tree, best_scores
+from snjax.runs.checkpoint import as_tree, best_scores
+from snjax.runs.workdir import BEST
 
 # ---- before a training
 

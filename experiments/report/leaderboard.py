@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.report.published import PUBLISHED
-from snjax.runs import resume, scores_file
+from snjax.runs import config_file, scores_file
 
 # Groups and keys that do not make a run another kind of run.
 _INCIDENTAL = ('seed', 'checkpoint', 'log', 'sampling', 'inversion', 'eval', 'steps_per_call')
@@ -61,7 +61,7 @@ def collect(folders: Sequence[pathlib.Path], extractor: str) -> list[dict[str, A
     runs = [
         Scored(
             folder,
-            resume.read_config(folder / 'config.json'),
+            config_file.read_config(folder / 'config.json'),
             scores_file.read(folder / 'scores.json'),
         )
         for folder in folders

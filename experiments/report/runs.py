@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from configs import keys
 from experiments.report import leaderboard
-from snjax.runs import resume, scores_file
+from experiments.settings import keys
+from snjax.runs import config_file, lock, scores_file, workdir
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'
 # What only a sweep knows of a run that is neither running nor finished.
@@ -98,7 +98,7 @@ def _sweep_of(folder):
 def _read_one(folder, journal) -> tuple[Run | None, list[str]]:
     warnings = []
     try:
-        config = resume.read_config(folder / 'config.json')
+        config = config_file.read_config(folder / 'config.json')
         keys.upgraded(config)  # refuses several runs in one program, as version 0.1.0 made them
         flat = dict(leaderboard.leaves(config))
         missing = [key for key in ('method', 'seed', 'num_steps', 'data.name') if key not in flat]
@@ -156,12 +156,12 @@ def _scalars(path: pathlib.Path) -> tuple[dict[str, dict[int, float]], int]:
 
 def _state(folder, saved, num_steps, journal) -> tuple[str, str]:
     try:
-        holder = resume.lock_holder(folder)
+        holder = lock.lock_holder(folder)
     except OSError:  # of somebody else: it cannot be asked
         holder = None
     if holder:
         return RUNNING, holder
-    diverged = folder / resume.DIVERGED_NAME
+    diverged = folder / workdir.DIVERGED_NAME
     if diverged.is_file():
         return DIVERGED, diverged.read_text().strip()
     if saved >= num_steps:

@@ -8,7 +8,7 @@ from snjax import from_config
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.trained import TrainedGenerator
 from snjax.runs.checkpoint import load_tree
-from snjax.runs.resume import read_config
+from snjax.runs.config_file import read_config
 
 
 def load(

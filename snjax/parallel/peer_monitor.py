@@ -14,11 +14,11 @@ A process can be lost in three ways:
 """
 
 import os
-import pathlib
 import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -52,7 +52,7 @@ class PeerMonitor:
         process_id: number of this process.
         num_processes: number of processes of the run.
         timeout: seconds without a heartbeat after which a process is taken for lost.
-        workdir: folder of the run; the last message names its newest checkpoint.
+        newest: returns a clause on the newest checkpoint, for the last message.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class PeerMonitor:
         process_id: int,
         num_processes: int,
         timeout: float,
-        workdir: pathlib.Path | None,
+        newest: Callable[[], str],
     ):
-        self._client, self._workdir = client, workdir
+        self._client, self._newest = client, newest
         self._id, self._num, self._timeout = process_id, num_processes, timeout
         self._codes: dict[int, int] = {}  # exit codes that processes have reported
         self._alive: set[int] = set(range(num_processes))
@@ -166,13 +166,14 @@ class PeerMonitor:
         self._end_as_lost(f'process 0 of {self._num} is gone', limit)
 
     def _end_as_lost(self, what, seconds):
-        line = supervisor.last_words(f'{what} (no sign for {seconds:g} s)', self._workdir)
+        line = supervisor.last_words(f'{what} (no sign for {seconds:g} s)', self._newest())
         self._end(line, supervisor.GOES_ON)
 
     def _end_like_peer(self, process, code):
         self._set_exit_code(code)
         what = f'process {process} of {self._num} ended with exit code {code}'
-        where = supervisor.newest(self._workdir)
+        newest = self._newest()
+        where = f'{newest}; ' if newest else ''
         self._end(f'{what} (its own output says why): {where}this process ends too', code)
 
     def _end(self, line: str, code: int) -> None:

@@ -3,12 +3,11 @@
 import atexit
 import contextlib
 import os
-import pathlib
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -27,7 +26,7 @@ def initialize(
     *,
     join_timeout: int = 300,
     peer_timeout: int = 100,
-    workdir: pathlib.Path | None = None,
+    newest: Callable[[], str] = str,
     **where: Any,
 ) -> None:
     """Joins the processes of a run; must be called before anything else uses JAX.
@@ -40,7 +39,7 @@ def initialize(
             environment, or 'explicit' for the values in `where`.
         join_timeout: seconds within which all processes must have joined.
         peer_timeout: seconds without a heartbeat after which a process is taken for lost.
-        workdir: folder of the run; the last line names its newest checkpoint.
+        newest: returns a clause on the newest checkpoint, for the last line; empty for none.
         **where: `coordinator_address`, `num_processes` and `process_id` for 'explicit'.
 
     Raises:
@@ -67,7 +66,7 @@ def initialize(
     # Without it JAX aborts every process when one is lost; `PeerMonitor` ends them in order.
     jax.config.update('jax_enable_recoverability', True)
     _join(where if mode == 'explicit' else {}, join_timeout, peer_timeout)
-    _start_monitor(peer_timeout, workdir)
+    _start_monitor(peer_timeout, newest)
     _check_devices()
 
 
@@ -141,7 +140,7 @@ def _coordination():
     return distributed.global_state
 
 
-def _start_monitor(peer_timeout, workdir):
+def _start_monitor(peer_timeout, newest):
     global _monitor
     state = _coordination()
     if state.process_id:
@@ -155,7 +154,7 @@ def _start_monitor(peer_timeout, workdir):
         if callable(signal.getsignal(signal.SIGINT)):
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _monitor = PeerMonitor(
-            state.client, state.process_id, state.num_processes, peer_timeout, workdir
+            state.client, state.process_id, state.num_processes, peer_timeout, newest
         )
         # For programs without `report_exit`: Python keeps an uncaught error in sys.last_value.
         atexit.register(

@@ -18,7 +18,7 @@ from snjax.latents.sampling import seed_key
 from snjax.metrics.live_scores import LiveScores
 from snjax.runs import images
 from snjax.runs.checkpoint import Checkpointer
-from snjax.runs.resume import DIVERGED_NAME
+from snjax.runs.workdir import DIVERGED_NAME
 from snjax.runs.writer import Writer
 
 

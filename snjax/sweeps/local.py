@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from snjax.runs.resume import lock_holder
+from snjax.runs.lock import lock_holder
 from snjax.sweeps import child
 from snjax.sweeps.journal import RunState
 from snjax.sweeps.slots import Slot, environment

@@ -57,12 +57,6 @@ class Progress:
                 self.scores[tag.removeprefix('eval/')] = float(value)
 
 
-def newest_checkpoint(workdir: pathlib.Path) -> int:
-    """Step of the newest checkpoint whose name says that it is complete; 0 if there is none."""
-    names = (path.name for path in (workdir / 'checkpoints').glob('*'))
-    return max((int(name) for name in names if name.isdecimal()), default=0)
-
-
 def last_lines(path: pathlib.Path, num: int = 1, since: int = 0) -> list[str]:
     """The last lines of a log that are not blank.
 

@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from snjax.runs.resume import CONFIG_NAME, read_config
+from snjax.runs.config_file import read_config
+from snjax.runs.workdir import CONFIG_NAME
 from snjax.sweeps.definition import CONFIG, Item, flags, varying
 
 RUNS = 'runs'

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from snjax.runs.resume import lock_holder
+from snjax.runs.lock import lock_holder
 from snjax.sweeps.journal import RunState
 from snjax.sweeps.slurm_queue import Queue
 from snjax.sweeps.slurm_task import Task

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from snjax.runs.resume import CONFIG_NAME, JOURNAL_NAME
+from snjax.runs.workdir import CONFIG_NAME, JOURNAL_NAME, newest_step
 from snjax.sweeps.journal import Journal, RunState
-from snjax.sweeps.progress import Progress, last_lines, newest_checkpoint
+from snjax.sweeps.progress import Progress, last_lines
 from snjax.sweeps.runs import Run
 
 JOURNAL, SUMMARY, LOG = JOURNAL_NAME, 'sweep.json', 'output.log'
@@ -110,7 +110,7 @@ class SweepState:
         job.attempts += 1
         job.progress = Progress(job.workdir)
         self.journal.append(job.run.id, RunState.RUNNING, slot=slot, **details)
-        step = newest_checkpoint(job.workdir)
+        step = newest_step(job.workdir)
         self.say(f'{job.run.name}: {f"resumes from step {step}" if step else "starts"} on {slot}')
         self.write()
 
@@ -146,7 +146,7 @@ class SweepState:
 
     def _retry(self, job):
         """Opens a job again unless it has failed too often without a newer checkpoint."""
-        step = newest_checkpoint(job.workdir)
+        step = newest_step(job.workdir)
         job.failures = 1 if step > job.checkpoint_step else job.failures + 1
         job.checkpoint_step = step
         if job.failures <= self.retries:
@@ -200,7 +200,7 @@ def restore_jobs(
             job.seconds += line.get('seconds', 0.0)
     for job in jobs.values():
         job.progress.refresh()
-        job.checkpoint_step = newest_checkpoint(job.workdir)
+        job.checkpoint_step = newest_step(job.workdir)
         if job.state not in _FINAL or not (job.workdir / CONFIG_NAME).is_file():
             job.state, job.note = RunState.PENDING, ''
     return list(jobs.values())

@@ -28,11 +28,7 @@ from configs.modes import invert as invert_options
 from configs.modes import sample as sample_options
 from experiments import build
 from experiments.modes import evaluate, invert, sample, train
-from helpers import launching
 from helpers.launching import ROOT
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 GLO = [name for name in NAMES if name.startswith('glo_')]
@@ -297,7 +293,7 @@ OTHERS = [
             'optimizer.beta1': 0.5,
             'optimizer.beta2': 0.9,
             'optimizer.decay_end': 0,
-            'model.architecture': 'dcgan',
+            'model.architecture': 'wgan_gp_cnn',
             'model.gen_width': 128,
         },
     ),
@@ -422,7 +418,7 @@ def test_settings_a_to_f(setting, lr, beta1, beta2, n_dis):
         'loss': 'hinge',
         'optimizer.decay_end': 0,
         'optimizer.ema_decay': 0.0,
-        'model.architecture': 'standard',
+        'model.architecture': 'sngan_cnn',
         'model.variant': 'paper',
         'model.latent': 'normal',
         'model.gen_width': 64,
@@ -543,6 +539,9 @@ class Watched:
         return value
 
     __getitem__ = __getattr__
+
+    def __contains__(self, name):
+        return name in self._config
 
 
 def test_every_key_is_read(finished_run, tmp_path):

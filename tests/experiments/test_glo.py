@@ -14,12 +14,12 @@ from configs.modes import sample as sample_options
 from experiments import build, glo
 from experiments.modes import invert, sample
 from helpers import contract, launching, tiny_gan, tiny_glo
+from helpers.filling import filled_state
 from helpers.tiny_glo import DIM_Z, image_loss, make_glo
 from snjax import parallel
 from snjax.objectives.reconstruction import Pyramid, l2, lap1
 from snjax.training.optimizers import linear_decay
 
-launcher = launching.launcher
 NUM, INDEX = 11, np.array([7, 0, 3, 10, 4, 5])
 CONFIGS = [
     ('glo_digits', ''),
@@ -49,7 +49,7 @@ def images():
 
 def stepped(method, images, index=INDEX, state=None):
     """The state before a step on these rows, after it, and the step's scalars."""
-    before = tiny_glo.filled(method) if state is None else state
+    before = filled_state(method) if state is None else state
     shapes = jax.eval_shape(method.init, jax.random.key(0))
     data = parallel.replicate(tiny_glo.batch(images, index))
     run = parallel.DataParallel(
@@ -184,7 +184,7 @@ def test_the_loss_falls_when_steps_repeat(images):
     run = parallel.DataParallel(
         lambda state, batch: method.train_step(state, batch, jax.random.key(0)), method.state_axes
     )
-    state = parallel.shard(tiny_glo.filled(method), method.state_axes)
+    state = parallel.shard(filled_state(method), method.state_axes)
     program = run.compile(state, data, quickly=True)
     for _ in range(60):
         state, metrics = program(state, data)
@@ -243,7 +243,7 @@ def test_more_components_than_images_are_refused():
 def test_labels_are_refused(images):
     method = make_glo(images)
     with pytest.raises(ValueError, match='unconditional'):
-        method.sample(tiny_glo.filled(method), jax.random.key(0), 2, jnp.zeros(2, jnp.int32))
+        method.sample(filled_state(method), jax.random.key(0), 2, jnp.zeros(2, jnp.int32))
 
 
 # ---- runs of launch.py

@@ -14,7 +14,7 @@ from PIL import Image
 
 from configs.modes import invert as invert_options
 from experiments.modes import invert
-from helpers import launching, networks
+from helpers import networks
 from helpers.launching import NUM_STEPS
 from snjax import from_config
 from snjax.data.digits import load_digits
@@ -22,9 +22,6 @@ from snjax.generate.load import load
 from snjax.generate.measurements import OPERATORS, Options
 from snjax.metrics.distortion import distortion
 from snjax.runs import images
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 SMALL = {'num': 3, 'restarts': 2, 'steps': 3}
 # Every load of a checkpoint makes a module of its own, whose programs are compiled anew.

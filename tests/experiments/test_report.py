@@ -18,7 +18,6 @@ from configs import base, sngan_digits, sngan_paper
 from experiments import report
 from experiments.report import paper
 from experiments.report.samples import equal_steps
-from helpers import launching
 from helpers.browser import open_tab
 from helpers.launching import ROOT, Outcome
 from helpers.tensorboard_server import serve
@@ -39,9 +38,7 @@ from snjax.report.records import (
     Text,
 )
 from snjax.report.spreads import curve, spread
-from snjax.runs import images, resume, scores_file
-
-launcher = launching.launcher  # a fixture, which pytest finds by its name here
+from snjax.runs import config_file, images, lock, scores_file, workdir
 
 MANIFEST = {
     'protocol': 'train/all/500',
@@ -60,7 +57,7 @@ def make_run(folder: Path, config: ConfigDict, *, step: int, distance: float | N
     """A workdir as a run leaves it, with a falling loss, a grid at steps 0 and `step`, and a score."""
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(more)
-    resume.check_config(folder, config.to_dict())
+    config_file.check_config(folder, config.to_dict())
     lines = [{'step': s, 'wall_time': 1.0, 'train/dis_loss': 2.0 - s / step} for s in (1, step)]
     (folder / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
     (folder / 'checkpoints' / str(step)).mkdir(parents=True)
@@ -329,17 +326,17 @@ def test_each_state_is_told_apart(tmp_path):
     folder = tmp_path / 'x' / 'runs'
     for seed, name in enumerate(['done-1', 'half-2', 'wild-3', 'live-4', 'crashed-5']):
         make_run(folder / name, digits(), step=100 if seed == 0 else 40, seed=seed)
-    (folder / 'wild-3' / resume.DIVERGED_NAME).write_text('diverged by step 41: dis_loss = nan\n')
+    (folder / 'wild-3' / workdir.DIVERGED_NAME).write_text('diverged by step 41: dis_loss = nan\n')
     journal = [
         {'run': '5', 'state': 'crashed', 'note': 'MemoryError'},
         {'run': '2', 'state': 'running'},
     ]
     lines = [json.dumps(line) for line in journal]
     (tmp_path / 'x' / 'journal.jsonl').write_text('\n'.join([*lines, '{"run": "1", "sta']))
-    with resume.WorkdirLock(folder / 'live-4'):
+    with lock.WorkdirLock(folder / 'live-4'):
         report.run_report(tmp_path / 'x')
         with pytest.raises(ValueError, match='in use'):  # asking left the lock as it was
-            resume.WorkdirLock(folder / 'live-4').__enter__()
+            lock.WorkdirLock(folder / 'live-4').__enter__()
     rows = outline(tmp_path / 'x').table('workdir')
     assert {Path(r['workdir']).name: r['state'] for r in rows} == {
         'done-1': 'finished',

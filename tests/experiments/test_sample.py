@@ -15,14 +15,10 @@ import snjax
 from configs.modes import sample as sample_options
 from experiments.modes import sample
 from experiments.modes.sample_glo import GLO_ONLY
-from helpers import launching
 from helpers.launching import NUM_STEPS
 from snjax.generate.load import load
 from snjax.generate.neighbours import nearest
 from snjax.runs import images
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 CONDITIONAL_STEPS = 20
 ROWS, FRAMES, NEIGHBOURS = 2, 4, 3

@@ -8,14 +8,11 @@ import pytest
 from configs import sngan_digits
 from experiments import build
 from experiments.modes import streaming
-from helpers import launching
 from helpers.launching import TINY, events, in_order, metrics, state
 from snjax import parallel
 from snjax.data import LazyImages
 
 pytest.importorskip('grain', reason='Grain (extra stream) is not installed')
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 IMAGES = np.zeros((10, 4, 4, 1), np.uint8)  # 160 bytes
 

@@ -12,12 +12,8 @@ import launch
 from configs import base, from_workdir, keys
 from configs.modes import evaluate, invert, sample
 from experiments.modes import command_line, key_errors, list_keys
-from helpers import launching
 from helpers.launching import DIGITS, ROOT
 from snjax.runs.resume import flatten
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 OPTIONS = {'sample': sample, 'invert': invert, 'evaluate': evaluate}
 OLD_CONFIG = {

@@ -8,11 +8,7 @@ from PIL import Image
 
 from configs.modes import sample as sample_options
 from experiments.modes.sample import run_sample
-from helpers import launching
 from helpers.launching import CHECKPOINT_EVERY, NUM_STEPS, bytes_under
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 
 def test_samples_need_nothing_but_the_workdir(launcher, finished_run, tmp_path):

@@ -24,16 +24,13 @@ from helpers.launching import (
     bytes_under,
     logged_step,
     wait,
-    wait_until,
 )
 from helpers.tensorboard_server import ask, hparams_rows, serve, wait_for
-from snjax.runs.resume import WorkdirLock
+from helpers.waiting import wait_until
+from snjax.runs.lock import WorkdirLock
 from snjax.sweeps import definition, journal
 from snjax.sweeps.journal import RunState
 from snjax.sweeps.sweep_state import restore_jobs
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 # ml_collections loads config files by a function that importlib gives up.
 pytestmark = pytest.mark.filterwarnings('ignore:the load_module')
@@ -100,7 +97,11 @@ BAD_INPUT = {
     ),
     'no Python': ([DIGITS], 'return [', ['definition.py, line 2: SyntaxError']),
     'no engine': ([DIGITS, '--slurm=time=9'], 'return [{}]', ['add --engine=slurm']),
-    'no slots': ([DIGITS, '--engine=slurm', '--slots=2'], 'return [{}]', ['--slots is a flag of --engine=local']),
+    'no slots': (
+        [DIGITS, '--engine=slurm', '--slots=2'],
+        'return [{}]',
+        ['--slots is a flag of --engine=local'],
+    ),
     'distributed': (
         [DIGITS, '--distributed=auto'],
         'return [{}]',
@@ -358,7 +359,7 @@ def trained(folder: Path, name: str, step: int) -> bool:
 def kill_the_sweep(launcher, flags, folder, name, step):
     """Starts it and kills its own process when such a run has come to `step`."""
     process = launcher.start(*flags)
-    came = wait_until(process, lambda: trained(folder, name, step))
+    came = wait_until(lambda: trained(folder, name, step), process)
     process.send_signal(signal.SIGKILL)
     assert came, wait(process)
     wait(process)
@@ -367,7 +368,7 @@ def kill_the_sweep(launcher, flags, folder, name, step):
 def kill_a_run(launcher, flags, folder, name, step):
     """Starts it, kills such a run when it has come to `step`, and lets the sweep end."""
     process = launcher.start(*flags)
-    came = wait_until(process, lambda: trained(folder, name, step))
+    came = wait_until(lambda: trained(folder, name, step), process)
     line = last_running(folder, name)
     assert came and line, wait(process)
     os.kill(line['pid'], signal.SIGKILL)

@@ -18,17 +18,14 @@ from helpers.launching import (
     Launcher,
     assert_same_run,
     checkpoints,
-    launcher,
     logged_step,
     metrics,
     reproducible,
     state,
     wait,
-    wait_until,
 )
+from helpers.waiting import wait_until
 from snjax.host.gpus import own_gpus
-
-__all__ = ['launcher']
 
 PEER_TIMEOUT = 12  # seconds
 NUM_STEPS, EVERY = 60, 20
@@ -53,7 +50,8 @@ def guarded(tmp_path, code, stop=None):
 import os, pathlib, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from snjax.host import supervisor
-supervisor.supervise(pathlib.Path({str(tmp_path)!r}))
+from snjax.runs.workdir import describe_newest
+supervisor.supervise(lambda: describe_newest({str(tmp_path)!r}))
 print(os.getpid(), flush=True)
 {code}
 """
@@ -374,7 +372,7 @@ def test_a_host_that_is_gone_ends_the_run_and_starting_again_goes_on(
     workdir = tmp_path / 'run'
     processes = start_both(workdir)
     # Between two checkpoints, so that there is work to repeat.
-    assert wait_until(processes[0], lambda: logged_step(workdir) >= EVERY + 5)
+    assert wait_until(lambda: logged_step(workdir) >= EVERY + 5, processes[0])
     began = time.monotonic()
     if how == 'unplug':
         hosts[1].unplug()

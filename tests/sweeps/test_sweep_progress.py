@@ -1,6 +1,7 @@
 """The progress of a run, read from its files."""
 
-from snjax.sweeps.progress import Progress, last_lines, newest_checkpoint
+from snjax.runs.workdir import newest_step
+from snjax.sweeps.progress import Progress, last_lines
 
 
 def test_progress_follows_a_file_that_grows_and_is_cut(tmp_path):
@@ -22,10 +23,10 @@ def test_progress_follows_a_file_that_grows_and_is_cut(tmp_path):
 
 
 def test_checkpoints_and_last_lines(tmp_path):
-    assert newest_checkpoint(tmp_path) == 0
+    assert newest_step(tmp_path) == 0
     for name in ('80', '100', '120.orbax-checkpoint-tmp-1'):
         (tmp_path / 'checkpoints' / name).mkdir(parents=True)
-    assert newest_checkpoint(tmp_path) == 100
+    assert newest_step(tmp_path) == 100
     log = tmp_path / 'log'
     assert last_lines(log) == []
     log.write_text('before\n' * 2000 + '\none\n\ntwo\n')

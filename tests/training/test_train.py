@@ -20,8 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from snjax import parallel
 from snjax.data import sampler
 from snjax.runs.checkpoint import Checkpointer, load_tree
-from snjax.runs.resume import DIVERGED_NAME
 from snjax.runs.run_logger import RunLogger
+from snjax.runs.workdir import DIVERGED_NAME
 from snjax.training.loop import Diverged, Options, Preempted, Trainer, device_data, seed_key
 
 SIZE, NUM_IMAGES = 4, 19

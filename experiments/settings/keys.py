@@ -10,7 +10,7 @@ from typing import Any
 
 from configs import base
 from configs.modes import evaluate, invert, sample
-from snjax.runs.resume import flatten
+from snjax.runs.config_file import flatten
 
 # Keys that change no bit of what an update computes: how long a run is, what is written of it, where data lie.
 INCIDENTAL = (
@@ -34,6 +34,8 @@ REMOVED = {
     'members.beta2': '',
     'fakes_at_once': False,
 }
+# Values that have another name now.
+RENAMED_VALUES = {'model.architecture': {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}}
 # Groups of older configs that have become options of a mode, except the keys that a training reads.
 MOVED = {
     'sampling': ('sample', sample),
@@ -78,6 +80,9 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
                 f'{key} is gone, and this config sets it to something else than {neutral!r}: version 0.1.0 runs it'
             )
     flat.pop('members', None)
+    for key, names in RENAMED_VALUES.items():
+        if key in flat:
+            flat[key] = names.get(flat[key], flat[key])
     return flatten(_BASE) | {key: value for key, value in flat.items() if not moved(key)}
 
 
