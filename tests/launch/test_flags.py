@@ -9,11 +9,12 @@ import pytest
 from absl import flags
 
 import launch
-from configs import base, from_workdir, keys
+from configs import base, from_workdir
 from configs.modes import evaluate, invert, sample
 from experiments.modes import command_line, key_errors, list_keys
+from experiments.settings import keys
 from helpers.launching import DIGITS, ROOT
-from snjax.runs.resume import flatten
+from snjax.runs.config_file import flatten
 
 OPTIONS = {'sample': sample, 'invert': invert, 'evaluate': evaluate}
 OLD_CONFIG = {
