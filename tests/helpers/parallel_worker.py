@@ -202,7 +202,7 @@ class Held(struct.PyTreeNode):
 
 
 def table_case():
-    """The table after `shard` and `gather`; then the rows and sums that a step reads, and writes."""
+    """The table after `shard` and `gather`; then what a step reads from it and writes to it."""
     before, axes = Held(TABLE, np.int32(0)), Held(table=0, step=None)
     sharded = parallel.shard(before, axes)
     # Fetched at once: `gather` returns the same `step` array, which the run below donates.
