@@ -163,7 +163,7 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
     # Imported here: sampling alone need not wait for the readers of data sets.
     from snjax import data
 
-    d = {**config['data'], **changes}
+    d = ChainMap(changes, config['data'])
     return data.find(
         d['name'],
         **_present(d, 'image_size', 'channels', 'split', 'skip_broken'),

@@ -25,6 +25,7 @@ from jax import lax
 from configs import sngan_digits
 from experiments import build, gan
 from helpers import tiny_gan, tiny_glo
+from helpers.filling import filled_state
 from snjax import data, parallel
 from snjax.objectives.losses import LOSSES
 from snjax.training import adversarial, cost, loop
@@ -119,7 +120,7 @@ def make_method(name):
     """The method of a case, and the function that makes its first state."""
     if name in GLO_CASES:
         changes = {'batch_size': 16, 'initial': 'normal', **GLO_CASES[name]}
-        return tiny_glo.make_glo(digits().images, **changes), tiny_glo.filled
+        return tiny_glo.make_glo(digits().images, **changes), filled_state
     tiny = tiny_gan.make_gan(
         **{
             'loss': LOSSES['non_saturating'],  # smooth: rounding is not amplified at a kink

@@ -214,8 +214,8 @@ def test_runs_from_any_folder_and_names_the_workdir_after_the_config(
 def test_the_default_workdir_holds_the_argument(argument, expected):
     script = (
         'import sys, launch\n'
-        f'launch._parse([sys.argv[0], "--config={CONFIGS}/{argument}"])\n'
-        'print(launch._workdir())\n'
+        f'launch.command_line.parse([sys.argv[0], "--config={CONFIGS}/{argument}"])\n'
+        'print(launch.command_line.workdir())\n'
     )
     done = subprocess.run(
         [sys.executable, '-c', script], capture_output=True, text=True, cwd=ROOT, check=True

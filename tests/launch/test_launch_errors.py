@@ -223,7 +223,6 @@ def tiny_config():
         ('eval.num_samples', 5),
         ('eval.every', -40),
         ('eval.every', 15),  # no multiple of checkpoint.every
-        ('eval.nearest', -1),
         ('eval.batch_size', 0),
         ('eval.neighbour_num', 3),
     ],

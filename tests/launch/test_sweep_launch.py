@@ -75,7 +75,7 @@ def test_a_dry_run_prints_commands_that_launch_reads_and_writes_nothing(launcher
 TYPO = "return [{'n_dis': 1}, {'optimizer.lrr': 1e-3}]"
 # name: (flags, body of get_sweep, what the one line must say)
 BAD_INPUT = {
-    'a typo': ([DIGITS], TYPO, ['lrr', '"lr"']),
+    'a typo': ([DIGITS], TYPO, ['optimizer.lrr', 'did you mean optimizer.lr?']),
     'a wrong type': ([DIGITS], "return [{'n_dis': 'few'}]", ['n_dis', 'few']),
     'a typo for all': ([DIGITS, '--config.n_dsi=1'], 'return [{}]', ['n_dsi', 'n_dis']),
     'set twice': (
@@ -89,7 +89,7 @@ BAD_INPUT = {
     'no such loss': ([DIGITS], "return [{}, {'loss': 'hing'}]", ["'hing'", '--config.loss=hinge']),
     'slots': ([DIGITS, '--slots=4096'], 'return [{}]', ['--slots=4096', 'cores']),
     'retries': ([DIGITS, '--retries=-1'], 'return [{}]', ['--retries=-1']),
-    'no such key': ([DIGITS, '--config.bogus=1'], 'return [{}]', ["'bogus' is not a key"]),
+    'no such key': ([DIGITS, '--config.bogus=1'], 'return [{}]', ['there is no key bogus']),
     'an error': (
         [DIGITS],
         'return [1 / 0]',
@@ -97,11 +97,15 @@ BAD_INPUT = {
     ),
     'no Python': ([DIGITS], 'return [', ['definition.py, line 2: SyntaxError']),
     'no engine': ([DIGITS, '--slurm=time=9'], 'return [{}]', ['add --engine=slurm']),
-    'no slots': ([DIGITS, '--engine=slurm', '--slots=2'], 'return [{}]', ['--slots is of']),
+    'no slots': (
+        [DIGITS, '--engine=slurm', '--slots=2'],
+        'return [{}]',
+        ['--slots is a flag of --engine=local'],
+    ),
     'distributed': (
         [DIGITS, '--distributed=auto'],
         'return [{}]',
-        ['--distributed is of a single'],
+        ['--distributed is a flag of --mode=train'],
     ),
 }
 
@@ -138,7 +142,7 @@ def test_a_missing_definition_is_one_line(launcher, tmp_path, flags, parts):
 def test_a_training_is_not_begun_by_the_flags_of_other_modes(launcher, tmp_path, flag):
     outcome = launcher.run(DIGITS, flag, '--config.num_steps=1', f'--workdir={tmp_path / "x"}')
     assert outcome.code == 2 and not (tmp_path / 'x').exists()
-    assert f'{flag.partition("=")[0]} is of --mode=' in outcome.error_line()
+    assert f'{flag.partition("=")[0]} is a flag of --mode=' in outcome.error_line()
 
 
 def test_an_error_in_a_config_is_the_line_that_is_wrong(launcher, tmp_path):
