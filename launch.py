@@ -172,7 +172,7 @@ def _sweep() -> int:
 
 def _report() -> None:
     """Compares runs: without jax, which would take longer to come than the page does."""
-    from experiments.report import run_report
+    from experiments.modes.report import run_report
 
     try:
         if not _WORKDIR.value:
