@@ -1,10 +1,12 @@
-"""What gradient accumulation and rematerialisation save in memory and cost in time, beside the plain step.
+r"""Memory and time of gradient accumulation and rematerialization, relative to the plain step.
 
-    python -m benchmarks.accumulation --config=sngan_imagenet --set=n_dis=1 [--set=model.gen_width=8 ...] [--out=FILE]
+    python -m benchmarks.accumulation --config=sngan_imagenet --set=n_dis=1 \
+        [--set=model.gen_width=8 ...] [--out=FILE]
 
-Every form of the step (`--accumulate` parts, with and without `model.remat`) has the memory that XLA counts, our
-estimate, and the seconds of an update: forms take turns, and each keeps its quickest. On a CPU, which has parts written
-out, `--loop` also compiles the loop over parts that accelerators have, to count its memory and no more.
+For every form of the step (`--accumulate` parts, with and without `model.remat`) the report has the
+memory that XLA counts, our estimate, and the seconds of an update. Forms take turns, and the
+quickest round of each counts. On a CPU the parts are written out; `--loop` also compiles the loop
+over parts that accelerators use, only to count its memory.
 """
 
 import argparse
@@ -53,7 +55,7 @@ def main() -> None:
         steps[name] = Step(config, num_images=config.batch_size)
         found |= memory(steps[name])
         machine.write(report, args.out)
-    for _ in range(args.rounds + 1):  # the first of each is not counted
+    for _ in range(args.rounds + 1):  # the first round is not counted
         for name, step in steps.items():
             report['forms'][name].setdefault('seconds', []).append(seconds(step))
     plain = next(iter(report['forms'].values()))
@@ -67,7 +69,7 @@ def main() -> None:
 
 
 def memory(step):
-    """Compiles a step. Bytes beside the state, as estimated and by XLA's count, and operations of a call."""
+    """Compiles a step; returns its temporary bytes, estimated and by XLA, and its operations."""
     jaxpr = step.jaxpr()
     step.compile()
     return {
@@ -78,7 +80,7 @@ def memory(step):
 
 
 def seconds(step):
-    """Of one update."""
+    """Seconds of one update."""
     began = time.perf_counter()
     step.run(step.options.steps_per_call)
     step.block()

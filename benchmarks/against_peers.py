@@ -1,13 +1,15 @@
-"""Our training step beside PyTorch's on the same networks, batches and order of updates, in turns.
+r"""Our training step and PyTorch's on the same networks, batches and order of updates, in turns.
 
-    python -m benchmarks.against_peers [--workloads=...] [--rounds=5] [--mimicry=CHECKOUT] [--out=FILE]
+    python -m benchmarks.against_peers [--workloads=...] [--rounds=5] [--mimicry=CHECKOUT] \
+        [--out=FILE]
 
-Needs PyTorch (`pip install torch`), which nothing else here does. Every side runs in a process of its own; they take
-turns, `--updates` generator updates (with 5 of the discriminator each) a turn, and what is compared are the medians of
-the rounds. The PyTorch side is `benchmarks/peers/pytorch.py` in the forms of `--forms`; with a checkout of mimicry its
-own training step takes part too, as it is and with channels-last memory. `--starts` also times the way from nothing to
-the first update, for ours with an empty and with a filled compilation cache. A side that cannot run is named in the
-report (`failed`), the others go on without it, and the exit code is 1.
+This script needs PyTorch (`pip install torch`). Every side runs in a process of its own. The sides
+take turns of `--updates` generator updates (with 5 discriminator updates each), and the report
+compares the medians of the rounds. The PyTorch side is `benchmarks/peers/pytorch.py` in the forms
+of `--forms`. With a checkout of mimicry, its own training step takes part too, unchanged and with
+channels-last memory. `--starts` also measures the time from the start of a process to its first
+update, for ours with an empty and with a filled compilation cache. A side that cannot run is named
+in the report (`failed`); the others continue, and the exit code is 1.
 """
 
 import argparse
@@ -58,7 +60,7 @@ def _forms(text):
 
 
 def _check(jobs, args):
-    """Raises a ValueError of one line for what no side could run with."""
+    """Raises a ValueError of one line for input with which no side could run."""
     for name, sides in jobs.items():
         for job in sides.values():
             workload = WORKLOADS[name]
@@ -74,7 +76,7 @@ def _check(jobs, args):
 
 
 def _jobs(name, args):
-    """What each side is told, by its name; ours first."""
+    """The job of each side by its name; ours first."""
     workload = WORKLOADS[name]
     jobs = {'snjax': {'side': 'ours', 'workload': name}}
     for told in args.ours:
@@ -90,8 +92,8 @@ def _jobs(name, args):
 
 
 def compare(jobs, args):
-    """Yields the report after every round: medians, the others' over ours, and who could not run."""
-    # All wait on one device meanwhile: none takes more of its memory than it needs, and none starts from a cache.
+    """Yields the report after every round: medians, ratios to ours, and sides that failed."""
+    # All sides share one device: none may take all its memory, and none may start from a cache.
     env = {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false', 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
     sides, failed = [], []
     try:
@@ -117,7 +119,7 @@ def compare(jobs, args):
 
 @contextlib.contextmanager
 def _noted(name, failed):
-    """Adds a side that ends in it to `failed`; without ours there is nothing to compare with."""
+    """Adds a side that ends inside to `failed`; raises if that side is ours."""
     try:
         yield
     except Ended:
@@ -155,10 +157,10 @@ def starts(jobs, args):
     with tempfile.TemporaryDirectory() as cache:
         for turn in range(args.starts):
             for name, job in jobs.items():
-                if job['side'] == 'ours':  # one update, as the others
+                if job['side'] == 'ours':  # one update, like the other sides
                     job = {**job, 'changes': {**job.get('changes', {}), 'steps_per_call': 1}}
                 if job['side'] != 'ours':
-                    # What PyTorch compiles is kept too, so this is a first start.
+                    # PyTorch caches compiled code too: an empty folder makes this a first start.
                     folder = f'{cache}/{name}{turn}'
                     env = {'TORCHINDUCTOR_CACHE_DIR': folder, 'TRITON_CACHE_DIR': folder}
                     side = Worker(name, args.python, job, env)

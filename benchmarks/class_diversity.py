@@ -1,10 +1,11 @@
-"""Diversity inside classes: the mean distance between two images of one class, of a conditional run and of its set.
+"""Diversity inside classes: mean distance between two images of a class, in a run and in its set.
 
-Where a generator collapses inside classes, as AC-GANs tend to, its figure falls far below that of the real images. The
-distance is the root mean square difference of pixels in [-1, 1]; the average is over all pairs of a class, then over
-classes. A mean distance does not see a class that has become a few images far from each other: `recall` does, the share
-of a class's real images that lie in a ball about one of its samples (improved recall of Kynkaanniemi et al. 2019 on
-pixels, k = 3). `real_recall` is the same for other real images in place of samples, which is what can be reached.
+If a generator collapses inside classes, as AC-GANs tend to, its distance falls far below that of
+the real images. The distance is the root mean square difference of pixels in [-1, 1], averaged over
+all pairs of a class and then over classes. A mean distance does not notice a class that consists of
+a few images far from each other. `recall` does: it is the share of a class's real images that lie
+in a ball around one of its samples (improved recall of Kynkaanniemi et al. 2019 on pixels, k = 3).
+`real_recall` puts other real images in place of the samples, and so is an upper bound in practice.
 
     python -m benchmarks.class_diversity runs/cgan runs/acgan [--num=50] [--seed=0]
 """
@@ -20,7 +21,7 @@ from snjax.metrics.manifold import precision_recall
 
 
 def mean_distance(images: np.ndarray) -> float:
-    """Average over all pairs of the root mean square difference of images (n, H, W, C); NaN for fewer than two."""
+    """Mean RMS difference over all pairs of images (n, H, W, C); NaN for fewer than two images."""
     n = len(images)
     flat = images.reshape(n, -1).astype(np.float64)
     squares = (flat**2).sum(1)
@@ -30,7 +31,7 @@ def mean_distance(images: np.ndarray) -> float:
 
 
 def recall(real: np.ndarray, fake: np.ndarray) -> float:
-    """Share of the real images of a class that its samples reach; NaN where either has fewer than four."""
+    """Share of a class's real images near a sample (recall); NaN for fewer than four images."""
     if min(len(real), len(fake)) < 4:
         return float('nan')
     return precision_recall(*(x.reshape(len(x), -1) for x in (real, fake))).recall
@@ -42,7 +43,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def diversity(workdir: pathlib.Path, num: int, seed: int) -> dict[str, object]:
-    """`mean_distance` of `num` samples a class and of as many training images at most, by class and on average.
+    """Distances and recall of `num` samples and up to `num` training images per class, averaged.
 
     Raises:
         ValueError: the run has no classes.

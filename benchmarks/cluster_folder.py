@@ -1,8 +1,8 @@
-"""Makes a folder of many small classes from a folder of images without any: k-means clusters of their pixels.
+"""Makes a folder of many small classes from unlabelled images: k-means clusters of their pixels.
 
-A stand-in for sets such as faces by character, of many classes with few images each: neighbours in colour and
-pose share a class. Images are reduced to 16x16, then to their first principal components; each cluster keeps the
-images nearest to its centre. Files are linked, not copied.
+It stands in for sets with many classes of few images, such as faces by character: images that are
+close in colour and pose share a class. Images are reduced to 16x16, then to their first principal
+components. Each cluster keeps the images nearest to its centre. Files are linked, not copied.
 
     python -m benchmarks.cluster_folder --images=faces --out=clusters --num_classes=110 --most=90
 """
@@ -26,9 +26,10 @@ def features(files: list[pathlib.Path]) -> np.ndarray:
 
 
 def clusters(points: np.ndarray, num_classes: int, fewest: int, most: int) -> list[np.ndarray]:
-    """Positions of the images of every cluster of at least `fewest`, nearest to the centre first, `most` of each.
+    """Positions of the images of each cluster, nearest to its centre first, at most `most` of each.
 
-    More clusters are made than are asked for, since small ones are left out; the largest `num_classes` stay.
+    K-means makes more clusters than asked for, because those under `fewest` images are dropped; the
+    largest `num_classes` stay.
 
     Raises:
         ValueError: if fewer clusters are large enough.

@@ -1,6 +1,7 @@
-"""What the command lines of the benchmarks have in common, and one line for whatever is wrong with one of them.
+"""Shared parts of the benchmarks' command lines, and one-line errors for them.
 
-Arguments are checked before anything is measured: a report that cannot be written is found now, and not in an hour.
+Arguments are checked before anything is measured: a report that cannot be written is an error at
+the start, not an hour later.
 """
 
 import argparse
@@ -13,7 +14,7 @@ BAD_INPUT = 2
 
 
 def run(main: Callable[[], None]) -> None:
-    """`main()`; what is wrong with the input is one line on stderr, and exit code 2."""
+    """Calls `main()`; bad input ends with one line on stderr and exit code 2."""
     try:
         main()
     except ModuleNotFoundError as error:
@@ -40,12 +41,12 @@ def count(text: str) -> int:
 
 
 def counts(text: str) -> list[int]:
-    """Several, with commas."""
+    """Several counts, separated by commas."""
     return [count(number) for number in text.split(',')]
 
 
 def names(known: Iterable[str], separator: str = ',') -> Callable[[str], list[str]]:
-    """Some of those that are known, each once."""
+    """A parser of names out of `known`, each kept once."""
     known = list(known)
 
     def some(text: str) -> list[str]:
@@ -60,7 +61,7 @@ def names(known: Iterable[str], separator: str = ',') -> Callable[[str], list[st
 
 
 def report(text: str) -> pathlib.Path:
-    """A file that can be written; its folder is made."""
+    """A path for a report, checked to be writable; makes its folder."""
     path = pathlib.Path(text)
     is_new = not path.exists()
     try:
@@ -74,10 +75,10 @@ def report(text: str) -> pathlib.Path:
 
 
 def changes(pairs: Sequence[str], flag: str = '--set') -> dict[str, str]:
-    """Of a config, by key.
+    """Changes of a config by key, from KEY=VALUE pairs.
 
     Raises:
-        ValueError: one is no KEY=VALUE.
+        ValueError: a pair is no KEY=VALUE.
     """
     for pair in pairs:
         if '=' not in pair:

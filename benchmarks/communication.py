@@ -1,17 +1,18 @@
-"""What a step exchanges between devices, and what that costs, on paper: no device is needed.
+"""Bytes that a step exchanges between devices, and their cost on paper: no device is needed.
 
     python -m benchmarks.communication --out=docs/results/performance/communication.json
 
-Counted, from the program of one device (`snjax.training.cost`): bytes and number of all-reduces of one generator
-update with its `n_dis` of the discriminator, and operations, at 1 to 64 devices. What does not shrink with a device's
-share of the batch (power iterations) is therefore in it.
+Counted from the program of one device: bytes and number of all-reduces of one generator update with
+its `n_dis` discriminator updates, and operations, at 1 to 64 devices. Work that does not shrink
+with a device's share of the batch (power iterations) is therefore included.
 
-Assumed: a device does `--utilisation` of its data sheet's dense bfloat16 peak, whatever its share of the batch, which
-flatters many devices with few images each; an all-reduce is a ring (2 (n-1)/n of the bytes over the bandwidth) and a
-latency; nothing is exchanged while something is computed. Gradients and statistics are float32.
+Assumed: a device reaches `--utilisation` of its data sheet's dense bfloat16 peak whatever its share
+of the batch, which flatters many devices with few images each; an all-reduce is a ring (2 (n-1)/n
+of the bytes over the bandwidth) plus a latency; exchange and computation do not overlap. Gradients
+and statistics are float32.
 
-`at_best` pays the latency once for all arrays whose exchange need not wait for another's result, `as_written` for every
-array. What XLA makes of it lies between: it combines what comes near together.
+`at_best` pays the latency once for all arrays that do not wait for each other's results,
+`as_written` once for every array. XLA lies between: it combines neighbouring all-reduces.
 """
 
 import argparse
@@ -22,8 +23,7 @@ import numpy as np
 
 from benchmarks import command, machine
 from benchmarks.workloads import load_config
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build
 from snjax import parallel
 from snjax.latents.sampling import seed_key
 from snjax.training import cost, loop
@@ -34,13 +34,15 @@ DEVICES = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Devices and what joins them.
+    """Devices and the links between them.
 
     Attributes:
-        peak: operations a second of a device, bfloat16, dense; of the vendor's data sheet, as the bandwidths are.
+        peak: operations per second of a device, bfloat16, dense, from the vendor's data sheet like
+            the bandwidths.
         per_node: devices in a node.
-        inside: bytes a second that a device of a node can send while it receives as many.
-        between: the same of a device to another node, when all of a node do; 0 where there is one kind of link.
+        inside: bytes per second that a device can send inside its node while it receives as many.
+        between: the same to another node, when all devices of the node send; 0 if there is only one
+            kind of link.
         latency_inside, latency_between: seconds of an all-reduce of a few bytes; assumed.
     """
 
@@ -52,7 +54,7 @@ class Network:
     latency_between: float
 
     def seconds(self, num_bytes: float, num_calls: int, n: int) -> float:
-        """Of all-reduces over `n` devices: in each node, and between the nodes what each device has of the sum."""
+        """Seconds of all-reduces over `n` devices: inside each node, then between the nodes."""
         if n == 1:
             return 0.0
         near = min(n, self.per_node)
@@ -65,12 +67,12 @@ class Network:
 
 
 def _ring(num_bytes, n):
-    """Bytes that each of `n` sends."""
+    """Bytes that each of `n` devices sends in a ring."""
     return 2 * (n - 1) / n * num_bytes
 
 
 NETWORKS = {
-    # 989 TFLOP/s; NVLink 900 GB/s, both directions together; a 400 Gb/s adapter for each GPU (DGX H100).
+    # 989 TFLOP/s; NVLink 900 GB/s, both directions together; a 400 Gb/s adapter per GPU (DGX H100).
     'H100, InfiniBand': Network(989e12, 8, 450e9, 50e9, 10e-6, 30e-6),
     # The same nodes with one 100 Gb/s adapter each.
     'H100, Ethernet': Network(989e12, 8, 450e9, 100e9 / 8 / 8, 10e-6, 60e-6),
@@ -133,7 +135,7 @@ def count(config):
 
 
 def predict(counted, network, utilisation):
-    """Seconds and efficiency: `strong` with the batch as it is, `weak` with as much on every device."""
+    """Seconds and efficiency: `strong` divides the batch, `weak` gives every device a whole one."""
     flops, calls = counted['flops_of_a_device'], counted['all_reduces']
     speed = utilisation * network.peak
     found = {}
@@ -155,10 +157,10 @@ def _step(config):
     """The training step, with shapes for the state and a set of one batch."""
     size = config.data.image_size
     pixels = np.zeros((config.batch_size, size, size, config.data.channels), np.uint8)
-    method = methods.load(config).with_images(pixels)
+    method = build.method(config).with_images(pixels)
     data = loop.device_data(pixels, np.zeros(len(pixels), np.int32), 0)
     state = jax.eval_shape(method.init, seed_key(0, 'init'))
-    options = modes.train_options(config)
+    options = build.options(config)
     return parallel.DataParallel(loop.make_step(method, options)), state, data
 
 

@@ -1,8 +1,9 @@
-"""What XLA's options and `convolution.in_memory` do to a training step on a CPU, each left out or changed, in turns.
+"""Effect of XLA's options and of `memory.in_memory` on a training step on a CPU, in turns.
 
     python -m benchmarks.compiler [--workloads=sngan_resnet,standard_cnn] [--rounds=3] [--out=FILE]
 
-With one update of the discriminator and one of the generator. `over_ours` is the median over that of the step as it is.
+Each form leaves out or changes one of them. A step is one update of the discriminator and one of
+the generator. `over_ours` is a form's median over that of the unchanged step.
 """
 
 import argparse
@@ -17,14 +18,14 @@ import jax.numpy as jnp
 from benchmarks import command, machine
 from benchmarks.workloads import WORKLOADS, Step, load_config
 from snjax import parallel
-from snjax.nn import convolution
+from snjax.nn import memory
 from snjax.parallel import programs as compiling
 
 _YNN = 'xla_cpu_experimental_ynn_fusion_type'
 
 
 def _handed_to_ynnpack(*kinds: str):
-    """XLA hands these to YNNPACK; without any, what this jaxlib does by itself."""
+    """Lets XLA hand these operations to YNNPACK; without any, jaxlib's own default applies."""
     value = ','.join(f'LIBRARY_FUSION_TYPE_{kind}' for kind in kinds)
     options = {'cpu': {_YNN: value} if kinds else {}}
     return mock.patch.object(compiling, '_COMPILER_OPTIONS', options)
@@ -32,7 +33,7 @@ def _handed_to_ynnpack(*kinds: str):
 
 FORMS = {
     'ours': contextlib.nullcontext,
-    'no in_memory': lambda: mock.patch.object(convolution, 'in_memory', lambda x: x),
+    'no in_memory': lambda: mock.patch.object(memory, 'in_memory', lambda x: x),
     'no reductions to YNNPACK': lambda: _handed_to_ynnpack('INDIVIDUAL_DOT'),
     'elementwise to YNNPACK too': lambda: _handed_to_ynnpack('INDIVIDUAL_DOT', 'REDUCE', 'ELTWISE'),
     'no options': lambda: _handed_to_ynnpack(),
@@ -59,7 +60,7 @@ def steps(workload, rounds):
     programs = {}
     for form, patch in FORMS.items():
         with patch():
-            jax.clear_caches()  # what was traced in another form
+            jax.clear_caches()  # drops the traces of other forms
             programs[form] = step.parallel.compile(step.state, step.data)
     seconds = {form: [] for form in programs}
     for turn in range(rounds + 1):
@@ -76,7 +77,7 @@ def steps(workload, rounds):
 
 
 def reductions():
-    """Milliseconds of what a batch norm asks of 64 x 32 x 32 x 256 values."""
+    """Milliseconds of a batch norm's mean and mean square of 64 x 32 x 32 x 256 values."""
     x = jax.random.normal(jax.random.key(0), (64, 32, 32, 256))
 
     def moments(x):

@@ -1,11 +1,12 @@
-"""Every kind of convolution in our networks, in the forms that give the same values: which one runs fastest here.
+r"""Every convolution of our networks in forms that give the same values: which is fastest here.
 
-    python -m benchmarks.conv [--batch_size=64] [--dtype=float32] [--layers=deconv,down] [--pytorch] [--out=FILE]
+    python -m benchmarks.conv [--batch_size=64] [--dtype=float32] [--layers=deconv,down] \
+        [--pytorch] [--out=FILE]
 
-`plain` is the operation as papers write it, `ours` is what `snjax.nn.convolution` does. Timed are the output alone
-and the output with the gradients of input and kernel, the median of `--rounds` in turns; `gflops` counts the plain
-form's multiplications and additions, three times for the gradients. `--pytorch` adds PyTorch's plain form, channels
-last.
+`plain` is the operation as papers write it, `ours` is the form of `snjax.nn.convolution`. The
+report has the time of the output alone and of the output with the gradients of input and kernel,
+medians of `--rounds` in turns. `gflops` counts the plain form's multiplications and additions,
+three times as many with the gradients. `--pytorch` adds PyTorch's plain form, channels last.
 """
 
 import argparse
@@ -97,7 +98,7 @@ class Layer(NamedTuple):
         return f'{self.kind} {self.size}px {self.kernel}x{self.kernel} {self.before}>{self.after}'
 
     def flops(self, batch_size: int) -> int:
-        """Of the plain form."""
+        """Operations of the plain form."""
         at = {'down': self.size // 2, 'up_conv': self.size * 2}.get(self.kind, self.size)
         return 2 * batch_size * at**2 * self.kernel**2 * self.before * self.after
 
@@ -144,7 +145,7 @@ def main() -> None:
     args = parser.parse_args()
     versions = {}
     if args.pytorch:
-        os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # leaves it its memory
+        os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # leaves PyTorch its memory
         import torch
 
         versions['torch'] = torch.__version__
@@ -249,7 +250,7 @@ def _pytorch(layer, batch_size, dtype):
 
 
 def _seconds(run, wait, at_least=0.05):
-    """Of one run: the mean over as many as take `at_least` seconds, queued before one wait."""
+    """Seconds of one run: the mean of enough runs for `at_least` seconds, with one wait."""
     began = time.perf_counter()
     wait(run())
     num = max(1, round(at_least / (time.perf_counter() - began)))

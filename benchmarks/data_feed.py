@@ -1,18 +1,21 @@
-"""How fast images come: from the device, streamed from a prepared set, and decoded as they are read.
+"""Images per second: from the device, streamed from a prepared set, and decoded as they are read.
 
     python -m benchmarks.data_feed --images=FOLDER [--sizes=32,64,128] [--out=FILE]
 
-Without --images, of 2,000 made-up photographs of 500x375 pixels, JPEG, as ImageNet's are on average.
+Without --images the source is 2,000 made-up photographs of 500x375 pixels, JPEG, of the average
+size of ImageNet's.
 
-* `prepare`: images/s of the first run, which decodes, resizes and stores, and of the check of the stored set at every
-  start, which reads it through;
-* `feed`: images/s, and MB/s of pixels, that arrive on the device with nobody else at work: prepared, from a file that
-  is repeated to `--gigabytes`, so that no processor's cache holds it (the system's page cache does: what a disk gives
-  is not measured), and decoded anew; `wait_at`, the share of the time that a device which would consume so many
-  images/s waits for them (in the place of the device, a clock);
-* `training`: a run of a small SNGAN by `snjax.training.loop.Trainer`: steps/s with the set on the device and streamed
-  either way, `data_wait`, the share of the time in which the device waited for images (after the first log, which has
-  the start), and `host_share`, of the time per call, what Python spends on starting it.
+* `prepare`: images/s of the first run, which decodes, resizes and stores them, and of the check at
+  every start, which reads the stored set through.
+* `feed`: images/s, and MB/s of pixels, that arrive on the device while nothing else runs: decoded
+  as they are read, and prepared, from a file that is repeated to `--gigabytes` so that no
+  processor's cache holds it. The system's page cache does hold it, so a disk's speed is not
+  measured. `wait_at` is the share of the time for which a device that consumes so many images/s
+  waits for them (a clock stands in for the device).
+* `training`: a run of a small SNGAN by `snjax.training.loop.Trainer`: steps/s with the set on the
+  device and streamed either way. `data_wait` is the share of the time in which the device waited
+  for images (after the first log, which includes the start); `host_share` is the share of a call's
+  time that Python spends on starting it.
 """
 
 import argparse
@@ -29,8 +32,7 @@ from PIL import Image
 
 from benchmarks import command, machine
 from configs import sngan_folder
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build
 from snjax import data, parallel
 from snjax.data.folder import IMAGE_SUFFIXES
 from snjax.data.host_order import HostOrder
@@ -42,7 +44,7 @@ SECONDS = 4.0  # of each measurement of a feed
 ASKED = (1000, 3200, 10_000, 30_000)  # images/s
 STREAMS = ('prepared', 'decode')
 _ORDER = command.names(('resident', *STREAMS))
-_NUM_LOGS = 6  # of a whole run; the first has its start
+_NUM_LOGS = 6  # of a whole run; the first includes the start
 
 
 def main() -> None:
@@ -129,7 +131,7 @@ def load(folder, size, stream, workspace):
 
 
 def feed_alone(folder, size, args, workspace):
-    """Images/s of the feed of one size, with nobody else at work."""
+    """Images/s of the feed at one size, while nothing else runs."""
     began = time.perf_counter()
     num = len(load(folder, size, 'prepared', workspace).images)
     prepared = time.perf_counter()
@@ -155,7 +157,7 @@ def feed_alone(folder, size, args, workspace):
 
 
 def repeated(images, gigabytes, path):
-    """The images again and again, in a file of that size, which replaces the one before."""
+    """The images repeated to a file of that size, which replaces the previous one."""
     num = max(1, round(gigabytes * 1e9 / images.nbytes))
     shape = (num * len(images), *images.shape[1:])
     file = np.lib.format.open_memmap(path, mode='w+', dtype=np.uint8, shape=shape)
@@ -165,7 +167,7 @@ def repeated(images, gigabytes, path):
 
 
 def started_feed(images, workers):
-    """Steps of 5 batches of 64, one step a call."""
+    """A started feed: 5 batches of 64 per step, one step per call."""
     return feed.Streamed(
         images,
         HostOrder(jax.random.key(0), BATCH_SIZE, len(images)),
@@ -178,7 +180,7 @@ def started_feed(images, workers):
 
 
 def images_per_s(images, workers):
-    """As fast as they come, after the first few."""
+    """Images/s at full speed, after the first few calls."""
     with started_feed(images, workers) as running:
         for _ in range(5):
             running.next(lambda: True)
@@ -190,7 +192,7 @@ def images_per_s(images, workers):
 
 
 def wait_at(asked, images, workers):
-    """The share of time that a device of that many images/s waits, started as `Trainer` does: one call ahead."""
+    """Share of the time for which a device of that many images/s waits; calls start one ahead."""
     seconds = NUM_BATCHES * BATCH_SIZE / asked
     with started_feed(images, workers) as running:
         time.sleep(1.0)  # the start is not measured
@@ -205,7 +207,7 @@ def wait_at(asked, images, workers):
 
 
 def whole_run(folder, size, stream, args, workspace):
-    """A run of `Trainer` on the folder, and what it says of its speed."""
+    """Runs `Trainer` on the folder and returns its speed."""
     config = sngan_folder.get_config(f'{folder},{size}')
     config.num_steps, config.log.every = args.steps, args.steps // _NUM_LOGS
     config.steps_per_call = 1
@@ -213,13 +215,13 @@ def whole_run(folder, size, stream, args, workspace):
     config.checkpoint.keep_every = 0
     config.model.gen_width = config.model.dis_width = args.width
     config.data.workers = args.workers
-    options = modes.train_options(config)
+    options = build.options(config)
     options = dataclasses.replace(options, stream=stream != 'resident')
     image_set = load(folder, size, stream, workspace)
     workdir = pathlib.Path(tempfile.mkdtemp(dir=workspace))
-    records = [RunLogger(workdir, options.seed, {})]
+    record = RunLogger(workdir, options.seed, {})
     trainer = loop.Trainer(
-        methods.load(config), options, image_set.images, image_set.labels, records
+        build.method(config), options, image_set.images, image_set.labels, record
     )
     with Dispatches() as dispatches:
         trainer.run()
@@ -237,7 +239,7 @@ def whole_run(folder, size, stream, args, workspace):
 
 
 class Dispatches:
-    """Notes what it takes to start each call of a training program, which returns before it has run."""
+    """Records the time to start each call of a program, which returns before it has run."""
 
     def __enter__(self) -> 'Dispatches':
         self.seconds: list[float] = []

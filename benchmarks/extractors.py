@@ -1,11 +1,13 @@
-"""Images per second of the extractors, beside the PyTorch ones: torch-fidelity's Inception, and a ResNet-56.
+r"""Images per second of the extractors and of their PyTorch versions (torch-fidelity, a ResNet-56).
 
-Both sides have the same random weights and see the same uint8 images; what is timed goes from images in the host's
-memory to features and logits in it. They take turns, and what is compared is the median. PyTorch also runs channels
-last, and on a busy CPU it may be faster with one thread, so that too. On an accelerator our Inception also runs with
-the default precision, and on a GPU PyTorch with TF32. Needs `requirements-oracles.txt`.
+Both sides have the same random weights and the same uint8 images. The time runs from images in the
+host's memory to features and logits in it. Sides take turns, and the report compares medians.
+PyTorch also runs channels last, and with one thread, which may be faster on a busy CPU. On an
+accelerator our Inception also runs with the default precision, and on a GPU PyTorch with TF32.
+Needs `requirements-oracles.txt`.
 
-    python -m benchmarks.extractors [--extractor=inception] [--batch_size=16] [--image_size=32] [--rounds=5]
+    python -m benchmarks.extractors [--extractor=inception] [--batch_size=16] [--image_size=32] \
+        [--rounds=5]
 """
 
 import argparse
@@ -36,7 +38,7 @@ def random_state_dict(
     shape: tuple[int, int],
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Weights under which activations stay of order one, so that no time goes into denormal numbers.
+    """Random weights that keep activations of order one, so that no time is lost to denormals.
 
     Args:
         layers: shape (out, in, kh, kw) of each convolution by its name and that of its batch norm.
@@ -85,7 +87,7 @@ def random_resnet(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def ours(name: str, arrays: dict[str, np.ndarray]) -> dict[str, Run]:
-    """Our extractor by what sets the ways to run it apart."""
+    """Our extractor by name of the way to run it."""
 
     def run(program, variables, images):
         features, logits = program(variables, images)
@@ -112,7 +114,7 @@ def ours(name: str, arrays: dict[str, np.ndarray]) -> dict[str, Run]:
 
 
 def theirs(name: str, arrays: dict[str, np.ndarray]) -> dict[str, Run]:
-    """The PyTorch extractor, in the same way: as its project runs it, and as it may run faster."""
+    """The PyTorch extractor by name: as its project runs it, and in forms that may be faster."""
     import torch
 
     state = {key: torch.from_numpy(value) for key, value in arrays.items()}
@@ -206,7 +208,7 @@ def compare(name: str, batch_size: int, image_size: int, rounds: int) -> dict:
     ways = ours(name, arrays) | theirs(name, arrays)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     cpu_seconds: dict[str, list[float]] = {way: [] for way in ways}
-    outputs = {way: run(images) for way, run in ways.items()}  # compiles, and warms
+    outputs = {way: run(images) for way, run in ways.items()}  # compiles and warms up
     for _ in range(rounds):
         for way, run in ways.items():
             began, cpu_began = time.perf_counter(), time.process_time()
@@ -222,7 +224,7 @@ def compare(name: str, batch_size: int, image_size: int, rounds: int) -> dict:
         'batch_size': batch_size,
         'image_size': image_size,
         'seconds': seconds,
-        # Over all threads, waiting in a loop included: what a busy machine changes least.
+        # CPU time of all threads, busy waiting included: a busy machine changes it least.
         'median_cpu_seconds': {way: statistics.median(s) for way, s in cpu_seconds.items()},
         'images_per_second': {way: batch_size / median for way, median in medians.items()},
         'torch_over_snjax': medians['torch'] / medians['snjax'],

@@ -1,10 +1,12 @@
-"""Seconds per epoch of GLO: the table on the device, inside one program, against a table on the host.
+r"""Seconds per epoch of GLO: the table on the device, inside one program, and a table on the host.
 
-The other design is that of the public port tneumann/minimal_glo: latents and images lie in NumPy arrays, every step
-takes a batch of rows and images to the device, brings the rows' gradients back, and moves and projects the rows there.
-Both run the same generator, loss and batch size, in turns; what is compared is the median.
+The other design is that of the public port tneumann/minimal_glo: latents and images lie in NumPy
+arrays; every step takes a batch of rows and images to the device, brings the rows' gradients back,
+and moves and projects the rows on the host. Both designs run the same generator, loss and batch
+size, in turns, and the report compares medians.
 
-    python -m benchmarks.glo_epoch --config=configs/glo_cifar.py --data_dir=... [--num_images=2000] [--epochs=5]
+    python -m benchmarks.glo_epoch --config=configs/glo_cifar.py --data_dir=... \
+        [--num_images=2000] [--epochs=5]
 """
 
 import argparse
@@ -21,15 +23,13 @@ import optax
 
 from benchmarks import command
 from benchmarks.workloads import load_config
-from experiments import glo
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build, glo
 from snjax import from_config, parallel
 from snjax.training import loop
 
 
 class OnDevice:
-    """This project's: one program a step."""
+    """This project's design: one program per step."""
 
     def __init__(self, method, options, image_set):
         self.data = loop.device_data(image_set.images, image_set.labels, options.seed)
@@ -46,7 +46,7 @@ class OnDevice:
 
 
 class OnHost:
-    """The table and the images in NumPy, rows gathered and scattered at every step."""
+    """The other design: table and images in NumPy, rows gathered and scattered at every step."""
 
     def __init__(self, method, image_set):
         self.batch_size, self.images = method.batch_size, image_set.images
@@ -98,17 +98,17 @@ def main() -> None:
     args = parser.parse_args()
     config = _config(args)
     image_set = from_config.image_set(config)
-    method = methods.load(config).with_images(image_set.images)
+    method = build.method(config).with_images(image_set.images)
     assert isinstance(method, glo.Glo)
     # The host's design has no batch-norm axis; one device needs none either.
     config.model.sync_batch_norm = False
-    plain = methods.load(config).with_images(image_set.images)
-    options = modes.train_options(config)
+    plain = build.method(config).with_images(image_set.images)
+    options = build.options(config)
     designs = {'device': OnDevice(method, options, image_set), 'host': OnHost(plain, image_set)}
     seconds: dict[str, list[float]] = {name: [] for name in designs}
     losses: dict[str, float] = {}
     for name, design in designs.items():
-        design.epoch()  # warm
+        design.epoch()  # warms up
         losses[name] = 0.0
     for _ in range(args.epochs):
         for name, design in designs.items():

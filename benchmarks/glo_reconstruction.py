@@ -1,15 +1,16 @@
-"""How well GLO runs reconstruct their own images, how sharply, and how steadily their loss fell.
+r"""How well and how sharply GLO runs reconstruct their images, and how steadily their loss fell.
 
 One row per run:
 
-* `epochs_rising`: of how many epochs the mean logged loss is above that of the one before.
-* `train_psnr`, `train_ssim`: of training images, from their rows of the table; means, dB.
-* `sharpness`: gradient energy, the mean squared difference of neighbouring pixels, of the reconstructions over that of
-  the originals: 1 for images as sharp as these.
-* `encoded`: PSNR of what `--mode=invert --config.inversion.operator=identity` has written, by split: held-out images
-  against training images encoded the same way tell what is memorised.
+* `epochs_rising`: number of epochs whose mean logged loss is above that of the epoch before.
+* `train_psnr`, `train_ssim`: means over training images, from their rows of the table; dB.
+* `sharpness`: gradient energy (mean squared difference of neighbouring pixels) of the
+  reconstructions over that of the originals; 1 for equally sharp images.
+* `encoded`: PSNR of the images that `--mode=invert --invert.operator=identity` has written, by
+  split. Held-out images against training images that were encoded the same way show memorization.
 
-    python -m benchmarks.glo_reconstruction runs/glo_a runs/glo_b [--num=500] [--step=...] [--data_dir=...]
+    python -m benchmarks.glo_reconstruction runs/glo_a runs/glo_b [--num=500] [--step=...] \
+        [--data_dir=...]
 """
 
 import argparse
@@ -25,7 +26,7 @@ from snjax.metrics.distortion import distortion
 
 
 def gradient_energy(images: np.ndarray) -> float:
-    """Mean squared difference of neighbouring pixels, along height and width, of images (n, H, W, C)."""
+    """Mean squared difference of neighbouring pixels of images (n, H, W, C), in both directions."""
     return float(np.mean([np.mean(np.diff(images, axis=axis) ** 2) for axis in (1, 2)]))
 
 
@@ -40,10 +41,10 @@ def epoch_losses(lines: list[dict[str, float]]) -> np.ndarray:
 
 
 def row(workdir: pathlib.Path, num: int, data_dir: str | None, step: int | None) -> dict[str, Any]:
-    """The figures of one run.
+    """The row of one run.
 
     Raises:
-        ValueError: it is no GLO run.
+        ValueError: the run is no GLO run.
     """
     trained = snjax.load(workdir, step)
     if not isinstance(trained, TrainedGlo):

@@ -1,4 +1,4 @@
-"""What every report of a benchmark says about where it ran: `python -m benchmarks.machine [OUT.json]` says it alone."""
+"""Where a benchmark ran; `python -m benchmarks.machine [OUT.json]` prints it alone."""
 
 import argparse
 import datetime
@@ -34,7 +34,7 @@ def describe() -> dict[str, Any]:
 
 
 def write(report: dict[str, Any], out: pathlib.Path | None) -> None:
-    """Prints a report and keeps it in `out`; called again with more in it, it replaces the file."""
+    """Prints a report and writes it to `out`, replacing an earlier one."""
     text = json.dumps(report, indent=2)
     print(text, flush=True)
     if out:
@@ -43,7 +43,7 @@ def write(report: dict[str, Any], out: pathlib.Path | None) -> None:
 
 
 def _public(argument: str) -> str:
-    """An argument without places of this machine."""
+    """An argument without absolute paths of this machine."""
     name, is_given, value = argument.partition('=')
     return f'{name}=PATH' if is_given and value.startswith('/') else argument
 

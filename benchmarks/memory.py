@@ -1,11 +1,13 @@
-"""How much memory a training step takes, before anything runs: our estimate and XLA's own count.
+r"""Memory of a training step before it runs: our estimate and XLA's own count.
 
-    python -m benchmarks.memory --config=sngan_imagenet [--set=batch_size=64 ...] [--accumulate=1,4] [--out=FILE]
+    python -m benchmarks.memory --config=sngan_imagenet [--set=batch_size=64 ...] \
+        [--accumulate=1,4] [--out=FILE]
 
-Each config is looked at as it is and with `model.remat`, in the types of `--dtypes` and, with `--accumulate`, with
-batches in so many parts; `benchmarks.accumulation` times those. XLA's count is of this backend: a
-CPU computes bfloat16 convolutions in float32, so there it says nothing of bfloat16, and it keeps transposed copies for
-the gradients of kernels, which a GPU does not.
+Each config is measured with and without `model.remat`, in the types of `--dtypes` and, with
+`--accumulate`, with batches in so many parts (`benchmarks.accumulation` has their times). XLA's
+count is that of this backend: a CPU computes bfloat16 convolutions in float32, so its count says
+nothing about bfloat16, and it keeps transposed copies for the gradients of kernels, which a GPU
+does not.
 """
 
 import argparse
@@ -16,8 +18,7 @@ import numpy as np
 
 from benchmarks import command, machine
 from benchmarks.workloads import load_config
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build
 from snjax import parallel
 from snjax.latents.sampling import seed_key
 from snjax.training import cost, loop
@@ -56,13 +57,13 @@ def main() -> None:
 
 
 def measure(config, compiles):
-    """Bytes of the state, and of a step beside it."""
-    options = modes.train_options(config)
-    # A set of one batch: what the step takes does not depend on its size, and large ones are streamed.
+    """Bytes of the state, and of a step without the state."""
+    options = build.options(config)
+    # A set of one batch: the step's memory does not depend on the set's size.
     size = config.data.image_size
     shape = (config.batch_size, size, size, config.data.channels)
     pixels = np.zeros(shape, np.uint8)
-    method = methods.load(config).with_images(pixels)
+    method = build.method(config).with_images(pixels)
     data = loop.device_data(pixels, np.zeros(shape[0], np.int32), 0)
     state = parallel.shard_shapes(
         jax.eval_shape(method.init, seed_key(0, 'init')), method.state_axes

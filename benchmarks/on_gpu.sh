@@ -39,8 +39,6 @@ part train_step_float32 "$python" -m benchmarks.train_step --updates=100 --all
 part power_iteration "$python" -m benchmarks.power_iteration
 part memory "$python" -m benchmarks.memory --config=sngan_imagenet --compile \
     --set=batch_size=64 --set=gen_batch_size=64
-part vmapped_seeds "$python" -m benchmarks.vmapped_seeds --config=sngan_cifar_cnn:C --forms=own --updates=100 \
-    --set=model.dtype=bfloat16
 part accumulation "$python" -m benchmarks.accumulation --config=sngan_imagenet --set=steps_per_call=1 --accumulate=1,2,4,8
 part data_feed "$python" -m benchmarks.data_feed
 

@@ -1,10 +1,12 @@
-"""What spectral normalisation costs: one advance of all layers of the discriminator against one of its updates.
+r"""Cost of spectral normalization: one advance of all layers of D, relative to a training step.
 
-    python -m benchmarks.power_iteration [--config=sngan_cifar] [--set=model.sn_operator=convolution] [--out=FILE]
+    python -m benchmarks.power_iteration [--config=sngan_cifar] \
+        [--set=model.sn_operator=convolution] [--out=FILE]
 
-Timed in turns, medians: the advance alone (`snjax.spectral.advance`), and whole training steps with and without
-spectral normalisation (`model.normalization=none`). `advance_share` is n_dis advances over a step; `step_ratio` is what
-a step takes more, the frozen applications and their gradients included.
+Times are medians of runs in turns: the advance alone (`snjax.spectral.advance`), and whole training
+steps with and without spectral normalization (`model.normalization=none`). `advance_share` is n_dis
+advances over a step. `step_ratio` is a step over a step without spectral normalization, so it
+includes the frozen applications and their gradients.
 """
 
 import argparse
@@ -18,7 +20,8 @@ from benchmarks import command, machine
 from benchmarks.workloads import Step, load_config
 from snjax import parallel, spectral
 
-# As in a step, no advance waits for the host; on a CPU starting a program is no time, and loops are written out.
+# As in a step, no advance waits for the host. On a CPU, starting a program takes no time, and
+# loops are written out.
 _IN_ONE_PROGRAM = 1 if jax.default_backend() == 'cpu' else 50
 
 

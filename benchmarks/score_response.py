@@ -1,9 +1,11 @@
-"""What the scores say of real images that were spoilt in known ways: noise floor, blur, noise, missing classes.
+r"""How the scores respond to real images degraded in known ways: blur, noise, missing classes.
 
-    python -m benchmarks.score_response --weights=resnet56_cifar10.npz --out=docs/results/score_response.json
+    python -m benchmarks.score_response --weights=resnet56_cifar10.npz \
+        --out=docs/results/score_response.json
 
-Takes CIFAR-10's test set, the whole of it or spoilt, for fakes, and its training set for the real images. Monotone
-scores fall or rise along each column. The table goes to stdout as Markdown, the numbers and the protocol to --out.
+The fakes are CIFAR-10's test set, unchanged or degraded; the real images are its training set. Two
+halves of the training set give the noise floor. A good score moves one way along each series. The
+table goes to stdout as Markdown, the numbers and the protocol to --out.
 """
 
 import argparse
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 def spoilings(images, labels):
-    """(name, images): untouched, and each way of spoiling from little to much."""
+    """(name, images): unchanged, and each degradation from little to much."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=images.shape)
     yield 'test', images
@@ -65,7 +67,7 @@ def spoilings(images, labels):
 
 
 def halves(extractor, reference):
-    """Two halves of the training set against each other: what an ideal generator would get at 25,000 each."""
+    """Scores of two halves of the training set: an ideal generator's, at 25,000 images each."""
     features = reference.features.features
     order = np.random.default_rng(1).permutation(len(features))
     a, b = (features[rows] for rows in (order[::2], order[1::2]))

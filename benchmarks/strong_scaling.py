@@ -1,12 +1,13 @@
-"""What it costs to cut a batch over more devices, apart from sending anything: forced CPU devices on the same cores.
+r"""Cost of cutting a batch over devices, without the exchange: forced CPU devices share the cores.
 
-    python -m benchmarks.strong_scaling [--config=sngan_digits] [--devices=1,2,4,8] [--rounds=7] [--out=FILE]
+    python -m benchmarks.strong_scaling [--config=sngan_digits] [--devices=1,2,4,8] [--rounds=7] \
+        [--out=FILE]
 
-The same global batch on 1, 2, 4 and 8 devices that share the cores: ideally an update takes as long on all of them,
-so the ratio to one device is the overhead of cutting: smaller operations, the same power iterations and optimisers on
-every device, and waiting for each other. The numbers of devices run in turns, one round after the other, each in a
-process of its own that waits meanwhile; a ratio is of medians. It says nothing of links, which
-`benchmarks.communication` has.
+The same global batch runs on 1, 2, 4 and 8 devices that share the cores. Ideally an update takes
+equally long on all of them, so the ratio to one device is the overhead of cutting: smaller
+operations, the same power iterations and optimizers on every device, and waiting for each other.
+The numbers of devices take turns, each in a process of its own; a ratio is of medians. Links
+between devices are not part of it; `benchmarks.communication` estimates them.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def main() -> None:
     if args.worker:
         return work(args)
     told = command.changes(args.set)
-    load_config(args.config, told)  # what is wrong with it is said once, not by every worker
+    load_config(args.config, told)  # an error is reported once, not by every worker
     counts = args.devices
     workers = {n: start(n) for n in counts}
     for worker in workers.values():  # one after the other: compiling takes all cores
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def start(num_devices):
-    """A worker with that many devices."""
+    """Starts a worker with that many devices."""
     flags = f'{os.environ.get("XLA_FLAGS", "")} {_FORCED}{num_devices}'
     return subprocess.Popen(
         [sys.executable, '-m', 'benchmarks.strong_scaling', '--worker', *sys.argv[1:]],
@@ -75,7 +76,7 @@ def start(num_devices):
 
 
 def ask(worker):
-    """Seconds an update of one more round; the first answer comes when the worker is ready."""
+    """Seconds per update of one more round; the first answer comes when the worker is ready."""
     worker.stdin.write('\n')
     worker.stdin.flush()
     if not (line := worker.stdout.readline()):
@@ -84,7 +85,7 @@ def ask(worker):
 
 
 def work(args):
-    """Runs a round for each line on stdin; for the first it compiles, and runs one that does not count."""
+    """Runs a round for each line on stdin; the first also compiles and runs an uncounted round."""
     changes = {'steps_per_call': 1, **command.changes(args.set)}
     step = None
     for _ in sys.stdin:

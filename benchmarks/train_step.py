@@ -1,20 +1,21 @@
-"""What one generator update of a config costs: time, operations against the device's peak, memory, compilation.
+r"""Cost of one generator update of a config: time, share of the device's peak, memory, compilation.
 
-    python -m benchmarks.train_step --config=sngan_cifar[:argument] [--set=model.dtype=bfloat16 ...] [--out=FILE]
+    python -m benchmarks.train_step --config=sngan_cifar[:argument] \
+        [--set=model.dtype=bfloat16 ...] [--out=FILE]
     python -m benchmarks.train_step --all [--out=FILE]
 
-Reported of a config:
+The report of a config:
 
-* `seconds_per_update`: of `--rounds` rounds, their median, and `images_per_s`, real ones;
-* `flops`: multiplications and additions of one update as published, on paper, in total and by layer, and `executed`,
-  after the rewrites of `snjax.nn.convolution`;
-* `share_of_peak`: published operations a second over those of a large matrix product in the same type, measured in the
-  same run (`peak_flops`);
-* `memory`: estimated before compilation (`snjax.training.cost`), by XLA's analysis of the program, and the device's
-  peak up to here (of the whole process on a CPU), which is the config's own if it is the first;
-* `trace_s`, `compile_s`: time to trace and lower the step, and to compile it with no cache;
-* `host_share`: of the time in which the program runs, the part that Python spends on starting it; the rest of the
-  time the host is free.
+* `seconds_per_update`: of `--rounds` rounds, and their median; `images_per_s` counts real images.
+* `flops`: multiplications and additions of one update as published, on paper, in total and by
+  layer; `executed`: the same after the rewrites of `snjax.nn.convolution`.
+* `share_of_peak`: published operations per second over those of a large matrix product in the same
+  type, measured in the same run (`peak_flops`).
+* `memory`: estimated before compilation, by XLA's analysis of the program, and the device's peak so
+  far (on a CPU, of the whole process), which is the config's own if it is the first.
+* `trace_s`, `compile_s`: time to trace and lower the step, and to compile it without a cache.
+* `host_share`: share of the program's time that Python spends on starting it; the host is free for
+  the rest.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from jax import lax
 from benchmarks import command, conv, machine
 from benchmarks.workloads import Step, load_config
 from snjax import parallel
-from snjax.nn import convolution
+from snjax.nn import convolution, strided
 from snjax.training import cost
 
 # One config of every method and network.
@@ -88,7 +89,7 @@ def measure(config, peak, args):
     with without_cache():
         compiled = parallel.compile(lowered)
     done = time.perf_counter()
-    step.program = parallel.Program(compiled, step.parallel.numbers)
+    step.program = parallel.Program(compiled, step.parallel.device_ids)
     per_call = step.options.steps_per_call
     num = -(-args.updates // per_call) * per_call
     step.run(num)
@@ -135,22 +136,22 @@ def measure(config, peak, args):
 
 @contextlib.contextmanager
 def published_forms():
-    """Traces convolutions as papers write them, which `snjax.nn.convolution` rewrites."""
+    """Traces convolutions as papers write them, without the rewrites of `snjax.nn.convolution`."""
     with contextlib.ExitStack() as stack:
         for kind, name in (('up_conv', 'upsample_conv'), ('conv_pool', 'conv_pool')):
             plain = conv.FORMS[kind]['plain']
             stack.enter_context(mock.patch.object(convolution, name, plain))
         # The phases of a CPU do up to 1.3 times the operations.
-        plain = convolution._plain_up
-        stack.enter_context(mock.patch.object(convolution, '_up_by_phases', plain))
-        stack.callback(jax.clear_caches)  # what is traced in one form is not for the other
+        plain = strided._plain_up
+        stack.enter_context(mock.patch.object(strided, '_up_by_phases', plain))
+        stack.callback(jax.clear_caches)  # traces of one form must not serve the other
         jax.clear_caches()
         yield
 
 
 @contextlib.contextmanager
 def without_cache():
-    """Compilation as of a first start."""
+    """Compiles without the cache, as at a first start."""
     before = jax.config.jax_enable_compilation_cache
     jax.config.update('jax_enable_compilation_cache', False)
     try:
@@ -160,7 +161,7 @@ def without_cache():
 
 
 def peak_flops(dtype: str, size: int | None = None) -> float:
-    """Operations a second of a square matrix product, the best of several."""
+    """Operations per second of a square matrix product, the best of several."""
     size = size or (2048 if jax.default_backend() == 'cpu' else 8192)
     a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     precision = lax.Precision.DEFAULT  # TF32 on a GPU, as the convolutions'

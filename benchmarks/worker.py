@@ -2,8 +2,8 @@
 
     python -m benchmarks.worker '{"side": "ours", "workload": "sngan_resnet", "changes": {}}'
 
-It makes its networks, does one update, reports as JSON what that took, and then waits: a number on standard input is
-how many updates to do next, and the answer is another line of JSON. `Worker` is the other end.
+It makes its networks, does one update, reports the cost as JSON, and waits. A number on standard
+input asks for that many updates; the answer is another line of JSON. `Worker` is the other end.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Ended(RuntimeError):
-    """A side is gone; what it said of that is on stderr."""
+    """A side has ended; its message is on stderr."""
 
 
 class Worker:
@@ -27,7 +27,7 @@ class Worker:
 
     Attributes:
         name: of the side.
-        start: what it reported of its start; `first_update_s` is wall time from the process's start.
+        start: the report of its start; `first_update_s` is wall time from the process's start.
     """
 
     def __init__(self, name: str, python: str, job: dict[str, Any], env: dict[str, str]):
@@ -48,9 +48,9 @@ class Worker:
         self.start['first_update_s'] = time.perf_counter() - began
 
     def run(self, num_updates: int) -> dict[str, Any]:
-        """Updates done, and what they took: `seconds` of wall time, `cpu_seconds`, `peak_bytes` up to here."""
+        """Does updates; returns `seconds` of wall time, `cpu_seconds`, and `peak_bytes` so far."""
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # there is no answer then
+        with contextlib.suppress(BrokenPipeError):  # no answer will come, which is noticed below
             self._process.stdin.write(f'{num_updates}\n')
             self._process.stdin.flush()
         return self._answer()
@@ -103,7 +103,7 @@ def _mimicry(job):
 
 
 def _peak_bytes() -> int:
-    """Of the device where that has a memory of its own, of the process otherwise."""
+    """Peak memory of the device, or of the process if the device has no memory of its own."""
     if 'torch' in sys.modules and sys.modules['torch'].cuda.is_available():
         return sys.modules['torch'].cuda.max_memory_allocated()
     if 'torch' not in sys.modules:

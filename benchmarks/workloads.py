@@ -1,4 +1,4 @@
-"""Training steps to measure: a config and what is changed in it, and the same work in PyTorch."""
+"""Training steps to measure: a config with changes, and the name of the same work in PyTorch."""
 
 import ast
 import dataclasses
@@ -13,8 +13,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from experiments import method as methods
-from experiments.modes import train as modes
+from experiments import build
 from snjax import parallel
 from snjax.training import loop
 
@@ -26,10 +25,10 @@ class Workload:
     """One training step, for every side of a comparison.
 
     Attributes:
-        config: of ours, as `sngan_cifar` or `sngan_cifar_cnn:C`.
+        config: name of our config, such as `sngan_cifar` or `sngan_cifar_cnn:C`.
         changes: keys of the config, dots between groups.
         pytorch: fields of `benchmarks.peers.pytorch.Work`.
-        mimicry: name of its networks in `benchmarks.peers.mimicry.NETWORKS`; None where it has none.
+        mimicry: name in `benchmarks.peers.mimicry.NETWORKS`; None if mimicry has no such network.
     """
 
     config: str
@@ -41,7 +40,7 @@ class Workload:
 _RESNET = {'network': 'resnet', 'gen_width': 256, 'dis_width': 128, 'beta1': 0.0, 'beta2': 0.9}
 _CNN = {'network': 'standard', 'gen_width': 64, 'dis_width': 64, 'beta1': 0.5, 'beta2': 0.999}
 
-# 5 updates of D with 64 real images and 64 fakes, then one of G with 64, on 32 px images: mimicry's loop.
+# mimicry's loop: 5 updates of D with 64 real images and 64 fakes, then one of G with 64, at 32 px.
 WORKLOADS = {
     'sngan_resnet': Workload('sngan_cifar', {'gen_batch_size': 64}, _RESNET, 'sngan'),
     'standard_cnn': Workload('sngan_cifar_cnn:C', {'n_dis': 5}, _CNN),
@@ -52,10 +51,10 @@ WORKLOADS = {
 
 
 def load_config(name: str, changes: Mapping[str, Any]) -> Any:
-    """A config of `configs/` by name and argument, with changes; those may be text, as from a command line.
+    """A config of `configs/` by name and argument, with changes, which may be text.
 
     Raises:
-        ValueError: there is no such config or key, or it does not take that argument or value.
+        ValueError: no such config or key exists, or it does not take that argument or value.
     """
     name, _, argument = name.removeprefix('configs/').replace('.py', '').partition(':')
     if not (CONFIGS / f'{name}.py').is_file():
@@ -97,8 +96,8 @@ class Step:
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (num_images, size, size, channels), np.uint8)
         labels = rng.integers(0, max(config.model.num_classes, 1), num_images, np.int32)
-        self.method = methods.load(config).with_images(pixels)
-        self.options = modes.train_options(config)
+        self.method = build.method(config).with_images(pixels)
+        self.options = build.options(config)
         self.data = loop.device_data(pixels, labels, config.seed)
         state = parallel.run_once(self.method.init, jax.random.key(0))
         self.state = parallel.shard(state, self.method.state_axes)
@@ -106,7 +105,7 @@ class Step:
         self.parallel = parallel.DataParallel(self._run, self.method.state_axes)
 
     def jaxpr(self) -> core.Jaxpr:
-        """The program of one call, of one device, for `snjax.training.cost`."""
+        """The program of one call on one device, to count operations."""
         return self.parallel.trace(self.state, self.data)
 
     def compile(self) -> None:

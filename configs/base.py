@@ -1,192 +1,236 @@
-"""Every key there is, with its meaning. The other configs start from this one and change what their paper changes."""
+"""Every key of a training run, with its meaning and default. Other configs start from this one.
+
+`python launch.py --list_keys` prints this page; `--list_keys=optimizer` prints the keys that match.
+The keys of other modes are in `configs/modes/`.
+"""
 
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
     c = ConfigDict()
-    c.method = 'sngan'  # a file in experiments/
+
+    # The method: a file in experiments/.
+    c.method = 'sngan'
+    # Seed of the initial weights, the order of the images, z, labels and augmentations.
     c.seed = 0
-    c.num_seeds = 1  # runs in one program, in folders of their own: seed, seed + 1, ...
-    c.num_steps = 50_000  # generator updates; where the run stops, and nothing else
-    c.steps_per_call = (
-        0  # updates per XLA program; divides every interval. 0: 1 on a CPU, 50 elsewhere
-    )
-    c.batch_size = 64  # real images per discriminator update, over all devices
-    c.gen_batch_size = 128  # fakes per generator update
-    c.n_dis = 5  # discriminator updates per generator update
-    c.fakes_at_once = (
-        False  # the n_dis batches of fakes in one pass of the generator: the same images
-    )
-    c.accumulate = (
-        1  # parts of a batch, one after the other: as much less memory; batch norm sees a part
-    )
-    c.update_order = (
-        'gen_first'  # gen_first (official code) or dis_first (Goodfellow et al.'s Algorithm 1)
-    )
-    c.loss = 'hinge'  # a pair of snjax/objectives/losses.py
-    c.clip = 0.0  # bound on every parameter of the discriminator (WGAN: 0.01); 0: none
+    # Length of the run in generator updates. Schedules do not depend on it.
+    c.num_steps = 50_000
+    # Generator updates in one XLA program. Every interval below must be a multiple of it.
+    # 0: 1 on a CPU, 50 on accelerators.
+    c.steps_per_call = 0
+    # Real images per discriminator update, over all devices.
+    c.batch_size = 64
+    # Fakes per generator update, over all devices.
+    c.gen_batch_size = 128
+    # Discriminator updates per generator update.
+    c.n_dis = 5
+    # Gradient-accumulation steps. Activation memory shrinks by this factor; batch norm uses the
+    # statistics of each part. 1: whole batches.
+    c.accumulate = 1
+    # Which network is updated first in a step: gen_first (official SNGAN code) or dis_first
+    # (Algorithm 1 of Goodfellow et al. 2014).
+    c.update_order = 'gen_first'
+    # The pair of losses, by its name in snjax/objectives/losses.py.
+    c.loss = 'hinge'
+    # Bound on the absolute value of every discriminator parameter (WGAN: 0.01). 0: no clipping.
+    c.clip = 0.0
 
-    c.members = ConfigDict()  # of num_seeds runs, which then all have the same seed:
-    c.members.lr = ''  # values of optimizer.lr, as 1e-4,2e-4; empty: all have the same
-    c.members.beta1 = ''
-    c.members.beta2 = ''
-
+    # The two networks.
     c.model = ConfigDict()
-    c.model.architecture = (
-        'resnet'  # resnet (tables 4 to 6 of the paper), standard (CNN, table 3), dcgan or radford
-    )
-    c.model.variant = 'paper'  # of the standard CNN: paper or code, which disagree
-    c.model.gen_width = 256  # the official code's ch
+    # resnet (tables 4 to 6 of the SNGAN paper), standard (the CNN of table 3), dcgan (the CNN of
+    # WGAN-GP) or radford (generator only, for GLO).
+    c.model.architecture = 'resnet'
+    # Version of the network where sources differ: paper, code (standard CNN) or wgan_gp (ResNet).
+    c.model.variant = 'paper'
+    # Channels of the generator's last hidden layer; `ch` in the official code.
+    c.model.gen_width = 256
+    # Channels of the discriminator's first block or layer.
     c.model.dis_width = 128
+    # Length of the latent z.
     c.model.dim_z = 128
-    c.model.latent = 'normal'  # normal or uniform
-    c.model.dtype = 'float32'  # or bfloat16; parameters, statistics and spectral norms stay float32
-    c.model.remat = False  # ResNet: blocks compute again for the gradient: less memory, more work
-    c.model.sync_batch_norm = (
-        True  # statistics over all devices; off: per device, as the official multi-GPU code
-    )
-    c.model.spectral_updates = 'per_update'  # or per_forward (official code)
-    c.model.normalization = 'spectral'  # of D: spectral, none, weight, layer, batch, or tracked:
-    # sigmas are known, weights stay as they are
-    c.model.gen_normalization = 'none'  # or spectral
-    c.model.sn_operator = 'reshaped'  # the paper's kernel matrix, bidirectional, or convolution
-    c.model.sn_scale = False  # a learnable factor gamma on every normalised weight
-    c.model.lipschitz = 1.0  # fixed factor on every normalised weight: K of eq. (5), per layer
-    c.model.dis_lipschitz = 1.0  # and on D as a whole
-    c.model.dis_init = 'published'  # or orthogonal: the kernels of D
+    # Distribution of z: normal or uniform.
+    c.model.latent = 'normal'
+    # Compute type: float32 or bfloat16. Parameters, batch statistics and spectral norms are
+    # float32 in both.
+    c.model.dtype = 'float32'
+    # Recompute the inside of ResNet blocks in the backward pass: less memory, more work.
+    c.model.remat = False
+    # Batch-norm statistics over all devices; off: per device, as the official multi-GPU code.
+    c.model.sync_batch_norm = True
+    # When power iterations advance: per_update (once per discriminator update) or per_forward
+    # (in every application of a layer, as in the official code).
+    c.model.spectral_updates = 'per_update'
+    # Normalisation of the discriminator: spectral, none, weight, layer, batch, or tracked (spectral
+    # norms are computed and logged, weights are not divided by them).
+    c.model.normalization = 'spectral'
+    # Normalisation of the generator's weights: none or spectral.
+    c.model.gen_normalization = 'none'
+    # Whose largest singular value is sigma: reshaped (the kernel as a matrix, as in the paper),
+    # bidirectional, or convolution (the convolution itself).
+    c.model.sn_operator = 'reshaped'
+    # A learnable factor gamma on every normalised weight.
+    c.model.sn_scale = False
+    # Fixed factor on every normalised weight: the Lipschitz constant K of eq. 5, per layer.
+    c.model.lipschitz = 1.0
+    # Fixed factor on the output of the whole discriminator.
+    c.model.dis_lipschitz = 1.0
+    # Initial kernels of the discriminator: published (those of the architecture) or orthogonal.
+    c.model.dis_init = 'published'
+    # Power iterations each time they advance.
     c.model.n_power_iterations = 1
-    c.model.n_warmup_iterations = 0  # further power iterations at the start
+    # Extra power iterations when the network is initialised.
+    c.model.n_warmup_iterations = 0
+    # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
+    c.model.num_classes = 0
+    # How the discriminator uses classes: none, projection or acgan.
+    c.model.head = 'none'
+    # Height of the feature map with self-attention (ResNet). 0: no attention.
+    c.model.attention = 0
+    # Whether the discriminator's first convolution halves the image.
+    c.model.first_stride2 = False
 
-    c.model.num_classes = 0  # that the players are told of: those of the set; 0: none
-    c.model.head = 'none'  # how D is told: projection or acgan
-    c.model.attention = 0  # height of the feature map that attends to itself; 0: none
-    c.model.first_stride2 = False  # D's first convolution halves the image
-
-    c.penalty = ConfigDict()  # weights in D's loss; snjax/objectives/penalties.py has the formulas
-    c.penalty.gradient = 0.0  # WGAN-GP, GAN-GP: lambda (10)
-    c.penalty.gradient_one_sided = 0.0  # the same for slopes above 1 alone
-    c.penalty.drift = 0.0  # E[D(x)^2] (0.001)
-    c.penalty.dragan = 0.0  # lambda (10)
-    c.penalty.r1 = 0.0  # gamma, on half the squared slope at real images
-    c.penalty.r2 = 0.0  # and at fakes
+    # Weights of the penalties in the discriminator's loss; 0: off. The formulas are in
+    # snjax/objectives/penalties.py.
+    c.penalty = ConfigDict()
+    # Gradient penalty of WGAN-GP: its lambda (published: 10).
+    c.penalty.gradient = 0.0
+    # The same for slopes above 1 only.
+    c.penalty.gradient_one_sided = 0.0
+    # Drift penalty E[D(x)^2] on real images (published: 0.001).
+    c.penalty.drift = 0.0
+    # Gradient penalty of DRAGAN: its lambda (published: 10).
+    c.penalty.dragan = 0.0
+    # R1: gamma, on half the squared slope at real images.
+    c.penalty.r1 = 0.0
+    # R2: gamma, on half the squared slope at fakes.
+    c.penalty.r2 = 0.0
+    # Distance of every kernel from an orthonormal one.
     c.penalty.orthonormal = 0.0
+    # Squared norm of every kernel (weight decay).
     c.penalty.l2 = 0.0
-    c.penalty.spectral = 0.0  # lambda, on half the sum of sigma^2
+    # Spectral norm regularisation: lambda, on half the sum of sigma^2.
+    c.penalty.spectral = 0.0
 
+    # Auxiliary classifier, for model.head=acgan.
     c.acgan = ConfigDict()
-    c.acgan.dis_weight = 1.0  # of classifying real images, in D's loss
-    c.acgan.gen_weight = 0.1  # of fakes classified as meant, in G's
+    # Weight of classifying real images, in the discriminator's loss.
+    c.acgan.dis_weight = 1.0
+    # Weight of classifying fakes as the class they were made for, in the generator's loss.
+    c.acgan.gen_weight = 0.1
 
+    # GLO: a generator and one learned latent per training image, without a discriminator.
     c.glo = ConfigDict()
-    c.glo.loss = 'l2_lap1'  # of snjax/objectives/reconstruction.py: l1, l2, lap1, l2_lap1
-    c.glo.z_loss = ''  # what the latents descend, where it is another
-    c.glo.levels = 3  # halvings of the pyramid of lap1
-    c.glo.weighting = 'level_means'  # of its levels: 2^(2j) on sums, or fine: 2^(-2j)
-    c.glo.pyramid = 'binomial'  # or minimal_glo, for comparison with that port
-    c.glo.initial = 'scaled_normal'  # latents at the start; or normal, pca, whitened_pca
+    # Loss of the generator: l1, l2, lap1 or l2_lap1 of snjax/objectives/reconstruction.py.
+    c.glo.loss = 'l2_lap1'
+    # Loss of the latents. Empty: that of the generator.
+    c.glo.z_loss = ''
+    # Number of times the Laplacian pyramid of lap1 halves the image.
+    c.glo.levels = 3
+    # Weight of level j of the pyramid: level_means, 2^(2j) on sums, or fine, 2^(-2j).
+    c.glo.weighting = 'level_means'
+    # The pyramid: binomial, or minimal_glo, to compare with that port.
+    c.glo.pyramid = 'binomial'
+    # Initial latents: scaled_normal, normal, pca or whitened_pca.
+    c.glo.initial = 'scaled_normal'
+    # Optimiser of the latents, by the names of optimizer.name.
     c.glo.z_optimizer = 'sgd'
-    c.glo.z_lr = 10.0  # with SGD; falls with optimizer.lr
+    # Learning rate of the latents (10 suits SGD). It decays as optimizer.lr does.
+    c.glo.z_lr = 10.0
 
+    # The training images.
     c.data = ConfigDict()
-    c.data.name = 'cifar10'  # digits, folder, npz, or a TFDS image set
+    # digits, folder, npz, or the name of an image set in TensorFlow Datasets (TFDS).
+    c.data.name = 'cifar10'
+    # Split of the set.
     c.data.split = 'train'
-    c.data.image_size = 32  # images are resized and cropped to it
-    c.data.channels = 3  # 1 or 3; images are converted
+    # Height and width in pixels; images are resized and cropped to it.
+    c.data.image_size = 32
+    # 1 (grey) or 3 (colour); images are converted.
+    c.data.channels = 3
+    # Mirror each image with probability 1/2.
     c.data.flip = False
-    c.data.dequantize = True  # x/128 - 1 + U(0, 1/128); off: x/127.5 - 1
-    c.data.augment = ''  # color,translation,cutout or some: of all that D sees, differentiable
-    c.data.path = ''  # of a folder or an .npz
-    c.data.data_dir = ''  # of TFDS; empty: TFDS_DATA_DIR, or TFDS's default
-    c.data.cache_dir = ''  # of prepared sets; empty: SNJAX_CACHE, or ~/.cache/snjax
-    c.data.stream = (
-        'auto'  # from the host, read ahead: on, off, or auto: where half of a device is too
-    )
-    # small for the set; decode: on, and no prepared file on disk. It changes no bit of a run
-    c.data.workers = 0  # threads that read ahead; 0: one per core
-    c.data.skip_broken = False  # leave out images of a folder that cannot be read, and say which
+    # Scaling to [-1, 1]: on, x/128 - 1 + U(0, 1/128); off, x/127.5 - 1.
+    c.data.dequantize = True
+    # Differentiable augmentation of everything the discriminator sees: any of
+    # color,translation,cutout, with commas. Empty: none.
+    c.data.augment = ''
+    # The folder or .npz file, for name=folder and name=npz.
+    c.data.path = ''
+    # Where TFDS keeps its data. Empty: the variable TFDS_DATA_DIR, or the default of TFDS.
+    c.data.data_dir = ''
+    # Where prepared sets are kept. Empty: the variable SNJAX_CACHE, or ~/.cache/snjax.
+    c.data.cache_dir = ''
+    # Stream batches from the host: on, off, or auto (on if the set takes more than half of a
+    # device's memory). decode: on, and decode images as they are read instead of preparing a file.
+    # The results are the same, bit for bit.
+    c.data.stream = 'auto'
+    # Threads that read batches ahead. 0: one per core.
+    c.data.workers = 0
+    # Leave out images of a folder that cannot be decoded, and name them.
+    c.data.skip_broken = False
 
+    # The optimisers of both networks.
     c.optimizer = ConfigDict()
-    c.optimizer.name = 'adam'  # adam, rmsprop (beta2 is its decay) or sgd
+    # adam, rmsprop (beta2 is its decay) or sgd.
+    c.optimizer.name = 'adam'
+    # Learning rate.
     c.optimizer.lr = 2e-4
-    c.optimizer.dis_lr = 0.0  # of D where it is another; 0: the same
+    # Learning rate of the discriminator. 0: that of the generator.
+    c.optimizer.dis_lr = 0.0
+    # Decay of the mean of the gradients.
     c.optimizer.beta1 = 0.0
+    # Decay of the mean of the squared gradients.
     c.optimizer.beta2 = 0.9
+    # Added to the denominator.
     c.optimizer.eps = 1e-8
-    c.optimizer.decay_start = 0  # the rate falls linearly from here ...
-    c.optimizer.decay_end = 0  # ... to 0 here, in generator updates; 0: it does not fall
-    c.optimizer.ema_decay = 0.0  # moving average of the generator and its batch statistics; 0: none
+    # Generator update after which the learning rates fall linearly.
+    c.optimizer.decay_start = 0
+    # Generator update at which the learning rates reach 0. 0: they stay constant.
+    c.optimizer.decay_end = 0
+    # Decay of the moving average of the generator (EMA), batch statistics included. 0: no average.
+    c.optimizer.ema_decay = 0.0
 
+    # Checkpoints; a run resumes from the newest good one.
     c.checkpoint = ConfigDict()
+    # Generator updates between checkpoints.
     c.checkpoint.every = 1000
-    c.checkpoint.keep = 3  # the latest so many
-    c.checkpoint.keep_every = 0  # and every multiple of this; 0: none
+    # Number of newest checkpoints to keep.
+    c.checkpoint.keep = 3
+    # Checkpoints at multiples of this are kept as well. 0: none.
+    c.checkpoint.keep_every = 0
 
+    # metrics.jsonl and TensorBoard.
     c.log = ConfigDict()
+    # Generator updates between logged values.
     c.log.every = 100
+    # Generator updates between histograms of the weights. 0: none.
     c.log.histograms_every = 1000
 
-    c.sampling = ConfigDict()  # grids while training, and --mode=sample
+    # Grids of samples while training.
+    c.sampling = ConfigDict()
+    # Generator updates between grids. 0: none.
     c.sampling.every = 1000
-    c.sampling.num = 100  # of a grid, and of what=samples
-    c.sampling.what = 'samples'  # interpolation, morph (of classes), neighbours (in the data); of
-    # GLO also reconstruction, arithmetic, latent_neighbours
-    c.sampling.format = 'grid'  # grid, images or npz; of interpolation and morph also gif and webp
-    c.sampling.seed = 0  # of --mode=sample; grids follow the run's seed
-    c.sampling.truncation = 0.0  # bound on |z|; 0: none
-    c.sampling.weights = 'auto'  # ema, raw, or auto: ema where there is one
-    c.sampling.step = 0  # of the checkpoint; 0: the newest
-    c.sampling.label = -1  # class of a conditional model, in a morph the first; -1: all in turn
-    c.sampling.label_to = -1  # class that a morph ends in; -1 with label=-1: it goes through all
-    c.sampling.rows = 8  # interpolations or morphs, each from z of its own; samples with neighbours
-    c.sampling.frames = 10  # of each; gif and webp come back to the first, and loop
-    c.sampling.points = 0  # z that each goes through; 0: 2, and 1 in a morph, where z stays then
-    c.sampling.path = 'slerp'  # between z: slerp (around 0) or lerp (in line); uniform z: lerp
-    c.sampling.fps = 10.0  # frames per second of gif and webp
-    c.sampling.prior = 'full'  # fitted to the latents of GLO: full, diagonal, mixture, class
-    c.sampling.components = 10  # of prior=mixture
-    c.sampling.images = ''  # of GLO's training set: 3,17,... to interpolate between, or to
-    # reconstruct; groups for arithmetic, as 1,2-8,9+4
-    c.sampling.latents = ''  # .npz of --mode=invert, to interpolate between encoded images
-    c.sampling.others = ''  # workdirs of other runs, whose reconstructions stand beside: a,b
-    c.sampling.neighbours = 5  # nearest training images of each sample
+    # Number of images in a grid.
+    c.sampling.num = 100
 
-    c.inversion = ConfigDict()  # --mode=invert: z whose image, measured, is what was measured
-    c.inversion.operator = 'identity'  # or inpaint, superresolve, denoise, compressed_sensing
-    c.inversion.path = ''  # a folder of images, in the order of their names; empty: the run's set
-    c.inversion.split = ''  # of the run's set, as test; empty: that of the training. digits: none
-    c.inversion.num = 16  # images: the folder's first, or drawn from the split
-    c.inversion.restarts = 4  # starts of each; classes that are not known are taken in turn
-    c.inversion.steps = 300  # of Adam from each
-    c.inversion.lr = 0.1  # its rate at the first step; half a cosine leads to 0
-    c.inversion.prior_weight = 1e-3  # of |z|^2 / (2 dim_z); 0 under uniform z
-    c.inversion.loss = 'l2'  # between measurements, a mean over their values: l2 or l1; of whole
-    # images (identity, denoise) also lap1 and l2_lap1
-    c.inversion.mask = 'centre'  # hidden by inpaint: centre (square), random (pixels), half (lower)
-    c.inversion.fraction = 0.25  # of the pixels that it hides
-    c.inversion.factor = 4  # of superresolve, in height and in width
-    c.inversion.noise = 0.2  # of denoise: standard deviation, in units of [-1, 1]
-    c.inversion.measurements = 100  # of compressed_sensing: random projections of an image
-    c.inversion.batch_size = 64  # starts in one call of the generator
-    c.inversion.seed = 0  # of the draw, the starts, the noise, random pixels and projections
-    c.inversion.weights = 'auto'  # ema, raw, or auto: ema where there is one
-    c.inversion.step = 0  # of the checkpoint; 0: the newest
-
-    c.eval = ConfigDict()  # scores, at the end of the run, while it trains, and by --mode=evaluate
-    c.eval.extractor = ''  # digits, cifar_resnet56, inception (FID), or empty: none
-    c.eval.weights = (
-        ''  # of the extractor: file or folder; empty: SNJAX_WEIGHTS, or ~/.cache/snjax/weights
-    )
-    c.eval.num_samples = 1000  # fakes of the run's own scores, beside its whole training set
-    c.eval.every = 0  # generator updates between scores while training; 0: none. The best is kept
-    c.eval.protocols = ''  # of --mode=evaluate: paper, 10k_10k_test, 50k_50k_train, or
-    # SPLIT/REAL/FAKE, as train/all/1000; several with commas; empty: that of the run's own scores
-    c.eval.variants = 'auto'  # EMA where there is one, running statistics; grid: all; or some, as
-    # ema/running,raw/batch,ema/reestimated
-    c.eval.batch_size = 128  # fakes a call, and what batch statistics are of
-    c.eval.neighbour_num = 10_000  # of each kind, for precision, recall, density and coverage
-    c.eval.seed = 0  # of z, and of the draws of pairs
-    c.eval.nearest = 0  # fakes to show beside their nearest training images, by features
-    c.eval.step = 0  # of the checkpoint; 0: the newest, and the best where one is kept
-    c.eval.steps = ''  # or of several, as 10000,20000: scored in turn, each kept as it is found
-    return c.lock()  # a misspelt key is refused, not ignored
+    # Scores while training and at its end.
+    c.eval = ConfigDict()
+    # Feature network: digits, cifar_resnet56 or inception (FID). Empty: no scores.
+    c.eval.extractor = ''
+    # File or folder with the weights of the feature network. Empty: the variable SNJAX_WEIGHTS, or
+    # ~/.cache/snjax/weights.
+    c.eval.weights = ''
+    # Number of fakes, compared with the whole training set.
+    c.eval.num_samples = 1000
+    # Generator updates between scores while training; the best checkpoint is kept. 0: only at the
+    # end.
+    c.eval.every = 0
+    # Fakes per call of the generator, over all devices.
+    c.eval.batch_size = 128
+    # Images of each kind (real, fake) for precision, recall, density and coverage.
+    c.eval.neighbour_num = 10_000
+    # Seed of z and of every random choice in the scores.
+    c.eval.seed = 0
+    # A misspelt key is refused, not ignored.
+    return c.lock()

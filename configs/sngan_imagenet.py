@@ -8,11 +8,11 @@ The networks of Miyato et al. 2018, table 6, with the schedule of their official
 
 Cost on paper: 21 TFLOP per generator update, and more for its batch of 128. On a small GPU
 `--config.accumulate=4` takes the batches in four parts, and `--config.model.remat=true` keeps less of each
-(docs/scaling.md).
+(docs/usage/train.md).
 Needs ImageNet prepared as the TFDS set `imagenet2012` in array_record files. The 1.28 million images are streamed, in
 the order that they would have on the device, from a file of 63 GB in `data.cache_dir`, prepared once;
 `--config.data.stream=decode` does without it, at the cost of a core for every few hundred images a second
-(docs/scaling.md). Where they are less than half of a device's memory, it keeps them.
+(docs/usage/data.md). Where they are less than half of a device's memory, it keeps them.
 """
 
 from ml_collections import ConfigDict

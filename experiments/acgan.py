@@ -1,23 +1,28 @@
 """AC-GAN: conditional image synthesis with auxiliary classifier GANs (Odena et al. 2017, arXiv:1610.09585).
 
-The discriminator has a second output that names the class. It learns to name real images (L_C of the paper); the
-generator is pulled towards fakes that it names as they were meant. The adversarial pair is any of
-`snjax.objectives.losses`.
+The discriminator has a second output that names the class. It learns to name real images (L_C of
+the paper); the generator is rewarded for fakes that it names as intended. The adversarial pair is
+any of `snjax.objectives.losses`.
 
-Weights are those of the code of WGAN-GP (github.com/igul222/improved_wgan_training, gan_cifar_resnet.py), which this
-project takes for the reference: 1 for the discriminator, on real images alone (Odena et al. use fakes too), 0.1 for
-the generator, which with the hinge loss can be too little (docs/results/projection_acgan.md).
+The weights are those of WGAN-GP's code (github.com/igul222/improved_wgan_training,
+gan_cifar_resnet.py): 1 for the discriminator, on real images alone (Odena et al. use fakes too),
+and 0.1 for the generator, which can be too little with the hinge loss
+(docs/results/projection_acgan.md).
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.build import common, penalties
 from experiments.gan import Gan
-from experiments.method import Config, require
-from experiments.settings import players
+from snjax.from_config import discriminator, generator
+from snjax.objectives.losses import LOSSES
+
+FIXED = {'model.head': 'acgan'}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,8 +30,8 @@ class AcGan(Gan):
     """A GAN whose discriminator returns (logits (b,), class_logits (b, num_classes)).
 
     Attributes:
-        dis_class_weight: of the classification of real images, in D's loss.
-        gen_class_weight: of the classification of fakes, in G's loss.
+        dis_class_weight: weight of classifying real images, in D's loss.
+        gen_class_weight: weight of classifying fakes, in G's loss.
     """
 
     dis_class_weight: float
@@ -46,23 +51,26 @@ class AcGan(Gan):
         return out[0]
 
 
-class Method(AcGan):
+def make(config: Any) -> AcGan:
     """AC-GAN with the weights of `config.acgan`."""
-
-    def __init__(self, config: Config):
-        require(config, 'model.head', 'acgan')
-        weights = {
-            f'{player}_class_weight': config.acgan[f'{player}_weight'] for player in ('dis', 'gen')
-        }
-        if min(weights.values()) < 0:
-            raise ValueError(
-                f'acgan.dis_weight is {config.acgan.dis_weight} and acgan.gen_weight {config.acgan.gen_weight}: '
-                'each must be 0 or more'
-            )
-        super().__init__(**players(config), **weights)
+    weights = config.acgan
+    if min(weights.dis_weight, weights.gen_weight) < 0:
+        raise ValueError(
+            f'acgan.dis_weight is {weights.dis_weight} and acgan.gen_weight {weights.gen_weight}: '
+            'each must be 0 or more'
+        )
+    return AcGan(
+        **common(config),
+        gen=generator(config, training=True),
+        dis=discriminator(config, head='acgan'),
+        loss=LOSSES[config.loss],
+        penalties=penalties(config),
+        dis_class_weight=weights.dis_weight,
+        gen_class_weight=weights.gen_weight,
+    )
 
 
 def _classify(class_logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy, and the share of images whose class is named right."""
+    """Cross-entropy, and the share of images that are classified correctly."""
     losses = optax.softmax_cross_entropy_with_integer_labels(class_logits, labels)
     return jnp.mean(losses), jnp.mean(class_logits.argmax(-1) == labels)

@@ -1,21 +1,32 @@
 """cGANs with projection discriminator (Miyato and Koyama 2018, arXiv:1802.05637).
 
-An SNGAN that knows classes. The discriminator's logit is psi(phi(x)) + y^T V phi(x) (eq. 3 of the paper): the image's
-pooled features phi(x) meet the embedding of the class they are claimed to be of, whose table is spectrally normalised
-as every other weight. The generator's batch norms have a scale and a shift for every class. The pieces:
+An SNGAN that knows classes. The discriminator's logit is psi(phi(x)) + y^T V phi(x) (eq. 3): the
+inner product of the image's pooled features phi(x) with the embedding of its class, whose table V
+is spectrally normalised like every other weight. Each of the generator's batch norms has a scale
+and a shift per class. The pieces:
 
-* the inner product with the class's embedding: head 'projection' in `snjax.models`;
+* the inner product with the class embedding: head 'projection' in `snjax.models.heads`;
 * conditional batch norm: `snjax.nn.normalization.ConditionalBatchNorm`;
-* classes of fakes, uniform and independent of the real images': `experiments.gan.Gan`.
+* classes of fakes, uniform and independent of the real images': `snjax.training.adversarial`.
 """
 
+from typing import Any
+
 from experiments import sngan
-from experiments.method import Config, require
+from experiments.build import common, penalties
+from experiments.gan import Gan
+from snjax.from_config import discriminator, generator, spectral_layers
+from snjax.objectives.losses import LOSSES
+
+FIXED = {**sngan.FIXED, 'model.head': 'projection'}
 
 
-class Method(sngan.Method):
-    """An SNGAN whose discriminator is told the class by projection."""
-
-    def __init__(self, config: Config):
-        require(config, 'model.head', 'projection')
-        super().__init__(config)
+def make(config: Any) -> Gan:
+    """An SNGAN whose discriminator sees the class by projection."""
+    return Gan(
+        **common(config),
+        gen=generator(config, training=True),
+        dis=discriminator(config, layers=spectral_layers(config), head='projection'),
+        loss=LOSSES[config.loss],
+        penalties=penalties(config),
+    )

@@ -13,10 +13,8 @@ latents (`snjax.latents.initial`). With batch norm in the generator a row's grad
 GAN's does.
 """
 
-import copy
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,15 +26,16 @@ import optax
 from flax import struct
 from flax.traverse_util import flatten_dict
 
-from experiments.method import Config, choose
-from experiments.settings import OPTIMIZERS, check_optimizer, check_parts, linear_decay
-from snjax import from_config, parallel
+from experiments.settings import check
+from snjax import parallel
+from snjax.from_config import generator
 from snjax.latents import priors
-from snjax.latents.initial import INITIAL_LATENTS, check_initial, initial_latents
+from snjax.latents.initial import check_initial, initial_latents
 from snjax.latents.priors import project
 from snjax.latents.sampling import generate
-from snjax.objectives.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS, Pyramid
+from snjax.objectives.reconstruction import RECONSTRUCTION_LOSSES, Pyramid
 from snjax.training import accumulation
+from snjax.training.optimizers import OPTIMIZERS, linear_decay
 from snjax.training.player import Player
 
 ImageLoss = Callable[[jax.Array, jax.Array], jax.Array]  # made, real (b, h, w, c) -> (b,)
@@ -102,9 +101,7 @@ class Glo:
             ValueError: they have fewer principal components than a latent, where it starts from those.
         """
         check_initial(self.initial, images, self.dim_z)
-        told = copy.copy(self)
-        object.__setattr__(told, 'images', images)  # frozen for everybody else
-        return told
+        return dataclasses.replace(self, images=images)
 
     def init(self, rng: jax.Array) -> GloState:
         """A fresh generator and the initial latents."""
@@ -154,14 +151,10 @@ class Glo:
             z_grads = z_grads / self.accumulate  # of the mean over the batch, as a row has it
 
         gen_grads = parallel.total(gen_grads)
-        updates, opt_state = self.optimizer.update(gen_grads, gen.opt_state, gen.params)
         lr, z_lr = self.learning_rate(state.step), self.z_learning_rate(state.step)
-        gen = Player(
-            jax.tree.map(lambda p, u: p - lr * u, gen.params, updates),
-            # Synchronised statistics are equal already; per-device ones become their average.
-            {**gen.model_state, **parallel.mean(moved)},
-            opt_state,
-        )
+        # Synchronised statistics are equal already; per-device ones become their average.
+        model_state = {**gen.model_state, **parallel.mean(moved)}
+        gen = gen.descend(gen_grads, self.optimizer, lr).replace(model_state=model_state)
         z_updates, z_opt_state = jax.vmap(self.z_optimizer.update)(z_grads, rows.opt_state, rows.z)
         rows = Table(project(rows.z - z_lr * jnp.asarray(z_updates)), z_opt_state)
         metrics = {
@@ -177,7 +170,7 @@ class Glo:
 
     # ---- looking
 
-    def watched(self, state: GloState) -> dict[str, Any]:
+    def histogram_arrays(self, state: GloState) -> dict[str, Any]:
         """The generator's weights and the table."""
         return flatten_dict({'gen': state.gen.params}, sep='/') | {'z': state.table.z}
 
@@ -201,73 +194,27 @@ class Glo:
         return generate(self.gen, state.gen.variables, z, None)
 
 
-class Method(Glo):
-    """GLO as a config describes it."""
-
-    def __init__(self, config: Config):
-        super().__init__(**_arguments(config))
-
-
-def _arguments(config: Config) -> dict[str, Any]:
-    """The arguments of a `Glo`, from a config.
-
-    Raises:
-        ValueError: a value is impossible; the message names its key.
-    """
-    _check(config)
+def make(config: Any) -> Glo:
+    """GLO with the losses, starts and rates of the groups `glo` and `optimizer`."""
+    check.glo(config)
     o, g = config.optimizer, config.glo
-    gen_loss = _image_loss(g, g.loss)
-    return {
-        'gen': from_config.generator(
-            config, batch_norm_axis=parallel.AXIS if config.model.sync_batch_norm else None
-        ),
-        'dim_z': config.model.dim_z,
-        'batch_size': config.batch_size,
-        'accumulate': config.accumulate,
-        'gen_loss': gen_loss,
-        'z_loss': _image_loss(g, g.z_loss) if g.z_loss else gen_loss,
-        'initial': g.initial,
-        'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
-        'z_optimizer': OPTIMIZERS[g.z_optimizer](o.beta1, o.beta2, o.eps),
-        'learning_rate': linear_decay(o.lr, o.decay_start, o.decay_end),
-        'z_learning_rate': linear_decay(g.z_lr, o.decay_start, o.decay_end),
-    }
-
-
-def _image_loss(g: Config, name: str) -> ImageLoss:
+    rate = functools.partial(linear_decay, decay_start=o.decay_start, decay_end=o.decay_end)
     pyramid = Pyramid(g.levels, g.weighting, g.pyramid)
-    return functools.partial(RECONSTRUCTION_LOSSES[name], pyramid=pyramid)
-
-
-def _check(config: Config) -> None:
-    o, g = config.optimizer, config.glo
-    choose('optimizer.name', o.name, OPTIMIZERS)
-    choose('glo.z_optimizer', g.z_optimizer, OPTIMIZERS)
-    choose('glo.loss', g.loss, RECONSTRUCTION_LOSSES)
-    choose('glo.z_loss', g.z_loss, ['', *RECONSTRUCTION_LOSSES])
-    choose('glo.weighting', g.weighting, WEIGHTINGS)
-    choose('glo.pyramid', g.pyramid, PYRAMIDS)
-    choose('glo.initial', g.initial, INITIAL_LATENTS)
-    check_optimizer(o)
-    for key, value in {'glo.z_lr': g.z_lr, 'model.dim_z': config.model.dim_z}.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f'{key} is {value}: a positive number is needed')
-    if not 0 <= g.levels or config.data.image_size < 2**g.levels:
-        raise ValueError(
-            f'glo.levels is {g.levels}: 0 up to {config.data.image_size.bit_length() - 1} halve images of '
-            f'{config.data.image_size} px'
-        )
-    parallel.check_batch_size(batch_size=config.batch_size)
-    check_parts(config, 'batch_size')
-    if config.data.flip:
-        raise ValueError(
-            'data.flip is on, but in GLO a latent belongs to one image: use --config.data.flip=false'
-        )
-    if config.model.num_classes or o.ema_decay:
-        raise ValueError(
-            f'model.num_classes is {config.model.num_classes} and optimizer.ema_decay {o.ema_decay}: GLO has neither '
-            'classes nor a moving average; leave both at 0 (--config.sampling.prior=class samples classes)'
-        )
+    gen_loss = functools.partial(RECONSTRUCTION_LOSSES[g.loss], pyramid=pyramid)
+    z_loss = functools.partial(RECONSTRUCTION_LOSSES[g.z_loss or g.loss], pyramid=pyramid)
+    return Glo(
+        gen=generator(config, training=True),
+        dim_z=config.model.dim_z,
+        batch_size=config.batch_size,
+        accumulate=config.accumulate,
+        gen_loss=gen_loss,
+        z_loss=z_loss if g.z_loss else gen_loss,
+        initial=g.initial,
+        optimizer=OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
+        z_optimizer=OPTIMIZERS[g.z_optimizer](o.beta1, o.beta2, o.eps),
+        learning_rate=rate(o.lr),
+        z_learning_rate=rate(g.z_lr),
+    )
 
 
 def _mean_loss(loss: ImageLoss, made, real, batch_size):

@@ -1,22 +1,32 @@
 """SNGAN: spectral normalization for generative adversarial networks (Miyato et al. 2018, arXiv:1802.05957).
 
-What makes a GAN an SNGAN is one line below: every layer of the discriminator divides its weight by its largest singular
-value, W / sigma(W) (eq. 8). The pieces, in the paper's order:
+Every layer of the discriminator divides its weight by its largest singular value, W / sigma(W)
+(eq. 8). The pieces, in the paper's order:
 
-* Algorithm 1 (appendix A): 1. power iteration for sigma, one a discriminator update, `snjax.spectral.power_iteration`;
-  2. W / sigma, `snjax.spectral.SpectralNorm.normalize`; 3. the update, `experiments.gan.Gan.update_dis`;
-* discriminator and generator updates in turn: `experiments.gan.Gan.train_step`;
+* Algorithm 1 (appendix A): 1. power iteration for sigma, once per discriminator update:
+  `snjax.spectral.power_iteration`; 2. W / sigma: `snjax.spectral.SpectralNorm.normalize`;
+  3. the update: `experiments.gan.Gan.update_dis`;
+* discriminator and generator in turn: `experiments.gan.Gan.train_step`;
 * the hinge loss (eqs. 16 and 17) or the non-saturating one: `snjax.objectives.losses`;
 * the networks of appendix B.4 (tables 3 to 6): `snjax.models`.
 """
 
-from experiments import gan
-from experiments.method import Config, require
+from typing import Any
+
+from experiments.build import common, penalties
+from experiments.gan import Gan
+from snjax.from_config import discriminator, generator, spectral_layers
+from snjax.objectives.losses import LOSSES
+
+FIXED = {'model.normalization': 'spectral'}
 
 
-class Method(gan.Method):
+def make(config: Any) -> Gan:
     """A GAN whose discriminator is spectrally normalised."""
-
-    def __init__(self, config: Config):
-        require(config, 'model.normalization', 'spectral')
-        super().__init__(config)
+    return Gan(
+        **common(config),
+        gen=generator(config, training=True),
+        dis=discriminator(config, layers=spectral_layers(config)),
+        loss=LOSSES[config.loss],
+        penalties=penalties(config),
+    )

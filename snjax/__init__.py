@@ -6,16 +6,21 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from snjax.generate.trained import TrainedGenerator, load
+    from snjax.generate.load import load
+    from snjax.generate.trained import TrainedGenerator
 
 __version__ = '0.1.0'
 __all__ = ['TrainedGenerator', 'load']
 
 
 def __getattr__(name: str):
-    # Looked up when asked for: whoever wants the layers alone need not wait for the checkpoint library.
-    if name in __all__:
-        from snjax.generate import trained
+    # Imported on first use: `import snjax.spectral` need not wait for the checkpoint library.
+    if name == 'load':
+        from snjax.generate.load import load
 
-        return getattr(trained, name)
+        return load
+    if name == 'TrainedGenerator':
+        from snjax.generate.trained import TrainedGenerator
+
+        return TrainedGenerator
     raise AttributeError(f"module 'snjax' has no attribute {name!r}")

@@ -30,7 +30,7 @@ from benchmarks.cifar10_results.records import (
 from benchmarks.cifar10_results.rows import ROOT, Job
 from experiments.report import runs as run_folders
 from snjax.report.spreads import curve
-from snjax.runs import resume, scores_file
+from snjax.runs import lock, scores_file
 
 _DIVERGED = 3
 # Of the training, for the page: losses, and the size of the steps.
@@ -90,7 +90,7 @@ class Runner:
         if record.is_final and not self._fid_is_missing(record, job):
             return record.data['state']
         workdir = self._workdir(job)
-        holder = resume.lock_holder(workdir)
+        holder = lock.lock_holder(workdir)
         if holder:
             raise ValueError(f'{workdir} is in use by {holder}: wait for it, or stop it')
         if (
@@ -115,7 +115,7 @@ class Runner:
     def _train(self, record, job):
         workdir, data = self._workdir(job), record.data
         there = _checkpoints(workdir)
-        if data['pieces'] and not (workdir / resume.CONFIG_NAME).is_file():
+        if data['pieces'] and not (workdir / workdir.CONFIG_NAME).is_file():
             self._say(f'{data["name"]}: its workdir is gone, so it starts over')
             record.start_over()
             data = record.data
@@ -140,7 +140,7 @@ class Runner:
         ended = self._launch(job, 'training', job.training(workdir, self._places.data_dir), beat)
         beat(ended.seconds)
         if ended.code == _DIVERGED:
-            note = (workdir / resume.DIVERGED_NAME).read_text().strip()
+            note = (workdir / workdir.DIVERGED_NAME).read_text().strip()
             record.write(state=DIVERGED, note=note)
             self._say(f'{data["name"]}: {note}')
             return

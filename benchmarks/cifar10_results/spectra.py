@@ -16,7 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from snjax.runs.checkpoint import load_tree
-from snjax.runs.resume import read_config
+from snjax.runs.config_file import read_config
 
 _SHOWN = 64  # values of a layer, evenly over their order
 

@@ -1,6 +1,7 @@
-"""Other implementations of the same training step, to run beside ours. PyTorch is needed here alone.
+"""Other implementations of the same training step, to run beside ours. Only they need PyTorch.
 
-What a command line may name is here, where no PyTorch is: `FORMS` are ways to run `benchmarks.peers.pytorch`.
+Names for command lines are defined here, where PyTorch is not imported: `FORMS` are ways to run
+`benchmarks.peers.pytorch`.
 """
 
 import pathlib
@@ -16,10 +17,10 @@ FORMS = {
 
 
 def mimicry_package(checkout: str) -> pathlib.Path:
-    """Of a checkout.
+    """The package folder of a mimicry checkout.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the folder is no checkout.
     """
     root = pathlib.Path(checkout) / 'torch_mimicry'
     if not (root / 'nets').is_dir():

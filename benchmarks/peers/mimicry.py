@@ -1,6 +1,6 @@
 """mimicry's own training step (github.com/kwotsin/mimicry), from a checkout of it, unchanged.
 
-Its package imports TensorFlow for its scores; here only its networks are imported, around that.
+The package imports TensorFlow for its scores; only its networks are imported here.
 """
 
 import importlib
@@ -18,7 +18,7 @@ NETWORKS = {
 
 
 class Trainer:
-    """The loop of its `Trainer.train` around one generator update, its logging apart."""
+    """The loop of mimicry's `Trainer.train` around one generator update, without its logging."""
 
     def __init__(self, checkout: str, network: str, batch_size: int, n_dis: int, layout: str):
         root = mimicry_package(checkout)
@@ -55,7 +55,7 @@ class Trainer:
                 log_data=log,
                 device=self.device,
             )
-            if i == self.n_dis - 1:  # as its trainer has it
+            if i == self.n_dis - 1:  # as in mimicry's trainer
                 log = self.gen.train_step(
                     real_batch=batch,
                     netD=self.dis,

@@ -1,11 +1,12 @@
-"""SNGAN's and WGAN-GP's training step in PyTorch, as well as we can write it: what our own is compared with.
+"""SNGAN's and WGAN-GP's training step in PyTorch, written as well as we can, to compare ours with.
 
-The networks, batches, order of updates and optimiser are those of our configs: 32 px, n_dis discriminator updates on
-real and fake images in one pass, then one generator update. Fakes for D are made without a graph, and D's weights get
-no gradient while G learns. PyTorch's own `spectral_norm` normalises, once per pass. Initialisation is PyTorch's, which
-costs the same.
+Networks, batches, order of updates and optimizer are those of our configs: 32 px, n_dis
+discriminator updates on real and fake images in one pass, then one generator update. Fakes for D
+are made without a graph, and D's weights get no gradient while G learns. PyTorch's `spectral_norm`
+normalizes, once per pass. Initialization is PyTorch's, which costs the same.
 
-`FORMS` of the package are ways to run it: as written, channels last, compiled, in bfloat16, and what goes together.
+`FORMS` of the package are ways to run it: as written, channels last, compiled, in bfloat16, and
+combinations of these.
 """
 
 import contextlib
@@ -117,7 +118,7 @@ class StandardDiscriminator(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is trained. `penalty` is WGAN-GP's lambda with its losses; 0 is SNGAN with the hinge loss."""
+    """The networks and losses. `penalty` is WGAN-GP's lambda; 0 is SNGAN with the hinge loss."""
 
     network: str  # resnet or standard
     gen_width: int
@@ -161,7 +162,7 @@ class Trainer:
         self.dis_params = list(dis.parameters())
         self.plain_dis = dis  # the penalty differentiates twice, which a compiled module cannot
         if 'compile' in options:
-            # D sees two batch sizes, each of which is to have a program of its own.
+            # D sees two batch sizes, and each needs a program of its own.
             gen, dis = (torch.compile(player, dynamic=False) for player in (gen, dis))
         self.gen, self.dis = gen, dis
         pixels = torch.randint(0, 256, (10_000, 3, 32, 32), dtype=torch.uint8)

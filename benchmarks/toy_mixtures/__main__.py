@@ -1,11 +1,11 @@
-"""Mode coverage of every method on three sets of points in the plane.
+r"""Mode coverage of every method on three sets of points in the plane.
 
-    python -m benchmarks.toy_mixtures --out=DIR [--methods=sngan,wgan_gp] [--sets=ring,grid] [--seeds=3]
-        [--num_steps=4000] [--merge=DIR1,DIR2]
+    python -m benchmarks.toy_mixtures --out=DIR [--methods=sngan,wgan_gp] [--sets=ring,grid] \
+        [--seeds=3] [--num_steps=4000] [--merge=DIR1,DIR2]
 
-Rows are printed as they finish and kept in DIR/results.json, with their points beside it; a run that is started again
-skips what is there. `table.md` and one picture per set are written at the end. Each of several processes needs its own
-DIR; `--merge=DIR1,DIR2` adds their rows to this one's first.
+Rows are printed as they finish and kept in DIR/results.json, with their points beside it. A run
+that is started again skips finished rows. At the end it writes `table.md` and one picture per set.
+Several processes need a DIR each; `--merge=DIR1,DIR2` first adds their rows to this one's.
 """
 
 import argparse

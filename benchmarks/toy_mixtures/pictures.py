@@ -10,9 +10,9 @@ _PAPER, _INK, _REAL = 255, (20, 60, 160), (235, 170, 110)
 
 
 def scatter(canvas: np.ndarray, points: np.ndarray, extent: float, colour) -> None:
-    """Sets a pixel of `canvas` (h, w, 3) for every point in the square [-extent, extent]^2, y upwards."""
+    """Sets a pixel of `canvas` (h, w, 3) for every point in [-extent, extent]^2, y upwards."""
     size = np.array(canvas.shape[1::-1])
-    # Compared before the cast: far points, and those that are not finite, have no pixel.
+    # Compared before the cast: far points and non-finite points have no pixel.
     scaled = (points / extent * (1, -1) + 1) / 2 * size
     with np.errstate(invalid='ignore'):
         is_inside = np.all((scaled >= 0) & (scaled < size), axis=1)

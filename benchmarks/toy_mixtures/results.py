@@ -21,7 +21,7 @@ class Results:
 
     Args:
         out: the folder; made if it is missing.
-        num_steps: of the rows; those of other lengths would not compare.
+        num_steps: of the rows; rows of another length would not compare.
 
     Raises:
         ValueError: if the folder holds rows of another length.
@@ -45,7 +45,7 @@ class Results:
         return any(_name(row) == f'{method}-{toy_set}-{seed}' for row in self.rows)
 
     def write(self, row: dict[str, Any], points: np.ndarray) -> None:
-        """Adds a row and its points (n, 2); the row last, so that one that is listed is whole."""
+        """Adds a row and its points (n, 2); the row comes last, so every listed row is whole."""
         row = {**row, 'num_steps': self.num_steps}
         np.save(self._out / f'{_name(row)}.npy', points[:_SHOWN])
         self.rows.append(row)
@@ -54,13 +54,13 @@ class Results:
         half_made.replace(self._path)
 
     def add(self, other: 'Results') -> None:
-        """The rows of another folder that are not here."""
+        """Adds the rows of another folder that are missing here."""
         for row in other.rows:
             if not self.has(row['method'], row['set'], row['seed']):
                 self.write(row, np.load(other._out / f'{_name(row)}.npy'))
 
     def write_summary(self) -> None:
-        """`table.md`, and `SET.png` with seed 0 of every method."""
+        """Writes `table.md`, and `SET.png` with seed 0 of every method."""
         (self._out / 'table.md').write_text(self.table())
         for name, toy_set in SETS.items():
             cells = {
@@ -74,7 +74,7 @@ class Results:
                 save_png(self._out / f'{name}.png', pictures.sheet(cells, real, toy_set.extent))
 
     def table(self) -> str:
-        """Markdown: per set, the median over the seeds and every seed, of modes and of the share of good samples."""
+        """Markdown: modes and share of good samples per set, median over seeds and every seed."""
         sets = [name for name in SETS if any(row['set'] == name for row in self.rows)]
         head = [f'{name} modes | {name} good, %' for name in sets]
         lines = [f'| method | {" | ".join(head)} |', '|---' * (2 * len(sets) + 1) + '|']

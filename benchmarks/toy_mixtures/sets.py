@@ -1,8 +1,9 @@
 """Three sets of points in the plane and how samples of them are scored.
 
-The sets of the toy experiments of Gulrajani et al. 2017 (arXiv:1704.00028), with the radii, noise and scaling
-of the authors' code (github.com/igul222/improved_wgan_training, `gan_toy.py`), but for the grid's sigma, which is
-twice theirs. Points are drawn one by one from keys, so no batch and no sharding changes them.
+These are the toy sets of Gulrajani et al. 2017 (arXiv:1704.00028), with the radii, noise and
+scaling of the authors' code (github.com/igul222/improved_wgan_training, `gan_toy.py`), except the
+grid's sigma, which is twice theirs. Each point is drawn from its own key, so neither batches nor
+sharding change it.
 """
 
 import math
@@ -25,8 +26,8 @@ class ToySet(NamedTuple):
 
     Attributes:
         draw: a key to one point (2,).
-        score: points (n, 2) to {'modes', 'num_modes', 'good'}: how many of how many modes (or arcs) are covered, and
-            the share of good samples.
+        score: points (n, 2) to {'modes', 'num_modes', 'good'}: covered modes (or arcs), all modes,
+            and the share of good samples.
         extent: half of the side of the square that pictures show.
     """
 
@@ -36,7 +37,7 @@ class ToySet(NamedTuple):
 
 
 def coverage(nearest: np.ndarray, is_good: np.ndarray, shares: np.ndarray) -> dict[str, float]:
-    """Modes that have at least a tenth (`FAIR_PART`) of their fair share of all samples, good ones alone counted.
+    """Modes with at least a tenth (`FAIR_PART`) of their fair share of samples, counting good ones.
 
     Args:
         nearest: mode of each sample (n,).
@@ -77,7 +78,7 @@ def ring() -> ToySet:
 
 
 def grid() -> ToySet:
-    """25 Gaussians 2 / 2.828 apart, sigma 0.1 / 2.828: twice the authors', for runs of a few thousand updates."""
+    """25 Gaussians 2 / 2.828 apart, sigma 0.1 / 2.828: twice the authors', for short runs."""
     axis = 2 / 2.828 * np.arange(-2, 3)
     return gaussians(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2), 0.1 / 2.828)
 
@@ -85,8 +86,8 @@ def grid() -> ToySet:
 def swiss_roll() -> ToySet:
     """The curve t (cos t, sin t) / 7.5, t ~ U(1.5 pi, 4.5 pi), with Gaussian noise of 0.25 / 7.5.
 
-    As `sklearn.datasets.make_swiss_roll` draws it. Its modes are 20 arcs of equal length, whose fair shares differ,
-    because t runs faster along the curve where it is tight.
+    The same as `sklearn.datasets.make_swiss_roll`. Its modes are 20 arcs of equal length. Their
+    fair shares differ because t moves faster along the curve where it is tight.
     """
     start, end, scale, sigma = 1.5 * np.pi, 4.5 * np.pi, 7.5, 0.25 / 7.5
 

@@ -22,7 +22,7 @@ NUM_SAMPLES = 10_000
 
 
 def run(results: Results, method: str, sets: Iterable[str], seeds: Iterable[int]) -> None:
-    """Trains and scores a method on every set with every seed, those in `results` left out, and prints the rows."""
+    """Trains, scores and prints a method on every set and seed that `results` does not have yet."""
     program = None
     for toy_set in sets:
         for seed in seeds:
@@ -88,13 +88,13 @@ class Program:
             numbers = state.step * gan.batches_per_step + jnp.arange(gan.batches_per_step)
             return gan.train_step(state, {'image': jax.vmap(batch)(numbers)}, train_rng)
 
-        # A rolled loop, which is slow on the CPU for convolutions alone.
+        # A rolled loop: on a CPU it is slow only for convolutions.
         state, metrics = lax.scan(step, state, None, self._num_steps)
         return state, jax.tree.map(jnp.mean, metrics)
 
 
 def _quickly_compiled(function, *args):
-    """A program that runs seldom, as `parallel.run_once` compiles it, kept."""
+    """A program compiled quickly, as by `parallel.run_once`, because it runs seldom."""
     options: Any = (
         {'xla_backend_optimization_level': '0'} if jax.default_backend() == 'cpu' else None
     )

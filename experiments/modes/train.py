@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import glob
 import logging
 import pathlib
 import time
@@ -11,113 +10,52 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import members, streaming
-from experiments import method as methods
-from experiments.modes import evaluate
-from experiments.modes.invert import run_invert
-from experiments.modes.sample import run_sample
+from experiments import build
+from experiments.modes import streaming, training_scores
+from experiments.settings import keys
+from experiments.settings.check import Config
 from snjax import data, from_config, parallel
-from snjax.runs import resume
+from snjax.runs import config_file, lock
 from snjax.runs.run_logger import RunLogger
 from snjax.training import loop
 from snjax.training.program import StepProgram
 
-# Keys that another run in the same workdir may change: none of them touches what is computed at a step.
-HARMLESS = (
-    'num_steps',
-    'log.*',
-    'checkpoint.*',
-    'sampling.*',
-    'inversion.*',
-    'eval.*',
-    'data.data_dir',
-    'data.cache_dir',
-    'data.stream',
-    'data.workers',
-)
 
-
-def run_train(config: methods.Config, workdir: pathlib.Path, profile: int = 0) -> None:
+def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     """Trains, or goes on training, in `workdir`, and traces `profile` calls of the step."""
-    options = dataclasses.replace(train_options(config), profile=profile)
-    streaming.check(config)
-    runs = members.members_of(config)
-    method = members.load(config, runs)
-    evaluate.check(config)
+    plan = build.plan(config)
+    method, options = plan.method, dataclasses.replace(plan.options, profile=profile)
     main = parallel.is_main()
     say = _say if main else _silent
-    several = f'{len(runs)} runs in one program, ' if len(runs) > 1 else ''
-    say(f'{config.method} on {parallel.describe()}; {several}workdir {workdir}')
-    folders = [workdir / run.name for run in runs]
+    say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
     with contextlib.ExitStack() as stack:
-        for folder in dict.fromkeys([workdir, *folders]):
-            stack.enter_context(resume.WorkdirLock(folder, process_index=jax.process_index()))
+        stack.enter_context(lock.WorkdirLock(workdir, process_index=parallel.process_index()))
         if main:  # before anything is loaded or compiled
-            resume.compare_config(workdir, config.to_dict(), harmless=HARMLESS)
-            for run, folder in zip(runs, folders, strict=True):
-                resume.compare_config(folder, run.config.to_dict(), harmless=HARMLESS)
-        ahead = stack.enter_context(AheadOfTime(config, method, options, folders[0], say))
+            config_file.compare_config(workdir, config.to_dict(), keys.computed)
+        ahead = stack.enter_context(AheadOfTime(config, method, options, workdir, say))
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say, ahead.announce)
         options = streaming.choose_options(config, options, image_set.images, say)
-        members.check_resident(runs, options.stream)
         _check_num_classes(config, image_set)
         loop.check_set_size(len(image_set.images), method.batch_size)
-        evaluator = evaluate.evaluator_of(config, lambda split: image_set)
-        if len(runs) == 1:
-            method = method.with_images(image_set.images)
-        records = [
-            RunLogger(
-                folder,
-                run.config.seed,
-                run.config.to_dict(),
-                say,
-                evaluate.live_scores(run.config, evaluator),
-            )
-            for run, folder in zip(runs, folders, strict=True)
-        ]
+        evaluator = training_scores.evaluator_of(config, lambda split: image_set)
+        method = method.with_images(image_set.images)
+        live = training_scores.live_scores(config, evaluator)
+        record = RunLogger(workdir, config.seed, config.to_dict(), say, live)
         if main:
-            resume.check_config(workdir, config.to_dict(), harmless=HARMLESS)
-            for record in records:
-                resume.check_config(record.workdir, record.config, harmless=HARMLESS)
+            config_file.check_config(workdir, config.to_dict(), keys.computed)
         trainer = loop.Trainer(
-            method, options, image_set.images, image_set.labels, records, say, ahead.program
+            method, options, image_set.images, image_set.labels, record, say, ahead.program
         )
         began = time.perf_counter()
         trainer.run()
         say(f'trained to step {trainer.step} in {time.perf_counter() - began:.0f} s')
-        for i, run in enumerate(runs):
-            if i in trainer.over:
-                continue
-            if run.name:
-                say(f'\n{run.name}')
-            state, folder = trainer.state_of(i), folders[i]
-            values = evaluate.score_finished(
-                run.config, evaluator, state, trainer.step, folder, say
-            )
-            if main:
-                trainer.write_scores(trainer.step, values, i)
-                _show_where(trainer.step, folder)
-        trainer.check_diverged()
-
-
-def train_options(config: methods.Config) -> loop.Options:
-    """The loop's options, with the updates per call of this backend where the config leaves them open."""
-    return loop.Options(
-        num_steps=config.num_steps,
-        steps_per_call=config.steps_per_call or parallel.default_steps_per_call(),
-        log_every=config.log.every,
-        histogram_every=config.log.histograms_every,
-        sample_every=config.sampling.every,
-        num_samples=config.sampling.num,
-        checkpoint_every=config.checkpoint.every,
-        keep=config.checkpoint.keep,
-        keep_every=config.checkpoint.keep_every,
-        flip=config.data.flip,
-        dequantize=config.data.dequantize,
-        seed=config.seed,
-        workers=config.data.workers,
-    )
+        values = training_scores.score_finished(
+            config, evaluator, trainer.whole_state(), trainer.step, workdir, say
+        )
+        if main:
+            trainer.write_scores(trainer.step, values)
+            _show_where(trainer.step, workdir)
 
 
 class AheadOfTime:
@@ -129,7 +67,7 @@ class AheadOfTime:
 
     def __init__(
         self,
-        config: methods.Config,
+        config: Config,
         method: Any,
         options: loop.Options,
         workdir: pathlib.Path,
@@ -153,7 +91,7 @@ class AheadOfTime:
             (num_images, d.image_size, d.image_size, d.channels), np.uint8
         )
         # Several processes compile with arrays, GLO is made for its images, and a set may be one to stream.
-        waits = jax.process_count() > 1 or method.state_axes is not None
+        waits = parallel.process_count() > 1 or method.state_axes is not None
         if waits or streaming.is_streamed(self._config, images):
             return
         if num_images >= method.batch_size:
@@ -162,9 +100,15 @@ class AheadOfTime:
             )
 
 
-def load_data(config: methods.Config, say, announce=None) -> data.ImageSet:
-    """The training set of a config, and a line about it; `announce` as in `snjax.data.load`."""
-    d, image_set = config.data, from_config.image_set(config, announce)
+def load_data(config: Config, say, announce=None) -> data.ImageSet:
+    """The training set of a config, and a line about it.
+
+    `announce` gets the number of images before they are decoded.
+    """
+    d, source = config.data, from_config.image_source(config)
+    if announce and source.num_images is not None:
+        announce(source.num_images)
+    image_set = source.read()
     n, h, w, c = image_set.images.shape
     say(f'{d.name} ({d.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}')
     if image_set.class_names:
@@ -172,7 +116,7 @@ def load_data(config: methods.Config, say, announce=None) -> data.ImageSet:
     return image_set
 
 
-def _check_num_classes(config: methods.Config, image_set: data.ImageSet) -> None:
+def _check_num_classes(config: Config, image_set: data.ImageSet) -> None:
     """Raises a ValueError of one line for a conditional model of other classes than the set's."""
     told, there = config.model.num_classes, len(image_set.class_names)
     if told and told != there:
@@ -186,22 +130,6 @@ def _show_where(step: int, workdir: pathlib.Path) -> None:
         _say(f'samples      {grid}')
     _say(f'TensorBoard  {workdir / "tensorboard"}')
     _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
-
-
-def _run_evaluate(config: methods.Config, workdir: pathlib.Path) -> None:
-    """Scores the run in `workdir`, or all that it matches as a pattern."""
-    found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    matched = [p for p in found if (p / 'config.json').is_file()] or [workdir]
-    folders = [folder for match in matched for folder in resume.runs_in(match)]
-    evaluate.run_evaluate(config, folders)
-
-
-MODES = {
-    'train': run_train,
-    'sample': run_sample,
-    'invert': run_invert,
-    'evaluate': _run_evaluate,
-}
 
 
 def _say(line: str) -> None:

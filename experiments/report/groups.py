@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from configs import keys
 from experiments.report import leaderboard, paper
 from experiments.report.paper import Place
 from experiments.report.runs import Run
 from experiments.report.spreads import Point, curve
+from experiments.settings import keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Group:
 def groups_of(runs: Sequence[Run]) -> list[Group]:
     """The runs by kind: those of one group compute the same but for their seed.
 
-    See `configs.keys.kind`. Keys that do not touch the arithmetic, such as intervals of logs, may
+    See `experiments.settings.keys.kind`. Keys that do not touch the arithmetic, such as intervals of logs, may
     differ inside a group.
     """
     by_kind: dict[str, list[Run]] = {}

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from configs import keys
 from experiments.report.published import PUBLISHED
-from snjax.runs import resume, scores_file
+from experiments.settings import keys
+from snjax.runs import config_file, scores_file
 
 # Entries of a manifest that decide which scores can be compared.
 PROTOCOL = (
@@ -70,7 +70,7 @@ def collect(folders: Sequence[pathlib.Path], extractor: str) -> list[dict[str, A
     runs = [
         Scored(
             folder,
-            resume.read_config(folder / 'config.json'),
+            config_file.read_config(folder / 'config.json'),
             scores_file.read(folder / 'scores.json'),
         )
         for folder in folders
@@ -82,7 +82,7 @@ def rows_of(runs: Sequence[Scored], extractor: str | None = None) -> list[dict[s
     """A row for each kind of run and each protocol, the best Frechet distance first.
 
     Args:
-        runs: of any kinds, see `configs.keys.kind`.
+        runs: of any kinds, see `experiments.settings.keys.kind`.
         extractor: leaves out the scores of other extractors, whose distances are on other scales;
             None keeps all, in rows of their own.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from configs import sngan_paper
 from experiments.report.published import PUBLISHED, Published
-from snjax.runs.resume import flatten
+from snjax.runs.config_file import flatten
 
 METHODS = tuple(sngan_paper.METHODS)
 SETTINGS = sngan_paper.SETTINGS

@@ -7,8 +7,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from configs import keys
-from snjax.runs import resume, scores_file
+from experiments.settings import keys
+from snjax.runs import config_file, lock, scores_file, workdir
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'
 # States that only a sweep's journal tells from `INTERRUPTED`.
@@ -66,7 +66,7 @@ def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
         inside = sorted(p for p in (path / 'runs').glob('*') if p.is_dir())
         for folder in [path] if _is_run(path) or not inside else inside:
             if _is_run(folder):
-                folders += resume.runs_in(folder)
+                folders.append(folder)
             elif folder.is_dir():
                 warnings.append(f'{folder} holds no run: there is no config.json')
     if not folders:
@@ -83,7 +83,6 @@ def _is_run(path):
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
     """The runs in these workdirs, and a line for each file that cannot be read."""
-    # A run of a sweep is in its runs/, or one folder deeper if one program trained several.
     sweeps = {folder: _sweep_of(folder) for folder in folders}
     journals = {sweep: _journal(sweep / 'journal.jsonl') for sweep in set(sweeps.values())}
     runs, warnings = [], []
@@ -132,8 +131,8 @@ def _read_one(folder: pathlib.Path, journal) -> tuple[Run | None, list[str]]:
 
 def _config(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A run's config nested and flat."""
-    config = resume.read_config(path)
-    missing = [key for key in _REQUIRED if key not in resume.flatten(config)]
+    config = config_file.read_config(path)
+    missing = [key for key in _REQUIRED if key not in config_file.flatten(config)]
     if missing:
         raise ValueError(f'{path} is not the config of a run: it lacks {missing[0]}')
     try:
@@ -171,12 +170,12 @@ def _scalars(path: pathlib.Path) -> tuple[dict[str, dict[int, float]], int]:
 def _state(folder: pathlib.Path, saved: int, num_steps: int, journal) -> tuple[str, str]:
     """The state of a run whose newest checkpoint is `saved`, and a note on it."""
     try:
-        holder = resume.lock_holder(folder)
+        holder = lock.lock_holder(folder)
     except OSError:  # another user's lock may not be readable
         holder = None
     if holder:
         return RUNNING, holder
-    diverged = folder / resume.DIVERGED_NAME
+    diverged = folder / workdir.DIVERGED_NAME
     if diverged.is_file():
         return DIVERGED, diverged.read_text().strip()
     if saved >= num_steps:

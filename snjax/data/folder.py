@@ -2,18 +2,19 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from snjax.data import pixels
 from snjax.data.cache import Built, cached, undecoded
-from snjax.data.image_set import ImageSet
+from snjax.data.image_set import ImageSet, ImageSource
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
 
-# What Pillow decodes and people train on. Anything else in the folder is passed over.
+# Formats that Pillow decodes and people train on; other files in the folder are skipped.
 _SUFFIXES = (
     '.avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp'
 )
@@ -23,7 +24,7 @@ _MAX_NAMED_FILES = 20
 _UNEQUAL_CLASSES = 10  # the commonest class has this many times the images of the rarest
 
 
-def load_folder(
+def find_folder(
     path: str | None,
     *,
     split: str,
@@ -32,25 +33,24 @@ def load_folder(
     skip_broken: bool,
     cache_dir: str | None,
     decode_later: bool = False,
-    announce: Callable[[int], None] | None = None,
-) -> ImageSet:
-    """Reads every image under `path`, in the order of the sorted paths.
+) -> ImageSource:
+    """Finds every image under `path`, in the order of the sorted paths.
 
-    The classes are the first-level subfolders, sorted by name, where every image lies in one;
-    otherwise the set has no labels. Hidden files and folders (a leading dot) are passed over.
+    The classes are the first-level subfolders, sorted by name, if every image lies in one;
+    otherwise the set has no labels. Hidden files and folders (a leading dot) are skipped.
 
     Args:
         path: the folder.
         split: 'train'; a folder has no other split.
         image_size, channels: of the result, see `pixels`.
-        skip_broken: leave out the files that cannot be decoded, count them and name them in a
-            warning, instead of stopping at the first.
+        skip_broken: leave out files that cannot be decoded and name them in a warning, instead of
+            stopping at the first.
         cache_dir: see `cache.cached`.
-        decode_later: the images are a `LazyImages`, and nothing is cached.
-        announce: see `snjax.data.load`.
+        decode_later: decode the images on access (`LazyImages`) and cache nothing.
 
     Raises:
-        ValueError: no such folder, no image in it, another split, or a broken file.
+        ValueError: no such folder, no image in it, or another split; `read` raises it for a broken
+            file.
     """
     root = _root(path)
     if split != 'train':
@@ -64,46 +64,60 @@ def load_folder(
             f'{root} has no images; accepted: files named {_SUFFIXES}, '
             'also in subfolders; set --config.data.path to another folder'
         )
-    if announce:
-        announce(len(files))
-    stats = [(name, *_size_and_time(root / name)) for name in files]
-    source = {'root': str(root.resolve()), 'files': stats, 'skip_broken': skip_broken}
+    if decode_later and skip_broken:
+        raise ValueError(
+            'data.skip_broken=True has every file decoded to find the broken ones, which '
+            'data.stream=decode does not: remove them, or use --config.data.stream=on'
+        )
+    size = image_size, channels
 
+    def read():
+        if decode_later:
+            image_set = _undecoded(root, files, size)
+        else:
+            image_set = _cached(root, files, size, skip_broken, cache_dir)
+        _warn_of_classes(root, image_set, files)
+        return image_set
+
+    return ImageSource(len(files), read)
+
+
+def _source(root: pathlib.Path, files: list[str], skip_broken: bool) -> dict[str, Any]:
+    """Everything but the pixels' size that decides the content of the set."""
+    stats = [(name, *_size_and_time(root / name)) for name in files]
+    return {'root': str(root.resolve()), 'files': stats, 'skip_broken': skip_broken}
+
+
+def _undecoded(root, files, size) -> ImageSet:
     def read(positions, out):
         for to, i in enumerate(positions):
-            out[to] = _decode(root / files[i], image_size, channels)
+            out[to] = _decode(root / files[i], *size)
 
-    def build(room):
-        return _build(root, files, image_size, channels, skip_broken, room)
+    image_size, channels = size
+    images = LazyImages((len(files), image_size, image_size, channels), read)
+    class_names, labels = _classes(files)
+    source = _source(root, files, skip_broken=False)
+    return undecoded('folder', 'train', source, images, labels, class_names)
 
-    if decode_later:
-        if skip_broken:
-            raise ValueError(
-                'data.skip_broken=True has every file decoded to find the broken ones, which data.stream=decode does '
-                'not: remove them, or use --config.data.stream=on'
-            )
-        images = LazyImages((len(files), image_size, image_size, channels), read)
-        class_names, labels = _classes(files)
-        image_set = undecoded('folder', split, source, images, labels, class_names)
-    else:
-        image_set = cached(
-            'folder',
-            split,
-            source,
-            build,
-            image_size=image_size,
-            channels=channels,
-            cache_dir=cache_dir,
-        )
-    _warn_of_classes(root, image_set, files)
-    return image_set
+
+def _cached(root, files, size, skip_broken, cache_dir) -> ImageSet:
+    image_size, channels = size
+    return cached(
+        'folder',
+        'train',
+        _source(root, files, skip_broken),
+        lambda workspace: _build(root, files, size, skip_broken, workspace),
+        image_size=image_size,
+        channels=channels,
+        cache_dir=cache_dir,
+    )
 
 
 def class_folders(path: str | None) -> tuple[str, ...]:
     """Names of the classes of a folder, without reading an image.
 
     Raises:
-        ValueError: no such folder, or it has no classes.
+        ValueError: no such folder, or a folder without classes.
     """
     root = _root(path)
     names, _ = _classes(sorted(_image_files(root)))
@@ -124,11 +138,11 @@ def _root(path: str | None) -> pathlib.Path:
 
 
 def _image_files(root: pathlib.Path) -> Iterator[str]:
-    """Paths relative to `root`, with '/', of the images in it and in folders linked into it."""
+    """Paths of the images under `root`, relative and with '/'; follows linked folders."""
     seen = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link back to a folder above it would never end
+        if real in seen:  # a link to a parent folder would loop forever
             subfolders.clear()
             continue
         seen.add(real)
@@ -139,7 +153,7 @@ def _image_files(root: pathlib.Path) -> Iterator[str]:
 
 
 def _size_and_time(file: pathlib.Path) -> tuple[int, int]:
-    """(bytes, nanoseconds); zeros for a link that leads nowhere, which decoding then reports."""
+    """(bytes, nanoseconds); zeros for a broken link, which decoding then reports."""
     try:
         stat = file.stat()
     except OSError:
@@ -148,7 +162,7 @@ def _size_and_time(file: pathlib.Path) -> tuple[int, int]:
 
 
 def _classes(files: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Class names and labels (N,) from the first-level subfolders; ((), None) without them."""
+    """Class names and labels (N,) from the first-level subfolders; ((), None) without classes."""
     if any('/' not in name for name in files):
         return (), None
     folders = [name.split('/', 1)[0] for name in files]
@@ -157,7 +171,7 @@ def _classes(files: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
 
 
 def _decode(file: pathlib.Path, image_size: int, channels: int) -> np.ndarray:
-    """One image; a ValueError of one line where it is broken."""
+    """One image; raises a ValueError of one line for a broken file."""
     try:
         return pixels.decode(file, image_size, channels, upright=True)
     except MemoryError:
@@ -172,13 +186,14 @@ def _decode(file: pathlib.Path, image_size: int, channels: int) -> np.ndarray:
 def _build(
     root: pathlib.Path,
     files: list[str],
-    image_size: int,
-    channels: int,
+    size: tuple[int, int],
     skip_broken: bool,
-    room: Workspace,
+    workspace: Workspace,
 ) -> Built:
-    images = room.array('images', (len(files), image_size, image_size, channels))
-    is_good = room.array('is_good', (len(files),), bool)
+    """Decodes the files into the arrays of a workspace, for `cached`."""
+    image_size, channels = size
+    images = workspace.array('images', (len(files), image_size, image_size, channels))
+    is_good = workspace.array('is_good', (len(files),), bool)
 
     def read(start, stop):
         for i in range(start, stop):
@@ -190,7 +205,7 @@ def _build(
                     raise
                 is_good[i] = False
 
-    room.in_chunks(len(files), read, what=f'images of {root} decoded')
+    workspace.in_chunks(len(files), read, what=f'images of {root} decoded')
     class_names, labels = _classes(files)
     if is_good.all():
         return images, labels, class_names, ''
@@ -201,7 +216,7 @@ def _build(
     if len(broken) > _MAX_NAMED_FILES:
         named += f' and {len(broken) - _MAX_NAMED_FILES} more'
     note = f'left out {len(broken)} broken of {len(files)} images in {root}: {named}'
-    # Moved one by one: the array may be larger than the memory.
+    # Moved one by one, because the array may be larger than the memory.
     kept = np.flatnonzero(is_good)
     for to, i in enumerate(kept):
         if to != i:
@@ -214,7 +229,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _warn_of_classes(root: pathlib.Path, image_set: ImageSet, files: list[str]) -> None:
-    """Says what is probably not meant: strays, splits as classes, one class, unequal classes."""
+    """Warns of likely mistakes: stray images, splits as classes, one class, unequal classes."""
     names = image_set.class_names
     if not names:
         num_loose = sum('/' not in name for name in files)

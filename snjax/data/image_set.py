@@ -1,7 +1,8 @@
-"""What every loader returns: a named set of uint8 images, its labels and a hash of them."""
+"""The result of every loader: a named set of uint8 images, its labels and a hash of both."""
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -16,14 +17,14 @@ class ImageSet:
     """Square images with integer labels; both arrays are read-only.
 
     Attributes:
-        name: what the set is called in a config, e.g. 'digits' or 'cifar10'.
-        split: which part of it, e.g. 'train' or 'train+unlabelled'.
-        images: uint8 (N, H, W, C), 0..255, C = 1 (grey) or 3 (RGB); may be mapped from a file, or be
-            decoded when they are asked for.
-        labels: int32 (N,), indices into `class_names`; zeros where the set has no labels.
-        class_names: one name per class, () where the set has no labels.
-        sha256: hex digest of the bytes of `images` followed by those of `labels`; of a `LazyImages`, of
-            what is known of its files without reading them: names, sizes, times.
+        name: the set's name in a config, e.g. 'digits' or 'cifar10'.
+        split: part of the set, e.g. 'train' or 'train+unlabelled'.
+        images: uint8 (N, H, W, C), 0..255, C = 1 (grey) or 3 (RGB); in memory, mapped from a file,
+            or decoded on access (`LazyImages`).
+        labels: int32 (N,), indices into `class_names`; zeros if the set has no labels.
+        class_names: one name per class; () if the set has no labels.
+        sha256: hex digest of the bytes of `images` and then of `labels`; for a `LazyImages`, of the
+            names, sizes and times of its files.
     """
 
     name: str
@@ -34,6 +35,20 @@ class ImageSet:
     sha256: str
 
 
+@dataclasses.dataclass(frozen=True)
+class ImageSource:
+    """An image set that was found but not yet decoded.
+
+    Attributes:
+        num_images: number of files or records; None for a set that is read in one go, without
+            decoding. Fewer images come out if broken files are skipped.
+        read: decodes the set, or takes it from the cache.
+    """
+
+    num_images: int | None
+    read: Callable[[], ImageSet]
+
+
 def content_sha256(images: UInt8[np.ndarray, 'n h w c'], labels: Int32[np.ndarray, ' n']) -> str:
     """Hex SHA-256 of the bytes of `images`, then of `labels` (little-endian int32)."""
     digest = hashlib.sha256(np.ascontiguousarray(images))
@@ -42,13 +57,13 @@ def content_sha256(images: UInt8[np.ndarray, 'n h w c'], labels: Int32[np.ndarra
 
 
 def image_set(name, split, images, labels, class_names) -> ImageSet:
-    """Makes an `ImageSet` from arrays in memory: hashes them and marks them read-only.
+    """Makes an `ImageSet` of arrays in memory: hashes them and marks them read-only.
 
     Args:
         name, split: see `ImageSet`.
         images: uint8 (N, H, W, C).
-        labels: integers (N,), or None where the set has none.
-        class_names: names of the classes, empty where the set has no labels.
+        labels: integers (N,), or None for a set without labels.
+        class_names: names of the classes; empty for a set without labels.
     """
     images = np.ascontiguousarray(images)
     labels = np.zeros(len(images), np.int32) if labels is None else labels.astype(np.int32)
@@ -59,15 +74,15 @@ def image_set(name, split, images, labels, class_names) -> ImageSet:
 
 
 def class_histogram(labels: Int32[np.ndarray, ' n'], class_names: tuple[str, ...]) -> str:
-    """One line on how many images each class has.
+    """Number of images per class, in one line.
 
     Args:
         labels: indices into `class_names`, (N,).
         class_names: () for a set without labels.
 
     Returns:
-        E.g. '2 classes, 10 to 20 images each: cat 10, dog 20'. Beyond 12 classes only the rarest
-        and the commonest are named.
+        E.g. '2 classes, 10 to 20 images each: cat 10, dog 20'. With more than 12 classes it names
+        the rarest and the commonest only.
     """
     if not class_names:
         return f'{len(labels)} images without labels'

@@ -1,19 +1,25 @@
-"""`load`: an image set by name."""
+"""`find` and `load`: an image set by name."""
 
 import difflib
+import functools
 import re
-from collections.abc import Callable
+from typing import Any
 
 from snjax.data.digits import load_digits
-from snjax.data.folder import load_folder
-from snjax.data.image_set import ImageSet
+from snjax.data.folder import find_folder
+from snjax.data.image_set import ImageSet, ImageSource
 from snjax.data.npz import load_npz
-from snjax.data.tfds_sets import is_known, known_names, load_tfds
+from snjax.data.tfds_sets import find_tfds, is_known, known_names
 
 _OWN_SETS = ('digits', 'folder', 'npz')
 
 
-def load(
+def load(name: str, **options: Any) -> ImageSet:
+    """Loads an image set as square uint8 arrays; takes the options of `find`."""
+    return find(name, **options).read()
+
+
+def find(
     name: str,
     *,
     image_size: int,
@@ -24,27 +30,26 @@ def load(
     skip_broken: bool = False,
     cache_dir: str | None = None,
     decode_later: bool = False,
-    announce: Callable[[int], None] | None = None,
-) -> ImageSet:
-    """Loads an image set as square uint8 arrays; TensorFlow is never imported.
+) -> ImageSource:
+    """Finds an image set and counts its images; its `read` decodes them. Never imports TensorFlow.
 
     Args:
         name: 'digits' (embedded in scikit-learn), 'folder', 'npz' (both need `path`), or any image
             set of TFDS, e.g. 'cifar10'. CIFAR-10, CIFAR-100 and STL-10 are downloaded and prepared
-            where they are missing.
+            if they are missing.
         image_size: height and width of the images, pixels; others are resized and cropped.
         channels: 1 (grey) or 3 (RGB).
         split: 'train' or another split of the set; TFDS's syntax for TFDS sets.
         data_dir: TFDS's data folder; None for `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
         path: the folder or the `.npz` file.
         skip_broken: for 'folder', leave out files that cannot be decoded.
-        cache_dir: where prepared sets are kept; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
-        decode_later: prepare nothing: images of a folder or a TFDS set are decoded when they are asked
-            for (`LazyImages`), for disks that the prepared set does not fit on.
-        announce: is told how many images a folder or a TFDS set will have, before they are decoded.
+        cache_dir: folder of the prepared sets; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
+        decode_later: decode the images of a folder or a TFDS set on access (`LazyImages`) and cache
+            nothing, for disks with no room for the prepared set.
 
     Raises:
-        ValueError: in one line, what was wrong, what is accepted and which config key to change.
+        ValueError: in one line, the wrong value, the accepted ones and the config key to change.
+            `read` raises it too, for images that cannot be decoded.
     """
     if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
         raise ValueError(
@@ -61,19 +66,19 @@ def load(
             "'folder', 'npz'; set --config.data.name or leave --config.data.path empty"
         )
     pixels = {'split': split, 'image_size': image_size, 'channels': channels}
-    later = {'cache_dir': cache_dir, 'decode_later': decode_later, 'announce': announce}
+    places = {'cache_dir': cache_dir, 'decode_later': decode_later}
     if name == 'digits':
-        return load_digits(**pixels)
+        return ImageSource(None, functools.partial(load_digits, **pixels))
     if name == 'folder':
-        return load_folder(path, skip_broken=skip_broken, **later, **pixels)
+        return find_folder(path, skip_broken=skip_broken, **places, **pixels)
     if name == 'npz':
-        return load_npz(path, cache_dir=cache_dir, **pixels)
+        return ImageSource(None, functools.partial(load_npz, path, cache_dir=cache_dir, **pixels))
     _check_name(name, data_dir)
-    return load_tfds(name, data_dir=data_dir, **later, **pixels)
+    return find_tfds(name, data_dir=data_dir, **places, **pixels)
 
 
 def _check_name(name: str, data_dir: str | None) -> None:
-    """Raises for a name that nobody knows, with the nearest ones."""
+    """Raises a ValueError with the nearest names for an unknown one."""
     base = re.split('[/:]', name)[0]
     if is_known(base, data_dir):
         return

@@ -1,19 +1,18 @@
-"""Any image set of TensorFlow Datasets that lies on disk as array_record, read without TensorFlow.
+"""Image sets of TensorFlow Datasets on disk as array_record, read without TensorFlow.
 
-`tensorflow_datasets` is imported by the functions, not by this file: only runs that read such a set
-wait for it.
+The functions import `tensorflow_datasets`, not this file: other runs need not wait for it.
 """
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from snjax.data import archives, pixels
 from snjax.data.cache import Built, cached, undecoded
-from snjax.data.image_set import ImageSet
+from snjax.data.image_set import ImageSet, ImageSource
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
 
@@ -25,7 +24,7 @@ def data_folder(data_dir: str | None) -> pathlib.Path:
 
 
 def known_names() -> list[str]:
-    """Names of the sets that TFDS has code for."""
+    """Names of the sets with a builder in TFDS."""
     import tensorflow_datasets as tfds
 
     # Listing community sets needs a network and TensorFlow.
@@ -33,13 +32,13 @@ def known_names() -> list[str]:
 
 
 def is_known(base: str, data_dir: str | None) -> bool:
-    """Whether TFDS has code for the set `base`, or it lies in the data folder without any."""
+    """Whether TFDS has a builder for the set `base`, or the data folder holds it prepared."""
     if base in known_names():
         return True
     return bool(base) and any((data_folder(data_dir) / base).rglob('features.json'))
 
 
-def load_tfds(
+def find_tfds(
     name: str,
     *,
     split: str,
@@ -48,9 +47,12 @@ def load_tfds(
     data_dir: str | None,
     cache_dir: str | None,
     decode_later: bool = False,
-    announce: Callable[[int], None] | None = None,
-) -> ImageSet:
-    """Reads a TFDS image set; CIFAR-10, CIFAR-100 and STL-10 are prepared first where needed.
+) -> ImageSource:
+    """Finds a TFDS image set; prepares CIFAR-10, CIFAR-100 and STL-10 first if needed.
+
+    Its `read` takes the images of the feature `image` and the labels of the feature `label`, or of
+    the only features of these kinds. If any example lacks a label (STL-10's unlabelled images), the
+    set has none.
 
     Args:
         name: e.g. 'cifar10', 'imagenet_resized/64x64', 'cifar10:3.0.2'.
@@ -58,13 +60,7 @@ def load_tfds(
         image_size, channels: of the result, see `pixels`.
         data_dir: see `data_folder`.
         cache_dir: see `cache.cached`.
-        decode_later: the images are a `LazyImages`, and the labels alone are cached.
-        announce: see `snjax.data.load`.
-
-    Returns:
-        The images of the feature `image` and the labels of the feature `label`, or of the only
-        features of these kinds. Where any example lacks a label (STL-10's unlabelled images) the
-        set counts as one without labels.
+        decode_later: decode the images on access (`LazyImages`) and cache only the labels.
 
     Raises:
         ValueError: not prepared, prepared as tfrecord only, no such split, no image feature.
@@ -72,41 +68,50 @@ def load_tfds(
     builder = _prepared_builder(name, data_folder(data_dir))
     image_key, label_key = _feature_keys(name, builder.info.features)
     records = _records(builder, name, split)
-    if announce:
-        announce(len(records))
+    reader = _Reader(builder, records, image_key, label_key, (image_size, channels))
+    loader = _undecoded if decode_later else _cached
+    return ImageSource(len(records), lambda: loader(reader, name, split, cache_dir))
+
+
+def _source(builder) -> dict[str, Any]:
+    """Everything but the split and the pixels' size that decides the content of the set."""
     files = [(file.name, file.stat()) for file in sorted(pathlib.Path(builder.data_path).iterdir())]
-    source = {
+    return {
         'set': builder.info.full_name,
         'folder': os.fspath(builder.data_path),
         'files': [(file, stat.st_size, stat.st_mtime_ns) for file, stat in files],
     }
 
-    reader = _Reader(builder, records, image_key, label_key, (image_size, channels))
-    if not decode_later:
-        return cached(
-            name,
-            split,
-            source,
-            reader.build,
-            image_size=image_size,
-            channels=channels,
-            cache_dir=cache_dir,
-        )
-    labels = None
-    if label_key is not None:
-        # The records have to be read through for them, so they are kept, beside black dots for images.
+
+def _cached(reader: '_Reader', name: str, split: str, cache_dir: str | None) -> ImageSet:
+    return cached(
+        name,
+        split,
+        _source(reader.builder),
+        reader.build,
+        image_size=reader.image_size,
+        channels=reader.channels,
+        cache_dir=cache_dir,
+    )
+
+
+def _undecoded(reader: '_Reader', name: str, split: str, cache_dir: str | None) -> ImageSet:
+    source, labels = _source(reader.builder), None
+    if reader.label_key is not None:
+        # Labels take a pass over all records, so they are cached, each with an image of one pixel.
         only = source | {'only': 'labels'}
-        found = cached(
+        stored = cached(
             name, split, only, reader.build_labels, image_size=1, channels=1, cache_dir=cache_dir
         )
-        labels = found.labels if found.class_names else None
+        labels = stored.labels if stored.class_names else None
     names = reader.class_names if labels is not None else ()
-    images = LazyImages((len(records), image_size, image_size, channels), reader.read)
+    shape = (len(reader.records), reader.image_size, reader.image_size, reader.channels)
+    images = LazyImages(shape, reader.read)
     return undecoded(name, split, source, images, labels, names)
 
 
 def _prepared_builder(name: str, folder: pathlib.Path):
-    """TFDS's builder of a set that is on disk."""
+    """TFDS's builder of the set; prepares the set if it is missing and an archive is known."""
     builder = _new_builder(name, folder)
     if not archives.is_prepared(builder) and builder.name in archives.ARCHIVES:
         archives.prepare(builder.name, folder)
@@ -130,7 +135,7 @@ def _new_builder(name: str, folder: pathlib.Path):
 
 
 def _feature_keys(name: str, features) -> tuple[str, str | None]:
-    """Keys of the image and of the label; None where there is no single class label."""
+    """Keys of the image and of the label; None for a set without a single class label."""
     import tensorflow_datasets as tfds
 
     kinds = (tfds.features.Image, tfds.features.ClassLabel)
@@ -171,10 +176,10 @@ def _records(builder, name: str, split: str):
 
 
 class _Reader:
-    """Images and labels of serialised examples, by their positions.
+    """Reads images and labels of serialised examples by position.
 
     Args:
-        builder: TFDS's, of the set.
+        builder: TFDS's builder of the set.
         records: see `_records`.
         image_key, label_key: see `_feature_keys`.
         size: (height and width, channels) of the images.
@@ -183,10 +188,10 @@ class _Reader:
     def __init__(self, builder, records, image_key: str, label_key: str | None, size):
         import tensorflow_datasets as tfds
 
-        self._records, self._name = records, builder.name
-        self._image_key, self._label_key, self._size = image_key, label_key, size
-        self._features = builder.info.features
-        # Only what is needed is parsed, and Pillow decodes, which takes less time than TFDS's decoding.
+        self.builder, self.records, self.label_key = builder, records, label_key
+        self.image_size, self.channels = size
+        self._image_key, self._features = image_key, builder.info.features
+        # Skips the other features, and leaves decoding to Pillow, which is faster than TFDS.
         self._decoders = {image_key: tfds.decode.SkipDecoding()}
         self._parser = self._parser_of(image_key, label_key)
         self._label_parser = self._parser_of(label_key)
@@ -198,43 +203,43 @@ class _Reader:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return tuple(self._features[self._label_key].names)
+        return tuple(self._features[self.label_key].names)
 
     def read(self, positions: Sequence[int], images: np.ndarray, labels=None) -> None:
-        """Stores the images at `positions`, and the labels where there are any."""
-        for to, record in enumerate(self._records.__getitems__(positions)):
+        """Stores the images at `positions` in `images`, and their labels in `labels` if given."""
+        for to, record in enumerate(self.records.__getitems__(positions)):
             example: Any = self._parser.deserialize_example_np(record, decoders=self._decoders)
-            images[to] = pixels.decode(example[self._image_key], *self._size)
+            images[to] = pixels.decode(example[self._image_key], self.image_size, self.channels)
             if labels is not None:
-                labels[to] = example[self._label_key]
+                labels[to] = example[self.label_key]
 
-    def build(self, room: Workspace) -> Built:
-        """The whole set, for `cached`."""
-        num, (image_size, channels) = len(self._records), self._size
-        images = room.array('images', (num, image_size, image_size, channels))
-        labels = None
-        if self._label_key is not None:
-            labels = room.array('read_labels', (num,), np.int32)
+    def build(self, workspace: Workspace) -> Built:
+        """Reads the whole set, for `cached`."""
+        num = len(self.records)
+        shape = (num, self.image_size, self.image_size, self.channels)
+        images, labels = workspace.array('images', shape), None
+        if self.label_key is not None:
+            labels = workspace.array('read_labels', (num,), np.int32)
 
         def read(start, stop):
             into = None if labels is None else labels[start:stop]
             self.read(range(start, stop), images[start:stop], into)
 
-        room.in_chunks(num, read, what=f'images of {self._name} decoded')
+        workspace.in_chunks(num, read, what=f'images of {self.builder.name} decoded')
         return self._with_names(images, labels)
 
-    def build_labels(self, room: Workspace) -> Built:
-        """The labels alone, with an image of one black pixel to each."""
-        num = len(self._records)
-        images = room.array('images', (num, 1, 1, 1))
-        labels = room.array('read_labels', (num,), np.int32)
+    def build_labels(self, workspace: Workspace) -> Built:
+        """Reads the labels only; each image is one black pixel."""
+        num = len(self.records)
+        images = workspace.array('images', (num, 1, 1, 1))
+        labels = workspace.array('read_labels', (num,), np.int32)
 
         def read(start, stop):
-            for i, record in enumerate(self._records.__getitems__(range(start, stop)), start):
+            for i, record in enumerate(self.records.__getitems__(range(start, stop)), start):
                 example: Any = self._label_parser.deserialize_example_np(record)
-                labels[i] = example[self._label_key]
+                labels[i] = example[self.label_key]
 
-        room.in_chunks(num, read, what=f'labels of {self._name} read')
+        workspace.in_chunks(num, read, what=f'labels of {self.builder.name} read')
         return self._with_names(images, labels)
 
     def _with_names(self, images, labels) -> Built:

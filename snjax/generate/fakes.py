@@ -1,9 +1,11 @@
-"""Fakes to be scored: from which weights, under which batch statistics, as the pixels that a file would have.
+"""Fakes for scores, as 8-bit pixels: with which weights and which batch statistics.
 
-The choice of the statistics moves scores, and publications seldom say which they took. `running` are the averages of
-training, as the official SNGAN code evaluates; `batch` those of each batch of fakes, as in training; `reestimated` are
-taken anew from fakes of these very weights (standing statistics, Brock et al. 2019, section 4.1), which is what an EMA
-of the weights has no averages of its own for.
+The choice of batch statistics moves scores, and publications seldom state theirs:
+
+* `running`: the moving averages of training, as the official SNGAN code evaluates;
+* `batch`: the statistics of each batch of fakes, as in training;
+* `reestimated`: computed anew from fakes of the same weights (standing statistics, Brock et al.
+  2019, section 4.1). An EMA of the weights has no running averages that were measured with it.
 """
 
 import dataclasses
@@ -26,11 +28,11 @@ REESTIMATED_BATCHES = 16
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Which generator of a run.
+    """Weights and batch statistics to generate with.
 
     Attributes:
         weights: 'ema' or 'raw'.
-        statistics: of batch norm: 'running', 'batch' or 'reestimated'.
+        statistics: 'running', 'batch' or 'reestimated'.
     """
 
     weights: str
@@ -41,15 +43,15 @@ class Variant:
 
 
 def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
-    """The variants that a config asks for.
+    """The variants that `evaluate.variants` names.
 
     Args:
-        text: 'auto' (the EMA where there is one, running statistics), 'grid' (all that there are), or some of them as
-            'ema/running,raw/batch'.
-        trained: the run, which may have kept no EMA, or have no batch norm.
+        text: 'auto' (the EMA if the run kept one, running statistics), 'grid' (every variant of the
+            run), or a list as 'ema/running,raw/batch'.
+        trained: the run, with or without an EMA and batch norm.
 
     Raises:
-        ValueError: for anything else, or an EMA that the run has not kept.
+        ValueError: another text, or 'ema' of a run without one.
     """
     if text == 'auto':
         return (Variant(trained.kept('auto'), 'running'),)
@@ -61,8 +63,9 @@ def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
     for variant in found:
         if variant.weights not in WEIGHTS or variant.statistics not in STATISTICS:
             raise ValueError(
-                f'eval.variants has {str(variant)!r}: accepted are auto, grid, and WEIGHTS/STATISTICS of '
-                f'{", ".join(WEIGHTS)} and {", ".join(STATISTICS)}, as ema/running,raw/batch'
+                f'evaluate.variants has {str(variant)!r}: accepted are auto, grid, and '
+                f'WEIGHTS/STATISTICS of {", ".join(WEIGHTS)} and {", ".join(STATISTICS)}, '
+                'as ema/running,raw/batch'
             )
         trained.variables(variant.weights)
     return found
@@ -71,17 +74,20 @@ def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
 def fakes(
     trained: TrainedGenerator, variant: Variant, num: int, *, seed: int = 0, batch_size: int = 128
 ) -> Iterator[tuple[Any, int]]:
-    """Batches of uint8 images (batch_size, H, W, C) on the devices, and how many of each count towards `num`.
+    """Generates `num` fakes in batches.
 
-    All batches are full, also the last, so that batch statistics are of `batch_size` images everywhere. Classes come in
-    turn: image i is of class i % num_classes.
+    Every batch is full, so that batch statistics are always over `batch_size` images; surplus
+    images of the last one do not count. Classes come in turn: image i has class i % num_classes.
 
     Args:
         trained: the run.
-        variant: what of it.
-        num: images.
-        seed: of z; the first n are the same whatever `num` is.
-        batch_size: images a call; the devices divide it.
+        variant: its weights and batch statistics.
+        num: number of images.
+        seed: of z; the first n images of a seed are the same for every `num`.
+        batch_size: images per call, a multiple of the number of devices.
+
+    Yields:
+        uint8 images (batch_size, H, W, C) on the devices, and how many of them count.
     """
     variables = trained.variables(variant.weights)
     is_reestimated = variant.statistics == 'reestimated' and 'batch_stats' in variables
@@ -94,20 +100,21 @@ def fakes(
 
 
 def labels_of(trained: TrainedGenerator, num: int) -> np.ndarray | None:
-    """Classes of the images of `fakes`; None for an unconditional generator."""
+    """Classes of the images from `fakes`; None for an unconditional generator."""
     return check_labels(None, num, trained.num_classes)
 
 
 def reestimated(
     trained: TrainedGenerator, variables: Mapping[str, Any], *, seed: int, batch_size: int
 ) -> Mapping[str, Any]:
-    """`variables` with batch statistics of `REESTIMATED_BATCHES` batches of fakes, as if they were one batch.
+    """`variables` with batch statistics pooled over `REESTIMATED_BATCHES` batches of fakes.
 
-    The mean is that of the means; the variance the mean of the variances and the variance of the means.
+    The pooled mean is the mean of the means. The pooled variance is the mean of the variances plus
+    the variance of the means.
     """
     program, total = _statistics_program(trained.gen), None
     num = REESTIMATED_BATCHES * batch_size
-    # Other z than those that are scored.
+    # A different seed: the scored z must not set their own statistics.
     for inputs, _ in _inputs(trained, num, seed + 1_000_003, batch_size):
         moments = program(variables, inputs)
         total = moments if total is None else jax.tree.map(jnp.add, total, moments)
@@ -122,7 +129,7 @@ def reestimated(
 
 
 def _inputs(trained, num, seed, batch_size):
-    """z and classes of full batches, and how many count."""
+    """z and classes of full batches, and how many rows of each count."""
     whole = -(-num // batch_size) * batch_size
     z = np.asarray(trained.latents(whole, seed=seed), np.float32)
     labels = labels_of(trained, whole)
@@ -140,7 +147,7 @@ def _pixels_program(gen, is_batch):
             images, _ = gen.apply(variables, z, labels, train=True, mutable=['batch_stats'])
         else:
             images = generate(gen, variables, z, labels)
-        # The pixel rule of `snjax.runs.images.to_uint8`.
+        # The same rounding as `snjax.runs.images.to_uint8`.
         scaled = images.astype(jnp.float32) * 127.5 + 127.5
         return jnp.clip(scaled, 0, 255).astype(jnp.uint8)
 
@@ -150,15 +157,16 @@ def _pixels_program(gen, is_batch):
 @functools.cache
 def _statistics_program(gen):
     def moments(variables, inputs):
-        """Mean, and mean of squares, that every batch norm saw."""
+        """Mean and mean of squares of the batch in every batch norm."""
 
         def moved(start):
             stats = jax.tree.map(lambda x: jnp.full_like(x, start), variables['batch_stats'])
-            told = {**variables, 'batch_stats': stats}
-            _, out = gen.apply(told, *inputs, train=True, mutable=['batch_stats'])
+            started = {**variables, 'batch_stats': stats}
+            _, out = gen.apply(started, *inputs, train=True, mutable=['batch_stats'])
             return out['batch_stats']
 
-        # An average moves from a to decay * a + (1 - decay) * batch: two starts give decay and batch.
+        # A moving average goes from a to decay * a + (1 - decay) * batch. Its results from a = 0
+        # and from a = 1 give both decay and batch.
         from_zero, from_one = moved(0.0), moved(1.0)
         batch = jax.tree.map(lambda a, b: a / (1 - (b - a)), from_zero, from_one)
 

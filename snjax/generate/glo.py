@@ -1,4 +1,4 @@
-"""A finished GLO run: a generator, and the latent of every image it was trained on."""
+"""A trained GLO: the generator, and the latent of each training image."""
 
 import dataclasses
 import functools
@@ -18,10 +18,10 @@ from snjax.latents.priors import PRIORS, Mixture, project
 
 @dataclasses.dataclass(frozen=True)
 class TrainedGlo(TrainedGenerator):
-    """A generator from a checkpoint of GLO.
+    """The generator and the latents of one checkpoint of GLO.
 
     Attributes:
-        table: latents (n, dim_z); row i belongs to image i of `training_set()`.
+        table: latents (n, dim_z); row i is the latent of image i of `training_set()`.
     """
 
     table: Float[np.ndarray, 'n d']
@@ -34,17 +34,17 @@ class TrainedGlo(TrainedGenerator):
         labels: Int[np.ndarray, ' n'] | None = None,
         seed: int = 0,
     ) -> Mixture:
-        """What is fitted to the table, to draw from.
+        """Fits a distribution to the table, to draw latents from.
 
         Args:
-            kind: `'full'` (the paper's) or `'diagonal'` Gaussian, `'mixture'` of full ones, or one full Gaussian per
-                `'class'`.
-            components: of the mixture.
+            kind: `'full'` (the paper's) or `'diagonal'` Gaussian, `'mixture'` of full Gaussians, or
+                one full Gaussian per `'class'`.
+            components: number of Gaussians in the mixture.
             labels: classes of the rows, for `'class'`.
             seed: of the mixture's fit.
 
         Raises:
-            ValueError: for another kind, or what `snjax.latents.priors` refuses.
+            ValueError: an unknown kind, or a table that `snjax.latents.priors` refuses.
         """
         if kind not in PRIORS:
             raise ValueError(f'prior {kind!r}: accepted are {", ".join(PRIORS)}')
@@ -65,14 +65,16 @@ class TrainedGlo(TrainedGenerator):
         prior: Mixture | None = None,
         components: Sequence[int] | Int[np.ndarray, ' n'] | None = None,
     ) -> Float[np.ndarray, 'n d']:
-        """`num` latents of a prior, in the unit ball; the first n of a seed are the same whatever `num` is.
+        """Draws latents from a prior, in the unit ball.
+
+        The first n of a seed are the same for every `num`.
 
         Args:
-            num: how many.
+            num: number of latents.
             seed: of the draw.
             truncation: see `snjax.latents.priors.draw`.
-            prior: of `prior()`; None for the full Gaussian.
-            components: which Gaussian of the prior each is of: classes, of a prior per class.
+            prior: from `prior()`; None for the full Gaussian.
+            components: index of the Gaussian for each latent; with a prior per class, its class.
         """
         if num < 1:
             raise ValueError(f'num {num}: at least 1 image is needed')
@@ -82,10 +84,10 @@ class TrainedGlo(TrainedGenerator):
         return np.asarray(_draw(prior, key, jnp.arange(num), chosen, truncation))
 
     def inversion_prior(self, kind: str = 'full') -> Prior:
-        """What `snjax.generate.inversion` knows of z: the Gaussian fitted to the table, and the unit ball.
+        """The prior of z for `inversion.invert`: a Gaussian fitted to the table, in the unit ball.
 
-        The energy is half the squared Mahalanobis distance from the mean, divided by dim_z. Directions in which the
-        table hardly varies count as if they had a ten-thousandth of the largest variance.
+        The energy is half the squared Mahalanobis distance from the mean, divided by dim_z.
+        Variances below a ten-thousandth of the largest are raised to it.
         """
         prior = self.prior(kind)
         factor = np.asarray(prior.factors[0], np.float64)
@@ -99,19 +101,19 @@ class TrainedGlo(TrainedGenerator):
         return Prior(lambda rng, ids: priors.draw(prior, rng, ids), energy, project)
 
     def reconstruct(self, index: Sequence[int] | Int[np.ndarray, ' n']) -> np.ndarray:
-        """Images (n, H, W, C) in [-1, 1] that the generator makes of rows of the table."""
+        """Images (n, H, W, C) in [-1, 1] generated from rows of the table."""
         return self.generate(self.table[self.check_index(index)])
 
     def mean_latent(self, index: Sequence[int] | Int[np.ndarray, ' n']) -> Float[np.ndarray, ' d']:
-        """The mean latent of some images: what arithmetic adds and subtracts (section 4.4 of the paper)."""
+        """The mean latent of some images, for latent arithmetic (section 4.4 of the paper)."""
         return self.table[self.check_index(index)].mean(axis=0)
 
     def nearest_rows(self, z: Float[np.ndarray, 'q d'], k: int) -> Neighbours:
-        """The `k` rows of the table nearest to each latent: which images the model holds to be alike."""
+        """The `k` rows of the table nearest to each latent: images that are alike to the model."""
         return nearest_vectors(z, self.table, k)
 
     def check_index(self, index: Sequence[int] | Int[np.ndarray, ' n']) -> Int[np.ndarray, ' n']:
-        """`index` as an array, if all of it are rows; else a ValueError of one line."""
+        """`index` as an array; raises a one-line ValueError for an index outside the table."""
         index = np.asarray(index, np.int64)
         wrong = index[(index < 0) | (index >= len(self.table))]
         if wrong.size:

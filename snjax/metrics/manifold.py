@@ -1,9 +1,10 @@
 """Scores by nearest neighbours: precision, recall, density and coverage. NumPy float64 on features.
 
-Point sets are compared in square tiles, so memory beyond the inputs is a few tiles whatever the number of points.
+Distances are computed in square tiles, so memory beyond the inputs is a few tiles for any number of
+points. Why not by scikit-learn: see `snjax.data.distances`.
 
-Improved precision and recall: Kynkaanniemi et al. 2019 (arXiv:1904.06991), Eqs. 1-3. Density and coverage: Naeem et
-al. 2020 (arXiv:2002.09797), Eqs. 3 and 4.
+Improved precision and recall: Kynkaanniemi et al. 2019 (arXiv:1904.06991), Eqs. 1-3. Density and
+coverage: Naeem et al. 2020 (arXiv:2002.09797), Eqs. 3 and 4.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Num
 
+from snjax.data.distances import Tile, tiles
 from snjax.metrics.scores import check_features, check_pair
 
 
@@ -29,20 +31,19 @@ def precision_recall(
     k: int = 3,
     block: int = 2048,
 ) -> PrecisionRecall:
-    """Improved precision and recall from k-nearest-neighbour balls.
+    """Improved precision and recall from k-nearest-neighbour balls: the first two values of `prdc`.
 
-    Each point carries the closed ball that reaches to its k-th nearest neighbour *within its own
-    set*. Precision is the share of fake points that lie in the ball of at least one real point,
-    recall the share of real points that lie in the ball of at least one fake point. A point counts
-    when distance <= radius, as in Eq. 1 (some implementations ask for distance < radius; the two
-    differ on duplicates).
+    Each point has a closed ball that reaches to its k-th nearest neighbour *within its own set*.
+    Precision is the share of fake points in the ball of at least one real point, recall the share
+    of real points in the ball of at least one fake point. A point counts when distance <= radius,
+    as in Eq. 1 (some implementations test distance < radius; the two differ on duplicates).
 
-    The radii shrink as a set grows, so scores compare at equal counts only. Neither sees copies:
-    fake points taken from the real set have precision 1.
+    The radii shrink as a set grows, so scores compare at equal counts only. Neither score detects
+    copies: fake points taken from the real set have precision 1.
 
     Args:
         real, fake: features, one point a row; any real dtype, computed in float64.
-        k: which neighbour gives the radius, >= 1. A point is never its own neighbour; another
+        k: rank of the neighbour at the radius, >= 1. A point is never its own neighbour; another
             point at the same place is.
         block: side of the tiles of distances, in points. Changes memory and speed only.
 
@@ -50,22 +51,15 @@ def precision_recall(
         `(precision, recall)`.
 
     Raises:
-        ValueError: if a set is not a finite matrix or has at most k points, if the widths differ,
-            or if `k` or `block` is below 1.
+        ValueError: a set that is not a finite matrix or has at most k points, sets of different
+            width, or `k` or `block` below 1.
     """
-    real, fake = check_pair(real, fake)
-    real_radii = knn_squared_radii(real, k=k, block=block, name='real')
-    fake_radii = knn_squared_radii(fake, k=k, block=block, name='fake')
-    fake_is_covered = np.zeros(len(fake), bool)
-    real_is_covered = np.zeros(len(real), bool)
-    for rows, columns, squared in _distance_tiles(fake, real, block):
-        fake_is_covered[rows] |= (squared <= real_radii[None, columns]).any(axis=1)
-        real_is_covered[columns] |= (squared <= fake_radii[rows, None]).any(axis=0)
-    return PrecisionRecall(float(fake_is_covered.mean()), float(real_is_covered.mean()))
+    precision, recall, _, _ = prdc(real, fake, k=k, block=block)
+    return PrecisionRecall(precision, recall)
 
 
 class Prdc(NamedTuple):
-    """Precision, recall and coverage, shares in [0, 1], and density, which may pass 1."""
+    """Precision, recall and coverage, shares in [0, 1], and density, which may exceed 1."""
 
     precision: float
     recall: float
@@ -80,16 +74,17 @@ def prdc(
     k: int = 5,
     block: int = 2048,
 ) -> Prdc:
-    """All four at one k, in one pass over the distances between the sets.
+    """Precision, recall, density and coverage in one pass over the distances between the sets.
 
-    Density is the mean number of real balls that a fake point lies in, over k; coverage the share of real points whose
-    ball holds a fake point. As in `precision_recall` a point counts when distance <= radius; the authors' package
-    `prdc` asks for distance < radius, which differs where a fake point lies exactly on a ball, as copies may.
+    Density is the mean number of real balls around a fake point, divided by k; coverage is the
+    share of real points whose ball holds a fake point. As in `precision_recall` a point counts when
+    distance <= radius. The authors' package `prdc` tests distance < radius, which differs for a
+    fake point exactly on a ball, as copies may be; so their package is no substitute.
 
     Args:
         real, fake: features, one point a row; any real dtype, computed in float64.
-        k: which neighbour gives the radius, >= 1; 5 is the authors' (section 4.2.2).
-        block: side of the tiles of distances, in points.
+        k: rank of the neighbour at the radius, >= 1; 5 is the authors' (section 4.2.2).
+        block: side of the tiles of distances, in points. Changes memory and speed only.
 
     Raises:
         ValueError: as `precision_recall`.
@@ -100,7 +95,7 @@ def prdc(
     num_balls = np.zeros(len(fake), np.int64)
     real_in_fake = np.zeros(len(real), bool)
     covered = np.zeros(len(real), bool)
-    for rows, columns, squared in _distance_tiles(fake, real, block):
+    for rows, columns, squared, _ in _tiles(fake, real, block):
         inside = squared <= real_radii[None, columns]
         num_balls[rows] += inside.sum(axis=1)
         covered[columns] |= inside.any(axis=0)
@@ -118,7 +113,7 @@ def knn_squared_radii(
 ) -> Float[np.ndarray, ' n']:
     """Squared distance of each point to its k-th nearest neighbour in the same set.
 
-    Squared, because a square root rounds and would spoil the comparison of equal distances.
+    Squared, because rounding of the square root could break ties between equal distances.
 
     Args:
         points: features, one point a row.
@@ -130,8 +125,8 @@ def knn_squared_radii(
         Float64, (n,), >= 0.
 
     Raises:
-        ValueError: if `points` is not a finite matrix of more than k rows, or `k` or `block` is
-            below 1.
+        ValueError: `points` is not a finite matrix of more than k rows, or `k` or `block` is below
+            1.
     """
     points = check_features(points, name)
     if k < 1:
@@ -144,7 +139,7 @@ def knn_squared_radii(
             f'at least {k + 1}; give more points or a smaller k'
         )
     nearest = np.full((len(points), k), np.inf)
-    for rows, columns, squared in _distance_tiles(points, points, block):
+    for rows, columns, squared, _ in _tiles(points, points, block):
         if rows == columns:
             np.fill_diagonal(squared, np.inf)
         candidates = np.concatenate([nearest[rows], squared], axis=1)
@@ -152,31 +147,15 @@ def knn_squared_radii(
     return nearest.max(axis=1)
 
 
-def _distance_tiles(
-    a: np.ndarray, b: np.ndarray, block: int
-) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Squared Euclidean distances between the rows of `a` and of `b`, tile by tile.
+def _tiles(a: np.ndarray, b: np.ndarray, block: int) -> Iterator[Tile]:
+    """Distances between the rows of `a` and of `b`, with duplicates at 0 exactly.
 
-    |x - y|^2 = |x|^2 + |y|^2 - 2 x.y, one matrix product a tile. Both sets are first shifted by a
-    point of `b`, which keeps the norms as small as the spread of the data and, unlike a shift by
-    the mean, keeps lattice data (pixels, integers) exact. What is left below the rounding error of
-    the product is set to 0: duplicates are at distance 0 exactly, and points closer than about 3e-8
-    sqrt(dim) times their norm count as duplicates.
-
-    Yields:
-        `(rows of a, rows of b, squared distances of the tile)`, the last one free to be
-        overwritten.
+    Both sets are shifted by a point of `b`, which keeps the norms as small as the spread of the
+    data. Unlike a shift by the mean it keeps lattice data (pixels, integers) exact. Distances below
+    the rounding error of the product are set to 0, so points closer than about 3e-8 sqrt(dim) times
+    their norm count as duplicates.
     """
-    origin = b[0].astype(np.float64)
     rounding = 4 * a.shape[1] * np.finfo(np.float64).eps
-    for i in range(0, len(a), block):
-        rows = slice(i, min(i + block, len(a)))
-        x = a[rows].astype(np.float64) - origin
-        x_norm = np.einsum('id,id->i', x, x)[:, None]
-        for j in range(0, len(b), block):
-            columns = slice(j, min(j + block, len(b)))
-            y = b[columns].astype(np.float64) - origin
-            norms = x_norm + np.einsum('jd,jd->j', y, y)
-            squared = norms - 2 * (x @ y.T)
-            squared[squared <= rounding * norms] = 0
-            yield rows, columns, squared
+    for tile in tiles(a, b, block, block, origin=b[0].astype(np.float64)):
+        tile.squared[tile.squared <= rounding * tile.norms] = 0
+        yield tile

@@ -1,8 +1,9 @@
-"""Devices and processes: the only place that knows how many there are.
+"""Devices, processes and backends: the only package that asks JAX for them.
 
-A step is written for one device's share of the batch. `DataParallel` runs it on every device of every process with
-`jax.pmap` over the axis `'batch'`; inside, `example_ids` says which examples of the global batch are this device's and
-`mean` averages over the devices. On one device everything is the same, with an axis of length one.
+A training step is written for one device's share of the batch. `DataParallel` runs it on every
+device of every process with `jax.pmap` over the axis `'batch'`. Inside the step, `example_ids`
+gives this device's positions in the global batch, and `mean` averages over the devices. One device
+runs the same code with an axis of length one.
 """
 
 from snjax.parallel.collectives import (
@@ -15,14 +16,15 @@ from snjax.parallel.collectives import (
     total,
 )
 from snjax.parallel.devices import (
+    backend,
     check_batch_size,
     default_steps_per_call,
     describe,
     device_count,
+    device_kind,
     device_memory,
     divisible,
     scan_or_unroll,
-    vmap_or_unroll,
 )
 from snjax.parallel.placement import (
     abstract,
@@ -37,11 +39,13 @@ from snjax.parallel.placement import (
 )
 from snjax.parallel.processes import (
     StopSignal,
-    any_says,
+    any_process,
     exit_if_peer_lost,
+    from_main,
     initialize,
     is_main,
-    main_says,
+    process_count,
+    process_index,
     report_exit,
 )
 from snjax.parallel.programs import (
@@ -60,7 +64,8 @@ __all__ = [
     'Program',
     'StopSignal',
     'abstract',
-    'any_says',
+    'any_process',
+    'backend',
     'batch_mean',
     'check_batch_size',
     'compile',
@@ -68,18 +73,21 @@ __all__ = [
     'default_steps_per_call',
     'describe',
     'device_count',
+    'device_kind',
     'device_memory',
     'divisible',
     'example_ids',
     'exit_if_peer_lost',
     'first_replica',
+    'from_main',
     'gather',
     'initialize',
     'is_main',
     'is_ready',
-    'main_says',
     'mean',
     'own_examples',
+    'process_count',
+    'process_index',
     'put_rows',
     'replicate',
     'report_exit',
@@ -90,5 +98,4 @@ __all__ = [
     'shard_shapes',
     'take_rows',
     'total',
-    'vmap_or_unroll',
 ]

@@ -1,4 +1,4 @@
-"""Inside a step: this device's share of a batch, averages over the devices, rows of a table that is cut over them."""
+"""Functions for use inside a step: this device's share of the batch, averages, table lookups."""
 
 from typing import Any
 
@@ -11,13 +11,16 @@ AXIS = 'batch'
 
 
 def example_ids(batch_size: int) -> Int[Array, ' b']:
-    """This device's examples of a global batch, as positions in it."""
+    """Positions in the global batch of this device's examples."""
     local = batch_size // lax.axis_size(AXIS)
     return lax.axis_index(AXIS) * local + jnp.arange(local, dtype=jnp.int32)
 
 
 def mean(tree: Any) -> Any:
-    """Average over the devices. For gradients: take the gradient of the local loss first, then this, once."""
+    """Average over the devices.
+
+    For a gradient, differentiate the local loss and apply this once to the result.
+    """
     return lax.pmean(tree, AXIS)
 
 
@@ -27,38 +30,44 @@ def total(tree: Any) -> Any:
 
 
 def batch_mean(x: Array) -> Array:
-    """Average of an array over all its axes and all devices: of the whole batch."""
+    """Average of an array over all its axes and all devices, i.e. over the global batch."""
     return lax.pmean(jnp.mean(x), AXIS)
 
 
 def take_rows(table: Any, index: Int[Array, ' b']) -> Any:
-    """Rows of a table that is cut over the devices, wherever they lie.
+    """Reads rows of a table that is sharded over the devices.
 
     Args:
-        table: arrays (rows, ...) of which every device has its own part (`shard`).
-        index: this device's share of a batch, as positions in the whole table.
+        table: arrays (rows, ...), this device's shard of the table (see `shard`).
+        index: positions of this device's examples in the whole table.
 
     Returns:
-        Arrays (b, ...): the rows that `index` names.
+        Arrays (b, ...): the rows at `index`, whichever device holds them.
     """
-    place, owned = _places(table, index)
+    position, owned = _local_positions(table, index)
 
     def take(leaf):
-        rows = leaf[jnp.where(owned, place, 0)]
-        mine = jnp.where(owned.reshape(-1, *[1] * (leaf.ndim - 1)), rows, 0)
-        # Every row has one owner, and the others add zeros.
-        return lax.psum_scatter(mine, AXIS, tiled=True)
+        rows = leaf[jnp.where(owned, position, 0)]
+        own_rows = jnp.where(owned.reshape(-1, *[1] * (leaf.ndim - 1)), rows, 0)
+        # One device owns each row and the others add zeros, so the sum is exact.
+        return lax.psum_scatter(own_rows, AXIS, tiled=True)
 
     return jax.tree.map(take, table)
 
 
 def put_rows(table: Any, index: Int[Array, ' b'], rows: Any) -> Any:
-    """The table with new `rows` at `index`; arguments as of `take_rows`. All other rows stay bit for bit."""
-    place, owned = _places(table, index)
-    place = jnp.where(owned, place, _num_rows(table))  # out of range, so left out
+    """Returns the table with `rows` written at `index`; all other rows keep their bits.
+
+    Args:
+        table: see `take_rows`.
+        index: see `take_rows`.
+        rows: arrays (b, ...), the new rows.
+    """
+    position, owned = _local_positions(table, index)
+    position = jnp.where(owned, position, _num_rows(table))  # out of range, so dropped
 
     def put(leaf, new):
-        return leaf.at[place].set(lax.all_gather(new, AXIS, tiled=True), mode='drop')
+        return leaf.at[position].set(lax.all_gather(new, AXIS, tiled=True), mode='drop')
 
     return jax.tree.map(put, table, rows)
 
@@ -67,7 +76,7 @@ def _num_rows(table):
     return jax.tree.leaves(table)[0].shape[0]
 
 
-def _places(table, index):
-    """Where the rows of the whole batch lie in this device's part, and which of them do."""
-    place = lax.all_gather(index, AXIS, tiled=True) - lax.axis_index(AXIS) * _num_rows(table)
-    return place, (place >= 0) & (place < _num_rows(table))
+def _local_positions(table, index):
+    """Positions of the global batch's rows in this device's shard, and whether it owns them."""
+    position = lax.all_gather(index, AXIS, tiled=True) - lax.axis_index(AXIS) * _num_rows(table)
+    return position, (position >= 0) & (position < _num_rows(table))

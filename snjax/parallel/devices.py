@@ -1,4 +1,4 @@
-"""How many devices there are, and what that means for batches, memory and loops."""
+"""The devices of a run, and what depends on them: batch sizes, memory and loops."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,37 +11,47 @@ from snjax import host
 
 
 def device_count() -> int:
-    """Devices of the whole run, over all processes."""
+    """Number of devices of the run, over all processes."""
     return jax.device_count()
 
 
+def backend() -> str:
+    """The platform that programs are compiled for: 'cpu', 'gpu' or 'tpu'."""
+    return jax.default_backend()
+
+
+def device_kind() -> str:
+    """The model of the devices, as JAX names it, e.g. 'NVIDIA H200' or 'cpu'."""
+    return '/'.join(sorted({d.device_kind for d in jax.devices()}))
+
+
 def describe() -> str:
-    """One line for people: how many devices of what kind in how many processes."""
-    kinds = sorted({d.device_kind for d in jax.devices()})
+    """One line to print, e.g. '4 cpu devices in 2 processes (cpu)'."""
     n, p = jax.device_count(), jax.process_count()
     processes = f' in {p} processes' if p > 1 else ''
-    return f'{n} {"/".join(kinds)} device{"s" * (n > 1)}{processes} ({jax.default_backend()})'
+    return f'{n} {device_kind()} device{"s" * (n > 1)}{processes} ({backend()})'
 
 
 def check_batch_size(**sizes: int) -> None:
-    """Raises a ValueError that names the first of `sizes` that the devices do not divide."""
+    """Raises a ValueError for the first of `sizes` that is no multiple of the device count."""
     n = device_count()
     for name, size in sizes.items():
         if size % n:
             lower, upper = size // n * n, (size // n + 1) * n
             near = f'{lower} or {upper}' if lower else f'{upper}'
             raise ValueError(
-                f'{name} {size} does not divide over {n} devices: use {near}, --config.{name}={upper}'
+                f'{name} {size} does not divide over {n} devices: '
+                f'use {near}, --config.{name}={upper}'
             )
 
 
 def divisible(batch_size: int) -> int:
-    """The smallest number from `batch_size` on that the devices divide."""
+    """The smallest multiple of the device count that is at least `batch_size`."""
     return -(-batch_size // jax.device_count()) * jax.device_count()
 
 
 def device_memory() -> int:
-    """Bytes of the smallest of this process's devices; CPU devices share the host's."""
+    """Bytes of memory of this process's smallest device; CPU devices share the host's memory."""
     limits = [(d.memory_stats() or {}).get('bytes_limit') for d in jax.local_devices()]
     known = [limit for limit in limits if limit]
     if known:
@@ -52,8 +62,11 @@ def device_memory() -> int:
 def scan_or_unroll(
     body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: int
 ) -> tuple[Any, Any]:
-    """`lax.scan` on accelerators, written out on the CPU: there convolutions in a loop, even of one turn, crawl."""
-    if jax.default_backend() != 'cpu':
+    """`lax.scan` on accelerators, an unrolled loop on the CPU.
+
+    XLA's CPU backend runs convolutions inside a loop many times slower, even in a loop of length 1.
+    """
+    if backend() != 'cpu':
         return lax.scan(body, carry, xs, length)
     body, out = jax.jit(body), []  # traced once
     for i in range(length):
@@ -62,23 +75,6 @@ def scan_or_unroll(
     return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *out)
 
 
-def vmap_or_unroll(function: Callable, args: tuple, num: int) -> Any:
-    """`function` of every row of `args`, (num, ...), stacked: `jax.vmap` on accelerators, written out on the CPU.
-
-    There a `vmap` over kernels becomes convolutions in groups, which are slower.
-    """
-    if jax.default_backend() != 'cpu':
-        return jax.vmap(function)(*args)
-    body, out = jax.jit(function), []  # traced once
-    for i in range(num):
-        own = jax.tree.map(lambda x: x[i], args)  # noqa: B023 (called at once)
-        # Kept apart, each row is compiled as if it were alone, and they run one after the other.
-        own, out = lax.optimization_barrier((own, out))
-        out.append(body(*own))
-    out = lax.optimization_barrier(out)
-    return jax.tree.map(lambda *ys: jnp.stack(ys), *out)
-
-
 def default_steps_per_call() -> int:
-    """Updates per XLA program: many where launches cost, one on the CPU, where they would be unrolled."""
-    return 1 if jax.default_backend() == 'cpu' else 50
+    """Updates per XLA program: 50 to amortise launches; 1 on the CPU, where they are unrolled."""
+    return 1 if backend() == 'cpu' else 50

@@ -1,4 +1,4 @@
-"""Where arrays lie: whole on every device, cut over them, and back."""
+"""Puts arrays on the devices, replicated or sharded, and gathers them again."""
 
 import functools
 from collections.abc import Callable
@@ -13,11 +13,12 @@ from snjax.parallel.collectives import AXIS
 
 
 def mesh() -> Mesh:
+    """All devices of the run along the one axis `AXIS`."""
     return Mesh(np.array(jax.devices()), (AXIS,))
 
 
 def replicate(tree: Any) -> Any:
-    """Puts arrays, equal in every process, on all devices (replicated), as `data_parallel` takes them."""
+    """Puts arrays that are equal in every process on all devices, as `DataParallel` needs."""
     sharding = NamedSharding(mesh(), PartitionSpec())
 
     def one(leaf):
@@ -28,15 +29,15 @@ def replicate(tree: Any) -> Any:
 
 
 def shard(state: Any, axes: Any) -> Any:
-    """Puts a state on the devices as a run takes it: `replicate`, but leaves that `axes` maps are cut.
+    """Puts a state on the devices: shards the leaves that `axes` maps and replicates the others.
 
     Args:
         state: arrays, equal in every process.
         axes: see `DataParallel`.
 
     Returns:
-        The state, whose mapped leaves (n, ...) are now (devices, rows, ...), zeros behind the last: device i has rows
-        i * rows up to (i + 1) * rows.
+        The state, whose mapped leaves (n, ...) have become (devices, rows, ...), padded with zeros.
+        Device i holds the rows i * rows to (i + 1) * rows.
     """
     n = jax.device_count()
     sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
@@ -52,7 +53,7 @@ def shard(state: Any, axes: Any) -> Any:
 
 
 def shard_shapes(shapes: Any, axes: Any) -> Any:
-    """Shapes and dtypes of what `shard` makes of a state with these."""
+    """Shapes and dtypes of the state that `shard` returns for a state of these `shapes`."""
     n = jax.device_count()
 
     def cut(leaf):
@@ -62,7 +63,13 @@ def shard_shapes(shapes: Any, axes: Any) -> Any:
 
 
 def gather(state: Any, axes: Any, shapes: Any) -> Any:
-    """What `shard` has cut put together again, on every device; `shapes` are those before."""
+    """Inverse of `shard`: gathers the state on every device and drops the padding.
+
+    Args:
+        state: as `shard` returned it.
+        axes: see `DataParallel`.
+        shapes: the state before `shard`, arrays or their shapes.
+    """
 
     def join(leaf, shape):
         return _join_rows()(leaf, shape.shape[0])
@@ -74,7 +81,7 @@ def gather(state: Any, axes: Any, shapes: Any) -> Any:
 
 @functools.cache
 def _join_rows() -> Callable:
-    """`(leaf, n)`: (devices, rows, ...) to its first n rows; a program, as several processes need it."""
+    """Compiled `(leaf, n)`: the first n rows of a sharded (devices, rows, ...), replicated."""
 
     def join(leaf, num):
         return leaf.reshape(-1, *leaf.shape[2:])[:num]
@@ -83,7 +90,7 @@ def _join_rows() -> Callable:
 
 
 def by_axis(axes, mapped, replicated, *trees):
-    """Applies one of two functions to the parts of `trees` that `axes`, a prefix of them, maps or not."""
+    """Applies `mapped` to the parts of `trees` that the prefix `axes` maps, else `replicated`."""
     if axes is None:
         return replicated(*trees)
 
@@ -94,43 +101,43 @@ def by_axis(axes, mapped, replicated, *trees):
 
 
 def abstract(tree: Any) -> Any:
-    """Shapes, dtypes and the replicated sharding of `tree`, without its data: the target of a restore."""
+    """Shapes and dtypes of `tree` with a replicated sharding: the target of a restore."""
     sharding = NamedSharding(mesh(), PartitionSpec())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def own_examples(batch_size: int) -> list[Int[np.ndarray, ' b']]:
-    """`example_ids` of this process's devices, in their order: what a host has to read of a global batch."""
+    """Positions in the global batch that this process has to read, one array per local device."""
     share = batch_size // jax.device_count()
-    return [place * share + np.arange(share) for place in _own_places()]
+    return [i * share + np.arange(share) for i in _own_devices()]
 
 
 def shard_batch(arrays: list[np.ndarray]) -> jax.Array:
-    """One array for each of this process's devices as a run takes what is streamed: mapped, (devices, ...).
+    """Puts one array on each local device, as one sharded array (devices, ...) in all.
 
-    The copies are on their way when it returns, so the arrays may not be written to any more.
+    Copying is still under way on return, so the caller must not write to `arrays` afterwards.
     """
     devices = jax.devices()
     placed = [
-        jax.device_put(array[None], devices[place])
-        for place, array in zip(_own_places(), arrays, strict=True)
+        jax.device_put(array[None], devices[i])
+        for i, array in zip(_own_devices(), arrays, strict=True)
     ]
     shape = (len(devices), *arrays[0].shape)
     sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
     return jax.make_array_from_single_device_arrays(shape, sharding, placed)
 
 
-def _own_places() -> list[int]:
-    """Where this process's devices stand among all."""
+def _own_devices() -> list[int]:
+    """Indices of this process's devices in `jax.devices()`."""
     here = jax.process_index()
     return [i for i, device in enumerate(jax.devices()) if device.process_index == here]
 
 
 def first_replica(tree: Any) -> Any:
-    """Replicated arrays as this process's own, on its first device: for sampling and for looking at values."""
+    """This process's first copy of replicated arrays, for sampling and for reading values."""
     return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
 
 
 def is_ready(tree: Any) -> bool:
-    """Whether the devices have computed all of it."""
+    """Whether the devices have finished computing `tree`."""
     return all(leaf.is_ready() for leaf in jax.tree.leaves(tree))

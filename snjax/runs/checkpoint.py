@@ -39,15 +39,16 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 from orbax.checkpoint import v1
 
 from snjax import parallel
 from snjax.runs import digest
+from snjax.runs.files import replace_file
+from snjax.runs.workdir import BEST, steps_in
 
-# Beside the checkpoints: the one with the best score, and the file in it that says which.
-BEST, _SCORE = 'best', 'score.json'
+# In a checkpoint of the folder `best`: its score.
+_SCORE = 'score.json'
 # What a committed checkpoint holds at the least.
 _REQUIRED = ('commit_success.txt', '_CHECKPOINT_METADATA', 'state', 'digest/0.json')
 
@@ -86,8 +87,6 @@ class Checkpointer:
         self._done: set[int] = set()
         # Bad steps newer than the restored one; the next save moves them out of its way.
         self._rejected: set[int] = set()
-        # Good ones newer than the restored one, which are made again.
-        self._superseded: set[int] = set()
         self._is_cleaned = False
 
     def __enter__(self) -> 'Checkpointer':
@@ -98,7 +97,7 @@ class Checkpointer:
 
     def steps(self) -> list[int]:
         """Returns the committed steps, ascending, without those that `restore_latest` rejected."""
-        return [step for step in _numbered(self._directory) if self._is_whole(step)]
+        return [step for step in steps_in(self._directory) if self._is_whole(step)]
 
     def save(self, step: int, state: PyTree) -> None:
         """Saves `state` as `step`; returns when the host has a copy, so buffers may be donated.
@@ -126,7 +125,7 @@ class Checkpointer:
                 f'step {step} cannot be saved: {self._directory} already holds step {newer[-1]}; '
                 'resume from it or use another --workdir'
             )
-        if jax.process_index() == 0:
+        if parallel.is_main():
             self._clean(step)
         copies = digest.host_copies(state)
         barrier = functools.partial(
@@ -142,17 +141,13 @@ class Checkpointer:
             )
         # Orbax has passed a barrier by now, so process 0 has moved the rejected steps.
         self._rejected.clear()
-        self._superseded.clear()
         self._done.add(step)
         self._pending = self._executor.submit(self._commit, response.result)
 
-    def restore_latest(
-        self, like: PyTree, *, up_to: int | None = None
-    ) -> tuple[int, PyTree] | None:
+    def restore_latest(self, like: PyTree) -> tuple[int, PyTree] | None:
         """Restores the newest checkpoint that passes every check; the log names those that fail.
 
         Args:
-            up_to: later steps are as if they were not there, and go when the run saves again.
             like: pytree of `jax.Array` or `jax.ShapeDtypeStruct`; gives structure, shapes, dtypes
                 and shardings. A leaf without a sharding goes to the default device.
 
@@ -165,16 +160,14 @@ class Checkpointer:
         self.wait()
         leaves, treedef = jax.tree.flatten(like)
         wanted = dict(zip(digest.paths(like), leaves, strict=True))
-        there = _numbered(self._directory)
-        candidates = [step for step in there if up_to is None or step <= up_to]
-        bad = set() if up_to is None else self._rejected  # known from a call before
-        self._superseded = set(there) - set(candidates) - bad
-        self._rejected, self._done = bad, set()
+        candidates = steps_in(self._directory)
+        self._rejected, self._done = set(), set()
         rejected: dict[int, str] = {}
-        while (step := _agreed(candidates.pop() if candidates else -1)) >= 0:
+        # The folder as process 0 sees it counts.
+        while (step := parallel.from_main(candidates.pop() if candidates else -1)) >= 0:
             arrays, reason = _try_read(self._directory, step, wanted=wanted)
-            if not parallel.any_says(bool(reason)):
-                self._rejected, self._done = bad | set(rejected), {step}
+            if not parallel.any_process(bool(reason)):
+                self._rejected, self._done = set(rejected), {step}
                 placed = (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
                 return step, treedef.unflatten(placed)
             rejected[step] = reason or 'another process could not read it'
@@ -192,7 +185,7 @@ class Checkpointer:
             Whether it is the best now.
         """
         self.wait()
-        if jax.process_index() != 0:
+        if not parallel.is_main():
             return False
         folder = self._directory.parent / BEST
         kept = best_scores(folder)
@@ -201,7 +194,7 @@ class Checkpointer:
         new = folder / f'{step}.new'
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(self._directory / str(step), new, copy_function=_link)
-        (new / _SCORE).write_text(json.dumps({'score': score}))
+        replace_file(new / _SCORE, json.dumps({'score': score}))
         if (folder / str(step)).exists():
             shutil.rmtree(folder / str(step))
         # The better one is there before the other goes, so that there is always one.
@@ -225,13 +218,11 @@ class Checkpointer:
             self._executor.shutdown()
 
     def _is_whole(self, step: int) -> bool:
-        return step not in self._rejected | self._superseded and not _missing(
-            self._directory / str(step)
-        )
+        return step not in self._rejected and not _missing(self._directory / str(step))
 
     def _commit(self, wait_for_orbax: Callable[[], object]) -> None:
         wait_for_orbax()
-        if jax.process_index() != 0:
+        if not parallel.is_main():
             return
         for step in self.steps()[: -self._keep]:
             if self._keep_every is None or step % self._keep_every:
@@ -245,9 +236,6 @@ class Checkpointer:
                 if path.name.endswith('.deleted') or '.orbax-checkpoint-tmp' in path.name:
                     shutil.rmtree(path)
         self._is_cleaned = True
-        for newer in sorted(self._superseded):
-            if (self._directory / str(newer)).exists():
-                shutil.rmtree(self._rename(newer, 'deleted'))
         for bad in sorted(self._rejected | {step}):
             if (self._directory / str(bad)).exists():
                 logging.warning('damaged checkpoint kept as %s', self._rename(bad, 'rejected'))
@@ -279,7 +267,7 @@ def load_tree(
         ValueError: if it is damaged, or has nothing at `prefix`.
     """
     directory = Path(directory).absolute()
-    steps = _numbered(directory)
+    steps = steps_in(directory)
     if not steps:
         raise FileNotFoundError(f'no checkpoint in {directory}')
     if step is not None and step not in steps:
@@ -297,7 +285,7 @@ def load_tree(
 def best_scores(folder: str | os.PathLike) -> dict[int, float]:
     """Steps in a folder of `keep_best` and their scores: one, or two after a kill, of which the lower is the best."""
     found = {}
-    for step in _numbered(Path(folder)):
+    for step in steps_in(Path(folder)):
         path = Path(folder) / str(step) / _SCORE
         if path.exists():
             found[step] = float(json.loads(path.read_text())['score'])
@@ -315,13 +303,6 @@ def _link(source: str, target: str) -> str:
 def as_tree(state: PyTree) -> Any:
     """A state as `load_tree` gives it: nested dicts with strings for keys, of the very arrays of the state."""
     return _nested(dict(zip(digest.paths(state), jax.tree.leaves(state), strict=True)))
-
-
-def _numbered(directory: Path) -> list[int]:
-    """Returns the numbers that name something in `directory`, ascending."""
-    if not directory.exists():
-        return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
 
 
 def _missing(folder: Path) -> list[str]:
@@ -346,8 +327,8 @@ def _context(*, is_alone: bool = False, is_partial: bool = False) -> v1.Context:
     context.asynchronous.create_directories_asynchronously = False
     context.pytree.loading.partial_load = is_partial
     if is_alone:
-        context.multiprocessing.primary_host = v1.multihost.process_index()
-        context.multiprocessing.active_processes = {v1.multihost.process_index()}
+        context.multiprocessing.primary_host = parallel.process_index()
+        context.multiprocessing.active_processes = {parallel.process_index()}
     return context
 
 
@@ -448,10 +429,3 @@ def _to_device(array: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax
     if sharding is None:
         return jax.device_put(array)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-
-def _agreed(step: int) -> int:
-    """Returns the step of process 0, whose view of the folder counts."""
-    if jax.process_count() == 1:
-        return step
-    return int(multihost_utils.broadcast_one_to_all(np.int32(step)))

@@ -24,6 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from snjax import parallel
+
 _Place = tuple[tuple[int, int], ...]
 
 
@@ -106,7 +108,7 @@ class Writer:
         # In a thread: hashlib releases the interpreter, and Orbax's event loop goes on meanwhile.
         text = await asyncio.to_thread(self._json)
         folder = await directory.await_creation()
-        (folder / f'{jax.process_index()}.json').write_text(text)
+        (folder / f'{parallel.process_index()}.json').write_text(text)
         await self._barrier()
 
     def _json(self) -> str:
@@ -121,7 +123,7 @@ class Writer:
             }
             for copy in self._copies
         ]
-        whole = {'step': self._step, 'processes': jax.process_count(), 'leaves': leaves}
+        whole = {'step': self._step, 'processes': parallel.process_count(), 'leaves': leaves}
         return json.dumps(whole)
 
 
@@ -166,7 +168,7 @@ def host_copies(state: PyTree) -> list[HostCopy]:
         shards = tuple((place, np.array(part, order='C')) for part, place in pairs)
         if isinstance(leaf, jax.Array) and leaf.is_fully_replicated:
             # Every process has it whole; one digest is enough.
-            hashed = shards if jax.process_index() == 0 else ()
+            hashed = shards if parallel.is_main() else ()
             copies.append(HostCopy(path, shards[0][1], hashed))
         elif isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             # Orbax fetches these itself; this copy is one that the caller cannot donate.

@@ -1,6 +1,5 @@
 """TensorBoard's event files: read, cut and named, without TensorFlow."""
 
-import os
 import re
 import struct
 import time
@@ -11,15 +10,18 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
+from snjax.runs.files import replace_file
+
 _NAME = re.compile(r'events\.out\.tfevents\.(\d+)')
 
 
 def event_files(folder: Path) -> list[Path]:
+    """The event files in a folder, in the order of their names."""
     return sorted(path for path in folder.iterdir() if _NAME.match(path.name))
 
 
 def new_event_file(folder: Path) -> Path:
-    """A name that sorts after those in `folder`: a running TensorBoard never looks back."""
+    """A name that sorts last in `folder`: a running TensorBoard reads files in the order of names."""
     matches = [_NAME.match(path.name) for path in event_files(folder)]
     newest = max((int(match[1]) for match in matches if match), default=0)
     return folder / f'events.out.tfevents.{max(int(time.time()), newest + 1):010d}.snjax'
@@ -48,19 +50,8 @@ def read_events(path: Path) -> Iterator[tuple[bytes, Event]]:
 
 
 def cut_events(paths: Iterable[Path], keep: Callable[[Event], bool]) -> None:
-    """Rewrites the event files that hold damage or events not to `keep`; others stay as is."""
+    """Removes events that `keep` rejects, and damage. Files without either are not written."""
     for path in paths:
         kept_bytes = sum(len(record) for record, event in read_events(path) if keep(event))
         if kept_bytes < path.stat().st_size:
-            replace(path, (record for record, event in read_events(path) if keep(event)))
-
-
-def replace(path: Path, chunks: Iterable[bytes]) -> None:
-    """Puts a new file in the place of `path`, whole or not at all."""
-    # The name has no 'tfevents' in it, or TensorBoard would read the half-made file.
-    half_made = path.with_name('cut.tmp')
-    with open(half_made, 'wb') as file:
-        file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(half_made, path)
+            replace_file(path, (record for record, event in read_events(path) if keep(event)))

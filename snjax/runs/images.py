@@ -17,6 +17,8 @@ from jax import Array
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from snjax.runs.files import replace_file
+
 ANIMATION_SUFFIXES = ('.gif', '.webp')
 
 
@@ -99,7 +101,7 @@ def save_png(
         ValueError: for other shapes or types.
     """
     image = np.asarray(image)
-    _replace(Path(path), encode_png(grid(image) if image.ndim == 4 else image))
+    replace_file(path, encode_png(grid(image) if image.ndim == 4 else image))
 
 
 def save_animation(
@@ -137,7 +139,7 @@ def save_animation(
         loop=0,
         lossless=True,
     )
-    _replace(path, buffer.getvalue())
+    replace_file(path, buffer.getvalue())
 
 
 def _pixels(images, ndim: int) -> np.ndarray:
@@ -156,15 +158,3 @@ def _pixels(images, ndim: int) -> np.ndarray:
 def _pillow(image: np.ndarray) -> Image.Image:
     """Pillow's view of pixels (H, W, C); it wants grey images without the channel axis."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Puts `data` at `path` by a rename, which is atomic within a folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two processes that write the same picture out of each other's file.
-    half_made = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        half_made.write_bytes(data)
-        os.replace(half_made, path)
-    finally:
-        half_made.unlink(missing_ok=True)

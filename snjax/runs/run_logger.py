@@ -18,7 +18,7 @@ from snjax.latents.sampling import seed_key
 from snjax.metrics.live_scores import LiveScores
 from snjax.runs import images
 from snjax.runs.checkpoint import Checkpointer
-from snjax.runs.resume import DIVERGED_NAME
+from snjax.runs.workdir import DIVERGED_NAME
 from snjax.runs.writer import Writer
 
 
@@ -100,7 +100,7 @@ class RunLogger:
     def score_again(self, step: int, whole_state: Callable[[], Any]) -> None:
         """Takes the score of the checkpoint that the run starts from, if it was on its way when the last run ended."""
         if self.live and step and step % self.live.every == 0:
-            if not parallel.main_says(self._writer.has(step, f'eval/{self.live.key}')):
+            if not parallel.from_main(self._writer.has(step, f'eval/{self.live.key}')):
                 self.live.submit(step, whole_state())
 
     def collect_scores(self) -> None:
@@ -137,10 +137,6 @@ class RunLogger:
         if parallel.is_main():
             (self.workdir / DIVERGED_NAME).write_text(f'{message}\n')
         return message
-
-    def has_diverged(self) -> bool:
-        """Whether the run before this one ended so; process 0 says."""
-        return parallel.main_says((self.workdir / DIVERGED_NAME).exists())
 
 
 class Diverged(RuntimeError):

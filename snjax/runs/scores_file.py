@@ -1,11 +1,12 @@
-"""`scores.json`: a run's scores, each with everything that it depends on. Read without jax, written whole."""
+"""`scores.json`: a run's scores, each with everything that it depends on. Imports no JAX."""
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any
+
+from snjax.runs.files import replace_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Row:
 
     Attributes:
         scores: by name.
-        manifest: everything that they depend on (JSON types).
+        manifest: everything that the scores depend on (JSON types).
     """
 
     scores: dict[str, float]
@@ -22,15 +23,18 @@ class Row:
 
 
 def identity(manifest: dict[str, Any]) -> str:
-    """What makes a row that row: another with the same replaces it."""
+    """The key of a row: a new row replaces an old one with the same key."""
     keys = ['protocol', 'extractor', 'weights', 'batch_statistics', 'eval_seed', 'checkpoint']
-    if manifest.get('checkpoint') not in ('last', 'best'):  # those are of one step at a time
+    if manifest.get('checkpoint') not in (
+        'last',
+        'best',
+    ):  # those two names have one step at a time
         keys.append('step')
     return json.dumps([manifest.get(key) for key in keys])
 
 
 def read(path: pathlib.Path) -> list[Row]:
-    """The rows of a `scores.json`; none where there is no such file.
+    """The rows of a `scores.json`; none if there is no such file.
 
     Raises:
         ValueError: the file is damaged.
@@ -44,10 +48,8 @@ def read(path: pathlib.Path) -> list[Row]:
 
 
 def add(path: pathlib.Path, rows: Iterable[Row]) -> None:
-    """Adds rows to a `scores.json`, in place of those with the same identity; written whole or not at all."""
+    """Adds rows to a `scores.json`. Rows with the same `identity` are replaced."""
     kept = {identity(row.manifest): row for row in read(path)}
     kept |= {identity(row.manifest): row for row in rows}
     text = json.dumps({'rows': [dataclasses.asdict(row) for row in kept.values()]}, indent=2)
-    new = path.with_suffix('.json.new')
-    new.write_text(text + '\n')
-    os.replace(new, path)
+    replace_file(path, text + '\n')

@@ -37,6 +37,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from snjax.runs import event_file
+from snjax.runs.files import replace_file
 from snjax.runs.images import encode_png
 
 HISTOGRAM_BUCKETS = 64
@@ -274,7 +275,7 @@ def _cut_lines(path: Path, last_step: int) -> dict[str, int]:
             kept.append(line)
             steps.update((name, max(step, steps.get(name, -1))) for name in point)
     if len(kept) < len(old):
-        event_file.replace(path, kept)
+        replace_file(path, kept)
     return steps
 
 

@@ -1,10 +1,6 @@
-"""The training loop. It knows no method: state in, state and scalars out, and what people watch is written.
+"""The training loop. It knows no method: state in, state and scalars out, and what people watch is written."""
 
-One program trains one run, or several that are stacked (`snjax.training.members`); each has its own
-`snjax.runs.run_logger.RunLogger`.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,7 +11,7 @@ from snjax.data.host_order import HostOrder
 from snjax.latents.sampling import seed_key
 from snjax.runs.run_logger import Diverged, RunLogger
 from snjax.runs.writer import Writer
-from snjax.training import feed, members
+from snjax.training import feed
 from snjax.training.profiling import Profile
 from snjax.training.program import StepProgram
 from snjax.training.progress import Progress
@@ -57,13 +53,13 @@ def check_set_size(num_images: int, batch_size: int) -> None:
 
 
 class Trainer:
-    """One run in one workdir, or several in as many.
+    """One run in one workdir.
 
     Args:
-        method: see `experiments/method.py`; of several runs a `Members`.
+        method: see `experiments/method.py`.
         options: intervals and seed.
         pixels, labels: the training set, uint8 (N, H, W, C) and int32 (N,); may be mapped from a file.
-        records: of each run, where it is written.
+        record: where the run is written.
         say: prints a line for people.
         ahead: the step's program (`compile_ahead`), which is used if it is for a set of this shape.
     """
@@ -74,144 +70,84 @@ class Trainer:
         options: Options,
         pixels,
         labels,
-        records: Sequence[RunLogger],
+        record: RunLogger,
         say=print,
         ahead: StepProgram | None = None,
     ):
-        for live in filter(None, (record.live for record in records)):
-            if not options.checkpoint_every or live.every % options.checkpoint_every:
-                raise ValueError(
-                    f'eval.every {live.every} is not a multiple of checkpoint.every {options.checkpoint_every}, and '
-                    'scores are of checkpoints: change one'
-                )
-        self.method, self.options, self.records, self.say = method, options, records, say
-        self._num, self._one = members.num_of(method), members.one_of(method)
+        if record.live and (
+            not options.checkpoint_every or record.live.every % options.checkpoint_every
+        ):
+            raise ValueError(
+                f'eval.every {record.live.every} is not a multiple of checkpoint.every '
+                f'{options.checkpoint_every}, and scores are of checkpoints: change one'
+            )
+        self.method, self.options, self.record, self.say = method, options, record, say
         check_set_size(len(pixels), method.batch_size)
         self._pixels = pixels
         images = jax.ShapeDtypeStruct(pixels.shape, np.uint8)
-        first = records[0].workdir
-        self._ahead = ahead or compile_ahead(method, options, images, first, say)
-        seeds = [record.seed for record in records]
-        self.data = device_data(
-            None if options.stream else pixels, labels, seeds[0] if self._num == 1 else seeds
-        )
-        # Of several runs two, so that there is a step that all have while some have saved the next.
-        keep = 2 if self._num > 1 and options.keep == 1 else options.keep
-        for record in records:
-            record.prepare(keep=keep, keep_every=options.keep_every or None)
-        # What ended the runs of a program that others go on in; a run alone is tried again.
-        self.over = {
-            i: 'diverged before'
-            for i, r in enumerate(records)
-            if self._num > 1 and r.has_diverged()
-        }
+        self._ahead = ahead or compile_ahead(method, options, images, record.workdir, say)
+        self.data = device_data(None if options.stream else pixels, labels, options.seed)
+        record.prepare(keep=options.keep, keep_every=options.keep_every or None)
         # As checkpoints have it: whole arrays, whatever the number of devices.
-        self._shapes = jax.eval_shape(self._one.init, seed_key(options.seed, 'init'))
+        self._shapes = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
         self.state, self.start = self._start()
         self.step = self.start or 0
-        self._sample = jax.jit(self._one.sample, static_argnums=2)
+        self._sample = jax.jit(method.sample, static_argnums=2)
         self._pending: list[tuple[int, dict]] = []
 
     def _start(self):
-        """The state of the newest good checkpoint, of several runs the newest that all have, or a fresh one."""
-        axes = self.method.state_axes
-        step, states = self._restored()
-        if step is None:
+        """The state of the newest good checkpoint and its step, or a fresh one and None."""
+        found = self.record.checkpoints.restore_latest(parallel.abstract(self._shapes))
+        if found is None:
             init = parallel.compile(
-                jax.jit(self._one.init).lower(seed_key(0, 'init')), quickly=True
+                jax.jit(self.method.init).lower(seed_key(0, 'init')), quickly=True
             )
-            states = {i: init(record.key('init')) for i, record in enumerate(self.records)}
-        elif step % self.options.steps_per_call:
-            raise ValueError(
-                f'the checkpoint is of step {step}, no multiple of steps_per_call '
-                f'{self.options.steps_per_call}: go on with --config.steps_per_call=1'
-            )
+            step, state = None, init(self.record.key('init'))
         else:
-            self.say(f'resuming from step {step}')
-        # One that is over goes along as another's double, and is not looked at.
-        double = next(iter(states.values()))
-        stacked = members.stack([states.get(i, double) for i in range(self._num)])
-        return parallel.shard(stacked, axes), step
-
-    def _restored(self) -> tuple[int | None, dict[int, Any]]:
-        """The newest step of which all runs that go on have a good checkpoint, and these; None without."""
-        going = {i: r for i, r in enumerate(self.records) if i not in self.over}
-        if not going:
-            raise Diverged(self._over_line())
-        steps_there = {step for r in going.values() for step in r.checkpoints.steps()}
-        limit = None
-        while True:
-            found = {
-                i: record.checkpoints.restore_latest(parallel.abstract(self._shapes), up_to=limit)
-                for i, record in going.items()
-            }
-            steps = {-1 if one is None else one[0] for one in found.values()}
-            if len(steps) == 1:
-                step = steps.pop()
-                return (None if step < 0 else step), {i: one[1] for i, one in found.items() if one}
-            limit = min(steps)
-            if limit < 0 and len(steps_there) > 1:  # a kill at the first save leaves one step
-                lacks = next(going[i].workdir for i, one in found.items() if one is None)
-                has = next(going[i].workdir for i, one in found.items() if one)
+            step, state = found
+            if step % self.options.steps_per_call:
                 raise ValueError(
-                    f'{lacks} has no checkpoint of a step that {has} has: bring it back, or use another --workdir'
+                    f'the checkpoint is of step {step}, no multiple of steps_per_call '
+                    f'{self.options.steps_per_call}: go on with --config.steps_per_call=1'
                 )
+            self.say(f'resuming from step {step}')
+        return parallel.shard(state, self.method.state_axes), step
 
     def whole_state(self) -> Any:
-        """The state as `method.init` makes it: nothing of it cut over the devices. Of several runs stacked."""
-        return parallel.gather(
-            self.state, self.method.state_axes, members.stacked(self._shapes, self._num)
-        )
-
-    def state_of(self, index: int) -> Any:
-        """`whole_state` of one run; every process has to ask."""
-        return members.take(self.whole_state(), index, self._num)
-
-    def _going(self):
-        return [(i, record) for i, record in enumerate(self.records) if i not in self.over]
+        """The state as `method.init` makes it: nothing of it cut over the devices; every process has to ask."""
+        return parallel.gather(self.state, self.method.state_axes, self._shapes)
 
     def run(self) -> Any:
         """Trains to `num_steps` and returns the final state, whole.
 
         Raises:
-            Diverged: in no run all values are finite; the last checkpoints are from before.
+            Diverged: not all values are finite; the last checkpoint is from before.
             Preempted: SIGTERM came; the state is saved.
         """
-        o = self.options
+        o, record = self.options, self.record
         step = self.start or 0
         stop = parallel.StopSignal()
-        opened = []
+        opened = False
         try:
-            for _, record in self._going():
-                record.open(step)
-                opened.append(record)
+            record.open(step)
+            opened = True
             if self.start is None:
-                self._write_grids(step)
-            for i, record in self._going():
-                record.score_again(step, lambda i=i: self.state_of(i))
+                self._write_grid(step)
+            record.score_again(step, self.whole_state)
             if step < o.num_steps:
                 self._loop(step, stop)
-            for _, record in self._going():
-                record.checkpoints.wait()
-                record.collect_scores()
+            record.checkpoints.wait()
+            record.collect_scores()
         finally:
             stop.close()
-            for record in opened:
+            if opened:
                 record.close()
         return self.whole_state()
 
-    def write_scores(self, step: int, values: Mapping[str, float], index: int = 0) -> None:
-        """Adds scores of a finished run, of several that of `index`, to its logs and its row of the HParams table."""
-        with Writer(self.records[index].workdir, start_step=step) as writer:
+    def write_scores(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds scores of the finished run to its logs and its row of the HParams table."""
+        with Writer(self.record.workdir, start_step=step) as writer:
             writer.scalars(step, {f'eval/{name}': value for name, value in values.items()})
-
-    def check_diverged(self) -> None:
-        """Raises Diverged with a line that names the runs that ended so while others went on."""
-        if self.over:
-            raise Diverged(self._over_line())
-
-    def _over_line(self):
-        return '; '.join(f'{self.records[i].workdir} {why}' for i, why in sorted(self.over.items()))
 
     def _loop(self, step, stop):
         with (
@@ -243,12 +179,11 @@ class Trainer:
             if _due(step, o.histogram_every):
                 self._write_histograms(step)
             if last or _due(step, o.sample_every):
-                self._write_grids(step)
+                self._write_grid(step)
             if saving:
                 self._save(step)
             if stopping and not last:
-                for _, record in self._going():
-                    record.checkpoints.wait()
+                self.record.checkpoints.wait()
                 raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
 
     def _program(self, streamed):
@@ -270,7 +205,7 @@ class Trainer:
 
     def _profile(self):
         num_calls = self.options.profile if parallel.is_main() else 0
-        folder = self.records[0].workdir / 'tensorboard'
+        folder = self.record.workdir / 'tensorboard'
         return Profile(folder, num_calls, lambda: jax.block_until_ready(self.state), self.say)
 
     def _is_idle(self):
@@ -278,69 +213,49 @@ class Trainer:
         return not self._pending or parallel.is_ready(self._pending[-1][1])
 
     def _save(self, step):
-        for _, record in self._going():
-            record.checkpoints.wait()  # before any of them deletes the step before
-        for i, record in self._going():
-            state = self.state_of(i)
-            try:
-                record.save(step, state)
-            except Diverged as error:
-                self._end(i, str(error))
-            del state  # it may hold a table of its own
-
-    def _end(self, index, why):
-        """Goes on without a run that diverged; of the last one that is the end."""
-        self.over[index] = why
-        if len(self.over) == self._num:
-            raise Diverged(why if self._num == 1 else self._over_line())
-        self.say(f'{self.records[index].workdir} {why}; the others go on')
+        self.record.checkpoints.wait()  # before it deletes the step before
+        self.record.save(step, self.whole_state())
 
     def _log(self, step, progress):
-        """Fetches what is pending, ends runs whose values are not finite, writes what is due."""
+        """Fetches what is pending, ends a run whose values are not finite, writes what is due."""
         fetched = [(s, jax.device_get(parallel.first_replica(m))) for s, m in self._pending]
         self._pending.clear()
-        for i, record in self._going():
-            for s, metrics in fetched:
-                values = members.take_value(metrics, i, self._num)
-                bad = {k: v for k, v in values.items() if not np.isfinite(v)}
-                if bad:
-                    self._end(i, record.diverged(s, bad))
-                    break
-        going = self._going()
-        latest = fetched[-1][1]
-        progress.show(members.take_value(latest, going[0][0], self._num))
+        values: dict[str, float] = {}
+        for s, metrics in fetched:
+            values = {name: float(x) for name, x in metrics.items()}
+            bad = {k: v for k, v in values.items() if not np.isfinite(v)}
+            if bad:
+                raise Diverged(self.record.diverged(s, bad))
+        progress.show(values)
         if not _due(step, self.options.log_every):
             return
-        common = self._feed.measured() | {'train/epoch': self._epoch(step)}
+        values = {_tag(k): v for k, v in values.items()} | self._feed.measured()
+        values['train/epoch'] = self._epoch(step)
         rate = progress.rate()
         if rate:
             per_update = self.method.batch_size * self.method.batches_per_step
-            common |= {'perf/steps_per_s': rate, 'perf/images_per_s': rate * per_update}
-        for i, record in going:
-            values = members.take_value(latest, i, self._num)
-            record.scalars(step, {_tag(k): v for k, v in values.items()} | common)
+            values |= {'perf/steps_per_s': rate, 'perf/images_per_s': rate * per_update}
+        self.record.scalars(step, values)
 
     def _epoch(self, step):
         batches_per_epoch = len(self._pixels) // self.method.batch_size
         return step * self.method.batches_per_step / batches_per_epoch
 
-    def _write_grids(self, step):
+    def _write_grid(self, step):
         """Images from fixed z; once per class where the method has classes."""
         if not self.options.num_samples:
             return
         # One column per class, where that is no wider than people look at.
         columns = self.method.num_classes if 1 < self.method.num_classes <= 20 else None
-        for i, record in self._going():
-            state = parallel.first_replica(self.state_of(i))
-            if parallel.is_main():
-                samples = self._sample(state, record.key('grid'), self.options.num_samples)
-                record.grid(step, samples, columns)
+        state = parallel.first_replica(self.whole_state())
+        if parallel.is_main():
+            samples = self._sample(state, self.record.key('grid'), self.options.num_samples)
+            self.record.grid(step, samples, columns)
 
     def _write_histograms(self, step):
-        for i, record in self._going():
-            state = parallel.first_replica(self.state_of(i))
-            if parallel.is_main():
-                record.histograms(step, self._one.watched(jax.device_get(state)))
+        state = parallel.first_replica(self.whole_state())
+        if parallel.is_main():
+            self.record.histograms(step, self.method.histogram_arrays(jax.device_get(state)))
 
 
 def _due(step: int, every: int) -> bool:

@@ -1,6 +1,6 @@
-"""One network in training: what it is made of, and what an update moves of it, whatever the game.
+"""Train state of one network, and what an update does to it, whatever the game.
 
-`experiments.gan` plays with two of these, `experiments.glo` trains one.
+`experiments.gan` plays with two players; `experiments.glo` trains one.
 """
 
 from typing import Any
@@ -15,20 +15,26 @@ from snjax import parallel, spectral
 
 
 class Player(struct.PyTreeNode):
-    """A network's variables, with its optimiser's state."""
+    """A network's variables and its optimizer's state.
+
+    Attributes:
+        params: the parameters.
+        model_state: the other collections: `batch_stats` of a generator, `spectral` of a
+            discriminator.
+        opt_state: the optimizer's state.
+    """
 
     params: Any
-    # The other collections: batch_stats of a generator, spectral of a discriminator.
     model_state: Any
     opt_state: Any
 
     @classmethod
     def fresh(cls, variables: Any, optimizer: optax.GradientTransformation) -> 'Player':
-        """A player before its first update.
+        """The player before its first update.
 
         Args:
-            variables: what the network's `init` gave.
-            optimizer: whose state it gets.
+            variables: what the network's `init` returned.
+            optimizer: gives the optimizer's state.
         """
         model_state = {k: v for k, v in variables.items() if k != 'params'}
         params = variables['params']
@@ -36,28 +42,67 @@ class Player(struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
+        """The collections, as `module.apply` takes them."""
         return {'params': self.params, **self.model_state}
 
+    def apply(
+        self, module: nn.Module, params: Any, *inputs: Any, moves_spectral: bool = False
+    ) -> tuple[Any, dict[str, Any]]:
+        """The network in training mode.
 
-def advanced(module: nn.Module, player: Player, *inputs: Any) -> Player:
-    """The player with one power iteration done in every layer; itself where none is normalised."""
-    if 'spectral' not in player.model_state:
-        return player
-    # Weights alone matter to it; train=False leaves batch statistics as they are.
-    moved = spectral.advance(module, player.variables, *inputs, train=False)
-    return player.replace(model_state={**player.model_state, 'spectral': moved})
+        Args:
+            module: the network.
+            params: parameters in place of the player's own, so that they can be differentiated.
+            inputs: of the network.
+            moves_spectral: whether this pass advances the power iterations, as the official code's
+                passes do.
+
+        Returns:
+            The output, and the collections after the pass.
+        """
+        moving = [name for name in self.model_state if name != 'spectral' or moves_spectral]
+        variables = {'params': params, **self.model_state}
+        out, moved = module.apply(variables, *inputs, train=True, mutable=moving)
+        return out, {**self.model_state, **moved}
+
+    def advance(self, module: nn.Module, *inputs: Any) -> 'Player':
+        """The player after one power iteration in every normalised layer.
+
+        Step 1 of Algorithm 1 of Miyato et al. 2018. Without normalised layers nothing changes.
+        """
+        if 'spectral' not in self.model_state:
+            return self
+        # The power iteration reads the weights alone; train=False leaves batch statistics as they are.
+        moved = spectral.advance(module, self.variables, *inputs, train=False)
+        return self.replace(model_state={**self.model_state, 'spectral': moved})
+
+    def descend(
+        self, grads: Any, optimizer: optax.GradientTransformation, lr: jax.Array
+    ) -> 'Player':
+        """The player after one optimizer step.
+
+        Args:
+            grads: gradient of the loss over the whole batch, equal on all devices.
+            optimizer: gradients -> updates that are not yet scaled by the learning rate.
+            lr: learning rate.
+        """
+        updates, opt_state = optimizer.update(grads, self.opt_state, self.params)
+        params = jax.tree.map(lambda p, u: p - lr * u, self.params, updates)
+        return self.replace(params=params, opt_state=opt_state)
 
 
 def averaged(average: Any, player: Player, decay: float, step: jax.Array) -> Any:
-    """A moving average of a player's parameters and running statistics, quick at first.
+    """Exponential moving average of a player's parameters and running statistics.
 
-    The decay is min(decay, (1 + step) / (10 + step)), so that short runs forget their start. Singular vectors are
-    directions, which have no average: those of the newest weights stand in.
+    The decay is min(decay, (1 + step) / (10 + step)), so that the average of a short run forgets
+    the start. Singular vectors are directions, which have no average: the newest ones are kept.
+    (`optax.incremental_update` takes 1 - decay, which rounds differently: older runs would not
+    resume bit for bit.)
 
     Args:
-        average: the variables averaged so far; None, which stays None, where no average is kept.
+        average: the variables averaged so far; None stays None.
         player: after the update.
-        decay: the share of the old average, in (0, 1).
+        decay: share of the old average, in (0, 1).
         step: updates done before this one, int32.
     """
     if average is None:
@@ -68,15 +113,16 @@ def averaged(average: Any, player: Player, decay: float, step: jax.Array) -> Any
 
 
 def synchronised(model_state: dict[str, Any]) -> dict[str, Any]:
-    """Collections made equal on all devices: statistics that are a device's own become their average.
+    """The collections made equal on all devices, by averaging.
 
-    Statistics of all devices are equal already, and so is `spectral`, which follows from the weights.
+    Batch statistics that are synchronised are equal already. So is `spectral`, which follows from
+    the weights and is left out.
     """
     return {k: v if k == 'spectral' else parallel.mean(v) for k, v in model_state.items()}
 
 
 def sigmas(**players: Player) -> dict[str, jax.Array]:
-    """Every layer's sigma, as '<prefix>/<layer>' for the players that are given by prefix."""
+    """Every layer's sigma as '<prefix>/<layer>', for players given by prefix."""
     return {
         f'{prefix}/{name}': sigma
         for prefix, player in players.items()

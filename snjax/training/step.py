@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +14,6 @@ from snjax import parallel
 from snjax.data import sampler
 from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer
-from snjax.training import members
 from snjax.training.program import StepProgram
 
 
@@ -84,8 +83,6 @@ class Options:
 
 def make_step(method: Any, options: Options) -> Callable:
     """`(state, data) -> (state, metrics)`: `steps_per_call` updates on one device's share, for `parallel`."""
-    if isinstance(method, members.Members):
-        return method.run(lambda one: make_step(one, options))
 
     def run(state, data, streamed=None):
         data_rng, train_rng = (jax.random.wrap_key_data(data[k]) for k in ('data_rng', 'train_rng'))
@@ -111,23 +108,14 @@ def make_step(method: Any, options: Options) -> Callable:
     return run
 
 
-def device_data(
-    pixels: np.ndarray | None, labels: np.ndarray, seed: int | Sequence[int]
-) -> dict[str, jax.Array]:
+def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dict[str, jax.Array]:
     """The set and the run's keys on every device. Keys are data, so that another seed needs no other program.
 
-    Of a set that is streamed, whose `pixels` are None here, the labels are there all the same. Several seeds have their
-    keys stacked.
+    Of a set that is streamed, whose `pixels` are None here, the labels are there all the same.
     """
-    keys = {f'{role}_rng': _key_data(seed, role) for role in ('data', 'train')}
+    keys = {f'{role}_rng': jax.random.key_data(seed_key(seed, role)) for role in ('data', 'train')}
     images = {} if pixels is None else {'image': pixels}
     return parallel.replicate({**images, 'label': labels, **keys})
-
-
-def _key_data(seeds, role):
-    if isinstance(seeds, int):
-        return jax.random.key_data(seed_key(seeds, role))
-    return np.stack([jax.random.key_data(seed_key(seed, role)) for seed in seeds])
 
 
 def compile_ahead(
@@ -140,20 +128,16 @@ def compile_ahead(
     """The step's program for a resident set like `images`, compiled while that is being read; None if it cannot be.
 
     A streamed set's program, and one over several processes, needs arrays: the trainer compiles it. The finished run
-    in `workdir`, of several the first, needs none.
+    in `workdir` needs none.
     """
-    if options.stream or jax.process_count() > 1:
+    if options.stream or parallel.process_count() > 1:
         return None
     if any(step >= options.num_steps for step in Checkpointer(workdir / 'checkpoints').steps()):
         return None
-    num = members.num_of(method)
     keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     labels = jax.ShapeDtypeStruct(images.shape[:1], np.int32)
-    keys = members.stacked(keys, num)
     data = {'image': images, 'label': labels, 'data_rng': keys, 'train_rng': keys}
-    state = members.stacked(
-        jax.eval_shape(members.one_of(method).init, seed_key(options.seed, 'init')), num
-    )
+    state = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
     return StepProgram(
         parallel.DataParallel(make_step(method, options), method.state_axes),
         parallel.shard_shapes(state, method.state_axes),

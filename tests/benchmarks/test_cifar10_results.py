@@ -17,8 +17,7 @@ from benchmarks.cifar10_results.children import Budget
 from benchmarks.cifar10_results.records import Record
 from benchmarks.cifar10_results.rows import ROWS, SMOKE, Job, Scale
 from benchmarks.cifar10_results.running import Places, Runner, Stopped
-from experiments import method
-from experiments.modes import train
+from experiments import build
 from experiments.report.published import PUBLISHED
 from helpers.launching import ROOT
 from snjax.metrics import protocols
@@ -45,8 +44,8 @@ def config_of(row, scale):
 def test_every_command_is_a_config_that_its_method_takes(row, scale):
     config = config_of(row, scale)
     config.steps_per_call = config.steps_per_call or 50  # a GPU's
-    built = method.load(config)
-    options = train.train_options(config)
+    built = build.method(config)
+    options = build.options(config)
     assert built.batch_size == config.batch_size
     assert options.keep_every and options.num_steps == 5 * options.keep_every
     job = Job(row, scale)

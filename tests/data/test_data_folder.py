@@ -402,15 +402,16 @@ def test_a_set_for_which_there_is_no_room_at_all(root, cache_dir, tmp_path, monk
     assert len(load(root, cache_dir).images) == 4
 
 
-def test_the_number_of_images_is_told_before_any_is_decoded(many, tmp_path):
-    told = []
-    load(many, str(tmp_path / 'cache'), announce=told.append)
-    assert told == [40]
+def test_the_number_of_images_is_known_before_any_is_decoded(many, tmp_path):
+    options = {'image_size': 8, 'cache_dir': str(tmp_path / 'cache')}
+    source = data.find('folder', path=str(many), **options)
+    assert source.num_images == len(source.read().images) == 40
     (tmp_path / 'broken').mkdir()
     (tmp_path / 'broken' / 'image.png').write_bytes(b'no image')
+    source = data.find('folder', path=str(tmp_path / 'broken'), **options)
+    assert source.num_images == 1
     with pytest.raises(ValueError, match=r'image\.png'):
-        load(tmp_path / 'broken', str(tmp_path / 'cache'), announce=told.append)
-    assert told == [40, 1]
+        source.read()
 
 
 # ---- decoded when they are asked for

@@ -23,13 +23,9 @@ from configs import (
     sngan_paper,
     wgan_gp_cifar,
 )
-from experiments import method
+from experiments import build
 from experiments.modes import evaluate, train
-from helpers import launching
 from helpers.launching import ROOT
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 GLO = [name for name in NAMES if name.startswith('glo_')]
@@ -92,7 +88,7 @@ def test_the_named_configs_are_there():
 def test_loads_and_fits_its_method(name, args):
     config = load(name, *args)
     assert set(flat(config)) == set(flat(base.get_config()))  # no key that nothing reads
-    built = method.load(config.lock())
+    built = build.method(config.lock())
     if name not in GLO:
         assert built.batches_per_step == config.n_dis + built.loss.relativistic
     assert built.batch_size == config.batch_size
@@ -108,7 +104,7 @@ def test_intervals_fit_one_update_a_call_and_many(name, args, steps_per_call):
     if name.endswith('_digits'):
         # Its steps are short and few: some intervals are shorter than 50.
         config.steps_per_call = min(steps_per_call, 20)
-    options = train.train_options(config)
+    options = build.options(config)
     assert options.steps_per_call == config.steps_per_call
     assert options.checkpoint_every and options.sample_every
 
@@ -289,7 +285,7 @@ OTHERS = [
             'optimizer.beta1': 0.5,
             'optimizer.beta2': 0.9,
             'optimizer.decay_end': 0,
-            'model.architecture': 'dcgan',
+            'model.architecture': 'wgan_gp_cnn',
             'model.gen_width': 128,
         },
     ),
@@ -414,7 +410,7 @@ def test_settings_a_to_f(setting, lr, beta1, beta2, n_dis):
         'loss': 'hinge',
         'optimizer.decay_end': 0,
         'optimizer.ema_decay': 0.0,
-        'model.architecture': 'standard',
+        'model.architecture': 'sngan_cnn',
         'model.variant': 'paper',
         'model.latent': 'normal',
         'model.gen_width': 64,
@@ -448,7 +444,7 @@ def test_the_official_example_of_the_cnn():
     ],
 )
 def test_networks_have_the_published_number_of_parameters(name, args, gen, dis):
-    built = method.load(load(name, *args).lock())
+    built = build.method(load(name, *args).lock())
     state = jax.eval_shape(built.init, jax.random.key(0))
     assert count(state.gen.params) in (gen if isinstance(gen, tuple) else (gen,))
     assert count(state.dis.params) == dis
@@ -488,7 +484,7 @@ def count(params):
 )
 def test_other_arguments_are_named(get_config, argument, accepted):
     def use():
-        return method.load(get_config(argument).lock())
+        return build.method(get_config(argument).lock())
 
     with pytest.raises(ValueError, match=re.escape(accepted)) as error:
         use()
@@ -536,6 +532,9 @@ class Watched:
 
     __getitem__ = __getattr__
 
+    def __contains__(self, name):
+        return name in self._config
+
 
 def test_every_key_is_read(finished_run, tmp_path):
     """By training (here: a finished run, so that nothing is left to compute), by sampling, inverting or scoring."""
@@ -548,5 +547,5 @@ def test_every_key_is_read(finished_run, tmp_path):
     train.run_invert(Watched(config, seen), workdir)
     evaluate.run_evaluate(Watched(config, seen), [workdir])
     for name in ('acgan_cifar', 'glo_digits'):  # other methods' groups
-        method.load(Watched(load(name), seen))
+        build.method(Watched(load(name), seen))
     assert set(flat(config)) - seen == set()

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import method as methods
+from experiments import build
 from helpers import contract
 from helpers.contract import CASES, DISTINCT, Turn, small
 from snjax import parallel
@@ -201,7 +201,7 @@ def test_one_device_is_four_at_its_own_size(case, tmp_path):
     ],
 )  # fmt: skip
 def test_networks_have_the_published_number_of_parameters(name, argument, gen, dis):
-    built = methods.load(contract.load(name, argument).lock())
+    built = build.method(contract.load(name, argument).lock())
     state = jax.eval_shape(built.init, jax.random.key(0))
     assert (contract.count(state.gen.params), contract.count(state.dis.params)) == (gen, dis)
 
@@ -214,4 +214,4 @@ def test_every_config_is_a_case():
     assert {name for name, _ in CASES} == names
     pairs = {contract.pair(case) for case in CASES}
     assert {contract.pair(case) for case in DISTINCT} == pairs
-    assert {small(*case).method for case in CASES} == set(methods.names()) - {'glo'}
+    assert {small(*case).method for case in CASES} == set(build.methods()) - {'glo'}

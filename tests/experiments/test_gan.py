@@ -9,24 +9,24 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import gan as gans
-from experiments import settings
 from helpers import tiny_gan
 from helpers.tiny_gan import DIM_Z, compiled, filled, images, make_gan, step_of
 from snjax import spectral
 from snjax.nn import layers
+from snjax.training.adversarial import Batch, Use, key_of
+from snjax.training.optimizers import linear_decay
 
 KEY = jax.random.key_data(jax.random.key(5))
 LR = 0.05
-NO_REAL = gans.Batch(jnp.zeros((0, *tiny_gan.IMAGE)), None)
+NO_REAL = Batch(jnp.zeros((0, *tiny_gan.IMAGE)), None)
 # Falls from 2 LR at step 0 to LR at step 2 and to 0 at step 4, where weights rest. One program shows all three.
-FALLING = settings.linear_decay(2 * LR, 0, 4)
+FALLING = linear_decay(2 * LR, 0, 4)
 EMA_DECAY = 0.2
 
 
 def keys_of(key):
     """A role's key of a step, as the halves of a step take them."""
-    return functools.partial(gans._key, jax.random.wrap_key_data(key))
+    return functools.partial(key_of, jax.random.wrap_key_data(key))
 
 
 def falling_gan(order='dis_first', policy='per_update'):
@@ -191,7 +191,7 @@ def test_the_orders_differ():
 def test_a_dis_update_leaves_the_generators_weights():
     gan = make_gan()
     before = filled(gan)
-    run = compiled(lambda s, x, key: gan.update_dis(s, gans.Batch(x, None), keys_of(key)))
+    run = compiled(lambda s, x, key: gan.update_dis(s, Batch(x, None), keys_of(key)))
     after, metrics = run(before, images()[0], KEY)
     assert same(before.gen.params, after.gen.params)
     assert all_moved(before.gen.model_state, after.gen.model_state)  # fakes are made in train mode
@@ -272,7 +272,7 @@ def test_a_discriminator_with_batch_norm(dense):
     """Real and fake images are normalised apart, and the running statistics have seen both."""
     gan = make_gan(dis=tiny_gan.Discriminator(dense=dense, has_batch_norm=True))
     before = filled(gan)
-    run = compiled(lambda s, x, key: gan.update_dis(s, gans.Batch(x, None), keys_of(key)))
+    run = compiled(lambda s, x, key: gan.update_dis(s, Batch(x, None), keys_of(key)))
     after, metrics = run(before, images()[0], KEY)
     params, stats = before.dis.params, before.dis.model_state['batch_stats']['norm']
     w = params['hidden']['kernel']
@@ -283,7 +283,7 @@ def test_a_discriminator_with_batch_norm(dense):
     fake, _ = reference_gen(
         before.gen.params,
         before.gen.model_state['batch_stats'],
-        normals(keys_of(KEY)(gans.DIS_Z), 6),
+        normals(keys_of(KEY)(Use.DIS_Z), 6),
     )
     mean = stats['mean']
     for x in (images()[0], fake):

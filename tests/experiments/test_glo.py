@@ -10,15 +10,15 @@ import optax
 import pytest
 
 from configs import from_workdir
-from experiments import glo, settings
-from experiments import method as methods
+from experiments import build, glo
 from experiments.modes import invert, sample
 from helpers import contract, launching, tiny_gan, tiny_glo
+from helpers.filling import filled_state
 from helpers.tiny_glo import DIM_Z, image_loss, make_glo
 from snjax import parallel
 from snjax.objectives.reconstruction import Pyramid, l2, lap1
+from snjax.training.optimizers import linear_decay
 
-launcher = launching.launcher
 NUM, INDEX = 11, np.array([7, 0, 3, 10, 4, 5])
 CONFIGS = [
     ('glo_digits', ''),
@@ -48,7 +48,7 @@ def images():
 
 def stepped(method, images, index=INDEX, state=None):
     """The state before a step on these rows, after it, and the step's scalars."""
-    before = tiny_glo.filled(method) if state is None else state
+    before = filled_state(method) if state is None else state
     shapes = jax.eval_shape(method.init, jax.random.key(0))
     data = parallel.replicate(tiny_glo.batch(images, index))
     run = parallel.DataParallel(
@@ -133,7 +133,7 @@ def test_the_z_gradient_is_a_finite_difference_of_the_loss(plain, images):
 
 
 def test_rows_stay_in_the_unit_ball_however_large_the_steps(images):
-    method = make_glo(images, z_learning_rate=settings.linear_decay(1e4, 0, 0))
+    method = make_glo(images, z_learning_rate=linear_decay(1e4, 0, 0))
     _, after, _ = stepped(method, images)
     norms = np.linalg.norm(after.table.z[INDEX], axis=1)
     np.testing.assert_allclose(norms, 1, atol=1e-6)
@@ -183,7 +183,7 @@ def test_the_loss_falls_when_steps_repeat(images):
     run = parallel.DataParallel(
         lambda state, batch: method.train_step(state, batch, jax.random.key(0)), method.state_axes
     )
-    state = parallel.shard(tiny_glo.filled(method), method.state_axes)
+    state = parallel.shard(filled_state(method), method.state_axes)
     program = run.compile(state, data, quickly=True)
     for _ in range(60):
         state, metrics = program(state, data)
@@ -199,7 +199,7 @@ def test_the_loss_falls_when_steps_repeat(images):
 def test_configs_fit_their_method(name, argument):
     config = contract.load(name, argument).lock()
     size, channels = config.data.image_size, config.data.channels
-    method = methods.load(config).with_images(np.zeros((1000, size, size, channels), np.uint8))
+    method = build.method(config).with_images(np.zeros((1000, size, size, channels), np.uint8))
     state = jax.eval_shape(method.init, jax.random.key(0))
     assert state.table.z.shape == (1000, config.model.dim_z)
     assert isinstance(method, glo.Glo)
@@ -228,7 +228,7 @@ def test_impossible_values_are_one_line(changes, accepted):
         for key, value in changes.items():
             config.update_from_flattened_dict({key: value})
     with pytest.raises(ValueError, match=accepted) as error:
-        methods.load(config)
+        build.method(config)
     assert '\n' not in str(error.value) and next(iter(changes)) in str(error.value)
 
 
@@ -236,13 +236,13 @@ def test_more_components_than_images_are_refused():
     config = contract.load('glo_cifar', '')
     config.glo.initial = 'pca'
     with pytest.raises(ValueError, match='dim_z=50'):
-        methods.load(config).with_images(np.zeros((50, 32, 32, 3), np.uint8))
+        build.method(config).with_images(np.zeros((50, 32, 32, 3), np.uint8))
 
 
 def test_labels_are_refused(images):
     method = make_glo(images)
     with pytest.raises(ValueError, match='unconditional'):
-        method.sample(tiny_glo.filled(method), jax.random.key(0), 2, jnp.zeros(2, jnp.int32))
+        method.sample(filled_state(method), jax.random.key(0), 2, jnp.zeros(2, jnp.int32))
 
 
 # ---- runs of launch.py

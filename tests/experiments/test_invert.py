@@ -14,21 +14,18 @@ from PIL import Image
 
 from configs import from_workdir
 from experiments.modes import invert
-from helpers import launching, networks
+from helpers import networks
 from helpers.launching import NUM_STEPS
 from snjax import from_config
 from snjax.data.digits import load_digits
-from snjax.generate import trained as workdirs
+from snjax.generate.load import load
 from snjax.generate.measurements import OPERATORS, Options
 from snjax.metrics.distortion import distortion
 from snjax.runs import images
 
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
-
 SMALL = {'num': 3, 'restarts': 2, 'steps': 3}
 # Every load of a checkpoint makes a module of its own, whose programs are compiled anew.
-load_once = functools.cache(workdirs.load)
+load_once = functools.cache(load)
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +47,7 @@ def conditional(workdir):
 @pytest.fixture
 def write(monkeypatch, capsys):
     """Runs `run_invert` with `config.inversion` changed; returns the printed lines and the files by suffix."""
-    monkeypatch.setattr(workdirs, 'load', load_once)
+    monkeypatch.setattr(invert, 'load', load_once)
 
     def run(workdir, **changes):
         config = from_workdir.get_config(str(workdir))
@@ -116,7 +113,7 @@ def check_files(workdir, stem, stdout):
     assert record['source'] == {'set': 'digits', 'split': 'train', 'sha256': digits.sha256}
     np.testing.assert_array_equal(made['originals'], digits.images[made['index']])
     assert len(set(made['index'])) == 3 and made['z'].shape == (3, 8)
-    run = workdirs.load(workdir, record['step'])
+    run = load(workdir, record['step'])
     assert (record['step'], record['weights']) == (
         (100, 'raw') if options['step'] else (NUM_STEPS, 'ema')
     )
@@ -205,7 +202,7 @@ def test_the_first_images_of_a_seed_are_the_same(workdir):
 
 
 def test_known_classes_are_given_to_the_generator(conditional, write, workdir, monkeypatch):
-    monkeypatch.setattr(workdirs, 'load', lambda *_: conditional)
+    monkeypatch.setattr(invert, 'load', lambda *_: conditional)
     config = from_workdir.get_config(str(workdir))
     config.inversion.update({**SMALL, 'seed': 2, 'operator': 'compressed_sensing'})
     invert.run_invert(config, workdir)

@@ -15,14 +15,10 @@ import snjax
 from configs import from_workdir
 from experiments.modes import sample
 from experiments.modes.sample_table import OF_TABLES
-from helpers import launching
 from helpers.launching import NUM_STEPS
-from snjax.generate import trained as workdirs
+from snjax.generate.load import load
 from snjax.generate.neighbours import nearest
 from snjax.runs import images
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 CONDITIONAL_STEPS = 20
 ROWS, FRAMES, NEIGHBOURS = 2, 4, 3
@@ -30,7 +26,7 @@ NUM = ROWS * FRAMES  # the same shape nearly everywhere: compiling is what costs
 SMALL = {'num': NUM, 'rows': ROWS, 'frames': FRAMES, 'neighbours': NEIGHBOURS}
 ANIMATIONS = ('gif', 'webp')
 # Every load of a checkpoint makes a module of its own, whose programs are compiled anew.
-load_once = functools.cache(workdirs.load)
+load_once = functools.cache(load)
 
 
 @pytest.fixture(scope='module')
@@ -89,7 +85,7 @@ def trained(conditional):
 @pytest.fixture
 def write(monkeypatch, capsys):
     """Runs `run_sample` with `config.sampling` changed; returns the paths that it prints."""
-    monkeypatch.setattr(workdirs, 'load', load_once)
+    monkeypatch.setattr(sample, 'load', load_once)
 
     def run(workdir, **changes):
         config = from_workdir.get_config(str(workdir))

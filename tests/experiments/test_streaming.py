@@ -6,16 +6,13 @@ import numpy as np
 import pytest
 
 from configs import sngan_digits
-from experiments import streaming
-from experiments.modes import train as modes
-from helpers import launching
+from experiments import build
+from experiments.modes import streaming
 from helpers.launching import TINY, events, in_order, metrics, state
 from snjax import parallel
 from snjax.data import LazyImages
 
 pytest.importorskip('grain', reason='Grain (extra stream) is not installed')
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 IMAGES = np.zeros((10, 4, 4, 1), np.uint8)  # 160 bytes
 
@@ -25,7 +22,7 @@ def chosen(images=IMAGES, **changes):
     config, said = sngan_digits.get_config(), []
     config.data.update(changes)
     streaming.check(config)
-    options = modes.train_options(config)
+    options = build.options(config)
     found = streaming.choose_options(config, options, images, said.append)
     assert found.workers == config.data.workers
     return found.stream, said

@@ -96,7 +96,7 @@ sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from helpers.checkpointing import assert_same, big_state, flip_a_bit_of, make_state
-from snjax.runs import checkpoint, resume
+from snjax.runs import checkpoint, lock
 """
 
 

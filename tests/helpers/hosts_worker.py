@@ -1,18 +1,21 @@
 """One of several processes that something happens to: `hosts_worker.py ADDRESS NUM ID FOLDER CASE`."""
 
 import ctypes
+import functools
 import pathlib
 import sys
 import time
 
 from snjax.host import supervisor
+from snjax.runs.workdir import describe_newest
 
 SECONDS = 8  # without a sign until a process is taken for gone
 
 
 def main(address, num, process_id, folder, case):
     folder = pathlib.Path(folder)
-    supervisor.supervise(folder)
+    newest = functools.partial(describe_newest, folder)
+    supervisor.supervise(newest)
 
     import jax
     import jax.numpy as jnp
@@ -25,7 +28,7 @@ def main(address, num, process_id, folder, case):
             'explicit',
             join_timeout=60,
             peer_timeout=SECONDS,
-            workdir=folder,
+            newest=newest,
             coordinator_address=address,
             num_processes=int(num),
             process_id=int(process_id),
@@ -37,14 +40,14 @@ def main(address, num, process_id, folder, case):
         print('saved', flush=True)
         is_odd = bool(int(process_id) % 2)
         if case in ('collective', 'error') and not is_odd:
-            parallel.any_says(True)
+            parallel.any_process(True)
         elif case == 'checkpoint' and not is_odd:
             checkpoints.save(20, state)
             checkpoints.wait()
         elif case == 'busy':
             if not is_odd:  # and nobody else in this process can do anything meanwhile
                 ctypes.PyDLL(None).sleep(2 * SECONDS)
-            assert parallel.any_says(not is_odd)
+            assert parallel.any_process(not is_odd)
         elif case == 'error' and is_odd:
             raise OSError('the disk of this host is full')
         else:

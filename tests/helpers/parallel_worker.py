@@ -23,11 +23,12 @@ from flax.traverse_util import flatten_dict
 from jax import lax
 
 from configs import sngan_digits
-from experiments import gan, method, settings
+from experiments import build, gan
 from helpers import tiny_gan, tiny_glo
 from snjax import data, parallel
 from snjax.objectives.losses import LOSSES
-from snjax.training import cost, loop
+from snjax.training import adversarial, cost, loop
+from snjax.training.optimizers import linear_decay
 
 STEPS = 20
 COUNTED: dict[str, float] = {}  # operations of a device, by case
@@ -122,7 +123,7 @@ def make_method(name):
     tiny = tiny_gan.make_gan(
         **{
             'loss': LOSSES['non_saturating'],  # smooth: rounding is not amplified at a kink
-            'learning_rate': settings.linear_decay(0.1, 0, 0),
+            'learning_rate': linear_decay(0.1, 0, 0),
             'batch_size': 16,
             'gen_batch_size': 32,
             'n_dis': 2,
@@ -173,7 +174,7 @@ def is_frozen():
     size = 2 * parallel.device_count()
     tiny = tiny_gan.make_gan(gen_batch_size=size)
     before = tiny_gan.filled(tiny)
-    unseen = gan.Batch(np.zeros((0, *tiny_gan.IMAGE)), None)
+    unseen = adversarial.Batch(np.zeros((0, *tiny_gan.IMAGE)), None)
     update = tiny_gan.compiled(lambda state: tiny.update_gen(state, unseen, jax.random.key))
     after, _ = update(before)
     leaves = zip(jax.tree.leaves(before.dis), jax.tree.leaves(after.dis), strict=True)
@@ -246,7 +247,7 @@ def refusal():
     config = sngan_digits.get_config()
     config.gen_batch_size = 30
     try:
-        method.load(config)
+        build.method(config)
     except ValueError as error:
         return str(error)
     return None

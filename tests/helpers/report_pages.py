@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import sngan_digits
-from snjax.runs import images, resume, scores_file
+from snjax.runs import config_file, images, scores_file
 from snjax.runs.scores_file import Row
 
 MANIFEST = {
@@ -28,7 +28,7 @@ def make_run(folder: Path, config: ConfigDict, *, step: int, distance: float | N
     """A workdir as a run leaves it, with a falling loss, a grid at steps 0 and `step`, and a score."""
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(more)
-    resume.check_config(folder, config.to_dict())
+    config_file.check_config(folder, config.to_dict())
     lines = [{'step': s, 'wall_time': 1.0, 'train/dis_loss': 2.0 - s / step} for s in (1, step)]
     (folder / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
     (folder / 'checkpoints' / str(step)).mkdir(parents=True)

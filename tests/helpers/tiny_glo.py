@@ -2,14 +2,13 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from experiments import glo, settings
+from experiments import glo
 from helpers import tiny_gan
 from snjax.objectives.reconstruction import RECONSTRUCTION_LOSSES, Pyramid
+from snjax.training.optimizers import linear_decay
 
 DIM_Z = tiny_gan.DIM_Z
 
@@ -31,25 +30,11 @@ def make_glo(images, **changes) -> glo.Glo:
             'initial': 'scaled_normal',
             'optimizer': optax.identity(),
             'z_optimizer': optax.identity(),
-            'learning_rate': settings.linear_decay(0.5, 0, 0),
-            'z_learning_rate': settings.linear_decay(5.0, 0, 0),
+            'learning_rate': linear_decay(0.5, 0, 0),
+            'z_learning_rate': linear_decay(5.0, 0, 0),
             **changes,
         }
     ).with_images(images)
-
-
-def filled(method, seed=0):
-    """A state of numpy arrays such as training would leave; compiling `init` would take seconds each time."""
-    rng = np.random.default_rng(seed)
-    ranges = {'var': (0.5, 2), 'scale': (0.5, 2), 'step': (0, 0), 'count': (0, 0)}
-
-    def fill(path, shape):
-        name = getattr(path[-1], 'key', getattr(path[-1], 'name', ''))
-        low, high = ranges.get(name, (-0.4, 0.4))
-        return np.asarray(rng.uniform(low, high, shape.shape), shape.dtype)
-
-    shapes = jax.eval_shape(method.init, jax.random.key(0))
-    return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def batch(images, index):

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from configs import sngan_digits
-from helpers import launching
 from helpers.launching import (
     CHECKPOINT_EVERY,
     LOG_EVERY,
@@ -25,9 +24,6 @@ from helpers.launching import (
     state,
 )
 from snjax.runs.checkpoint import best_scores, load_tree
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 SN_LAYERS = [f'conv{i}' for i in range(1, 8)] + ['score']
 CONFIGS = ROOT / 'configs'

@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from configs import sngan_digits
-from experiments import method
+from experiments import build
 from experiments.modes import errors, train
 from helpers import launching
 from helpers.launching import (
@@ -27,14 +27,11 @@ from helpers.launching import (
     state,
     tiny_config_of,
     wait,
-    wait_until,
 )
-from snjax.runs import resume
+from helpers.waiting import wait_until
+from snjax.runs import config_file
 from snjax.runs.checkpoint import Checkpointer
-from snjax.runs.resume import WorkdirLock
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
+from snjax.runs.lock import WorkdirLock
 
 FOUR_DEVICES = {'XLA_FLAGS': f'--xla_force_host_platform_device_count=4 {launching.QUICKLY}'}
 CONFIGS = ROOT / 'configs'
@@ -163,7 +160,7 @@ def test_ctrl_c_in_the_first_seconds_is_one_line_at_once(launcher, finished_run,
     workdir = finished_run.copy(tmp_path / 'run')
     process = launcher.start(f'--mode={mode}', f'--workdir={workdir}')
     mapped = Path(f'/proc/{process.pid}/maps')
-    assert wait_until(process, lambda: 'jaxlib' in mapped.read_text())
+    assert wait_until(lambda: 'jaxlib' in mapped.read_text(), process)
     process.send_signal(signal.SIGINT)
     outcome = wait(process, 20)
     assert (outcome.code, outcome.error_line()) == (130, 'launch.py: interrupted')
@@ -247,7 +244,7 @@ def test_impossible_values_are_named_before_anything_is_compiled(
     assert '\n' not in str(error.value)
     # The corrected run may have the same workdir.
     good = tiny_config().to_dict()
-    resume.check_config(tmp_path / 'run', good, harmless=train.HARMLESS)
+    config_file.check_config(tmp_path / 'run', good)
 
 
 def test_a_workdir_of_another_config_is_refused_with_the_difference(
@@ -270,12 +267,9 @@ def test_a_workdir_of_another_config_is_refused_with_the_difference(
     assert after == before
 
 
-@pytest.mark.parametrize('num_seeds', [1, 2])
-def test_another_config_is_refused_before_images_are_loaded(tmp_path, monkeypatch, num_seeds):
+def test_another_config_is_refused_before_images_are_loaded(tmp_path, monkeypatch):
     config = tiny_config()
-    config.num_seeds = num_seeds
-    folder = tmp_path / 'seed=1' if num_seeds > 1 else tmp_path
-    resume.check_config(folder, {**config.to_dict(), 'num_seeds': 1, 'seed': 1, 'n_dis': 7})
+    config_file.check_config(tmp_path, {**config.to_dict(), 'n_dis': 7})
     monkeypatch.setattr(train, 'load_data', lambda *_: pytest.fail('images were loaded'))
     with pytest.raises(ValueError, match=r'n_dis: 7 \(workdir\) != '):
         train.run_train(config, tmp_path)
@@ -310,7 +304,7 @@ def test_divergence_is_exit_3_with_value_and_step_and_keeps_the_checkpoints(
 ):
     # A discriminator with biases next to float32's end: one more forward pass overflows.
     workdir = finished_run.copy(tmp_path / 'run')
-    run = method.load(tiny_config_of(workdir))
+    run = build.method(tiny_config_of(workdir))
     like = jax.eval_shape(run.init, jax.random.key(0))
     with Checkpointer(workdir / 'checkpoints', keep=3) as kept:
         step, at_the_end = kept.restore_latest(like)

@@ -7,11 +7,7 @@ import shutil
 
 import pytest
 
-from helpers import launching
 from helpers.launching import checkpoints, events
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 
 def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, finished_run, tmp_path):

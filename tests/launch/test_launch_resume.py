@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from configs import sngan_digits
-from helpers import launching
 from helpers.launching import (
     CHECKPOINT_EVERY,
     DIGITS,
@@ -26,12 +25,9 @@ from helpers.launching import (
     scores,
     state,
     wait,
-    wait_until,
 )
 from helpers.tensorboard_server import hparams_rows, serve, wait_for
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
+from helpers.waiting import wait_until
 
 
 def test_harmless_keys_may_change_and_the_run_goes_on(launcher, finished_run, tmp_path):
@@ -62,7 +58,7 @@ def test_sigterm_saves_and_exits_75_and_the_next_start_ends_as_if_nothing_had_be
 ):
     workdir = tmp_path / 'run'
     process = launcher.start(*TINY, f'--workdir={workdir}')
-    assert wait_until(process, lambda: logged_step(workdir) >= 13)
+    assert wait_until(lambda: logged_step(workdir) >= 13, process)
     process.send_signal(signal.SIGTERM)
     outcome = wait(process)
     assert outcome.code == 75
@@ -95,8 +91,8 @@ def unfinished_saves(workdir: Path) -> set[tuple[str, int]]:
 def kill(launcher: Launcher, flags, workdir: Path, moment) -> int:
     """Starts a run, kills it when it trains and `moment()` has come, and returns the step it started from."""
     process = launcher.start(*flags, f'--workdir={workdir}')
-    trains = wait_until(process, lambda: 'compiled the training step' in printed(process))
-    came = wait_until(process, moment)
+    trains = wait_until(lambda: 'compiled the training step' in printed(process), process)
+    came = wait_until(moment, process, interval=0.001)
     process.send_signal(signal.SIGKILL)
     outcome = wait(process)
     assert trains and came and outcome.code == -signal.SIGKILL, outcome

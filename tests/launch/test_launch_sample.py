@@ -7,11 +7,7 @@ import pytest
 from PIL import Image
 
 from experiments.modes import train
-from helpers import launching
 from helpers.launching import CHECKPOINT_EVERY, NUM_STEPS, bytes_under, tiny_config_of
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 
 def test_samples_need_nothing_but_the_workdir(launcher, finished_run, tmp_path):

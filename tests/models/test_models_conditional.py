@@ -24,16 +24,16 @@ make_discriminator = functools.partial(models.make_discriminator, image_size=16,
 @pytest.mark.parametrize(
     ('architecture', 'variant', 'image_size', 'width', 'num_classes', 'count'),
     [
-        # Six batch norms of 256 channels inside the blocks: 9 more rows of gamma and of beta each, so
-        # 4,276,739 + 6 * 9 * 2 * 256.
+        # Six batch norms of 256 channels inside the blocks: 9 more rows of gamma and of beta each,
+        # so 4,276,739 + 6 * 9 * 2 * 256.
         ('resnet', 'paper', 32, 256, 10, 4_304_387),
-        # norm1 has the channels that come in, 1024 + 1024 + 512 + 256 + 128, and norm2 those that go out,
-        # 1024 + 512 + 256 + 128 + 64: 4,928 in all, and 32,150,787 + 999 * 2 * 4,928.
+        # norm1 has the input channels, 1024 + 1024 + 512 + 256 + 128, and norm2 the output
+        # channels, 1024 + 512 + 256 + 128 + 64: 4,928 in all, and 32,150,787 + 999 * 2 * 4,928.
         ('resnet', 'paper', 128, 64, 1000, 41_996_931),
-        # 256 + 128 + 64 = 448 channels after the transposed convolutions: 3,812,355 + 9 * 2 * 448, and
-        # 3,828,739 + the same, because the norm after the dense layer stays as it was.
-        ('standard', 'paper', 32, 64, 10, 3_820_419),
-        ('standard', 'code', 32, 64, 10, 3_836_803),
+        # 256 + 128 + 64 = 448 channels after the transposed convolutions: 3,812,355 + 9 * 2 * 448,
+        # and 3,828,739 + the same, because the norm after the dense layer stays as it was.
+        ('sngan_cnn', 'paper', 32, 64, 10, 3_820_419),
+        ('sngan_cnn', 'code', 32, 64, 10, 3_836_803),
     ],
 )
 def test_conditional_generator_has_the_published_parameters_and_its_tables(
@@ -62,21 +62,21 @@ def test_the_last_batch_norm_of_a_resnet_is_unconditional():
     assert {k: v.shape for k, v in params['norm_out'].items()} == {'scale': (4,), 'bias': (4,)}
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'standard'])
+@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn'])
 def test_labels_reach_every_conditional_norm(architecture):
     gen = make_generator(architecture=architecture, num_classes=3)
     z = jnp.broadcast_to(normal(1, 5), (4, 5))
     variables = filled(gen, z, LABELS)
     run = jit(functools.partial(gen.apply, train=False))
     fakes = run(variables, z, LABELS)
-    # One z, three classes: images 0 and 3 are of the same class, and of no other.
+    # One z, three classes: only images 0 and 3 are of the same class.
     np.testing.assert_allclose(fakes[0], fakes[3], atol=1e-6)
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert float(jnp.abs(fakes[a] - fakes[b]).max()) > 1e-3
     onehot = jnp.eye(3)[LABELS]
     np.testing.assert_allclose(run(variables, z, onehot), fakes, atol=1e-5)
 
-    # Every row of every table moves the images of its class, and no other.
+    # Every row of every table changes the images of its class, and no others.
     paths = flatten_dict(variables['params'])
     tables = [path for path in paths if path[-1] in ('gamma', 'beta')]
     assert len(tables) == (8 if architecture == 'resnet' else 6)
@@ -125,8 +125,8 @@ def test_a_conditional_generator_with_equal_rows_is_the_unconditional_one():
         # 1,053,824 + 128 * 10 + 10.
         ('resnet', 'paper', 32, 128, 'acgan', 10, 1_055_114),
         # The flattened features are 4 * 4 * 512 = 8,192: 5,860,865 + 10 * 8,192 (+ 10).
-        ('standard', 'code', 32, 64, 'projection', 10, 5_942_785),
-        ('standard', 'code', 32, 64, 'acgan', 10, 5_942_795),
+        ('sngan_cnn', 'code', 32, 64, 'projection', 10, 5_942_785),
+        ('sngan_cnn', 'code', 32, 64, 'acgan', 10, 5_942_795),
     ],
 )
 def test_heads_add_their_parameters(
@@ -145,7 +145,7 @@ def test_heads_add_their_parameters(
 
 
 def features_before(architecture, dis, variables, x):
-    """What a head sees, in NumPy: the last block's or layer's output, activated and pooled or flattened."""
+    """The input of a head, by NumPy: the last output, activated and pooled or flattened."""
     last = 'block3' if architecture == 'resnet' else 'conv7'
     apply = functools.partial(
         dis.apply,
@@ -160,14 +160,14 @@ def features_before(architecture, dis, variables, x):
     return np.where(h > 0, h, 0.1 * h).reshape(len(h), -1)
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'standard'])
+@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn'])
 @pytest.mark.parametrize('head', ['projection', 'acgan'])
 def test_heads_against_direct_formulas(architecture, head):
     dis = make_discriminator(
         architecture=architecture,
         head=head,
         num_classes=3,
-        normalization='none',
+        layers=models.PLAIN,
         dis_lipschitz=2.5,
     )
     x = normal(4, 16, 16, 3)
@@ -185,11 +185,11 @@ def test_heads_against_direct_formulas(architecture, head):
     logits, class_logits = out
     assert logits.shape == (4,) and class_logits.shape == (4, 3)
     np.testing.assert_allclose(logits, 2.5 * score, rtol=1e-3, atol=1e-4)
-    # The classifier's logits are no Lipschitz matter: no factor.
+    # The factor does not multiply the class logits.
     classify = params['classify']
     expected = h @ np.asarray(classify['kernel'], np.float64) + np.asarray(classify['bias'])
     np.testing.assert_allclose(class_logits, expected, rtol=1e-3, atol=1e-4)
-    # Its labels enter the losses alone.
+    # Labels do not change the output; they enter the losses only.
     unlabelled = jit(functools.partial(dis.apply, train=True))(variables, x)
     np.testing.assert_allclose(unlabelled[0], logits, rtol=1e-6)
 
@@ -217,22 +217,22 @@ def test_a_spectral_projection_normalises_its_embedding():
 def test_embeddings_start_as_the_other_layers_do():
     x, labels = jnp.zeros((2, 16, 16, 3)), jnp.zeros(2, jnp.int32)
     table = {}
-    for architecture in ('resnet', 'standard'):
+    for architecture in ('resnet', 'sngan_cnn'):
         dis = make_discriminator(
-            architecture=architecture, head='projection', num_classes=200, normalization='none'
+            architecture=architecture, head='projection', num_classes=200, layers=models.PLAIN
         )
         rng = jax.random.key(0, impl='rbg')
         params = jit(functools.partial(dis.init, train=True))(rng, x, labels)['params']
         table[architecture] = np.asarray(params['embed']['embedding'])
     # Glorot uniform: |w| <= sqrt(6 / (200 + 4)).
     assert 0.97 < np.abs(table['resnet']).max() / np.sqrt(6 / 204) <= 1 + 1e-6
-    assert abs(table['standard'].std() / 0.02 - 1) < 5 / np.sqrt(2 * table['standard'].size)
+    assert abs(table['sngan_cnn'].std() / 0.02 - 1) < 5 / np.sqrt(2 * table['sngan_cnn'].size)
 
 
 # --- errors
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'standard'])
+@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn'])
 def test_missing_and_superfluous_labels_are_refused(architecture):
     z, x = jnp.zeros((4, 5)), jnp.zeros((4, 16, 16, 3))
     gen = make_generator(architecture=architecture, num_classes=3)
@@ -251,11 +251,8 @@ def test_missing_and_superfluous_labels_are_refused(architecture):
     ('make', 'kwargs', 'message'),
     [
         (make_generator, {'num_classes': -1}, r'num_classes is -1.*from 0'),
-        (make_generator, {'normalization': 'spectrl'}, r"'none', 'spectral'; the nearest is 'spec"),
         (make_discriminator, {'head': 'projektion'}, r"head is 'projektion'.*nearest is 'projec"),
         (make_discriminator, {'head': 'acgan'}, r"num_classes is 0: the head 'acgan' needs 1"),
-        (make_discriminator, {'sn_operator': 'conv'}, r"sn_operator is 'conv'.*nearest is 'convo"),
-        (make_discriminator, {'lipschitz': 0.0}, r'lipschitz is 0.0: numbers above 0'),
         (make_discriminator, {'dis_lipschitz': -1.0}, r'dis_lipschitz is -1.0: numbers above 0'),
     ],
 )
@@ -266,14 +263,13 @@ def test_what_is_not_accepted_is_named_in_one_line(own_errors, make, kwargs, mes
     assert '--config.model.' in str(error.value)
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'standard'])
+@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn'])
 def test_orthogonal_start_of_the_discriminator(architecture):
     dis = models.make_discriminator(
         architecture=architecture,
         image_size=16,
         dis_width=4,
-        normalization='none',
-        init='orthogonal',
+        layers=models.orthogonal_start(models.PLAIN),
     )
     variables = jax.jit(dis.init, static_argnames='train')(
         jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False

@@ -1,4 +1,6 @@
-"""WGAN-GP's networks against their published code: parameter counts, pooling, epsilon, initialisation."""
+"""WGAN-GP's networks against their published code: parameter counts, pooling, epsilon,
+initialisation.
+"""
 
 import functools
 
@@ -24,17 +26,18 @@ LABELS = jnp.asarray([2, 0, 1, 2], jnp.int32)
 @pytest.mark.parametrize(
     ('architecture', 'num_classes', 'count'),
     [
-        # Dense 128 * 2,048 + 2,048 = 264,192; each of three blocks: two norms 2 * 2 * 128 = 512, two 3x3
-        # convolutions 2 * (9 * 128^2 + 128) = 295,168, a 1x1 shortcut 128^2 + 128 = 16,512, together 312,192;
-        # the last norm 256; to the image 9 * 128 * 3 + 3 = 3,459.
+        # Dense 128 * 2,048 + 2,048 = 264,192; each of three blocks: two norms 2 * 2 * 128 = 512,
+        # two 3x3 convolutions 2 * (9 * 128^2 + 128) = 295,168, a 1x1 shortcut 128^2 + 128 = 16,512,
+        # together 312,192; the last norm 256; to the image 9 * 128 * 3 + 3 = 3,459.
         ('resnet', 0, 1_204_483),
         # 9 more rows of gamma and beta in six norms: + 6 * 9 * 2 * 128 = 13,824.
         ('resnet', 10, 1_218_307),
-        # Dense 128 * 8,192 + 8,192 = 1,056,768, its norm 2 * 8,192 = 16,384; 25 * 512 * 256 + 256 = 3,277,056 and
-        # its norm 512; 25 * 256 * 128 + 128 = 819,328 and its norm 256; 25 * 128 * 3 + 3 = 9,603.
-        ('dcgan', 0, 5_179_907),
+        # Dense 128 * 8,192 + 8,192 = 1,056,768, its norm 2 * 8,192 = 16,384; 25 * 512 * 256 + 256 =
+        # 3,277,056 and its norm 512; 25 * 256 * 128 + 128 = 819,328 and its norm 256; 25 * 128 * 3
+        # + 3 = 9,603.
+        ('wgan_gp_cnn', 0, 5_179_907),
         # 9 more rows in the norms of 256 and 128 channels: + 9 * 2 * 384 = 6,912.
-        ('dcgan', 10, 5_186_819),
+        ('wgan_gp_cnn', 10, 5_186_819),
     ],
 )
 def test_generator_has_the_published_parameter_count(architecture, num_classes, count):
@@ -56,10 +59,11 @@ def test_generator_has_the_published_parameter_count(architecture, num_classes, 
         ('resnet', 'none', 1_053_825),
         # The classifier of the code's default mode: + 128 * 10 + 10.
         ('resnet', 'acgan', 1_055_115),
-        # 25 * 3 * 128 + 128 = 9,728; 25 * 128 * 256 + 256 = 819,456; 25 * 256 * 512 + 512 = 3,277,312; 8,192 + 1.
-        ('dcgan', 'none', 4_114_689),
+        # 25 * 3 * 128 + 128 = 9,728; 25 * 128 * 256 + 256 = 819,456; 25 * 256 * 512 + 512 =
+        # 3,277,312; 8,192 + 1.
+        ('wgan_gp_cnn', 'none', 4_114_689),
         # + 10 * 8,192.
-        ('dcgan', 'projection', 4_196_609),
+        ('wgan_gp_cnn', 'projection', 4_196_609),
     ],
 )
 def test_discriminator_has_the_published_parameter_count(architecture, head, count):
@@ -68,7 +72,7 @@ def test_discriminator_has_the_published_parameter_count(architecture, head, cou
         image_size=32,
         dis_width=128,
         variant='wgan_gp' if architecture == 'resnet' else 'paper',
-        normalization='none',
+        layers=models.PLAIN,
         head=head,
         num_classes=10 if head != 'none' else 0,
     )
@@ -120,7 +124,7 @@ def epsilons(module, *args):
     [
         ('resnet', 'wgan_gp', 1e-5, 5),
         ('resnet', 'paper', 2e-5, 5),
-        ('dcgan', 'paper', 1e-5, 3),
+        ('wgan_gp_cnn', 'paper', 1e-5, 3),
     ],
 )
 def test_generator_epsilon(architecture, variant, epsilon, count, num_classes):
@@ -143,7 +147,7 @@ def test_generator_epsilon(architecture, variant, epsilon, count, num_classes):
 
 def test_dcgan_discriminator_against_plain_operations():
     dis = models.make_discriminator(
-        architecture='dcgan', image_size=16, dis_width=3, normalization='none'
+        architecture='wgan_gp_cnn', image_size=16, dis_width=3, layers=models.PLAIN
     )
     x = normal(4, 16, 16, 3)
     variables = filled(dis, x)
@@ -163,7 +167,7 @@ def test_dcgan_discriminator_against_plain_operations():
 
 
 def test_dcgan_generator_against_plain_operations():
-    gen = models.make_generator(architecture='dcgan', image_size=16, gen_width=3)
+    gen = models.make_generator(architecture='wgan_gp_cnn', image_size=16, gen_width=3)
     z = normal(6, DIM_Z)
     variables = filled(gen, z)
 
@@ -186,14 +190,14 @@ def test_dcgan_generator_against_plain_operations():
     fake, updated = jit(apply)(variables, z)
     np.testing.assert_allclose(fake, jit(plain)(z, variables['params']), rtol=1e-3, atol=1e-4)
     assert fake.shape == (6, 16, 16, 3) and float(fake.std()) > 0.1
-    # The first norm has statistics for every position apart.
+    # The first norm has separate statistics for every position.
     assert updated['batch_stats']['norm0']['mean'].shape == (2 * 2 * 12,)
 
 
 @pytest.mark.parametrize('image_size', [16, 24, 40])
 def test_dcgan_takes_any_multiple_of_eight(image_size):
-    gen = models.DCGANGenerator(image_size, 4)
-    dis = models.DCGANDiscriminator(image_size, 4)
+    gen = models.WGANGPCNNGenerator(image_size, 4)
+    dis = models.WGANGPCNNDiscriminator(image_size, 4)
 
     def both(rng):
         fake, _ = gen.init_with_output(rng, jnp.zeros((2, DIM_Z)), train=True)
@@ -222,12 +226,13 @@ def test_he_uniform_with_a_stride(init, fans):
 
 def test_every_layer_starts_as_in_the_code():
     rng = jax.random.key(0, impl='rbg')
-    gen, dis = models.DCGANGenerator(16, 8), models.DCGANDiscriminator(16, 8)
+    gen, dis = models.WGANGPCNNGenerator(16, 8), models.WGANGPCNNDiscriminator(16, 8)
     init = jit(lambda rng, m=gen: m.init(rng, jnp.zeros((2, 20)), train=True)['params'])
     gen_params = init(rng)
     init = jit(lambda rng, m=dis: m.init(rng, jnp.zeros((2, 16, 16, 3)), train=True)['params'])
     dis_params = init(rng)
-    # limit^2 / 3 is the variance: 4 / (fan_in + fan_out) of 5x5 kernels, 2 / (fan_in + fan_out) of dense ones.
+    # limit^2 / 3 is the variance: 4 / (fan_in + fan_out) of 5x5 kernels, 2 / (fan_in + fan_out) of
+    # dense ones.
     limits = {
         'gen/project': 2 / (20 + 2 * 2 * 32),
         'gen/deconv1': 4 / 25 / (32 / 4 + 16),
@@ -254,15 +259,18 @@ def test_every_layer_starts_as_in_the_code():
 @pytest.mark.parametrize(
     ('make', 'kwargs', 'message'),
     [
-        ('gen', {'architecture': 'dcgan', 'image_size': 28}, r'the DCGAN takes multiples of 8'),
-        ('dis', {'architecture': 'dcgan', 'image_size': 8}, r'nearest are 16 and 24'),
         (
             'gen',
-            {'architecture': 'standard', 'variant': 'wgan_gp'},
+            {'architecture': 'wgan_gp_cnn', 'image_size': 28},
+            r'CNN of WGAN-GP takes multiples of 8',
+        ),
+        ('dis', {'architecture': 'wgan_gp_cnn', 'image_size': 8}, r'nearest are 16 and 24'),
+        (
+            'gen',
+            {'architecture': 'sngan_cnn', 'variant': 'wgan_gp'},
             r"'paper', 'code'; the nearest",
         ),
         ('dis', {'architecture': 'resnet', 'variant': 'wgan-gp'}, r"nearest is 'wgan_gp'"),
-        ('dis', {'architecture': 'dcgan', 'normalization': 'lyer'}, r"nearest is 'layer'"),
     ],
 )
 def test_what_is_not_accepted_is_named_in_one_line(own_errors, make, kwargs, message):

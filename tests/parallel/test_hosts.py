@@ -18,17 +18,14 @@ from helpers.launching import (
     Launcher,
     assert_same_run,
     checkpoints,
-    launcher,
     logged_step,
     metrics,
     reproducible,
     state,
     wait,
-    wait_until,
 )
+from helpers.waiting import wait_until
 from snjax.host.gpus import own_gpus
-
-__all__ = ['launcher']
 
 PEER_TIMEOUT = 12  # seconds
 NUM_STEPS, EVERY = 60, 20
@@ -52,8 +49,9 @@ def guarded(tmp_path, code, stop=None):
     script = f"""
 import os, pathlib, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from snjax import guard
-guard.stand_by(pathlib.Path({str(tmp_path)!r}))
+from snjax.host import supervisor
+from snjax.runs.workdir import describe_newest
+supervisor.supervise(lambda: describe_newest({str(tmp_path)!r}))
 print(os.getpid(), flush=True)
 {code}
 """
@@ -163,8 +161,8 @@ def test_an_abort_is_explained_if_nobody_answers(tmp_path):
     with socket.create_server(('localhost', 0)) as server:
         address = f'localhost:{server.getsockname()[1]}'
         abort = f"""
-guard.explain('an older explanation', 2)
-guard.explain('process 0 of 2 is gone', 75, unless_answers={address!r})
+supervisor.explain('an older explanation', 2)
+supervisor.explain('process 0 of 2 is gone', 75, unless_answers={address!r})
 os.abort()
 """
         assert guarded(tmp_path, abort) == (-signal.SIGABRT, '-c: ended by SIGABRT\n')
@@ -172,7 +170,7 @@ os.abort()
         f'-c: process 0 of 2 is gone: the newest checkpoint is of step 40 in {tmp_path}; {AGAIN}\n'
     )
     assert guarded(tmp_path, abort) == (75, line)
-    join = "guard.explain('not all processes met', 2); os.abort()"
+    join = "supervisor.explain('not all processes met', 2); os.abort()"
     assert guarded(tmp_path, join) == (2, '-c: not all processes met\n')
 
 
@@ -270,7 +268,9 @@ def test_a_process_that_fails_ends_the_others_with_its_code(workers):
     code, line = run.end(1)
     assert (code, line) == (1, ['OSError: the disk of this host is full'])
     code, line = run.end(0)
-    assert code == 1 and 'process 1 of 2 ended with exit code 1, and says why' in line[0]
+    assert (
+        code == 1 and 'process 1 of 2 ended with exit code 1 (its own output says why): ' in line[0]
+    )
 
 
 @pytest.mark.slow
@@ -372,7 +372,7 @@ def test_a_host_that_is_gone_ends_the_run_and_starting_again_goes_on(
     workdir = tmp_path / 'run'
     processes = start_both(workdir)
     # Between two checkpoints, so that there is work to repeat.
-    assert wait_until(processes[0], lambda: logged_step(workdir) >= EVERY + 5)
+    assert wait_until(lambda: logged_step(workdir) >= EVERY + 5, processes[0])
     began = time.monotonic()
     if how == 'unplug':
         hosts[1].unplug()

@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 from configs import sngan_digits
-from experiments import method
-from experiments.modes import train as modes
+from experiments import build
 from helpers.parallel_worker import INDEX, TABLE
 from snjax import parallel
 from snjax.data.host_order import HostOrder
@@ -454,7 +453,7 @@ def test_the_step_lowers_for_tpu_and_cuda(monkeypatch):
     )
     config.log.every = config.log.histograms_every = config.sampling.every = 50
     config.checkpoint.every = 50
-    sngan, options = method.load(config), modes.train_options(config)
+    sngan, options = build.method(config), build.options(config)
     assert options.steps_per_call == 50
     step = parallel.DataParallel(train.make_step(sngan, options), sngan.state_axes)
     arguments = jax.eval_shape(

@@ -8,17 +8,14 @@ import re
 import signal
 
 import pytest
-from test_sweeps_slurm import runs_of, starts, trains, wait_until
+from test_sweeps_slurm import runs_of, starts, trains
 
-from helpers import launching, slurm_cluster
+from helpers import launching
 from helpers.launching import TINY, assert_same_run, checkpoints, logged_step
+from helpers.waiting import wait_until
 
 pytest.importorskip('submitit')
 pytestmark = pytest.mark.slow
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
-slurm_itself = slurm_cluster.slurm_itself
 
 
 def numbers(out):
@@ -38,7 +35,7 @@ def test_a_sweep_survives_what_happens_on_a_cluster(launcher, slurm_itself, fini
         return process
 
     def until(process, condition):
-        assert launching.wait_until(process, condition), launching.wait(process)
+        assert wait_until(condition, process), launching.wait(process)
 
     def run(seed):
         return next(iter(folder.glob(f'runs/seed={seed}-*')), folder)
@@ -81,7 +78,7 @@ def test_a_sweep_survives_what_happens_on_a_cluster(launcher, slurm_itself, fini
 
 def test_a_run_goes_on_another_node_when_its_own_is_lost(slurm_itself, tmp_path):
     process = slurm_itself.start(tmp_path, 'stop_when_asked')
-    wait_until(lambda: trains(tmp_path))
+    assert wait_until(lambda: trains(tmp_path))
     slurm_itself.lose(slurm_itself.nodes[0])
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out

@@ -8,20 +8,16 @@ import os
 import pathlib
 import re
 import signal
-import time
 
 import pytest
 
-from helpers import launching, slurm_cluster
+from helpers import launching
 from helpers.launching import DIGITS, TINY, assert_same_run, logged_step
+from helpers.waiting import wait_until
 from snjax.sweeps import slurm
 from snjax.sweeps.slurm_task import environment
 
 pytest.importorskip('submitit')
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
-cluster, stand_ins = slurm_cluster.cluster, slurm_cluster.stand_ins
 
 
 def runs_of(folder):
@@ -32,13 +28,6 @@ def runs_of(folder):
 def starts(folder, behaviour):
     path = folder / runs_of(folder)[behaviour]['workdir'] / 'started.jsonl'
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def trains(folder):
@@ -74,12 +63,12 @@ def test_a_run_whose_node_is_wanted_saves_and_goes_back_to_the_queue(
     Whether the run is told ahead, and its job goes by itself, or SLURM takes the node, and sends the job.
     """
     process = cluster.start(tmp_path, 'stop_when_asked,crash_once')
-    wait_until(lambda: trains(tmp_path))
+    assert wait_until(lambda: trains(tmp_path))
     if not watched:
         process.kill()
         process.communicate()
     cluster.call(*asked.split())
-    wait_until(lambda: len(starts(tmp_path, 'stop_when_asked')) == 2)
+    assert wait_until(lambda: len(starts(tmp_path, 'stop_when_asked')) == 2)
     if watched:
         out, _ = process.communicate(timeout=120)
         code, attempts = process.returncode, 1
@@ -96,7 +85,9 @@ def test_a_run_whose_node_is_wanted_saves_and_goes_back_to_the_queue(
 
 def test_a_stopped_sweep_cancels_its_jobs_and_goes_on_when_started_again(cluster, tmp_path):
     process = cluster.start(tmp_path, 'stop_when_asked,finish')
-    wait_until(lambda: trains(tmp_path) and runs_of(tmp_path)['finish']['state'] == 'finished')
+    assert wait_until(
+        lambda: trains(tmp_path) and runs_of(tmp_path)['finish']['state'] == 'finished'
+    )
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75, out
@@ -111,7 +102,7 @@ def test_a_stopped_sweep_cancels_its_jobs_and_goes_on_when_started_again(cluster
 @pytest.mark.slow  # submitit waits for the result that never comes
 def test_a_job_that_slurm_loses_is_a_run_that_was_killed(cluster, tmp_path):
     process = cluster.start(tmp_path, 'stop_when_asked')
-    wait_until(lambda: trains(tmp_path))
+    assert wait_until(lambda: trains(tmp_path))
     for line in starts(tmp_path, 'stop_when_asked'):
         parents = pathlib.Path(f'/proc/{line["pid"]}/stat').read_text().rpartition(')')[2].split()
         os.kill(int(parents[1]), signal.SIGKILL)  # submitit's process: no result is written
@@ -135,8 +126,8 @@ def test_several_tasks_keep_what_they_find_each_other_by(cluster, tmp_path):
 
 def test_one_process_does_not_look_for_others():
     given = {'SLURM_JOB_ID': '7', 'SUBMITIT_EXECUTOR': 'slurm', 'HOME': '/h'}
-    assert environment(given, alone=True) == {'HOME': '/h'}
-    assert environment(given, alone=False) == {'HOME': '/h', 'SLURM_JOB_ID': '7'}
+    assert environment(given, is_single=True) == {'HOME': '/h'}
+    assert environment(given, is_single=False) == {'HOME': '/h', 'SLURM_JOB_ID': '7'}
 
 
 def test_options_are_slurms():
@@ -176,10 +167,10 @@ def test_a_job_that_is_not_taken_now_is_submitted_later(stand_ins, tmp_path):
     said = []
     for line in process.stdout:
         said.append(line)
-        if 'tried again' in line:
+        if 'trying again' in line:
             stand_ins.limit.unlink()
     assert process.wait() == 0, said
-    assert 'sbatch: Job violates accounting/QOS policy; tried again in 10 s\n' in said
+    assert 'sbatch: Job violates accounting/QOS policy; trying again in 10 s\n' in said
     assert {run['state'] for run in runs_of(tmp_path).values()} == {'finished'}
 
 
@@ -204,9 +195,7 @@ def test_a_preempted_run_ends_as_if_nothing_had_been(launcher, stand_ins, finish
     folder = tmp_path / 'x'
     flags = ['--mode=sweep', *TINY, f'--sweep={sweep}', '--engine=slurm', f'--workdir={folder}']
     process = launcher.start(*flags, **stand_ins.environment)
-    at_20 = launching.wait_until(
-        process, lambda: any(logged_step(w) >= 20 for w in folder.glob('runs/*'))
-    )
+    at_20 = wait_until(lambda: any(logged_step(w) >= 20 for w in folder.glob('runs/*')), process)
     assert at_20, launching.wait(process)
     stand_ins.call('scancel', '--signal=USR2', '1')
     outcome = launching.wait(process)

@@ -12,16 +12,16 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from configs import glo_digits, r3gan_cifar, sngan_digits
-from experiments import acgan
-from experiments import gan as gans
-from experiments import method as methods
+from experiments import acgan, build
 from helpers import contract, tiny_gan, tiny_glo
+from helpers.filling import filled_state
 from helpers.tiny_gan import IMAGE, compiled, filled, make_gan
 from snjax import parallel, spectral
 from snjax.models import resnet
 from snjax.nn import layers, normalization
 from snjax.objectives.losses import LOSSES
 from snjax.training import accumulation, cost
+from snjax.training.adversarial import Batch, Use
 
 KEY = jax.random.key_data(jax.random.key(5))
 NUM_CLASSES = 3
@@ -226,7 +226,7 @@ def equations(jaxpr):
 def test_a_generator_update_in_parts_leaves_the_discriminator():
     """Bit for bit, its u, v and sigma too."""
     gan = make_gan(gen_batch_size=12, accumulate=PARTS)
-    unseen = gans.Batch(np.zeros((0, *IMAGE), np.float32), None)
+    unseen = Batch(np.zeros((0, *IMAGE), np.float32), None)
     before = filled(gan)
     after, _ = compiled(lambda state: gan.update_gen(state, unseen, jax.random.key))(before)
     for a, b in zip(jax.tree.leaves(before.dis), jax.tree.leaves(after.dis), strict=True):
@@ -254,7 +254,7 @@ def test_every_config_in_parts(case, monkeypatch):
     for accumulate in (1, 2):
         config = contract.small(*case, sgd=True)
         config.accumulate = accumulate
-        method = methods.load(config.lock())
+        method = build.method(config.lock())
         step = tiny_gan.compiled(
             lambda state, batch, method=method: method.train_step(state, batch, jax.random.key(1))
         )
@@ -287,13 +287,13 @@ def judged(params, x):
 def test_batch_norm_sees_a_part_and_running_statistics_move_once():
     gan = make_gan(dis=RAW, gen_batch_size=12, accumulate=PARTS)
     state, batch = filled(gan), batch_of(gan)
-    real = gans.Batch(batch['image'][0], None)
+    real = Batch(batch['image'][0], None)
     keys = functools.partial(jax.random.fold_in, jax.random.key(7))
     z = {
         num: jax.jit(lambda k, n=num: gan._noise(jnp.arange(n), keys(k), None).z, static_argnums=0)(
             role
         )
-        for role, num in ((gans.DIS_Z, 6), (gans.GEN_Z, 12))
+        for role, num in ((Use.DIS_Z, 6), (Use.GEN_Z, 12))
     }
     params, before = state.gen.params, state.gen.model_state['batch_stats']['norm']
 
@@ -321,8 +321,8 @@ def test_batch_norm_of_the_discriminator_sees_reals_and_fakes_of_a_part():
     )
     state, real = filled(gan), batch_of(gan)['image'][0]
     keys = functools.partial(jax.random.fold_in, jax.random.key(7))
-    update = compiled(lambda s, x: gan.update_dis(s, gans.Batch(x, None), keys))
-    fakes = compiled(lambda s: (s, gan._dis_fakes(s.gen, keys)[0].image))(state)[1]
+    update = compiled(lambda s, x: gan.update_dis(s, Batch(x, None), keys))
+    fakes = compiled(lambda s: (s, gan._fakes_for_dis(s.gen, keys)[0].image))(state)[1]
     after, _ = update(state, real)
     layer, mean = state.dis.params['hidden'], state.dis.model_state['batch_stats']['norm']['mean']
     for x in (real, fakes):
@@ -330,24 +330,6 @@ def test_batch_norm_of_the_discriminator_sees_reals_and_fakes_of_a_part():
         mean = 0.9 * mean + 0.1 * h.mean(1).mean(0)
     found = after.dis.model_state['batch_stats']['norm']['mean']
     np.testing.assert_allclose(found, mean, rtol=1e-4, atol=1e-6)
-
-
-def test_fakes_at_once_in_parts_are_those_of_turn_after_turn():
-    """With batch norm: the statistics of each part of each turn are its own."""
-    gan = make_gan(n_dis=2, accumulate=PARTS)
-
-    def both(state):
-        rng = jax.random.key(7)
-        at_once, last = gan._all_fakes(state.gen, rng)
-        gen, in_turn = state.gen, []
-        for turn in range(2):
-            fake, moved = gan._dis_fakes(gen, functools.partial(gans._key, rng, turn=turn))
-            gen = gen.replace(model_state=moved)
-            in_turn.append(fake.image)
-        return state, ((at_once.image, last), (jnp.stack(in_turn), gen.model_state))
-
-    _, (at_once, in_turn) = compiled(both)(filled(gan))
-    assert_close(at_once, in_turn)
 
 
 def test_the_state_keeps_its_types():
@@ -372,7 +354,7 @@ def test_a_step_of_glo_in_parts_is_the_step(z_loss):
     if z_loss:
         changes['z_loss'] = tiny_glo.image_loss(z_loss)
     glo = tiny_glo.make_glo(images, **changes)
-    state, batch = tiny_glo.filled(glo), tiny_glo.batch(images, np.array([7, 0, 3, 10, 4, 5]))
+    state, batch = filled_state(glo), tiny_glo.batch(images, np.array([7, 0, 3, 10, 4, 5]))
     found = []
     for method in (glo, dataclasses.replace(glo, accumulate=PARTS)):
         spread, data = parallel.shard(state, glo.state_axes), parallel.replicate(batch)
@@ -413,7 +395,7 @@ def test_what_does_not_go_in_parts_is_refused_in_one_line(module, changes, words
     config = module.get_config()
     config.update(changes)
     with pytest.raises(ValueError) as caught:
-        methods.load(config)
+        build.method(config)
     message = str(caught.value)
     assert '\n' not in message and len(message) < 250
     for word in words:
@@ -423,9 +405,9 @@ def test_what_does_not_go_in_parts_is_refused_in_one_line(module, changes, words
 def test_a_config_says_in_how_many_parts():
     for module in (sngan_digits, glo_digits):
         config = module.get_config()
-        assert methods.load(config).accumulate == 1
+        assert build.method(config).accumulate == 1
         config.accumulate = 4
-        assert methods.load(config).accumulate == 4
+        assert build.method(config).accumulate == 4
 
 
 # ---- what it costs

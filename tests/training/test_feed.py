@@ -55,8 +55,8 @@ def trainer(workdir, images=None, **changes):
     pixels, labels = few()
     options = dataclasses.replace(OPTIONS, **changes)
     images = pixels if images is None else images
-    records = [RunLogger(workdir, options.seed, {})]
-    return Trainer(tiny_gan.make_gan(n_dis=2), options, images, labels, records, lambda line: None)
+    record = RunLogger(workdir, options.seed, {})
+    return Trainer(tiny_gan.make_gan(n_dis=2), options, images, labels, record, lambda line: None)
 
 
 def bits(state):

@@ -20,8 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from snjax import parallel
 from snjax.data import sampler
 from snjax.runs.checkpoint import Checkpointer, load_tree
-from snjax.runs.resume import DIVERGED_NAME
 from snjax.runs.run_logger import RunLogger
+from snjax.runs.workdir import DIVERGED_NAME
 from snjax.training.loop import Diverged, Options, Preempted, Trainer, device_data, seed_key
 
 SIZE, NUM_IMAGES = 4, 19
@@ -77,7 +77,7 @@ class Walk:
     def sample(self, state, rng, num, labels=None):
         return jnp.clip(state.mean + 0.1 * random.normal(rng, (num, SIZE, SIZE, 1)), -1, 1)
 
-    def watched(self, state):
+    def histogram_arrays(self, state):
         return {'mean': state.mean}
 
 
@@ -104,8 +104,8 @@ def by_fives(pixels, tmp_path_factory):
 def trainer(workdir, pixels, method=None, say=lambda line: None, **changes):
     options = Options(**(OPTIONS | changes))
     labels = np.zeros(len(pixels), np.int32)
-    records = [RunLogger(workdir, options.seed, {'a': {'b': 1}}, say)]
-    return Trainer(method or Walk(), options, pixels, labels, records, say)
+    record = RunLogger(workdir, options.seed, {'a': {'b': 1}}, say)
+    return Trainer(method or Walk(), options, pixels, labels, record, say)
 
 
 def lines(workdir):

@@ -9,13 +9,10 @@ import pytest
 from PIL import Image
 
 from experiments.modes import report
-from helpers import launching
 from helpers.browser import open_tab
 from helpers.launching import ROOT, Outcome
 from helpers.report_pages import digits, make_run
 from helpers.tensorboard_server import serve
-
-launcher = launching.launcher  # a fixture, which pytest finds by its name here
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from experiments.modes import report
 from experiments.report import paper
 from helpers.report_pages import MANIFEST, digits, make_run, outline
 from snjax.runs import scores_file
-from snjax.runs.resume import flatten
+from snjax.runs.config_file import flatten
 from snjax.runs.scores_file import Row
 
 

@@ -11,7 +11,7 @@ from experiments.report import leaderboard
 from experiments.report import runs as run_folders
 from experiments.report.groups import groups_of
 from helpers.report_pages import MANIFEST, digits, make_run, outline
-from snjax.runs import resume, scores_file
+from snjax.runs import lock, scores_file, workdir
 from snjax.runs.scores_file import Row
 
 
@@ -98,17 +98,17 @@ def test_each_state_is_told_apart(tmp_path):
     folder = tmp_path / 'x' / 'runs'
     for seed, name in enumerate(['done-1', 'half-2', 'wild-3', 'live-4', 'crashed-5']):
         make_run(folder / name, digits(), step=100 if seed == 0 else 40, seed=seed)
-    (folder / 'wild-3' / resume.DIVERGED_NAME).write_text('diverged by step 41: dis_loss = nan\n')
+    (folder / 'wild-3' / workdir.DIVERGED_NAME).write_text('diverged by step 41: dis_loss = nan\n')
     journal = [
         {'run': '5', 'state': 'crashed', 'note': 'MemoryError'},
         {'run': '2', 'state': 'running'},
     ]
     lines = [json.dumps(line) for line in journal]
     (tmp_path / 'x' / 'journal.jsonl').write_text('\n'.join([*lines, '{"run": "1", "sta']))
-    with resume.WorkdirLock(folder / 'live-4'):
+    with lock.WorkdirLock(folder / 'live-4'):
         report.run_report(tmp_path / 'x')
         with pytest.raises(ValueError, match='in use'):  # asking left the lock as it was
-            resume.WorkdirLock(folder / 'live-4').__enter__()
+            lock.WorkdirLock(folder / 'live-4').__enter__()
     rows = outline(tmp_path / 'x').table('workdir')
     assert {Path(r['workdir']).name: r['state'] for r in rows} == {
         'done-1': 'finished',

@@ -1,0 +1,149 @@
+"""A config resolved and refused once, before data are read and before anything is compiled: `plan`.
+
+As a program it says whether configs describe runs that would start. A sweep asks before it starts
+anything, in a process of its own, because methods import JAX:
+
+    python -m experiments.build < configs.json     # {name: config}; exit 2 and one line at a bad one
+
+What depends on the device or on the data is left to the runs.
+"""
+
+import dataclasses
+import functools
+import importlib
+import json
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.settings import check, keys
+from snjax import parallel
+from snjax.objectives.augment import parse_policy
+from snjax.objectives.penalties import PENALTIES
+from snjax.training import loop
+from snjax.training.method import Method
+from snjax.training.optimizers import OPTIMIZERS, linear_decay
+
+Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a config describes.
+
+    Attributes:
+        method: what is trained.
+        options: intervals and seed of the loop.
+        computed: the keys that touch the arithmetic (`experiments.settings.keys.computed`).
+    """
+
+    method: Method
+    options: loop.Options
+    computed: Mapping[str, Any]
+
+
+def plan(config: Config) -> Plan:
+    """Resolves a config.
+
+    Raises:
+        ValueError: of one line: a value is not accepted, or does not fit the method.
+    """
+    from experiments.modes import training_scores  # which modes import this file
+
+    check.streaming(config.data)
+    training_scores.check(config)
+    return Plan(method(config), options(config), keys.computed(config.to_dict()))
+
+
+def methods() -> list[str]:
+    """Names of the methods: the files of this folder but this one."""
+    files = pathlib.Path(__file__).parent.glob('*.py')
+    return sorted(p.stem for p in files if p.stem not in ('build', '__init__'))
+
+
+def method(config: Config) -> Method:
+    """The method that `config.method` names, made from the config.
+
+    Raises:
+        ValueError: there is no such method, or a key has another value than the method fixes.
+    """
+    check.choose('method', config.method, methods())
+    module = importlib.import_module(f'experiments.{config.method}')
+    flat = keys.flatten(config.to_dict())
+    for key, value in getattr(module, 'FIXED', {}).items():
+        if flat[key] != value:
+            raise ValueError(
+                f'{key} is {flat[key]!r}, but {config.method} is defined by {key}={value}: leave '
+                'it so, or take another --config.method (gan takes them all)'
+            )
+    return module.make(config)
+
+
+def common(config: Config) -> dict[str, Any]:
+    """The arguments of `experiments.gan.Gan` beside the players, the loss, the penalties.
+
+    Raises:
+        ValueError: a value is not accepted; the message names its key.
+    """
+    check.gan(config)
+    o, size = config.optimizer, config.data.image_size
+    rate = functools.partial(linear_decay, decay_start=o.decay_start, decay_end=o.decay_end)
+    return {
+        'image_shape': (size, size, config.data.channels),
+        'dim_z': config.model.dim_z,
+        'latent': config.model.latent,
+        'num_classes': config.model.num_classes,
+        'batch_size': config.batch_size,
+        'gen_batch_size': config.gen_batch_size,
+        'n_dis': config.n_dis,
+        'accumulate': config.accumulate,
+        'update_order': config.update_order,
+        'spectral_updates': config.model.spectral_updates,
+        'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
+        'learning_rate': rate(o.lr),
+        'dis_learning_rate': rate(o.dis_lr) if o.dis_lr else None,
+        'clip': config.clip,
+        'augment': parse_policy(config.data.augment),
+        'ema_decay': o.ema_decay,
+    }
+
+
+def penalties(config: Config) -> dict[str, float]:
+    """The weights of the group `penalty` that are not 0."""
+    return {name: float(config.penalty[name]) for name in PENALTIES if config.penalty[name]}
+
+
+def options(config: Config) -> loop.Options:
+    """The loop's options; `steps_per_call` is this backend's where the config leaves it open."""
+    return loop.Options(
+        num_steps=config.num_steps,
+        steps_per_call=config.steps_per_call or parallel.default_steps_per_call(),
+        log_every=config.log.every,
+        histogram_every=config.log.histograms_every,
+        sample_every=config.sampling.every,
+        num_samples=config.sampling.num,
+        checkpoint_every=config.checkpoint.every,
+        keep=config.checkpoint.keep,
+        keep_every=config.checkpoint.keep_every,
+        flip=config.data.flip,
+        dequantize=config.data.dequantize,
+        seed=config.seed,
+        workers=config.data.workers,
+    )
+
+
+def main() -> None:
+    """Exits with 2 and one line on stderr at the first config that is refused."""
+    for name, values in json.load(sys.stdin).items():
+        try:
+            plan(ConfigDict(values).lock())
+        except ValueError as error:
+            print(f'{name}: {error}', file=sys.stderr)
+            sys.exit(2)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,192 @@
+"""Which values a config may have: an impossible one is refused in one line that names its key.
+
+`experiments.build.plan` asks before any data are read and before anything is compiled.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from snjax import parallel
+from snjax.latents.initial import INITIAL_LATENTS
+from snjax.latents.sampling import LATENTS
+from snjax.objectives.losses import LOSSES
+from snjax.objectives.penalties import PENALTIES
+from snjax.objectives.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS
+from snjax.training import feed
+from snjax.training.optimizers import OPTIMIZERS
+
+Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
+STREAM = ('auto', 'on', 'off', 'decode')
+# Their gradient is that of one image, and means nothing where a layer mixes images.
+_PER_IMAGE_PENALTIES = ('gradient', 'gradient_one_sided')
+
+
+def choose(key: str, value: str, accepted: Iterable[str]) -> str:
+    """Returns `value` if it is one of `accepted`.
+
+    Raises:
+        ValueError: it is not; the message names the nearest.
+    """
+    accepted = list(accepted)
+    if value in accepted:
+        return value
+    near = difflib.get_close_matches(str(value), accepted, n=1, cutoff=0.5)
+    hint = f'; did you mean --config.{key}={near[0]}?' if near else ''
+    raise ValueError(f'{key} is {value!r}: accepted are {", ".join(accepted)}{hint}')
+
+
+# ---- methods
+
+
+def gan(config: Config) -> None:
+    """Raises a ValueError for a value that no adversarial method accepts."""
+    model = config.model
+    choose('loss', config.loss, LOSSES)
+    choose('update_order', config.update_order, ('gen_first', 'dis_first'))
+    choose('model.spectral_updates', model.spectral_updates, ('per_update', 'per_forward'))
+    choose('model.latent', model.latent, LATENTS)
+    if config.data.channels not in (1, 3):
+        raise ValueError(f'data.channels is {config.data.channels}: 1 and 3 are accepted')
+    counts = {key: config[key] for key in ('n_dis', 'batch_size', 'gen_batch_size')}
+    _positive({'model.dim_z': model.dim_z, **counts})
+    optimizer(config.optimizer)
+    if not 0 <= config.clip < math.inf:
+        raise ValueError(f'clip is {config.clip}: 0 (none) or a positive number is needed')
+    _batches(config)
+    _classes(model)
+    _penalties(config)
+
+
+def _batches(config: Config) -> None:
+    parallel.check_batch_size(batch_size=config.batch_size, gen_batch_size=config.gen_batch_size)
+    loss = LOSSES[config.loss]
+    if loss.relativistic and config.gen_batch_size != config.batch_size:
+        raise ValueError(
+            f'loss {config.loss} compares each fake with a real image, but gen_batch_size is '
+            f'{config.gen_batch_size} and batch_size {config.batch_size}: use the same number'
+        )
+    parts(config, 'batch_size', 'gen_batch_size')
+    if config.accumulate > 1 and loss.batch_wide:
+        raise ValueError(
+            f'accumulate is {config.accumulate}, but loss {config.loss} compares with the mean of '
+            'the whole batch: use --config.accumulate=1, or --config.loss=relativistic_pairing'
+        )
+
+
+def _classes(model: Config) -> None:
+    if model.num_classes < 0:
+        raise ValueError(f'model.num_classes is {model.num_classes}: 0 (none) or more')
+    if bool(model.num_classes) != (model.head != 'none'):
+        raise ValueError(
+            f'model.num_classes is {model.num_classes} and model.head {model.head!r}: a '
+            'conditional GAN needs both, as --config.model.num_classes=10 '
+            '--config.model.head=projection; 0 and none make an unconditional one'
+        )
+
+
+def _penalties(config: Config) -> None:
+    """Checks the weights, and what each penalty needs of the discriminator."""
+    for name in PENALTIES:
+        if not 0 <= config.penalty[name] < math.inf:
+            raise ValueError(
+                f'penalty.{name} is {config.penalty[name]}: 0 (off) or a positive weight'
+            )
+    normalization = config.model.normalization
+    if config.penalty.spectral and normalization not in ('spectral', 'tracked'):
+        raise ValueError(
+            'penalty.spectral needs the sigma of every layer, which model.normalization='
+            f'{normalization!r} does not keep: use --config.model.normalization=tracked'
+        )
+    for name in _PER_IMAGE_PENALTIES:
+        if config.penalty[name] and normalization == 'batch':
+            raise ValueError(
+                f'penalty.{name} is on the gradient at single images, which batch norm in the '
+                'discriminator mixes: use --config.model.normalization=layer or none'
+            )
+
+
+def glo(config: Config) -> None:
+    """Raises a ValueError for a value that GLO does not accept."""
+    o, g = config.optimizer, config.glo
+    choose('glo.z_optimizer', g.z_optimizer, OPTIMIZERS)
+    choose('glo.loss', g.loss, RECONSTRUCTION_LOSSES)
+    choose('glo.z_loss', g.z_loss, ['', *RECONSTRUCTION_LOSSES])
+    choose('glo.weighting', g.weighting, WEIGHTINGS)
+    choose('glo.pyramid', g.pyramid, PYRAMIDS)
+    choose('glo.initial', g.initial, INITIAL_LATENTS)
+    optimizer(o)
+    _positive({'glo.z_lr': g.z_lr, 'model.dim_z': config.model.dim_z})
+    if not 0 <= g.levels or config.data.image_size < 2**g.levels:
+        raise ValueError(
+            f'glo.levels is {g.levels}: 0 up to {config.data.image_size.bit_length() - 1} halve '
+            f'images of {config.data.image_size} px'
+        )
+    parallel.check_batch_size(batch_size=config.batch_size)
+    parts(config, 'batch_size')
+    if config.data.flip:
+        raise ValueError(
+            'data.flip is on, but in GLO a latent belongs to one image: use '
+            '--config.data.flip=false'
+        )
+    if config.model.num_classes or o.ema_decay:
+        raise ValueError(
+            f'model.num_classes is {config.model.num_classes} and optimizer.ema_decay '
+            f'{o.ema_decay}: GLO has neither classes nor a moving average; leave both at 0 '
+            '(--sample.prior=class samples classes)'
+        )
+
+
+# ---- groups of keys
+
+
+def optimizer(o: Config) -> None:
+    """Raises a ValueError for a value that the group `optimizer` does not accept."""
+    choose('optimizer.name', o.name, OPTIMIZERS)
+    _positive({'optimizer.lr': o.lr})
+    if not 0 <= o.dis_lr < math.inf:
+        raise ValueError(f'optimizer.dis_lr is {o.dis_lr}: 0 (none) or a positive number is needed')
+    if not 0 <= o.ema_decay < 1:
+        raise ValueError(
+            f'optimizer.ema_decay is {o.ema_decay}: 0 (no average) up to below 1 is accepted'
+        )
+    for key in ('beta1', 'beta2'):
+        if not 0 <= o[key] < 1:
+            raise ValueError(f'optimizer.{key} is {o[key]}: 0 up to below 1 is accepted')
+    if (o.decay_start or o.decay_end) and not 0 <= o.decay_start < o.decay_end:
+        raise ValueError(
+            f'optimizer.decay_start {o.decay_start} is not before optimizer.decay_end '
+            f'{o.decay_end}: the rate falls between them; 0 and 0 keep it constant'
+        )
+
+
+def parts(config: Config, *sizes: str) -> None:
+    """Raises a ValueError unless `accumulate` divides each device's share of these batches."""
+    num = config.accumulate
+    if num < 1:
+        raise ValueError(f'accumulate is {num}: 1 (a batch at once) or more is accepted')
+    for name in sizes:
+        share = config[name] // parallel.device_count()
+        if share % num:
+            fitting = [n for n in range(1, share + 1) if share % n == 0]
+            near = min(fitting, key=lambda n: (abs(n - num), n))
+            raise ValueError(
+                f'accumulate {num} does not divide {name}, {share} images on each device: '
+                f'use --config.accumulate={near}'
+            )
+
+
+def streaming(d: Config) -> None:
+    """Raises a ValueError for a `data.stream` or `data.workers` that cannot be followed."""
+    choose('data.stream', d.stream, STREAM)
+    if d.workers < 0:
+        raise ValueError(f'data.workers is {d.workers}: 0 (one per core) or more is accepted')
+    if d.stream in ('on', 'decode'):
+        feed.check_installed(f'data.stream={d.stream} streams the images')
+
+
+def _positive(values: dict[str, float]) -> None:
+    for key, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f'{key} is {value}: a positive number is needed')

@@ -1,0 +1,111 @@
+"""The keys of a config through the versions, and which of them touch what is computed.
+
+Resuming, sweeps, the leaderboard and the report ask here, so that they agree on when two configs describe the same
+computation. Nothing here imports JAX.
+"""
+
+import fnmatch
+from collections.abc import Mapping
+from typing import Any
+
+from configs import base
+from configs.modes import evaluate, invert, sample
+from snjax.runs.config_file import flatten
+
+# Keys that change no bit of what an update computes: how long a run is, what is written of it, where data lie.
+INCIDENTAL = (
+    'num_steps',
+    'log.*',
+    'checkpoint.*',
+    'sampling.*',
+    'inversion.*',
+    'eval.*',
+    'data.data_dir',
+    'data.cache_dir',
+    'data.stream',
+    'data.workers',
+)
+_BASE = base.get_config().to_dict()
+# Keys that are gone, with the value that means the same as their absence.
+REMOVED = {
+    'num_seeds': 1,
+    'members.lr': '',
+    'members.beta1': '',
+    'members.beta2': '',
+    'fakes_at_once': False,
+}
+# Values that have another name now.
+RENAMED_VALUES = {'model.architecture': {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}}
+# Groups of older configs that have become options of a mode, except the keys that a training reads.
+MOVED = {
+    'sampling': ('sample', sample),
+    'inversion': ('invert', invert),
+    'eval': ('evaluate', evaluate),
+}
+
+
+def moved(key: str) -> str | None:
+    """The option of a mode that a key of an older config has become.
+
+    Args:
+        key: full key, or the name of a group.
+
+    Returns:
+        'sample.what' for 'sampling.what', 'invert' for 'inversion'; None for a key of training.
+    """
+    group, _, name = key.partition('.')
+    if group not in MOVED or key in flatten(_BASE):
+        return None
+    mode, file = MOVED[group]
+    if name in file.get_config():
+        return f'{mode}.{name}'
+    return None if group in _BASE else mode
+
+
+def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config of any version, by today's full keys: `{'optimizer.lr': 2e-4, ...}`.
+
+    A key that is absent has the default of `configs/base.py`, which is what it did before there was the key.
+
+    Args:
+        config: nested, as in a run's `config.json`.
+
+    Raises:
+        ValueError: it asks for something that this version does not do.
+    """
+    flat = flatten(config)
+    for key, neutral in REMOVED.items():
+        if flat.pop(key, neutral) != neutral:
+            raise ValueError(
+                f'{key} is gone, and this config sets it to something else than {neutral!r}: version 0.1.0 runs it'
+            )
+    flat.pop('members', None)
+    for key, names in RENAMED_VALUES.items():
+        if key in flat:
+            flat[key] = names.get(flat[key], flat[key])
+    return flatten(_BASE) | {key: value for key, value in flat.items() if not moved(key)}
+
+
+def computed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a config that touch the arithmetic, in today's form: two runs with equal ones compute the same bits.
+
+    Args:
+        config: nested, of any version.
+    """
+    return {key: value for key, value in upgraded(config).items() if not is_incidental(key)}
+
+
+def is_incidental(key: str) -> bool:
+    """Whether a full key changes no bit of what an update computes."""
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in INCIDENTAL)
+
+
+def kind(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What runs have in common that are repetitions of each other: all that is computed but the seed, and the length.
+
+    The updates in one call (`steps_per_call`) change rounding at most. The folder of the images (`data.path`) may be
+    another on another machine; a score's manifest has the checksum of the images.
+    """
+    free = ('seed', 'steps_per_call', 'data.path')
+    same = {k: v for k, v in computed(config).items() if k not in free}
+    return same | {'num_steps': config['num_steps']}

@@ -1,0 +1,32 @@
+"""The generator's weights to use: as trained, or their moving average (EMA)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+WEIGHTS = ('auto', 'ema', 'raw')
+
+
+def select(
+    raw: Mapping[str, Any], ema: Mapping[str, Any] | None, weights: str = 'auto'
+) -> Mapping[str, Any]:
+    """The generator's variables by name: the one rule for training, sampling and scores.
+
+    Args:
+        raw: variables as trained.
+        ema: their moving average; None if the run keeps none.
+        weights: 'raw', 'ema', or 'auto' for the EMA if the run keeps one and for 'raw' otherwise.
+
+    Returns:
+        `raw` or `ema` itself.
+
+    Raises:
+        ValueError: an unknown name, or 'ema' of a run without one.
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f'weights {weights!r}: accepted are {", ".join(WEIGHTS)}')
+    if weights == 'ema' and ema is None:
+        raise ValueError(
+            'weights ema: this run kept no moving average (optimizer.ema_decay is 0); '
+            'use raw or auto'
+        )
+    return raw if weights == 'raw' or ema is None else ema

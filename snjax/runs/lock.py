@@ -1,0 +1,116 @@
+"""One live run in a workdir: a lock that the kernel frees when the process ends."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from absl import logging
+
+from snjax.runs.workdir import LOCK_NAME
+
+
+class WorkdirLock:
+    """Keeps a workdir for one live run; a context manager.
+
+    The kernel frees the lock when the process ends, also by `kill -9`, so there is nothing to clean
+    up. In a run over several processes only process 0 locks. A folder that the lock made is removed
+    on exit if nothing else was written to it, e.g. after a start that was refused.
+
+    This is `flock` and not the package `filelock`: the holder's name is written through the locked
+    descriptor, which that package keeps private, and on file systems without locks it makes a file
+    that outlives a `kill -9`, where this lock only warns.
+
+    Args:
+        workdir: folder of the run, made when needed.
+        process_index: index of this process in the run.
+
+    Raises:
+        ValueError: on entering, if another process holds the lock.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, *, process_index: int = 0):
+        self._workdir = Path(workdir)
+        self._is_holder = process_index == 0
+        self._path = self._workdir / LOCK_NAME
+        self._file = None
+        self._is_removable = False
+
+    def __enter__(self) -> 'WorkdirLock':
+        if not self._is_holder:
+            return self
+        file = self._open()
+        while not self._lock(file):
+            file.close()
+            file = self._open()
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {os.uname().nodename}\n')
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._file is not None:
+            if self._is_removable:
+                self._remove_empty()
+            self._file.close()
+            self._file = None
+
+    def _open(self):
+        while True:
+            self._is_removable = not self._workdir.exists()
+            self._workdir.mkdir(parents=True, exist_ok=True)
+            try:
+                # Opened for appending, so that a second process does not erase the holder's name.
+                return self._path.open('a+')
+            except FileNotFoundError:
+                if self._workdir.is_dir():
+                    raise  # otherwise the process that made the folder has just removed it
+
+    def _lock(self, file) -> bool:
+        """Locks `file`. Returns False if the file is no longer at its path: its maker removed it."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or 'another process'
+            file.close()
+            raise ValueError(
+                f'{self._workdir} is in use by {holder}; wait for its end, stop it, or use another '
+                '--workdir'
+            ) from None
+        except OSError as error:
+            # Some network file systems have no locks; a run without the guard is better than none.
+            logging.warning(
+                '%s cannot be locked (%s): start only one run in it', self._workdir, error
+            )
+            self._is_removable = False
+            return True
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _remove_empty(self) -> None:
+        """Removes a folder that holds only the lock. In other folders the lock file stays."""
+        try:
+            if os.listdir(self._workdir) == [LOCK_NAME]:
+                self._path.unlink()
+                self._workdir.rmdir()
+        except OSError:  # another process has just written to it or removed it
+            pass
+
+
+def lock_holder(workdir: str | os.PathLike) -> str | None:
+    """The present holder of a folder's `WorkdirLock`, as 'process 12 on host'; None if it is free."""
+    try:
+        file = (Path(workdir) / LOCK_NAME).open('r+')
+    except FileNotFoundError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or 'another process'
+        except OSError:  # a file system without locks
+            return None
+    return None

@@ -1,0 +1,66 @@
+"""What a step of two players is fed with: keys by use, real batches and noise."""
+
+import enum
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from snjax.latents.sampling import class_labels, latents
+from snjax.objectives.augment import augment
+
+
+class Use(enum.IntEnum):
+    """What a key of a step is used for. Keys of D's updates are also folded with the turn."""
+
+    DIS_Z = 0
+    GEN_Z = 1
+    DIS_LABELS = 2
+    GEN_LABELS = 3
+    PENALTY = 4
+    REAL_AUGMENT = 5
+    FAKE_AUGMENT = 6
+    GEN_REAL_AUGMENT = 7
+    GEN_AUGMENT = 8
+
+
+Key = Callable[[Use], jax.Array]
+
+
+class Batch(NamedTuple):
+    """Images (b, H, W, C) in [-1, 1] and their classes (b,); None without classes."""
+
+    image: jax.Array
+    label: jax.Array | None
+
+
+class Noise(NamedTuple):
+    """Input of a generator: z (b, dim_z) and classes (b,); None without classes."""
+
+    z: jax.Array
+    label: jax.Array | None
+
+
+def key_of(rng: jax.Array, use: Use, turn: jax.Array | None = None) -> jax.Array:
+    """The key of a step for one use, and one turn of the discriminator."""
+    rng = jax.random.fold_in(rng, use)
+    return rng if turn is None else jax.random.fold_in(rng, turn)
+
+
+def draw_noise(
+    ids: jax.Array,
+    z_rng: jax.Array,
+    label_rng: jax.Array,
+    *,
+    dim_z: int,
+    latent: str,
+    num_classes: int,
+) -> Noise:
+    """Noise of the examples `ids`; classes are uniform and independent of the real images'."""
+    labels = class_labels(label_rng, ids, num_classes) if num_classes else None
+    return Noise(latents(z_rng, ids, dim_z, latent), labels)
+
+
+def augmented(batch: Batch, keys: jax.Array, policy: tuple[str, ...]) -> Batch:
+    """The batch as D sees it: every image augmented by its own key."""
+    return batch._replace(image=augment(batch.image, keys, policy)) if policy else batch
