@@ -7,6 +7,7 @@ older runs lack newer keys; an argument whose key is absent keeps its default.
 import dataclasses
 import functools
 import json
+from collections import ChainMap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
