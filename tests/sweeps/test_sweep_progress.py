@@ -17,7 +17,7 @@ def test_progress_follows_a_file_that_grows_and_is_cut(tmp_path):
         file.write('ps_per_s": 4}\n{"step": 20, "eval/frechet_distance": 7.5, "eval/a/b": 1}\n')
     progress.refresh()
     assert (progress.step, progress.rate, progress.scores) == (20, 4, {'frechet_distance': 7.5})
-    lines.write_text(first)  # a resumed run cuts what it will do again
+    lines.write_text(first)  # a resumed run removes the steps that it repeats
     progress.refresh()
     assert progress.step == 10
 
