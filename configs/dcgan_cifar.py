@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     c.gen_batch_size = 64
     c.n_dis = 1
     c.loss = 'non_saturating'
-    c.model.architecture = 'standard'
+    c.model.architecture = 'sngan_cnn'
     c.model.variant = 'code'
     c.model.latent = 'uniform'
     c.model.normalization = 'batch'

@@ -7,7 +7,8 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from configs import base, keys
+from configs import base
+from experiments.settings import keys
 from snjax.runs.config_file import read_config
 
 

@@ -40,7 +40,7 @@ def get_config(argument: str = 'C') -> ConfigDict:
     c.gen_batch_size = 64
     c.loss = loss
     c.optimizer.lr, c.optimizer.beta1, c.optimizer.beta2, c.n_dis = SETTINGS[setting]
-    c.model.architecture = 'standard'
+    c.model.architecture = 'sngan_cnn'
     c.model.variant = variant
     c.model.latent = LATENTS[variant]
     c.model.gen_width = c.model.dis_width = 64

@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     c.update_order = 'dis_first'
     c.steps_per_call = 1
 
-    c.model.architecture = 'standard'
+    c.model.architecture = 'sngan_cnn'
     c.model.gen_width = 16
     c.model.dis_width = 16
     c.model.dim_z = 64

@@ -81,7 +81,7 @@ def get_config(argument: str = 'sngan') -> ConfigDict:
     c.gen_batch_size = 64
     c.method = 'gan'
     c.loss = 'non_saturating'
-    c.model.architecture = 'standard'
+    c.model.architecture = 'sngan_cnn'
     c.model.normalization = 'none'
     c.model.gen_width = c.model.dis_width = 64
     c.optimizer.lr, c.optimizer.beta1, c.optimizer.beta2, c.n_dis = SETTINGS[setting]

@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     c.update_order = 'dis_first'
     c.loss = 'wasserstein'
     c.clip = 0.01
-    c.model.architecture = 'dcgan'
+    c.model.architecture = 'wgan_gp_cnn'
     c.model.normalization = 'batch'
     c.model.gen_width = c.model.dis_width = 128
     c.optimizer.name = 'rmsprop'

@@ -40,7 +40,7 @@ def get_config(argument: str = 'resnet') -> ConfigDict:
     else:
         c.num_steps = 200_000
         c.gen_batch_size = 64
-        c.model.architecture = 'dcgan'
+        c.model.architecture = 'wgan_gp_cnn'
         c.optimizer.lr = 1e-4
         c.optimizer.beta1 = 0.5
         c.data.dequantize = False

@@ -19,7 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import check, keys
+from experiments.settings import check, keys
 from snjax import parallel
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
@@ -37,7 +37,7 @@ class Plan:
     Attributes:
         method: what is trained.
         options: intervals and seed of the loop.
-        computed: the keys that touch the arithmetic (`configs.keys.computed`).
+        computed: the keys that touch the arithmetic (`experiments.settings.keys.computed`).
     """
 
     method: Method

@@ -26,7 +26,7 @@ import optax
 from flax import struct
 from flax.traverse_util import flatten_dict
 
-from configs import check
+from experiments.settings import check
 from snjax import parallel
 from snjax.from_config import generator
 from snjax.latents import priors

@@ -11,9 +11,10 @@ from typing import Any
 from experiments.build import common, penalties
 from experiments.gan import Gan
 from snjax.from_config import discriminator, generator
+from snjax.models import PLAIN
 from snjax.objectives.losses import LOSSES
 
-FIXED = {'loss': 'relativistic_pairing'}
+FIXED = {'loss': 'relativistic_pairing', 'model.normalization': 'none'}
 PENALTIES = ('r1', 'r2')  # both are needed
 
 
@@ -29,7 +30,7 @@ def make(config: Any) -> Gan:
     return Gan(
         **common(config),
         gen=generator(config, training=True),
-        dis=discriminator(config),
+        dis=discriminator(config, layers=PLAIN),
         loss=LOSSES['relativistic_pairing'],
         penalties=weights,
     )

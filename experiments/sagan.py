@@ -10,7 +10,12 @@ from typing import Any
 from experiments import sngan
 from experiments.build import common, penalties
 from experiments.gan import Gan
-from snjax.from_config import discriminator, generator, spectral_layers
+from snjax.from_config import (
+    discriminator,
+    gen_spectral_layers,
+    generator,
+    spectral_layers,
+)
 from snjax.objectives.losses import LOSSES
 
 FIXED = {**sngan.FIXED, 'model.gen_normalization': 'spectral'}
@@ -23,11 +28,10 @@ def make(config: Any) -> Gan:
             'model.attention is 0: sagan needs the height of the feature map that attends to '
             'itself, as --config.model.attention=16'
         )
-    layers = spectral_layers(config)
     return Gan(
         **common(config),
-        gen=generator(config, layers=layers, training=True),
-        dis=discriminator(config, layers=layers),
+        gen=generator(config, layers=gen_spectral_layers(config), training=True),
+        dis=discriminator(config, layers=spectral_layers(config)),
         loss=LOSSES[config.loss],
         penalties=penalties(config),
     )

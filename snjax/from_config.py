@@ -1,79 +1,115 @@
-"""Networks and image sets from a run's config: the only file of snjax that reads config keys."""
+"""Networks and image sets from a run's config: the only file of snjax that reads config keys.
+
+A config is nested, with string keys: a `ConfigDict` or the dict of a run's `config.json`. Configs of
+older runs lack newer keys; an argument whose key is absent keeps its default.
+"""
 
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import flax.linen as nn
-
 from snjax import models, parallel
+from snjax.models import BATCH_NORM, LAYER_NORM, PLAIN, WEIGHT_NORM, Layers
+from snjax.models.arguments import choose
 
 if TYPE_CHECKING:
     from snjax.data import ImageSet, ImageSource
 
 
-def generator(config: Any, *, layers: Any = None, training: bool = False) -> nn.Module:
-    """The generator of a run.
+def generator(
+    config: Any, *, layers: Layers | None = None, training: bool = False
+) -> models.Generator:
+    """The generator that a config describes.
 
     Args:
-        config: of the run, nested, with string keys.
-        layers: its layer set; None for the one that `model.gen_normalization` names.
-        training: whether batch norm shares its statistics over devices (`model.sync_batch_norm`).
+        config: of this version or an older one, which may have the old name of an architecture.
+        layers: the layer set; None for the one that `model.gen_normalization` names.
+        training: whether batch norm shares its statistics over devices, if
+            `model.sync_batch_norm` says so.
     """
     model, data = config['model'], config['data']
+    name: str = model['architecture']
     return models.make_generator(
-        architecture=model['architecture'],
-        image_size=data['image_size'],
-        channels=data['channels'],
-        gen_width=model['gen_width'],
-        variant=model['variant'],
-        num_classes=model['num_classes'],
-        normalization=layers or model['gen_normalization'],
-        attention=model['attention'],
-        n_power_iterations=model['n_power_iterations'],
-        n_warmup_iterations=model['n_warmup_iterations'],
+        architecture=models.RENAMED.get(name, name),
+        layers=generator_layers(config) if layers is None else layers,
         batch_norm_axis=parallel.AXIS if training and model['sync_batch_norm'] else None,
-        dtype=model['dtype'],
-        remat=model.get('remat', False),  # runs from before there was this key
+        **_present(data, 'image_size', 'channels'),
+        **_present(model, 'gen_width', 'variant', 'num_classes', 'attention', 'dtype', 'remat'),
     )
 
 
-def discriminator(config: Any, *, layers: Any = None, head: str | None = None) -> nn.Module:
-    """The discriminator of a run in training.
+def discriminator(
+    config: Any, *, layers: Layers | None = None, head: str | None = None
+) -> models.Discriminator:
+    """The discriminator in training that a config of this version describes.
 
     Args:
-        config: of the run, nested, with string keys.
-        layers: its layer set; None for the one that `model.normalization` names.
+        config: of this version.
+        layers: the layer set; None for the one that `model.normalization` names.
         head: how it is conditioned; None for `model.head`.
     """
     model = config['model']
+    layers = discriminator_layers(config) if layers is None else layers
+    if choose('dis_init', model['dis_init'], ('published', 'orthogonal')) == 'orthogonal':
+        layers = models.orthogonal_start(layers)
     return models.make_discriminator(
-        architecture=model['architecture'],
-        image_size=config['data']['image_size'],
-        dis_width=model['dis_width'],
-        variant=model['variant'],
-        normalization=layers or model['normalization'],
-        n_power_iterations=model['n_power_iterations'],
-        n_warmup_iterations=model['n_warmup_iterations'],
-        init=model['dis_init'],
-        sn_operator=model['sn_operator'],
-        sn_scale=model['sn_scale'],
-        lipschitz=model['lipschitz'],
-        dis_lipschitz=model['dis_lipschitz'],
-        num_classes=model['num_classes'],
-        head=head or model['head'],
-        attention=model['attention'],
-        first_stride2=model['first_stride2'],
+        layers=layers,
+        head=model['head'] if head is None else head,
         batch_norm_axis=parallel.AXIS if model['sync_batch_norm'] else None,
-        dtype=model['dtype'],
-        remat=model['remat'],
+        **_present(config['data'], 'image_size'),
+        **_present(model, 'architecture', 'dis_width', 'variant', 'num_classes'),
+        **_present(model, 'attention', 'first_stride2', 'dis_lipschitz', 'dtype', 'remat'),
     )
 
 
-def spectral_layers(config: Any) -> Any:
-    """Spectrally normalised layers with the options of a run's config."""
-    return 'spectral'
+def spectral_layers(config: Any) -> Layers:
+    """Spectrally normalised layers for a discriminator, with the options of a config."""
+    factors = _present(config['model'], 'lipschitz', learnable_scale='sn_scale')
+    return models.spectral_norm(**_iteration(config), **factors)
+
+
+def tracked_layers(config: Any) -> Layers:
+    """`tracked` with the options of a config."""
+    return models.tracked(**_iteration(config))
+
+
+def _iteration(config: Any) -> dict[str, Any]:
+    model = config['model']
+    return _present(model, 'n_power_iterations', 'n_warmup_iterations', operator='sn_operator')
+
+
+def gen_spectral_layers(config: Any) -> Layers:
+    """Spectrally normalised layers for a generator: the numbers of iterations are D's."""
+    model = config['model']
+    return models.spectral_norm(**_present(model, 'n_power_iterations', 'n_warmup_iterations'))
+
+
+_GEN_LAYERS: dict[str, Callable[[Any], Layers]] = {
+    'none': lambda config: PLAIN,
+    'spectral': gen_spectral_layers,
+}
+_DIS_LAYERS: dict[str, Callable[[Any], Layers]] = {
+    'spectral': spectral_layers,
+    'none': lambda config: PLAIN,
+    'weight': lambda config: WEIGHT_NORM,
+    'layer': lambda config: LAYER_NORM,
+    'batch': lambda config: BATCH_NORM,
+    'tracked': tracked_layers,
+}
+
+
+def generator_layers(config: Any) -> Layers:
+    """The layer set that `model.gen_normalization` names."""
+    name = config['model']['gen_normalization']
+    return _GEN_LAYERS[choose('gen_normalization', name, _GEN_LAYERS)](config)
+
+
+def discriminator_layers(config: Any) -> Layers:
+    """The layer set that `model.normalization` names."""
+    name = config['model']['normalization']
+    return _DIS_LAYERS[choose('normalization', name, _DIS_LAYERS)](config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +133,7 @@ def generator_inputs(config: Any) -> GeneratorInputs:
     return GeneratorInputs(model['dim_z'], model['latent'], model['num_classes'])
 
 
-def shared_generator(config: Any) -> nn.Module:
+def shared_generator(config: Any) -> models.Generator:
     """`generator`, but the same module for every config of the same network.
 
     Two modules with normalised layers are never equal, so each would be compiled anew.
@@ -108,7 +144,7 @@ def shared_generator(config: Any) -> nn.Module:
 
 
 @functools.cache
-def _shared_generator(keys: str) -> nn.Module:
+def _shared_generator(keys: str) -> models.Generator:
     return generator(json.loads(keys))
 
 
@@ -130,12 +166,15 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
     d = {**config['data'], **changes}
     return data.find(
         d['name'],
-        image_size=d['image_size'],
-        channels=d['channels'],
-        split=d['split'],
+        **_present(d, 'image_size', 'channels', 'split', 'skip_broken'),
         data_dir=d['data_dir'] or None,
         path=d['path'] or None,
-        skip_broken=d['skip_broken'],
         cache_dir=d['cache_dir'] or None,
         decode_later=d.get('stream') == 'decode',
     )
+
+
+def _present(section: Any, *keys: str, **renamed: str) -> dict[str, Any]:
+    """The arguments that a config has keys for; `renamed` are arguments whose key has another name."""
+    names = {key: key for key in keys} | renamed
+    return {argument: section[key] for argument, key in names.items() if key in section}

@@ -1,4 +1,4 @@
-"""How `launch.py` ends other than well: one line on stderr and an exit code. Imports no JAX."""
+"""Ends `launch.py` after an error: one line on stderr and an exit code. Imports no JAX."""
 
 import contextlib
 import errno
@@ -12,14 +12,14 @@ from typing import Any, NoReturn
 
 BAD_INPUT, DIVERGED, PREEMPTED, INTERRUPTED = 2, 3, 75, 130
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
-_UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # of an OSError that has no class of its own
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # errors without an exception class
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GET_CONFIG = 'get_config'
-# How Python says that a config file was given an argument it does not take, or none that it needs.
+# Python's messages for a config file with a surplus or missing argument, and their meaning.
 _ARGUMENTS = (
     (
         rf'{_GET_CONFIG}\(\) takes 0 positional arguments but 1 was given',
-        'it takes no argument, leave out the colon and what follows',
+        'it takes no argument, leave out the colon and the text after it',
     ),
     (
         rf"{_GET_CONFIG}\(\) missing \d required positional arguments?: '(\w+)'.*",
@@ -29,21 +29,21 @@ _ARGUMENTS = (
 
 
 def input_error(error: ValueError | OSError, workdir: Any) -> Exception:
-    """The error to end with, where it is of what was asked for, or of a full disk.
+    """Returns the error to report in one line, if the user can mend it.
 
     Args:
-        error: what was raised.
-        workdir: where a disk may be full, if the error does not say it.
+        error: an error caused by a bad value, an unusable path, a full disk, or the machine.
+        workdir: named as the full disk if the error names no file.
 
     Raises:
-        OSError: the same, where it is of the machine: its traceback is needed.
+        OSError: `error` itself if the machine caused it; its traceback is needed then.
     """
     if not isinstance(error, OSError) or isinstance(error, (*_UNUSABLE_PATH, ValueError)):
         return error
-    if error.errno in _FULL:
+    if error.errno in _DISK_FULL:
         return ValueError(
-            f'{error.strerror}: {error.filename or workdir} cannot be written; free some, or use another --workdir '
-            '(after a copy of this one, the run goes on in it)'
+            f'{error.strerror}: {error.filename or workdir} cannot be written; free some space, '
+            'or use another --workdir (the run resumes in a copy of this one)'
         )
     if error.errno not in _UNUSABLE_ERRNO:
         raise error
@@ -51,20 +51,23 @@ def input_error(error: ValueError | OSError, workdir: Any) -> Exception:
 
 
 def end(error: Exception, code: int) -> NoReturn:
-    """One line on stderr, and the exit code."""
+    """Prints the error in one line on stderr and exits with `code`."""
     message = error
-    # A KeyError's str() is its message, quoted.
+    # str() of a KeyError puts its message in quotes.
     while isinstance(message, AttributeError | KeyError):
         message = message.args[0]
-    # Of a locked config, whose other keys would fill the screen.
+    # ml_collections lists all other keys of a locked config, which would fill the screen.
     message = re.sub(r' Other fields present: ".*?}"', '', str(message))
     if isinstance(error, AttributeError) and error.name == _GET_CONFIG:
-        message = f'{error.obj.__file__} has no {_GET_CONFIG}(): give --config a file that has, as those in configs/'
-    # ml_collections found no key that is like it.
+        message = (
+            f'{error.obj.__file__} has no {_GET_CONFIG}(): '
+            'give --config a file that has one, e.g. one in configs/'
+        )
+    # ml_collections found no similar key to suggest.
     if isinstance(error, AttributeError) and re.fullmatch(r"'\w+'", message):
-        message = f'{message} is no key of the config; configs/base.py has all of them'
+        message = f'{message} is not a key of the config; configs/base.py lists all keys'
     before, parsing, trace = message.partition('Error whilst parsing config file:')
-    # ml_collections puts the whole traceback into the message; its last line is the error.
+    # ml_collections puts a whole traceback into the message; its last line is the error.
     if parsing:
         message = before + trace.strip().splitlines()[-1].partition(': ')[2]
     for pattern, meaning in _ARGUMENTS:
@@ -74,36 +77,44 @@ def end(error: Exception, code: int) -> NoReturn:
 
 
 def end_at_fault(error: Exception, configs: pathlib.Path) -> NoReturn:
-    """Ends with the line that is wrong in a config or in a sweep's definition; any other error is raised again."""
-    named = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
-    files = {pathlib.Path(name).resolve() for name in named} | set(configs.resolve().rglob('*.py'))
+    """Exits with code 2 and the faulty line of a config or sweep definition.
+
+    Args:
+        error: what loading them raised.
+        configs: the folder of configs; files named on the command line count as well.
+
+    Raises:
+        Exception: `error` itself if it arose in no such file.
+    """
+    given = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
+    files = {pathlib.Path(name).resolve() for name in given} | set(configs.resolve().rglob('*.py'))
     places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         places.append((error.filename or '', error.lineno))
-    found = [
+    in_configs = [
         (path, line) for name, line in places if (path := pathlib.Path(name).resolve()) in files
     ]
-    if not found:
+    if not in_configs:
         raise error
-    path, line = found[-1]
+    path, line = in_configs[-1]
     what = error.msg if isinstance(error, SyntaxError) else error
     end(ValueError(f'{path}, line {line}: {type(error).__name__}: {what}'), BAD_INPUT)
 
 
 @contextlib.contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Ends what is printed in silence when nobody reads on, as `| head` does."""
+    """Ignores that the reader of stdout closes it early, as `| head` does."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more when it ends.
+        # Python flushes stdout again on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def interrupt(*_: Any) -> NoReturn:
-    """Ctrl-C: ends at once, without waiting for threads, of which one may compile for minutes."""
-    with contextlib.suppress(RuntimeError, OSError):  # it may have come while Python was printing
+    """Handler of Ctrl-C: exits at once; a thread may compile for minutes and is not waited for."""
+    with contextlib.suppress(RuntimeError, OSError):  # Python may be printing just now
         sys.stdout.flush()
     os.write(2, b'launch.py: interrupted\n')
     os._exit(INTERRUPTED)

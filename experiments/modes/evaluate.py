@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from configs.check import Config
 from experiments.report import leaderboard
+from experiments.settings.check import Config
 from snjax import from_config, parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes as generation

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from configs.check import Config, choose
+from experiments.settings.check import Config, choose
 from snjax import from_config
 from snjax.generate import inversion, measurements
 from snjax.generate.glo import TrainedGlo

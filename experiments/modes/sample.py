@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from configs.check import Config, choose
 from experiments.modes import sample_table
 from experiments.modes.sample_files import SampleOutput, encoded_ways, write
+from experiments.settings.check import Config, choose
 from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from configs.check import Config
+from experiments.settings.check import Config
 from snjax.runs import images
 
 

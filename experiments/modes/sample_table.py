@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from configs.check import Config
 from experiments.modes.sample_files import SampleOutput, encoded_ways
+from experiments.settings.check import Config
 from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load

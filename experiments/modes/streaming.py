@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from configs.check import Config, choose
+from experiments.settings.check import Config, choose
 from snjax import parallel
 from snjax.data import LazyImages
 from snjax.training import feed, loop

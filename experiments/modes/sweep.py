@@ -1,4 +1,4 @@
-"""`launch.py --mode=sweep`: from a config file and a sweep's definition to runs in slots. Imports no JAX."""
+"""`launch.py --mode=sweep`: plans and runs the runs of a sweep's definition. Imports no JAX."""
 
 import importlib.util
 import json
@@ -13,44 +13,69 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from experiments.settings import keys
 from snjax.runs.lock import WorkdirLock
 from snjax.runs.workdir import CONFIG_NAME
 from snjax.sweeps import definition, journal, local, runs, slots, slurm
-from snjax.sweeps.board import BAD_INPUT, JOURNAL, SUMMARY, SweepState, jobs_of
 from snjax.sweeps.definition import CONFIG, Item
-from snjax.sweeps.journal import State
+from snjax.sweeps.journal import RunState
 from snjax.sweeps.runs import Run
+from snjax.sweeps.sweep_state import BAD_INPUT, JOURNAL, SUMMARY, SweepState, restore_jobs
 from snjax.sweeps.table import Display, print_table
 
 FAILED, STOPPED = 1, 75
 _GET_SWEEP = 'get_sweep'
+# Reads {name: config} as JSON; exit code 2 and one line on stderr at the first bad config.
+_CHECK = 'experiments.build'
 
 
 def plan(
     config_file: str, sweep_file: str | None, given: Mapping[str, Any], folder: pathlib.Path
 ) -> list[Run]:
-    """The runs of a sweep, all of their configs resolved, so that a typo is found before anything starts.
+    """Resolves the configs of all runs of a sweep, so that typos are found before anything starts.
 
     Args:
-        config_file: as --config has it, with its argument.
-        sweep_file: with `get_sweep`, and :argument where it takes one; None: the config file itself.
-        given: overrides from the command line, for all runs.
-        folder: where the sweep lives.
+        config_file: value of --config, with its argument.
+        sweep_file: value of --sweep: a file with `get_sweep`, and :argument if it takes one; None
+            if the config file has `get_sweep`.
+        given: overrides of the command line, for all runs.
+        folder: folder of the sweep.
 
     Raises:
-        ValueError, KeyError, AttributeError, TypeError, flags.Error: with a message of one line for people.
+        ValueError, KeyError, AttributeError, TypeError, flags.Error: with a message of one line.
     """
     if (folder / CONFIG_NAME).exists():
         raise ValueError(f'{folder} holds a run: give the sweep another --workdir')
     items = items_of(config_file, sweep_file, given)
-    made = runs.make(items, [resolve(item) for item in items], folder)
-    if len(made) < len(items):
-        print(f'{len(items) - len(made)} of {len(items)} items are equal to others and left out')
-    return made
+    configs = [resolve(item) for item in items]
+    planned = runs.make(items, configs, folder, identifier(configs))
+    if len(planned) < len(items):
+        left_out = len(items) - len(planned)
+        print(f'left out {left_out} of {len(items)} items: they compute the same as others')
+    return planned
+
+
+def identifier(configs: Sequence[Mapping[str, Any]]) -> runs.Identify:
+    """Returns the function that identifies a run of this sweep by its config.
+
+    A run is identified by the keys that its updates depend on, by its length, and by whatever else
+    the sweep varies, e.g. eval.num_samples. Keys that only say where and how data are read
+    (data.workers, data.cache_dir, ...) never count, because nothing in the results depends on them.
+    """
+    flat = [keys.upgraded(config) for config in configs]
+    names = dict.fromkeys(key for config in flat for key in config)
+    varied = [key for key in names if len({json.dumps(config.get(key)) for config in flat}) > 1]
+    extra = ['num_steps', *(key for key in varied if not key.startswith('data.'))]
+
+    def identify(config):
+        values = keys.upgraded(config)
+        return keys.computed(config) | {key: values.get(key) for key in extra}
+
+    return identify
 
 
 def run_sweep(
-    made: Sequence[Run],
+    planned: Sequence[Run],
     folder: pathlib.Path,
     *,
     engine: str = 'local',
@@ -58,65 +83,67 @@ def run_sweep(
     slurm_options: str = '',
     retries: int = 2,
 ) -> int:
-    """Runs what `plan` made to its end.
+    """Runs all runs of `plan` that are not finished.
 
     Args:
-        made: the runs.
-        folder: where the sweep lives.
+        planned: the runs.
+        folder: folder of the sweep.
         engine: 'local' or 'slurm'.
-        num_slots: of 'local', see `snjax.sweeps.slots.find`.
-        slurm_options: of 'slurm', see `snjax.sweeps.slurm.parse`.
-        retries: see `snjax.sweeps.board.SweepState`.
+        num_slots: slots of the local engine, see `snjax.sweeps.slots.find`.
+        slurm_options: options of the SLURM engine, see `snjax.sweeps.slurm.parse`.
+        retries: see `snjax.sweeps.sweep_state.SweepState`.
 
     Returns:
-        The exit code: 0 if every run finished or diverged, 1 if some failed, 75 if the sweep was stopped.
+        The exit code: 0 if every run finished or diverged, 1 if some failed, 75 if the sweep was
+        stopped.
 
     Raises:
-        ValueError: of one line: a run would be refused, the slots do not fit the machine, SLURM is not as asked for, or
-            another sweep works in the folder. Then nothing has been started.
+        ValueError: before anything starts and with a message of one line, if a run would be
+            refused, the slots do not fit the machine, SLURM is missing or refuses the options, or
+            another sweep uses the folder.
     """
     if retries < 0:
         raise ValueError(f'--retries={retries}: 0 or more is accepted')
     options = slurm.parse(slurm_options)
     places = slots.find(num_slots) if engine == 'local' else []
     where = f'{len(places)} at once: {"; ".join(s.name for s in places)}' if places else 'SLURM'
-    _check(
-        [job.run for job in jobs_of(made, folder, journal.read(folder / JOURNAL)) if job.is_open]
-    )
+    jobs = restore_jobs(planned, folder, journal.read(folder / JOURNAL))
+    _check([job.run for job in jobs if job.is_open])
     about = {'command': shlex.join(['python', *sys.argv]), 'engine': engine}
     about |= {'slots': [slot.name for slot in places], 'slurm': options}
     with WorkdirLock(folder), Display() as display:
-        board = SweepState(made, folder, retries=retries, about=about, say=display.say)
-        board.say(f'{len(made)} runs, {board.count(State.PENDING)} to do, {where}')
+        sweep = SweepState(planned, folder, retries=retries, about=about, say=display.say)
+        sweep.say(f'{len(planned)} runs, {sweep.count(RunState.PENDING)} to do, {where}')
         try:
             if engine == 'slurm':
-                worker = slurm.SlurmEngine(board, _launcher(), options, display)
+                worker = slurm.SlurmEngine(sweep, _launcher(), options, display)
             else:
-                worker = local.LocalEngine(board, places, _launcher(), display)
-            ended = worker.run()
+                worker = local.LocalEngine(sweep, places, _launcher(), display)
+            is_complete = worker.run()
         finally:
-            board.close()
-    print_table(board)
-    return _conclude(board, ended)
+            sweep.close()
+    print_table(sweep)
+    return _conclude(sweep, is_complete)
 
 
-def show_commands(made: Sequence[Run], folder: pathlib.Path, *, num_slots: int = 0) -> None:
-    """Each run as a command that repeats it bit for bit, and what an earlier sweep made of it; writes nothing."""
+def show_commands(planned: Sequence[Run], folder: pathlib.Path, *, num_slots: int = 0) -> None:
+    """Prints each run's command, which repeats it bit for bit, and its state; writes nothing."""
     slot, *others = slots.find(num_slots)
-    # Sums over more cores have other last bits.
+    # With more cores sums have other last bits.
     cores = ['taskset', '-c', ','.join(map(str, slot.cores))] if slot.cores and others else []
-    for job in jobs_of(made, folder, journal.read(folder / JOURNAL)):
-        state = '' if job.state == State.PENDING else f'    # {job.state}'
+    for job in restore_jobs(planned, folder, journal.read(folder / JOURNAL)):
+        state = '' if job.state == RunState.PENDING else f'    # {job.state}'
         command = [*cores, 'python', sys.argv[0], *job.run.arguments(folder)]
         print(f'{shlex.join(command)}{state}')
-    print(f'{len(made)} runs; nothing was started')
+    print(f'{len(planned)} runs; nothing was started')
 
 
 def items_of(config_file: str, sweep_file: str | None, given: Mapping[str, Any]) -> list[Item]:
-    """The items of a sweep, each with its config file and the command line's overrides, which go before its own.
+    """The items of a sweep, each with its config file and the overrides of the command line.
 
     Raises:
-        ValueError: there is no `get_sweep`, it returns no items, or the command line sets what the sweep varies.
+        ValueError: `get_sweep` is missing or returns no items, or the command line sets a key that
+            the sweep varies.
     """
     path, _, argument = (sweep_file or config_file).partition(':')
     flag = 'sweep' if sweep_file else 'config'
@@ -125,24 +152,26 @@ def items_of(config_file: str, sweep_file: str | None, given: Mapping[str, Any])
     get_sweep = getattr(_module(path), _GET_SWEEP, None)
     if get_sweep is None:
         raise ValueError(
-            f'{path} has no {_GET_SWEEP}(h): write one, or give a file that has, as --sweep=configs/sweeps/...'
+            f'{path} has no {_GET_SWEEP}(h): write one, '
+            'or name a file that has one, e.g. --sweep=configs/sweeps/...'
         )
     try:
-        # An argument of a config is for its get_config.
-        found = get_sweep(definition, *([argument] if sweep_file and argument else []))
+        # The argument of a config file is for its get_config.
+        returned = get_sweep(definition, *([argument] if sweep_file and argument else []))
     except TypeError as error:
         raise ValueError(f'{sweep_file or path}: {error}') from error
-    items = [{CONFIG: config_file, **item} for item in definition.checked(found)]
+    items = [{CONFIG: config_file, **item} for item in definition.checked(returned)]
     varied = sorted(set(definition.varying(items)) & set(given))
     if varied:
         raise ValueError(
-            f'--config.{varied[0]}={given[varied[0]]}: the sweep varies {varied[0]} itself; leave the flag out'
+            f'--config.{varied[0]}={given[varied[0]]}: '
+            f'the sweep varies {varied[0]} itself; leave the flag out'
         )
     return [item | dict(given) for item in items]
 
 
 def resolve(item: Item) -> dict[str, Any]:
-    """The config that `launch.py` will make of an item's flags, by the same parser.
+    """The config that `launch.py` makes of an item's flags, by the same parser.
 
     Raises:
         ValueError: a key or value is not accepted; the message names the nearest key.
@@ -159,13 +188,16 @@ def resolve(item: Item) -> dict[str, Any]:
     return config.value.to_dict()
 
 
-def _check(made: Sequence[Run]) -> None:
-    """Raises a ValueError of one line for the first run whose config no method takes."""
-    if not made:
+def _check(planned: Sequence[Run]) -> None:
+    """Raises a ValueError of one line for the first run whose config would be refused.
+
+    In another process, because methods import JAX.
+    """
+    if not planned:
         return
     done = subprocess.run(
-        [sys.executable, '-m', 'experiments.check'],
-        input=json.dumps({run.name: run.config for run in made}),
+        [sys.executable, '-m', _CHECK],
+        input=json.dumps({run.name: run.config for run in planned}),
         cwd=_launcher().parent,
         env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
         capture_output=True,
@@ -176,10 +208,10 @@ def _check(made: Sequence[Run]) -> None:
 
 
 def _module(path: str):
-    """A file as a module, as `config_flags` loads its own."""
+    """Imports a file as a module, as `config_flags` imports config files."""
     spec = importlib.util.spec_from_file_location('sweep_definition', path)
     if spec is None or spec.loader is None:
-        raise ValueError(f'{path} is no Python file')
+        raise ValueError(f'{path} is not a Python file')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -189,20 +221,20 @@ def _launcher() -> pathlib.Path:
     return pathlib.Path(__file__).parents[2] / 'launch.py'
 
 
-def _conclude(board: SweepState, ended: bool) -> int:
-    """Says where everything lies and what went wrong, and returns the exit code."""
-    finished, total = board.count(State.FINISHED), len(board.jobs)
-    print(f'{finished} of {total} runs finished; all of them in {board.folder / SUMMARY}')
-    print(f'to compare   tensorboard --logdir {board.folder}')
-    if not ended:
-        _say(f'stopped, with {finished} of {total} runs finished; start it again to go on')
+def _conclude(sweep: SweepState, is_complete: bool) -> int:
+    """Prints where the results are and what went wrong; returns the exit code."""
+    finished, total = sweep.count(RunState.FINISHED), len(sweep.jobs)
+    print(f'{finished} of {total} runs finished; summary in {sweep.folder / SUMMARY}')
+    print(f'compare with   tensorboard --logdir {sweep.folder}')
+    if not is_complete:
+        _say(f'stopped, with {finished} of {total} runs finished; run it again to continue')
         return STOPPED
-    diverged = board.count(State.DIVERGED)
+    diverged = sweep.count(RunState.DIVERGED)
     if diverged:
         _say(f'{diverged} of {total} runs diverged')
     failed = total - finished - diverged
     if failed:
-        _say(f'{failed} of {total} runs failed; start it again to try them again')
+        _say(f'{failed} of {total} runs failed; run it again to retry them')
     return FAILED if failed else 0
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from configs import keys
-from configs.check import Config
 from experiments import build
 from experiments.modes import evaluate, streaming
 from experiments.modes.invert import run_invert
 from experiments.modes.sample import run_sample
+from experiments.settings import keys
+from experiments.settings.check import Config
 from snjax import data, from_config, parallel
 from snjax.runs import config_file, lock
 from snjax.runs.run_logger import RunLogger

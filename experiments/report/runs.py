@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from configs import keys
 from experiments.report import leaderboard
-from snjax.runs import config_file, lock, scores_file, workdir
+from experiments.settings import keys
+from snjax.runs import scores_file
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'
 # What only a sweep knows of a run that is neither running nor finished.

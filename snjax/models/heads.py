@@ -1,10 +1,10 @@
-"""From a discriminator's last features to its logits: one score, and what it makes of the class.
+"""The output of a discriminator: from its last features to logits, with or without classes.
 
-* `'none'`: a dense layer, blind to classes.
-* `'projection'`: plus the inner product of the features with the label's embedding (Miyato & Koyama 2018,
-  arXiv:1802.05637, eq. 5): score(h) + sum(embed(y) * h).
-* `'acgan'`: a second dense layer guesses the class (Odena et al. 2017, arXiv:1610.09585); the labels enter the losses
-  alone.
+* `'none'`: a dense layer; labels are not used.
+* `'projection'`: adds the inner product of the features with the label's embedding (Miyato & Koyama
+  2018, arXiv:1802.05637, eq. 5): score(h) + sum(embed(y) * h).
+* `'acgan'`: a second dense layer guesses the class (Odena et al. 2017, arXiv:1610.09585); labels enter
+  the losses only.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from snjax.models.arguments import choose
 from snjax.nn.normalization import Factory
 
 HEADS = ('none', 'projection', 'acgan')
@@ -20,14 +21,12 @@ Logits = Float[Array, ' b'] | tuple[Float[Array, ' b'], Float[Array, 'b k']]
 
 
 def check_head(head: str, num_classes: int) -> None:
-    """Raises ValueError for another name, or a head that has no classes to output_head."""
-    if head not in HEADS:
-        raise ValueError(
-            f'head is {head!r}: accepted are {", ".join(map(repr, HEADS))} (--config.model.head)'
-        )
+    """Raises ValueError for another name, or a head that needs classes where there are none."""
+    choose('head', head, HEADS)
     if head != 'none' and num_classes < 1:
         raise ValueError(
-            f'num_classes is {num_classes}: the head {head!r} needs 1 or more (--config.model.num_classes)'
+            f'num_classes is {num_classes}: the head {head!r} needs 1 or more '
+            '(--config.model.num_classes)'
         )
 
 
@@ -43,24 +42,26 @@ def output_head(
     score_bias: bool = True,
     lipschitz: float = 1.0,
 ) -> Logits:
-    """Logits (b,), with `'acgan'` the class logits (b, num_classes) too; float32. Call it in a compact method.
+    """Logits (b,), and with `'acgan'` class logits (b, num_classes) too; float32. Call it in a compact method.
 
     Args:
         h: features.
         labels: classes, for `'projection'`.
-        head, num_classes: as above.
+        head: one of `HEADS` (module docstring).
+        num_classes: 0 without classes.
         dense, embed: layer classes, which make `score`, `classify` and `embed`.
-        init: of every kernel and of the embedding.
+        init: initialiser of every kernel and of the embedding.
         score_bias: whether `score` has a bias.
-        lipschitz: factor on the logits (b,), embedding included: the Lipschitz constant of a D whose layers have 1.
+        lipschitz: factor on the logits (b,), embedding included: the Lipschitz constant of a
+            discriminator whose layers have 1.
 
     Raises:
-        ValueError: labels are missing, or there is nothing that takes them.
+        ValueError: labels are missing, or no head uses them.
     """
     if head == 'none' and labels is not None:
         raise ValueError(
-            'labels were given to an unconditional discriminator: leave them out, or give it a head that '
-            'takes them (--config.model.head=projection or acgan)'
+            'labels were given to an unconditional discriminator: leave them out, or give it a head '
+            'that takes them (--config.model.head=projection or acgan)'
         )
     h = h.astype(jnp.float32)
     kwargs = {'dtype': jnp.float32, 'kernel_init': init}
@@ -68,8 +69,8 @@ def output_head(
     if head == 'projection':
         if labels is None:
             raise ValueError(
-                f'a discriminator of {num_classes} classes was given no labels: pass whole numbers (batch,), or '
-                'take away its projection (--config.model.head=none)'
+                f'a discriminator of {num_classes} classes was given no labels: pass whole numbers '
+                '(batch,), or take away its projection (--config.model.head=none)'
             )
         table = embed(
             num_classes, h.shape[-1], dtype=jnp.float32, embedding_init=init, name='embed'

@@ -173,14 +173,14 @@ def activation_batch_norm(
 
 
 def activation_layer_norm(
-    *, train: bool, name: str, dtype: Any, use_scale: bool = False
+    *, train: bool, name: str, axis_name: str | None = None, dtype: Any, use_scale: bool = False
 ) -> nn.Module:
     """Layer norm (Ba et al. 2016, arXiv:1607.06450) of images (b, h, w, c).
 
     Mean and variance are over h, w and c of each image; beta (and gamma, if asked for) has one entry per channel, as
-    in improved_wgan_training. `train` changes nothing.
+    in improved_wgan_training. `train` and `axis_name` change nothing.
     """
-    del train
+    del train, axis_name
     return nn.LayerNorm(
         epsilon=LAYER_NORM_EPSILON,
         reduction_axes=(1, 2, 3),

@@ -1,4 +1,4 @@
-"""Many runs of `launch.py`: what is run (`definition`, `runs`), where (`slots`, `local`), and how it stands (`board`).
+"""Sweeps, i.e. many runs of `launch.py`: definition, runs, their state, and engines to start them.
 
-Nothing here imports JAX: the process that watches a sweep holds no device.
+Nothing here imports JAX, so the process that supervises a sweep holds no device.
 """

@@ -1,10 +1,11 @@
-"""What a sweep runs: a list of items, each a dict of overrides, made with `product`, `zipped`, `chain` and `sample`.
+"""A sweep's definition: a list of items, made with `product`, `zipped`, `chain` and `sample`.
 
-    def get_sweep(h):  # beside get_config, or in a file of its own; h is this module
+    def get_sweep(h):  # next to get_config, or in a separate file; h is this module
         return h.product({'optimizer.lr': [2e-4, 1e-3], 'n_dis': [1, 5]}, {'seed': range(3)})
 
-A key is a config's, with dots, or 'config' for another file: {'config': 'configs/sngan_paper.py:wgan_gp,C,cifar'}. An
-item is nothing but flags, so that each run can be repeated without the sweep.
+An item is a dict of overrides. A key is a full key of the config, or 'config' for another config
+file: {'config': 'configs/sngan_paper.py:wgan_gp,C,cifar'}. Every item can be written as flags, so
+each run can be repeated without the sweep.
 """
 
 import itertools
@@ -15,9 +16,9 @@ from typing import cast
 
 Value = bool | int | float | str
 Item = dict[str, Value]
-# Keys with the values that each takes, or what one of these functions returned.
+# Values by key, or the items that one of the functions here returned.
 Axis = Mapping[str, Iterable[Value]] | Iterable[Mapping[str, Value]]
-# A number in [0, 1) to a value.
+# Maps a number in [0, 1) to a value.
 Range = Callable[[float], Value]
 
 CONFIG = 'config'
@@ -25,36 +26,41 @@ _DIGITS = 4
 
 
 def product(*axes: Axis) -> list[Item]:
-    """Everything with everything; the last key changes fastest."""
+    """All combinations of the values; the last key changes fastest."""
     lists = [part for axis in axes for part in _parts(axis)]
     return [_joined(items) for items in itertools.product(*lists)]
 
 
 def zipped(*axes: Axis) -> list[Item]:
-    """The first values of all keys, then the second ones, and so on.
+    """One item of the first value of every key, one of the second values, and so on.
 
     Raises:
-        ValueError: there are not equally many of all.
+        ValueError: the lists differ in length.
     """
     lists = [part for axis in axes for part in _parts(axis)]
     lengths = [len(part) for part in lists]
     if len(set(lengths)) > 1:
         keys = [next(iter(part[0]), '') if part else '' for part in lists]
-        found = ', '.join(f'{n} of {key}' for key, n in zip(keys, lengths, strict=True))
-        raise ValueError(f'zipped: {found}; equally many are needed')
+        counts = ', '.join(f'{n} of {key}' for key, n in zip(keys, lengths, strict=True))
+        raise ValueError(f'zipped: {counts}; equally many of each are needed')
     return [_joined(items) for items in zip(*lists, strict=True)]
 
 
 def chain(*lists: Iterable[Mapping[str, Value]]) -> list[Item]:
-    """One list after the other."""
+    """Joins lists of items."""
     return [dict(item) for items in lists for item in items]
 
 
 def sample(ranges: Mapping[str, Range], num: int, seed: int = 0) -> list[Item]:
-    """`num` items drawn at random from `uniform`, `log_uniform`, `integers` or `choice` of each key.
+    """Draws `num` random items, each key from its own range.
 
-    The same seed gives the same items on any machine; more of them begin with those of fewer, and a further key leaves
-    the others' values as they are.
+    The same seed gives the same items on every machine. A larger `num` keeps the first items, and
+    another key does not change the values of the keys that were there.
+
+    Args:
+        ranges: `uniform`, `log_uniform`, `integers` or `choice` of each key.
+        num: number of items.
+        seed: seed of the random draws.
     """
     if num < 1:
         raise ValueError(f'sample: num is {num}; at least 1 is accepted')
@@ -63,13 +69,13 @@ def sample(ranges: Mapping[str, Range], num: int, seed: int = 0) -> list[Item]:
 
 
 def uniform(low: int | float, high: int | float) -> Range:
-    """Numbers from `low` up to `high`, of four digits, as a command is read by people."""
+    """Numbers between `low` and `high`, rounded to four digits to keep commands readable."""
     _check_range('uniform', low, high)
     return lambda x: _rounded(low + x * (high - low))
 
 
 def log_uniform(low: int | float, high: int | float) -> Range:
-    """As `uniform`, with equal chances for equal factors."""
+    """Like `uniform`, but uniform in the logarithm."""
     _check_range('log_uniform', low, high)
     if low <= 0:
         raise ValueError(f'log_uniform: low is {low}; more than 0 is needed')
@@ -77,7 +83,7 @@ def log_uniform(low: int | float, high: int | float) -> Range:
 
 
 def integers(low: int, high: int) -> Range:
-    """Whole numbers from `low` up to and with `high`."""
+    """Whole numbers from `low` to `high`, both included."""
     _check_range('integers', low, high + 1)
     return lambda x: low + math.floor(x * (high + 1 - low))
 
@@ -91,14 +97,14 @@ def choice(values: Iterable[Value]) -> Range:
 
 
 def checked(items: object) -> list[Item]:
-    """What a `get_sweep` returned, with NumPy's numbers as Python's.
+    """Checks what `get_sweep` returned, and converts NumPy numbers to Python's.
 
     Raises:
-        ValueError: of one line, if these are no items.
+        ValueError: with a message of one line, if it is no list of items.
     """
     if not isinstance(items, Sequence) or not all(isinstance(item, Mapping) for item in items):
         raise ValueError(
-            f'get_sweep returned {_short(items)}: a list of dicts is accepted, as of h.product'
+            f'get_sweep returned {_short(items)}: accepted is a list of dicts, e.g. of h.product'
         )
     if not items:
         raise ValueError('get_sweep returned no items: nothing would run')
@@ -106,24 +112,24 @@ def checked(items: object) -> list[Item]:
 
 
 def flags(item: Mapping[str, Value]) -> list[str]:
-    """The flags of an item, the config's own left out: `--config.optimizer.lr=0.0002`."""
+    """The overrides of an item as flags: `--config.optimizer.lr=0.0002`; without 'config'."""
     return [f'--config.{key}={_text(value)}' for key, value in item.items() if key != CONFIG]
 
 
 def varying(items: Sequence[Mapping[str, Value]]) -> list[str]:
-    """The keys that tell the items apart, in the order in which they come."""
+    """The keys whose values differ between items, in their order of appearance."""
     keys = list(dict.fromkeys(key for item in items for key in item))
-    # As text: True is 1 to Python, and another value to a config.
+    # Compared as text: True == 1 in Python, but a config tells them apart.
     return [key for key in keys if len({repr(item.get(key)) for item in items}) > 1]
 
 
 def _parts(axis: Axis) -> list[list[Item]]:
-    """Lists to be combined: one for each key of a mapping, or the one that is there already."""
+    """The lists to combine: one per key of a mapping, or the given list of items."""
     if isinstance(axis, Mapping):
         mapping = cast(Mapping[str, Iterable[Value]], axis)
         for key, values in mapping.items():
             if isinstance(values, str) or not isinstance(values, Iterable):
-                raise ValueError(f'{key}: {values!r} is no list of values; write [{values!r}]')
+                raise ValueError(f'{key}: {values!r} is not a list of values; write [{values!r}]')
         return [[{key: value} for value in values] for key, values in mapping.items()]
     return [[dict(item) for item in axis]]
 
@@ -140,19 +146,19 @@ def _joined(items: Iterable[Item]) -> Item:
 
 def _checked_value(key: object, value: object) -> Value:
     if not isinstance(key, str):
-        raise ValueError(f'get_sweep: the key {key!r} is no name of a config, as optimizer.lr is')
+        raise ValueError(f'get_sweep: the key {key!r} is not a name such as optimizer.lr')
     if type(value).__module__ == 'numpy' and hasattr(value, 'item'):
         value = value.item()
     if not isinstance(value, Value):
         raise ValueError(
-            f'get_sweep: {key} is {_short(value)}; numbers, strings and truth values are accepted'
+            f'get_sweep: {key} is {_short(value)}; accepted are numbers, strings and booleans'
         )
     return value
 
 
 def _check_range(name, low, high):
     if not low < high:
-        raise ValueError(f'{name}: from {low} to {high} there is nothing; low comes first')
+        raise ValueError(f'{name}: from {low} to {high} is empty; low must be less than high')
 
 
 def _rounded(x: float) -> float:

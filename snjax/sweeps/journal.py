@@ -1,4 +1,4 @@
-"""The states of a sweep's runs, as lines that are added to a file and never changed: it survives any kill."""
+"""The states of a sweep's runs, in an append-only file that survives any kill."""
 
 import enum
 import json
@@ -8,27 +8,31 @@ import time
 from typing import Any
 
 
-class State(enum.StrEnum):
-    """How a run stands. Pending and waiting (for a workdir in use) are nobody's news, and not in the file."""
+class RunState(enum.StrEnum):
+    """State of a run. The journal holds every change except those to pending and waiting."""
 
     PENDING = 'pending'
-    WAITING = 'waiting'
-    QUEUED = 'queued'  # by a cluster
+    WAITING = 'waiting'  # another process uses its workdir
+    QUEUED = 'queued'  # in a cluster's queue
     RUNNING = 'running'
     FINISHED = 'finished'
-    INTERRUPTED = 'interrupted'  # stopped or killed: it goes on
+    INTERRUPTED = 'interrupted'  # stopped or killed; it can resume
     CRASHED = 'crashed'
     DIVERGED = 'diverged'
     REFUSED = 'refused'  # bad input
 
 
 class Journal:
-    """`journal.jsonl` of a sweep: a line {"time", "run", "state", ...} for every change.
+    """`journal.jsonl` of a sweep: one line {"time", "run", "state", ...} for every change.
 
-    A line is on the disk before `append` returns. One that was cut short by a kill is removed on opening.
+    A line is on the disk before `append` returns. A last line that a kill cut short is removed on
+    opening.
 
     Args:
-        path: of the file, made when needed; its folder exists.
+        path: the file, created if needed in an existing folder.
+
+    Attributes:
+        lines: all lines so far, as dicts.
 
     Raises:
         ValueError: a line other than the last is damaged.
@@ -40,8 +44,8 @@ class Journal:
             file.truncate(_end_of_lines(path))
         self._file = open(path, 'ab')
 
-    def append(self, run: str, state: State, **details: Any) -> None:
-        """Notes that a run is in `state` now; `details` are of JSON types."""
+    def append(self, run: str, state: RunState, **details: Any) -> None:
+        """Adds the line that run `run` is now in `state`; `details` have JSON types."""
         line = {'time': time.time(), 'run': run, 'state': state} | details
         self._file.write(json.dumps(line).encode() + b'\n')
         self._file.flush()
@@ -59,18 +63,23 @@ class Journal:
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of a journal, without a last one that was cut short; none where there is no file."""
+    """The complete lines of a journal; [] if there is no file.
+
+    Raises:
+        ValueError: a line other than the last is damaged.
+    """
     if not path.exists():
         return []
     lines = []
-    whole = path.read_bytes()[: _end_of_lines(path)].splitlines()
-    for number, text in enumerate(whole, start=1):
+    complete = path.read_bytes()[: _end_of_lines(path)].splitlines()
+    for number, text in enumerate(complete, start=1):
         try:
             line = json.loads(text)
-            _ = State(line['state']), line['run']
+            _ = RunState(line['state']), line['run']
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f'{path}, line {number} is damaged ({error}): remove the line, and its run is looked at again'
+                f'{path}, line {number} is damaged ({error}): '
+                'remove the line; the sweep then checks its run again'
             ) from error
         lines.append(line)
     return lines

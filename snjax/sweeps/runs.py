@@ -1,7 +1,7 @@
-"""One run of a sweep: its config, the command that repeats it, and the folder that is its own.
+"""One run of a sweep: its config, the command that repeats it, and its folder.
 
-A run is what its resolved config says, so its name ends in a hash of that. However a sweep's definition grows or is
-turned round, what has been run already is found again.
+A run is identified by what its config computes, so a run keeps its folder when the sweep's
+definition grows or is reordered, and when a newer version of the code starts the sweep again.
 """
 
 import dataclasses
@@ -9,16 +9,20 @@ import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from snjax.runs.config_file import read_config
+from snjax.runs.workdir import CONFIG_NAME
 from snjax.sweeps.definition import CONFIG, Item, flags, varying
 
 RUNS = 'runs'
 _HASH_LENGTH = 10
 _NAME_LENGTH = 80
-# Where data lie on this machine is not what a run is.
-_PLACES = ('data_dir', 'cache_dir')
+
+# From a nested config to the values that tell a run from others; raises a ValueError for a config
+# that this version cannot read.
+Identify = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +30,10 @@ class Run:
     """What to run.
 
     Attributes:
-        id: hash of `config`, see `identity`.
-        name: for people: the overrides that tell it from the others, and the id; the folder's name.
-        item: the overrides, and 'config', the config file.
-        config: as the run itself will have it, nested (JSON types).
+        id: ten hexadecimal digits at the end of `name`, by which the journal names the run.
+        name: name of the folder: the overrides that differ between the runs, and `id`.
+        item: the overrides, with the config file under 'config'.
+        config: the resolved config, nested, of JSON types.
     """
 
     id: str
@@ -43,11 +47,11 @@ class Run:
 
     @property
     def label(self) -> str:
-        """The name without the hash, where anything is left of it."""
+        """The name without the id; the id if nothing else is left."""
         return self.name.removesuffix(self.id).rstrip('-') or self.id
 
     def arguments(self, folder: pathlib.Path) -> list[str]:
-        """The flags that run it, in its folder of the sweep in `folder`."""
+        """The flags of `launch.py` for this run in the sweep's `folder`."""
         workdir = f'--workdir={self.workdir(folder)}'
         return [f'--config={self.item[CONFIG]}', *flags(self.item), workdir]
 
@@ -55,35 +59,77 @@ class Run:
         return folder / RUNS / self.name
 
 
-def identity(config: Mapping[str, Any], mode: str = 'train') -> str:
-    """Ten hexadecimal digits for a resolved config, without the places of data, and what is done with it."""
-    kept = {**config, 'data': {k: v for k, v in config['data'].items() if k not in _PLACES}}
-    text = json.dumps({'mode': mode, 'config': kept}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
-
-
 def make(
-    items: Sequence[Item], configs: Sequence[Mapping[str, Any]], folder: pathlib.Path
+    items: Sequence[Item],
+    configs: Sequence[Mapping[str, Any]],
+    folder: pathlib.Path,
+    identify: Identify,
 ) -> list[Run]:
-    """The runs of a sweep in `folder`, each config once.
+    """Returns the runs of a sweep; of items with the same identity only the first.
+
+    A run keeps the folder that it has under `folder`, whatever the hash in that folder's name:
+    versions of the code have hashed different keys.
 
     Args:
-        items: overrides, all with 'config'.
-        configs: of each, resolved.
-        folder: of the sweep. A run that has a folder there keeps its name.
+        items: overrides, each with 'config'.
+        configs: the resolved config of each item.
+        folder: folder of the sweep, which need not exist.
+        identify: see `Identify`.
     """
-    there = {path.name[-_HASH_LENGTH:]: path.name for path in (folder / RUNS).glob('*')}
+    names = _names_of_folders(folder / RUNS)
+    hashes = [_hash(identify(config)) for config in configs]
+    # A folder named by another hash: an older version has made it.
+    older = [name for hash_, name in names.items() if hash_ not in hashes]
+    contents = _contents(folder / RUNS, older, identify)
     keys = varying(items) or [CONFIG]
-    runs = {}
-    for item, config in zip(items, configs, strict=True):
-        id_ = identity(config)
-        name = there.get(id_) or '-'.join(filter(None, [_readable(item, keys), id_]))
-        runs.setdefault(id_, Run(id_, name, item, config))
+    runs: dict[str, Run] = {}
+    for item, config, hash_ in zip(items, configs, hashes, strict=True):
+        if hash_ in runs:
+            continue
+        new = '-'.join(filter(None, [_readable(item, keys), hash_]))
+        name = names.get(hash_) or _find(contents, config, identify(config)) or new
+        runs[hash_] = Run(name[-_HASH_LENGTH:], name, item, config)
     return list(runs.values())
 
 
+def _names_of_folders(root: pathlib.Path) -> dict[str, str]:
+    """Names of the folders that hold runs, by the hash at their end."""
+    names = sorted(path.name for path in root.glob('*'))
+    pattern = rf'(.*-)?[0-9a-f]{{{_HASH_LENGTH}}}'
+    return {name[-_HASH_LENGTH:]: name for name in names if re.fullmatch(pattern, name)}
+
+
+def _contents(root: pathlib.Path, names: Sequence[str], identify: Identify):
+    """(name, config, identity) of each folder whose `config.json` this version can read."""
+    contents = []
+    for name in names:
+        try:
+            config = read_config(root / name / CONFIG_NAME)
+            contents.append((name, config, _as_json_types(identify(config))))
+        except (OSError, ValueError):  # not started yet, damaged, or of a key that is gone
+            continue
+    return contents
+
+
+def _find(contents, config, identity) -> str | None:
+    """The folder of a run with this identity, preferably with exactly this config; None if none."""
+    wanted, exact = _as_json_types(identity), _as_json_types(config)
+    same = [(name, there) for name, there, found in contents if found == wanted]
+    return next((name for name, there in same if there == exact), same[0][0] if same else None)
+
+
+def _as_json_types(config):
+    """As `config.json` has it: tuples become lists."""
+    return json.loads(json.dumps(config))
+
+
+def _hash(identity: Mapping[str, Any]) -> str:
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
+
+
 def _readable(item: Item, keys: Sequence[str]) -> str:
-    """`lr=0.0002,seed=1`: what differs, with characters that no shell minds."""
+    """`lr=0.0002,seed=1`: the overrides that differ, in characters that need no quoting."""
     parts = []
     for key in keys:
         if key == CONFIG:

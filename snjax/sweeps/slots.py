@@ -1,6 +1,6 @@
-"""Places for runs: the machine in equal parts, of GPUs where there are some and else of CPU cores.
+"""Slots for runs: equal parts of the machine, made of its GPUs, or of its CPU cores without GPUs.
 
-Parts are equal so that a run computes the same whichever it gets; what is left over stays idle.
+All slots are equal so that a run computes the same bits in each; cores left over stay idle.
 """
 
 import dataclasses
@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 
 from snjax.host.gpus import find_gpus
 
-# Of a GPU's memory, for all runs on it; the rest is for their contexts.
+# Share of a GPU's memory for all runs on it; their CUDA contexts need the rest.
 _SHARED_MEMORY = 0.9
 _THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """Where one run at a time may be.
+    """A part of the machine for one run at a time.
 
     Attributes:
-        name: for people.
-        environment: variables that keep a run there.
-        cores: that it may use; none: all.
+        name: its name in tables and messages.
+        environment: variables that confine a run to the slot.
+        cores: CPU cores that the run may use; all if empty.
     """
 
     name: str
@@ -30,22 +30,22 @@ class Slot:
 
 
 def find(num: int = 0, environ: Mapping[str, str] = os.environ) -> list[Slot]:
-    """This machine in `num` parts; 0 for one to each GPU, and one alone without GPUs."""
+    """Divides this machine into `num` slots; 0 for one slot per GPU, or one slot without GPUs."""
     gpus = find_gpus(environ)
     return gpu_slots(num or len(gpus), gpus) if gpus else core_slots(num or 1, _cores())
 
 
 def gpu_slots(num: int, gpus: Sequence[str]) -> list[Slot]:
-    """`num` slots, of one or several whole GPUs each, or several to a GPU with equal shares of its memory.
+    """Returns `num` equal slots, each of one or more whole GPUs or of an equal share of one GPU.
 
     Raises:
-        ValueError: they would not be equal.
+        ValueError: the GPUs cannot be divided into `num` equal slots.
     """
     if num < 1 or (num % len(gpus) and len(gpus) % num):
         fits = [n for n in range(1, 2 * len(gpus) + 1) if not (n % len(gpus) and len(gpus) % n)]
         raise ValueError(
-            f'--slots={num}: {len(gpus)} GPUs are shared equally by {", ".join(map(str, fits))} or '
-            f'another multiple of {len(gpus)}'
+            f'--slots={num}: {len(gpus)} GPUs are shared equally by {", ".join(map(str, fits))} '
+            f'or another multiple of {len(gpus)}'
         )
     if num <= len(gpus):
         size = len(gpus) // num
@@ -56,7 +56,7 @@ def gpu_slots(num: int, gpus: Sequence[str]) -> list[Slot]:
         ]
     share = num // len(gpus)
     memory = {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{_SHARED_MEMORY / share:.3f}'}
-    # One on each GPU before the second on any: a sweep shorter than the slots has them alone.
+    # First one slot on each GPU, then the second ones: few runs then get a GPU of their own.
     return [
         Slot(f'GPU {gpu} {i + 1}/{share}', {'CUDA_VISIBLE_DEVICES': gpu} | memory)
         for i in range(share)
@@ -65,10 +65,10 @@ def gpu_slots(num: int, gpus: Sequence[str]) -> list[Slot]:
 
 
 def core_slots(num: int, cores: Sequence[int]) -> list[Slot]:
-    """`num` slots with equally many CPU cores each, and as many threads.
+    """Returns `num` slots with equally many CPU cores, and one thread per core.
 
     Raises:
-        ValueError: there are fewer cores.
+        ValueError: there are fewer than `num` cores, or `num` is less than 1.
     """
     if not 1 <= num <= len(cores):
         raise ValueError(
@@ -81,7 +81,11 @@ def core_slots(num: int, cores: Sequence[int]) -> list[Slot]:
 
 
 def environment(slot: Slot, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Of a run in a slot. SLURM's variables are of the sweep's own job: `jax.distributed` would believe them."""
+    """The environment of a run in `slot`.
+
+    SLURM's variables describe the job of the sweep itself and are removed, because
+    `jax.distributed` would take them for the run's.
+    """
     kept = {key: value for key, value in environ.items() if not key.startswith('SLURM_')}
     return {**kept, **slot.environment}
 

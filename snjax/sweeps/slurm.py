@@ -1,7 +1,8 @@
-"""Runs a sweep on a SLURM cluster by submitit: one job per run, together an array, and this process only watches.
+"""Runs a sweep on a SLURM cluster through submitit: one job per run, submitted as an array.
 
-Jobs do not need it: they go back to SLURM's queue by themselves when their time is up or their node is wanted. When
-the sweep is started again, it finds them by the numbers in its journal.
+The jobs do not depend on this process. They return to SLURM's queue by themselves when their time
+is up or their node is wanted, and a sweep that is started again finds them by the numbers in its
+journal.
 """
 
 import contextlib
@@ -14,183 +15,190 @@ from collections.abc import Mapping
 from typing import Any
 
 from snjax.runs.lock import lock_holder
-from snjax.sweeps.board import INTERRUPTED, PREEMPTED, Job, SweepState
-from snjax.sweeps.journal import State
+from snjax.sweeps.journal import RunState
 from snjax.sweeps.slurm_queue import Queue
 from snjax.sweeps.slurm_task import Task
-from snjax.sweeps.stop import Stop
+from snjax.sweeps.stop import StopRequests
+from snjax.sweeps.sweep_state import INTERRUPTED, PREEMPTED, Job, SweepState
 from snjax.sweeps.table import Display
 
 _POLL_S = 0.5
-_LATE_S = 15.0  # that a network file system may take to show what a job has left
+_RESULT_DELAY_S = 15.0  # until a network file system shows the files of a job that has ended
 _SUBMIT_AGAIN_S = 10.0
-_MANY = 10_000  # times that a job may run out of time: a long run on a short queue
+_MAX_TIMEOUTS = 10_000  # how often a job may run out of time: a long run in a short queue
 
 
 def parse(text: str) -> dict[str, Any]:
-    """`partition=gpu,time=600` as submitit takes it: sbatch's options with underscores, numbers as numbers.
+    """Parses 'partition=gpu,time=600' into submitit's options.
+
+    Returns:
+        sbatch's options, with underscores in their names and numbers as int.
 
     Raises:
-        ValueError: a part is no key and value.
+        ValueError: a part is not KEY=VALUE.
     """
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for part in filter(None, text.split(',')):
         key, equals, value = part.partition('=')
         if not equals or not key:
-            raise ValueError(f'--slurm={text}: {part!r} is not KEY=VALUE, as partition=gpu')
-        found[key.replace('-', '_')] = int(value) if value.isdecimal() else value
-    return found
+            raise ValueError(f'--slurm={text}: {part!r} is not KEY=VALUE, e.g. partition=gpu')
+        options[key.replace('-', '_')] = int(value) if value.isdecimal() else value
+    return options
 
 
 class SlurmEngine:
-    """Works off a board's open jobs.
+    """Runs the open jobs of a sweep.
 
     Args:
-        board: with the jobs.
-        launcher: the path of `launch.py`, on a file system that the nodes share, as the board's folder is.
-        options: of sbatch, as `parse` gives them.
-        display: shows the board.
+        sweep: state of the sweep; its folder is on a file system that the nodes share.
+        launcher: path of `launch.py`, on such a file system as well.
+        options: sbatch's options from `parse`.
+        display: shows the sweep's state.
 
     Raises:
-        ValueError: submitit or SLURM is not here, or an option is not SLURM's.
+        ValueError: submitit or SLURM is not installed, or SLURM has no such option.
     """
 
     def __init__(
         self,
-        board: SweepState,
+        sweep: SweepState,
         launcher: pathlib.Path,
         options: Mapping[str, Any],
         display: Display,
     ):
-        self._board, self._launcher, self._display = board, launcher.resolve(), display
-        self._folder = board.folder.resolve() / 'slurm'
+        self._sweep, self._launcher, self._display = sweep, launcher.resolve(), display
+        self._folder = sweep.folder.resolve() / 'slurm'
         self._executor = _executor(self._folder, self._launcher.parent, options)
         tasks = int(options.get('nodes', 1)) * int(options.get('ntasks_per_node', 1))
         self._tasks = range(tasks)
-        self._submitted: dict[str, tuple[Job, Any]] = {}
+        self._submitted: dict[str, tuple[Job, Any]] = {}  # by SLURM's number: job, submitit's job
         self._queue = Queue()
-        self._not_before = 0.0
+        self._no_submit_before = 0.0
 
     def run(self) -> bool:
-        """Runs what there is to run; whether it came to its end, and was not stopped.
+        """Runs all open jobs; returns False if Ctrl-C or SIGTERM stopped the sweep.
 
         Raises:
-            ValueError: SLURM does not answer, or takes none of the jobs.
+            ValueError: SLURM does not answer, or refuses the first jobs.
         """
-        stop, heard = Stop(), 0
+        stop, handled = StopRequests(), 0
         self._adopt()
-        with stop.listening():
-            while self._submitted or (not heard and self._open()):
-                if stop.times > heard:
-                    heard = stop.times
-                    self._stop(again=heard > 1)
-                if not heard:
-                    self._submit(self._free())
+        with stop.counting():
+            while self._submitted or (not handled and self._open_jobs()):
+                if stop.count > handled:
+                    handled = stop.count
+                    self._cancel(leave=handled > 1)
+                if not handled:
+                    self._submit(self._free_jobs())
                 self._collect()
-                self._board.look()
-                self._display.show(self._board, len(self._submitted))
+                self._sweep.refresh()
+                self._display.show(self._sweep, len(self._submitted))
                 time.sleep(_POLL_S)
-        return not heard
+        return not handled
 
-    def _open(self):
-        return [job for job in self._board.jobs if job.is_open]
+    def _open_jobs(self):
+        return [job for job in self._sweep.jobs if job.is_open]
 
-    def _free(self):
+    def _free_jobs(self):
         """Open jobs whose workdir nobody uses, as far as this node can see."""
-        return [job for job in self._open() if lock_holder(job.workdir) is None]
+        return [job for job in self._open_jobs() if lock_holder(job.workdir) is None]
 
     def _adopt(self):
-        """Takes up jobs that an earlier sweep has left, in the queue, running, or over and nobody has heard it."""
-        last = {line['run']: line for line in self._board.journal.lines}
+        """Takes over the jobs of an earlier sweep: queued, running, or ended without a record."""
+        last = {line['run']: line for line in self._sweep.journal.lines}
         self._queue.ask()
-        for job in self._open():
+        for job in self._open_jobs():
             line = last.get(job.run.id, {})
             number = line.get('slurm')
-            if number is None or line['state'] not in (State.QUEUED, State.RUNNING):
+            if number is None or line['state'] not in (RunState.QUEUED, RunState.RUNNING):
                 continue
-            found = self._executor.job_class(self._folder, number, self._tasks)
-            if not self._queue.is_over(number) or _result(found) is not None:
-                self._board.queued(job, number)
-                self._submitted[number] = job, found
+            slurm_job = self._executor.job_class(self._folder, number, self._tasks)
+            if not self._queue.is_over(number) or _result(slurm_job) is not None:
+                self._sweep.mark_queued(job, number)
+                self._submitted[number] = job, slurm_job
 
     def _submit(self, jobs):
-        if not jobs or time.monotonic() < self._not_before:
+        if not jobs or time.monotonic() < self._no_submit_before:
             return
         from submitit.core.utils import FailedJobError  # pyright: ignore[reportMissingImports]
 
-        made = []
+        slurm_jobs = []
         try:
-            # What `sbatch` says is in the error as well.
+            # submitit prints sbatch's stderr, and the error holds it as well.
             with contextlib.redirect_stderr(io.StringIO()), self._executor.batch():
                 for job in jobs:
                     job.workdir.mkdir(parents=True, exist_ok=True)
                     job.log_start = job.log.stat().st_size if job.log.exists() else 0
-                    flags = job.run.arguments(self._board.folder.resolve())
+                    flags = job.run.arguments(self._sweep.folder.resolve())
                     task = Task(flags, self._launcher, job.log.resolve(), len(self._tasks) == 1)
-                    made.append(self._executor.submit(task))
+                    slurm_jobs.append(self._executor.submit(task))
         except FailedJobError as error:
-            self._refused(str(error))
+            self._handle_refusal(str(error))
             return
-        for job, found in zip(jobs, made, strict=True):
-            self._queue.submitted(found.job_id)
-            self._submitted[found.job_id] = job, found
-            self._board.queued(job, found.job_id)
+        for job, slurm_job in zip(jobs, slurm_jobs, strict=True):
+            self._queue.submitted(slurm_job.job_id)
+            self._submitted[slurm_job.job_id] = job, slurm_job
+            self._sweep.mark_queued(job, slurm_job.job_id)
 
-    def _refused(self, why):
-        """`sbatch` failed: at first for what it was asked, later for what will pass, as a controller that restarts."""
-        lines = [line for line in why.splitlines() if 'error: ' in line] or why.splitlines()[-1:]
+    def _handle_refusal(self, stderr):
+        """Raises if sbatch refused the first jobs; retries later ones, e.g. if SLURM restarts."""
+        lines = [line for line in stderr.splitlines() if 'error: ' in line]
+        lines = lines or stderr.splitlines()[-1:]
         line = '; '.join(line.partition('error: ')[2] or line for line in lines)
-        if not self._submitted and not any(job.attempts for job in self._board.jobs):
+        if not self._submitted and not any(job.attempts for job in self._sweep.jobs):
             raise ValueError(f'--engine=slurm: sbatch: {line}')
-        self._board.say(f'sbatch: {line}; tried again in {_SUBMIT_AGAIN_S:.0f} s')
-        self._not_before = time.monotonic() + _SUBMIT_AGAIN_S
+        self._sweep.say(f'sbatch: {line}; trying again in {_SUBMIT_AGAIN_S:.0f} s')
+        self._no_submit_before = time.monotonic() + _SUBMIT_AGAIN_S
 
     def _collect(self):
-        self._queue.look()
-        with contextlib.suppress(OSError):  # makes a network file system look again, too
+        """Records the jobs that have started, gone back to the queue, or ended."""
+        self._queue.refresh()
+        with contextlib.suppress(OSError):  # makes a network file system reread the folder
             self._folder.chmod(self._folder.stat().st_mode)
-        for number, (job, found) in list(self._submitted.items()):
-            code, state = _result(found), self._queue.state(number)
-            # A run that was stopped may have been so to go back to the queue, where only SLURM sends it.
-            if code is None or code in (PREEMPTED, INTERRUPTED) or code < 0:
-                waits = 0.0 if code is not None or self._never_ran(job) else _LATE_S
-                over = self._queue.is_over(number, waits)
-            else:
-                over = True
-            if over:
+        for number, (job, slurm_job) in list(self._submitted.items()):
+            code, state = _result(slurm_job), self._queue.state(number)
+            if self._has_ended(job, number, code):
                 del self._submitted[number]
-                self._ended(job, number, code, state)
-            elif job.state == State.QUEUED and state == 'RUNNING':
-                self._board.started(job, f'SLURM {number}', slurm=number)
-            elif job.state == State.RUNNING and state in ('PENDING', 'REQUEUED'):
-                self._board.queued(job, number)
+                self._mark_ended(job, number, code, state)
+            elif job.state == RunState.QUEUED and state == 'RUNNING':
+                self._sweep.mark_started(job, f'SLURM {number}', slurm=number)
+            elif job.state == RunState.RUNNING and state in ('PENDING', 'REQUEUED'):
+                self._sweep.mark_queued(job, number)
 
-    def _ended(self, job, number, code, state):
+    def _has_ended(self, job, number, code):
+        if code is not None and code >= 0 and code not in (PREEMPTED, INTERRUPTED):
+            return True
+        # A run that was stopped may go back to the queue, so SLURM has to say that its job is over.
+        needs_result = code is None and not self._never_ran(job)
+        return self._queue.is_over(number, _RESULT_DELAY_S if needs_result else 0.0)
+
+    def _mark_ended(self, job, number, code, state):
         if code is None and self._never_ran(job):
-            job.state = State.PENDING
+            job.state = RunState.PENDING
             return
-        if job.state == State.QUEUED:  # it was over before anybody looked
-            self._board.started(job, f'SLURM {number}', slurm=number)
-        if code is None:  # it counts as killed
-            self._board.ended(job, -signal.SIGKILL, f'SLURM: {state}')
+        if job.state == RunState.QUEUED:  # it started and ended between two polls
+            self._sweep.mark_started(job, f'SLURM {number}', slurm=number)
+        if code is None:  # no result: the job counts as killed
+            self._sweep.mark_ended(job, -signal.SIGKILL, f'SLURM: {state}')
         else:
-            self._board.ended(job, code)
+            self._sweep.mark_ended(job, code)
 
     def _never_ran(self, job):
-        """Whether a job was cancelled in the queue."""
-        return self._board.stopping and job.state == State.QUEUED
+        """Whether a job was cancelled while it was in the queue."""
+        return self._sweep.is_stopping and job.state == RunState.QUEUED
 
-    def _stop(self, *, again):
-        """Cancels the jobs: SLURM sends their runs SIGTERM, and they save. Asked twice, they are left to SLURM."""
-        self._board.stopping = True
-        self._board.say(f'cancelling {len(self._submitted)} jobs')
-        for _, found in self._submitted.values():
-            found.cancel(check=False)
-        if again:
+    def _cancel(self, *, leave):
+        """Cancels all jobs: their runs get SIGTERM and save. With `leave` nobody waits for them."""
+        self._sweep.is_stopping = True
+        self._sweep.say(f'cancelling {len(self._submitted)} jobs')
+        for _, slurm_job in self._submitted.values():
+            slurm_job.cancel(check=False)
+        if leave:
             self._submitted.clear()
 
 
 def _executor(folder: pathlib.Path, root: pathlib.Path, options: Mapping[str, Any]):
+    """submitit's executor with `options`; `root` is the folder of `launch.py`."""
     try:
         import submitit  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
@@ -198,15 +206,15 @@ def _executor(folder: pathlib.Path, root: pathlib.Path, options: Mapping[str, An
             "--engine=slurm needs submitit: pip install 'submitit>=1.5', or the extra slurm"
         ) from None
     try:
-        executor = submitit.SlurmExecutor(folder, max_num_timeout=_MANY)
+        executor = submitit.SlurmExecutor(folder, max_num_timeout=_MAX_TIMEOUTS)
     except RuntimeError as error:
         raise ValueError(f'--engine=slurm: {error}') from None
-    # Jobs find the library as launch.py does, installed or not.
+    # The job must find the library even where it is not installed.
     setup = [f'export PYTHONPATH="{root}${{PYTHONPATH:+:$PYTHONPATH}}"']
-    # A cluster may have it that jobs are not sent back to the queue unless they say that they may.
-    own = {'job_name': 'snjax', 'setup': setup, 'additional_parameters': {'requeue': True}}
+    # Some clusters requeue only jobs that allow it.
+    defaults = {'job_name': 'snjax', 'setup': setup, 'additional_parameters': {'requeue': True}}
     try:
-        executor.update_parameters(**(own | dict(options)))
+        executor.update_parameters(**(defaults | dict(options)))
     except ValueError as error:
         what, _, accepted = str(error).partition('\n')
         names = [line.split()[1] for line in accepted.splitlines() if line.startswith('  - ')]
@@ -214,15 +222,16 @@ def _executor(folder: pathlib.Path, root: pathlib.Path, options: Mapping[str, An
     return executor
 
 
-def _result(found) -> int | None:
-    """The exit code that a job's tasks have left, the first that is none of success; None where one has left none.
+def _result(slurm_job) -> int | None:
+    """The first nonzero exit code of a job's tasks, 0 if all succeeded; None if one has no result.
 
-    Not `found.results()`, which waits, and asks `sacct`.
+    Not `slurm_job.results()`, which waits for the job and calls `sacct`.
     """
     codes = []
-    for task in range(found.num_tasks):
+    for task in range(slurm_job.num_tasks):
         try:
-            outcome, code = pickle.loads(found.task(task).paths.result_pickle.read_bytes())
+            pickled = slurm_job.task(task).paths.result_pickle.read_bytes()
+            outcome, code = pickle.loads(pickled)
         except (OSError, EOFError):
             return None
         codes.append(code if outcome == 'success' else -signal.SIGKILL)

@@ -1,22 +1,24 @@
-"""Ctrl-C and SIGTERM, counted instead of obeyed."""
+"""Counts Ctrl-C and SIGTERM instead of ending the process."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
 
 
-class Stop:
-    """How often one of them came while it was listening."""
+class StopRequests:
+    """Number of SIGINT and SIGTERM signals received inside `counting`."""
 
     def __init__(self):
-        self.times = 0
+        self.count = 0
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        def note(*_):
-            self.times += 1
+    def counting(self) -> Iterator[None]:
+        """Counts the signals; the previous handlers are restored at the end."""
 
-        previous = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+        def handle(*_):
+            self.count += 1
+
+        previous = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:

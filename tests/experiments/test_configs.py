@@ -289,7 +289,7 @@ OTHERS = [
             'optimizer.beta1': 0.5,
             'optimizer.beta2': 0.9,
             'optimizer.decay_end': 0,
-            'model.architecture': 'dcgan',
+            'model.architecture': 'wgan_gp_cnn',
             'model.gen_width': 128,
         },
     ),
@@ -414,7 +414,7 @@ def test_settings_a_to_f(setting, lr, beta1, beta2, n_dis):
         'loss': 'hinge',
         'optimizer.decay_end': 0,
         'optimizer.ema_decay': 0.0,
-        'model.architecture': 'standard',
+        'model.architecture': 'sngan_cnn',
         'model.variant': 'paper',
         'model.latent': 'normal',
         'model.gen_width': 64,
@@ -535,6 +535,9 @@ class Watched:
         return value
 
     __getitem__ = __getattr__
+
+    def __contains__(self, name):
+        return name in self._config
 
 
 def test_every_key_is_read(finished_run, tmp_path):

@@ -164,7 +164,7 @@ def test_a_config_becomes_the_gan_it_describes():
     assert gan.loss is LOSSES['non_saturating'] and gan.ema_decay == 0.99
     assert float(gan.learning_rate(jnp.int32(15))) == pytest.approx(2.5e-4)
     assert (gan.gen.width, gan.dis.width, gan.gen.batch_norm_axis) == (5, 6, None)
-    layer = gan.dis.dense(3)
+    layer = gan.dis.layers.dense(3)
     assert (layer.n_power_iterations, layer.n_warmup_iterations) == (2, 3)
     assert build.method(changed()).gen.batch_norm_axis == 'batch'
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -191,6 +191,9 @@ class Recorder:
         return value
 
     __getitem__ = __getattr__
+
+    def __contains__(self, name):
+        return name in self._config
 
 
 def leaf_keys(config, prefix=''):

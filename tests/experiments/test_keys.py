@@ -1,8 +1,9 @@
-"""Tests of configs/keys.py: when two configs describe the same computation."""
+"""Tests of experiments/settings/keys.py: when two configs describe the same computation."""
 
 import pytest
 
-from configs import base, keys
+from configs import base
+from experiments.settings import keys
 
 
 def changed(**changes):
@@ -51,6 +52,13 @@ def test_a_key_that_an_older_run_lacks_has_its_default():
     config = changed()
     del config['penalty']['r2'], config['optimizer']['eps'], config['acgan']
     assert keys.computed(config) == keys.computed(changed())
+
+
+@pytest.mark.parametrize(('old', 'new'), [('standard', 'sngan_cnn'), ('dcgan', 'wgan_gp_cnn')])
+def test_a_value_under_its_old_name_is_the_same_computation(old, new):
+    before, after = changed(model__architecture=old), changed(model__architecture=new)
+    assert keys.computed(before) == keys.computed(after)
+    assert keys.computed(after) != keys.computed(changed())
 
 
 def test_keys_that_are_gone_are_left_out_where_they_meant_nothing_and_refused_elsewhere():

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from snjax.runs import checkpoint, lock
+from snjax.runs import checkpoint
 
 
 @flax.struct.dataclass

@@ -115,19 +115,19 @@ def slurm_sweep(folder, behaviours, options=''):
 
 def _work(folder, behaviours, retries, engine):
     from snjax.sweeps import runs
-    from snjax.sweeps.board import SweepState
+    from snjax.sweeps.sweep_state import SweepState
     from snjax.sweeps.table import Display, print_table
 
     folder = pathlib.Path(folder)
     items = [{'config': 'c.py', 'behaviour': name} for name in behaviours.split(',')]
     configs = [{'data': {}, 'num_steps': NUM_STEPS, **item} for item in items]
-    made = runs.make(items, configs, folder)
+    made = runs.make(items, configs, folder, identify=lambda config: config)
     with Display() as display:
-        board = SweepState(made, folder, retries=int(retries), about={}, say=display.say)
-        ended = engine(board, pathlib.Path(__file__), display).run()
-        board.close()
-    print_table(board)
-    sys.exit(0 if ended else 75)
+        state = SweepState(made, folder, retries=int(retries), about={}, say=display.say)
+        is_complete = engine(state, pathlib.Path(__file__), display).run()
+        state.close()
+    print_table(state)
+    sys.exit(0 if is_complete else 75)
 
 
 if __name__ == '__main__':

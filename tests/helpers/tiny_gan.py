@@ -11,8 +11,8 @@ import optax
 
 from experiments import gan
 from snjax import parallel, spectral
-from snjax.models.resnet import batch_norm
 from snjax.nn import layers
+from snjax.nn.normalization import batch_norm
 from snjax.objectives.losses import LOSSES
 from snjax.training.optimizers import linear_decay
 

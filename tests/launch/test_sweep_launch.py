@@ -29,7 +29,8 @@ from helpers.launching import (
 from helpers.tensorboard_server import ask, hparams_rows, serve, wait_for
 from snjax.runs.lock import WorkdirLock
 from snjax.sweeps import definition, journal
-from snjax.sweeps.journal import State
+from snjax.sweeps.journal import RunState
+from snjax.sweeps.sweep_state import restore_jobs
 
 # Fixtures, which pytest finds by their names here.
 launcher, finished_run = launching.launcher, launching.finished_run
@@ -217,7 +218,59 @@ def test_the_commands_resolve_to_the_config_that_the_run_has(finished_run):
     assert sweeps.resolve(item) == own
 
 
-# ---- the sweeps that are here
+# ---- which runs are the same
+
+
+def plan(folder: Path, body: str):
+    """The runs of a sweep over the digits config in `folder`."""
+    flag = write_sweep(folder, body)
+    file = DIGITS.removeprefix('--config=')
+    return sweeps.plan(file, flag.removeprefix('--sweep='), {}, folder / 'x')
+
+
+def test_items_that_compute_the_same_are_one_run_and_a_line_says_so(tmp_path, capsys):
+    made = plan(
+        tmp_path, "return h.product({'data.workers': [1, 8], 'data.stream': ['on', 'off']})"
+    )
+    assert [run.item['data.workers'] for run in made] == [1]
+    expected = 'left out 3 of 4 items: they compute the same as others\n'
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    ('key', 'values'), [('eval.num_samples', '[50, 100]'), ('num_steps', '[5, 7]')]
+)
+def test_a_sweep_keeps_apart_what_it_varies(tmp_path, capsys, key, values):
+    made = plan(tmp_path, f"return h.product({{'{key}': {values}}}, {{'data.workers': [1, 8]}})")
+    assert len(made) == 2 and len({run.name for run in made}) == 2
+    assert 'left out 2 of 4 items' in capsys.readouterr().out
+
+
+def test_an_older_versions_runs_are_found_again(tmp_path):
+    """Their names end in another hash, and their configs lack new keys and have keys that are gone."""
+    body = "return h.product({'seed': [0, 1]}, {'data.workers': [1]})"
+    first, second = plan(tmp_path, body)
+    old = json.loads(json.dumps(first.config))
+    old['num_seeds'] = 1
+    del old['data']['workers'], old['data']['stream']
+    old['log']['every'] += 1
+    workdir = tmp_path / 'x' / 'runs' / 'seed=0-0123456789'
+    workdir.mkdir(parents=True)
+    (workdir / 'config.json').write_text(json.dumps(old))
+    with journal.Journal(tmp_path / 'x' / 'journal.jsonl') as opened:
+        opened.append('0123456789', RunState.FINISHED, code=0)
+    found, other = plan(tmp_path, body)
+    assert found.workdir(tmp_path / 'x') == workdir and found.id == '0123456789'
+    assert other.name == second.name
+    lines = journal.read(tmp_path / 'x' / 'journal.jsonl')
+    states = [job.state for job in restore_jobs([found, other], tmp_path / 'x', lines)]
+    assert states == ['finished', 'pending']
+    # A key that is computed differs: it is another run.
+    (workdir / 'config.json').write_text(json.dumps(old | {'n_dis': old['n_dis'] + 1}))
+    assert plan(tmp_path, body)[0].name == first.name
+
+
+# ---- the sweeps in configs/
 
 
 @pytest.fixture
@@ -287,7 +340,7 @@ def last_running(folder: Path, name: str) -> dict | None:
     """The journal's line of a run's last start."""
     (id_,) = (run['id'] for run in runs_of(folder) if run['name'].startswith(name))
     lines = [line for line in journal.read(folder / 'journal.jsonl') if line['run'] == id_]
-    return lines[-1] if lines and lines[-1]['state'] == State.RUNNING else None
+    return lines[-1] if lines and lines[-1]['state'] == RunState.RUNNING else None
 
 
 def workdir_of(folder: Path, name: str) -> Path:
@@ -362,7 +415,7 @@ def test_a_killed_sweep_ends_as_if_nothing_had_been(killed_sweep, undisturbed):
     folder, outcome, _ = killed_sweep
     assert outcome.code == 0 and outcome.stderr == '', outcome
     assert_same_run(workdir_of(folder, 'seed=0'), undisturbed)
-    assert re.search(r'^seed=0-\w+: goes on from step \d+ on CPU \d', outcome.stdout, re.MULTILINE)
+    assert re.search(r'^seed=0-\w+: resumes from step \d+ on CPU \d', outcome.stdout, re.MULTILINE)
     assert re.search(r'^seed=0-\w+: interrupted: ended by SIGKILL$', outcome.stdout, re.MULTILINE)
     assert '2 of 2 runs finished' in outcome.stdout
 

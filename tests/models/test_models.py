@@ -22,6 +22,7 @@ from helpers.networks import (
 )
 from snjax.models import resnet, sngan_cnn
 from snjax.nn import layers
+from snjax.nn.normalization import batch_norm
 
 # --- values
 
@@ -51,7 +52,7 @@ def double_plain(x):
 
 
 def test_up_block_against_plain_operations():
-    norm = resnet.batch_norm(train=True, axis_name=None, dtype=jnp.float32)
+    norm = batch_norm(train=True, axis_name=None, dtype=jnp.float32)
     block = resnet.UpBlock(6, conv=layers.Conv, norm=norm)
     x = 3 * normal(4, 4, 4, 5) + 1
     variables = drawn(jax.eval_shape(block.init, jax.random.key(0), x), neutral=False)
@@ -93,7 +94,7 @@ def test_down_block_against_plain_operations(features, down, first):
 @pytest.mark.parametrize('image_size', [16, 32])
 def test_resnet_discriminator_sums_over_pixels(image_size):
     dis = small_discriminator(
-        architecture='resnet', image_size=image_size, normalization='none', dis_width=3
+        architecture='resnet', image_size=image_size, layers=models.PLAIN, dis_width=3
     )
     x = images(2, image_size, image_size, 3)
     params = jax.tree.map(jnp.zeros_like, variables_of(dis, x)['params'])
@@ -109,7 +110,7 @@ def test_resnet_discriminator_sums_over_pixels(image_size):
 @pytest.mark.parametrize(('variant', 'slope'), [('paper', 0.1), ('code', 0.2)])
 def test_standard_discriminator_leaky_slope(variant, slope):
     dis = small_discriminator(
-        architecture='standard', variant=variant, normalization='none', dis_width=1
+        architecture='sngan_cnn', variant=variant, layers=models.PLAIN, dis_width=1
     )
     x = images(2, 16, 16, 3)
     params = jax.tree.map(jnp.zeros_like, variables_of(dis, x)['params'])
@@ -123,7 +124,7 @@ def test_standard_generator_relu_after_the_dense_layer_is_the_codes_alone():
     z = normal(4, DIM_Z)
     odd = {}
     for variant in ('paper', 'code'):
-        gen = small_generator(architecture='standard', variant=variant, gen_width=2)
+        gen = small_generator(architecture='sngan_cnn', variant=variant, gen_width=2)
         variables = variables_of(gen, z)
 
         def first_map(z, gen=gen, variables=variables):
@@ -138,7 +139,7 @@ def test_standard_generator_relu_after_the_dense_layer_is_the_codes_alone():
     assert odd == {'paper': True, 'code': False}
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'standard'])
+@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn'])
 @pytest.mark.parametrize(('image_size', 'channels'), [(16, 1), (48, 3)])
 def test_shapes_types_and_ranges(architecture, image_size, channels):
     gen = small_generator(
@@ -163,8 +164,8 @@ def test_shapes_types_and_ranges(architecture, image_size, channels):
 
 @pytest.mark.parametrize('image_size', [16, 24, 40, 64, 136])
 def test_standard_networks_take_any_multiple_of_eight(image_size):
-    gen = small_generator(architecture='standard', image_size=image_size)
-    dis = small_discriminator(architecture='standard', image_size=image_size)
+    gen = small_generator(architecture='sngan_cnn', image_size=image_size)
+    dis = small_discriminator(architecture='sngan_cnn', image_size=image_size)
 
     def both(rng):
         fake, _ = gen.init_with_output(rng, jnp.zeros((2, DIM_Z)), train=True)
@@ -197,8 +198,8 @@ def test_resnet_initialisation_is_glorot_uniform_with_its_gains():
 
 
 def test_standard_initialisation_is_normal():
-    gen = init(sngan_cnn.StandardGenerator(16, 16), normal(2, DIM_Z))['params']
-    dis = init(sngan_cnn.StandardDiscriminator(16, 16), images(2, 16, 16, 3))['params']
+    gen = init(sngan_cnn.SNGANCNNGenerator(16, 16), normal(2, DIM_Z))['params']
+    dis = init(sngan_cnn.SNGANCNNDiscriminator(16, 16), images(2, 16, 16, 3))['params']
     for path, leaf in {**flatten_dict({'gen': gen}), **flatten_dict({'dis': dis})}.items():
         if path[-1] == 'kernel':
             # Five standard errors of a standard deviation.
@@ -211,7 +212,7 @@ def test_standard_initialisation_is_normal():
 # --- compute types
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'standard'])
+@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn'])
 def test_bfloat16_is_close_to_float32_and_keeps_float32_state(architecture):
     z, x = normal(4, DIM_Z), images(4, 16, 16, 3)
     outputs = {}

@@ -1,5 +1,6 @@
 """Discriminators with other norms, a first convolution of stride 2, and options of the layers of both players."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -21,8 +22,8 @@ from snjax.nn.blocks import DownBlock
 @pytest.mark.parametrize(
     ('architecture', 'norms'),
     [
-        ('dcgan', {'norm2', 'norm3'}),
-        ('standard', {f'norm{i}' for i in range(2, 8)}),
+        ('wgan_gp_cnn', {'norm2', 'norm3'}),
+        ('sngan_cnn', {f'norm{i}' for i in range(2, 8)}),
         (
             'resnet',
             {'block1/norm2'} | {f'block{i}/norm{j}' for i in (2, 3) for j in (1, 2)},
@@ -32,12 +33,12 @@ from snjax.nn.blocks import DownBlock
 @pytest.mark.parametrize('scale', [False, True])
 @pytest.mark.parametrize('name', ['layer', 'batch'])
 def test_norms_stand_where_they_should(architecture, norms, name, scale):
+    layers = models.BATCH_NORM if name == 'batch' else models.LAYER_NORM
+    if scale:
+        norm = functools.partial(layers.norm, use_scale=True)
+        layers = dataclasses.replace(layers, norm=norm)
     dis = models.make_discriminator(
-        architecture=architecture,
-        image_size=16,
-        dis_width=4,
-        normalization=name,
-        norm_scale=scale,
+        architecture=architecture, image_size=16, dis_width=4, layers=layers
     )
     variables = shapes(dis, jnp.zeros((2, 16, 16, 3)))
     assert set(variables) == {'params'} | ({'batch_stats'} if name == 'batch' else set())
@@ -80,10 +81,10 @@ def test_a_normalised_block_against_plain_operations(name):
 def test_batch_norm_of_a_discriminator_shares_its_statistics():
     dis = functools.partial(
         models.make_discriminator,
-        architecture='dcgan',
+        architecture='wgan_gp_cnn',
         image_size=16,
         dis_width=2,
-        normalization='batch',
+        layers=models.BATCH_NORM,
     )
     x = normal(4, 16, 16, 3) + jnp.arange(4.0)[:, None, None, None]
     variables = filled(dis(), x)
@@ -119,7 +120,7 @@ def test_first_stride2_parameters(image_size, width, channels, count):
 
 
 def test_first_stride2_takes_the_place_of_the_first_block():
-    kwargs = {'architecture': 'resnet', 'image_size': 32, 'dis_width': 4, 'normalization': 'none'}
+    kwargs = {'architecture': 'resnet', 'image_size': 32, 'dis_width': 4, 'layers': models.PLAIN}
     x = jnp.zeros((2, 32, 32, 3))
     usual = shapes(models.make_discriminator(**kwargs), x)['params']
     params = shapes(models.make_discriminator(first_stride2=True, **kwargs), x)['params']
@@ -137,7 +138,7 @@ def test_first_stride2_is_the_resnets_alone(own_errors):
         ValueError, match=r"first_stride2 is True: .*only 'resnet'.* False"
     ) as error:
         models.make_discriminator(
-            architecture='dcgan', image_size=16, dis_width=4, first_stride2=True
+            architecture='wgan_gp_cnn', image_size=16, dis_width=4, first_stride2=True
         )
     assert '--config.model.first_stride2' in str(error.value)
 
@@ -145,28 +146,51 @@ def test_first_stride2_is_the_resnets_alone(own_errors):
 # --- options of the layers
 
 
-def test_spectral_options_reach_the_layers_only_where_they_differ():
-    make = functools.partial(
-        models.make_discriminator, architecture='resnet', image_size=16, dis_width=4
-    )
-    counts = {'n_power_iterations': 1, 'n_warmup_iterations': 0}
-    assert make().conv.keywords == counts
-    options = {'sn_operator': 'bidirectional', 'sn_scale': True, 'lipschitz': 2.0}
-    dis = make(dis_lipschitz=3.0, **options)
-    given = {'operator': 'bidirectional', 'learnable_scale': True, 'lipschitz': 2.0}
-    for layer in (dis.conv, dis.dense, dis.embed):
-        assert layer.keywords == counts | given
-    assert dis.lipschitz == 3.0
-    # What is divided by nothing is multiplied by nothing.
-    tracked = make(normalization='tracked', **options)
-    assert tracked.conv.keywords == counts | {'operator': 'bidirectional', 'divide': False}
+LAYERS = ('conv', 'conv_transpose', 'dense', 'embed')
+ARGUMENTS = {'conv': (4, 3), 'conv_transpose': (4, 3), 'dense': (4,), 'embed': (4, 3)}
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'standard', 'dcgan'])
+@pytest.mark.parametrize('kind', LAYERS)
+def test_spectral_options_reach_every_layer(kind):
+    options = {
+        'n_power_iterations': 3,
+        'n_warmup_iterations': 15,
+        'operator': 'bidirectional',
+        'learnable_scale': True,
+        'lipschitz': 2.0,
+    }
+    layer = getattr(models.spectral_norm(**options), kind)(*ARGUMENTS[kind])
+    assert {key: getattr(layer, key) for key in options} == options and layer.divide
+    default = getattr(models.SPECTRAL, kind)(*ARGUMENTS[kind])
+    assert (default.n_power_iterations, default.n_warmup_iterations) == (1, 0)
+    assert (default.operator, default.learnable_scale, default.lipschitz) == ('reshaped', False, 1)
+    iteration = {key: options[key] for key in list(options)[:3]}
+    layer = getattr(models.tracked(**iteration), kind)(*ARGUMENTS[kind])
+    assert {key: getattr(layer, key) for key in iteration} == iteration
+    assert not layer.divide and not models.TRACKED.dense(4).divide
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'n_power_iterations': 0}, r'n_power_iterations is 0: whole numbers from 1'),
+        ({'n_warmup_iterations': -1}, r'n_warmup_iterations is -1'),
+        ({'operator': 'conv'}, r"sn_operator is 'conv'.*nearest is 'convo"),
+        ({'lipschitz': 0.0}, r'lipschitz is 0.0: numbers above 0'),
+    ],
+)
+def test_spectral_options_that_are_not_accepted_are_named_in_one_line(options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        models.spectral_norm(**options)
+    assert '\n' not in str(error.value)
+    assert '--config.model.' in str(error.value)
+
+
+@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn', 'wgan_gp_cnn'])
 def test_spectral_networks_normalise_every_kernel_and_embedding(architecture):
     kwargs = {'architecture': architecture, 'image_size': 16, 'num_classes': 3}
     labels = jnp.zeros(2, jnp.int32)
-    gen = models.make_generator(gen_width=4, normalization='spectral', **kwargs)
+    gen = models.make_generator(gen_width=4, layers=models.SPECTRAL, **kwargs)
     dis = models.make_discriminator(dis_width=4, head='projection', **kwargs)
     for module, x in ((gen, jnp.zeros((2, 8))), (dis, jnp.zeros((2, 16, 16, 3)))):
         variables = shapes(module, x, labels)
@@ -179,13 +203,13 @@ def test_spectral_networks_normalise_every_kernel_and_embedding(architecture):
         assert ('embed',) in weights or module is gen
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'standard', 'dcgan'])
+@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn', 'wgan_gp_cnn'])
 def test_bfloat16_keeps_float32_parameters_states_and_outputs(architecture):
     kwargs = {'architecture': architecture, 'image_size': 16, 'num_classes': 3, 'dtype': 'bfloat16'}
     kwargs |= {'attention': 8} if architecture == 'resnet' else {}
     labels = jnp.zeros(2, jnp.int32)
-    gen = models.make_generator(gen_width=4, normalization='spectral', **kwargs)
-    dis = models.make_discriminator(dis_width=4, head='acgan', normalization='batch', **kwargs)
+    gen = models.make_generator(gen_width=4, layers=models.SPECTRAL, **kwargs)
+    dis = models.make_discriminator(dis_width=4, head='acgan', layers=models.BATCH_NORM, **kwargs)
     types = {}
 
     def note(next_fun, args, kwargs, context):

@@ -14,25 +14,20 @@ from snjax.models import sngan_cnn
     ('make', 'kwargs', 'message'),
     [
         ('gen', {'architecture': 'resnt'}, r"architecture is 'resnt'.*nearest is 'resnet'"),
-        ('dis', {'architecture': 'standart'}, r"nearest is 'standard'"),
+        ('dis', {'architecture': 'sngan_cn'}, r"nearest is 'sngan_cnn'"),
         ('gen', {'architecture': 'resnet', 'variant': 'cod'}, r"variant is 'cod'.*'paper', 'code'"),
-        ('dis', {'architecture': 'standard', 'variant': 'papr'}, r"nearest is 'paper'"),
-        (
-            'dis',
-            {'architecture': 'resnet', 'normalization': 'spectrall'},
-            r"normalization is 'spectrall'.*nearest is 'spectral'",
-        ),
+        ('dis', {'architecture': 'sngan_cnn', 'variant': 'papr'}, r"nearest is 'paper'"),
         ('gen', {'architecture': 'resnet', 'dtype': 'float16'}, r"dtype is 'float16'.*'bfloat16'"),
         ('gen', {'architecture': 'resnet', 'image_size': 40}, r'is 40: .*nearest are 32 and 48'),
         ('dis', {'architecture': 'resnet', 'image_size': 8}, r'is 8: .*nearest are 16 and 32'),
         ('dis', {'architecture': 'resnet', 'image_size': 512}, r'nearest are 128 and 256'),
-        ('gen', {'architecture': 'standard', 'image_size': 28}, r'is 28: .*nearest are 24 and 32'),
-        ('dis', {'architecture': 'standard', 'image_size': 8}, r'is 8: .*nearest are 16 and 24'),
+        ('gen', {'architecture': 'sngan_cnn', 'image_size': 28}, r'is 28: .*nearest are 24 and 32'),
+        ('dis', {'architecture': 'sngan_cnn', 'image_size': 8}, r'is 8: .*nearest are 16 and 24'),
         ('gen', {'architecture': 'resnet', 'gen_width': 0}, r'gen_width is 0'),
         ('gen', {'architecture': 'resnet', 'channels': 0}, r'channels is 0'),
         ('dis', {'architecture': 'resnet', 'dis_width': 1.5}, r'dis_width is 1.5'),
-        ('dis', {'architecture': 'resnet', 'n_power_iterations': 0}, r'n_power_iterations is 0'),
-        ('dis', {'architecture': 'resnet', 'n_warmup_iterations': -1}, r'n_warmup_iterations is'),
+        ('gen', {'architecture': 'standard'}, r"'standard', which is called 'sngan_cnn' now"),
+        ('dis', {'architecture': 'dcgan'}, r"'dcgan', which is called 'wgan_gp_cnn' now"),
     ],
 )
 def test_what_is_not_accepted_is_named_in_one_line(own_errors, make, kwargs, message):
@@ -44,10 +39,10 @@ def test_what_is_not_accepted_is_named_in_one_line(own_errors, make, kwargs, mes
 
 def test_direct_construction_names_the_variants():
     with pytest.raises(ValueError, match=r"variant is 'table3'.*'paper', 'code'"):
-        sngan_cnn.StandardGenerator(image_size=32, variant='table3')
+        sngan_cnn.SNGANCNNGenerator(image_size=32, variant='table3')
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'standard'])
+@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn'])
 def test_discriminator_refuses_images_of_another_size(architecture):
     dis = small_discriminator(architecture=architecture)
     with pytest.raises(ValueError, match=r'image_size 16 was given images \(2, 32, 32, 3\)'):

@@ -18,7 +18,7 @@ from helpers.networks import (
     small_generator,
     variables_of,
 )
-from snjax import spectral
+from snjax import models, spectral
 
 # --- batch norm
 
@@ -66,7 +66,7 @@ def test_evaluation_uses_running_statistics(generator_run):
     np.testing.assert_allclose(evaluate(state, z), batch, atol=1e-3)
 
 
-@pytest.mark.parametrize(('architecture', 'variant'), [('resnet', 'paper'), ('standard', 'code')])
+@pytest.mark.parametrize(('architecture', 'variant'), [('resnet', 'paper'), ('sngan_cnn', 'code')])
 def test_batch_norm_axis_shares_statistics(architecture, variant):
     z = normal(8, DIM_Z) + jnp.arange(8.0)[:, None] / 4  # halves that differ
     fakes, statistics = {}, {}
@@ -93,10 +93,10 @@ def test_batch_norm_axis_shares_statistics(architecture, variant):
 # --- spectral normalisation
 
 
-@pytest.mark.parametrize(('architecture', 'variant'), [('resnet', 'paper'), ('standard', 'code')])
+@pytest.mark.parametrize(('architecture', 'variant'), [('resnet', 'paper'), ('sngan_cnn', 'code')])
 def test_every_discriminator_kernel_is_divided_by_its_largest_singular_value(architecture, variant):
     kwargs = {'architecture': architecture, 'variant': variant, 'dis_width': 2}
-    dis = small_discriminator(n_power_iterations=8, **kwargs)
+    dis = small_discriminator(layers=models.spectral_norm(n_power_iterations=8), **kwargs)
     x = images(2, 16, 16, 3)
     variables = variables_of(dis, x)
     advance = jit(lambda v: spectral.advance(dis, v, x, train=True))
@@ -116,7 +116,7 @@ def test_every_discriminator_kernel_is_divided_by_its_largest_singular_value(arc
         functools.reduce(dict.__getitem__, path.split('/'), plain)['kernel'] /= exact
 
     expected = jit(
-        functools.partial(small_discriminator(normalization='none', **kwargs).apply, train=True)
+        functools.partial(small_discriminator(layers=models.PLAIN, **kwargs).apply, train=True)
     )({'params': plain}, x)
     frozen = jit(functools.partial(dis.apply, train=True))(variables, x)
     assert abs(float(frozen[0] - frozen[1])) > 1e-3
@@ -125,16 +125,10 @@ def test_every_discriminator_kernel_is_divided_by_its_largest_singular_value(arc
 
 def test_only_a_spectral_discriminator_has_the_collection():
     x, z = jnp.zeros((2, 16, 16, 3)), jnp.zeros((2, DIM_Z))
-    for architecture in ('resnet', 'standard'):
+    for architecture in ('resnet', 'sngan_cnn'):
         gen = small_generator(architecture=architecture)
         assert set(shapes(gen, z)) == {'params', 'batch_stats'}
-        none = small_discriminator(architecture=architecture, normalization='none')
+        none = small_discriminator(architecture=architecture, layers=models.PLAIN)
         assert set(shapes(none, x)) == {'params'}
         sn = small_discriminator(architecture=architecture)
         assert set(shapes(sn, x)) == {'params', 'spectral'}
-
-
-def test_iteration_counts_reach_the_layers():
-    dis = small_discriminator(architecture='resnet', n_power_iterations=3, n_warmup_iterations=15)
-    for layer in (dis.conv(4, 3), dis.dense(1)):
-        assert (layer.n_power_iterations, layer.n_warmup_iterations) == (3, 15)

@@ -15,8 +15,8 @@ from snjax.models import resnet, sngan_cnn
         ('resnet', 32, 256, 'paper', 4_276_739),
         ('resnet', 48, 64, 'paper', 4_878_083),
         ('resnet', 128, 64, 'paper', 32_150_787),
-        ('standard', 32, 64, 'paper', 3_812_355),
-        ('standard', 32, 64, 'code', 3_828_739),
+        ('sngan_cnn', 32, 64, 'paper', 3_812_355),
+        ('sngan_cnn', 32, 64, 'code', 3_828_739),
     ],
 )
 def test_generator_has_published_parameter_count(architecture, image_size, width, variant, count):
@@ -26,28 +26,28 @@ def test_generator_has_published_parameter_count(architecture, image_size, width
     assert parameters(gen, jnp.zeros((2, DIM_Z))) == count
 
 
-@pytest.mark.parametrize('normalization', ['spectral', 'none'])
+@pytest.mark.parametrize('layers', ['SPECTRAL', 'PLAIN'])
 @pytest.mark.parametrize(
     ('architecture', 'image_size', 'width', 'variant', 'count'),
     [
         ('resnet', 32, 128, 'paper', 1_053_824),
         ('resnet', 48, 64, 'paper', 10_141_441),
         ('resnet', 128, 64, 'paper', 29_017_857),
-        ('standard', 32, 64, 'paper', 2_935_873),
-        ('standard', 48, 64, 'paper', 2_946_113),
-        ('standard', 32, 64, 'code', 5_860_865),
-        ('standard', 48, 64, 'code', 5_871_105),
+        ('sngan_cnn', 32, 64, 'paper', 2_935_873),
+        ('sngan_cnn', 48, 64, 'paper', 2_946_113),
+        ('sngan_cnn', 32, 64, 'code', 5_860_865),
+        ('sngan_cnn', 48, 64, 'code', 5_871_105),
     ],
 )
 def test_discriminator_has_published_parameter_count(
-    architecture, image_size, width, variant, normalization, count
+    architecture, image_size, width, variant, layers, count
 ):
     dis = models.make_discriminator(
         architecture=architecture,
         image_size=image_size,
         dis_width=width,
         variant=variant,
-        normalization=normalization,
+        layers=getattr(models, layers),
     )
     assert parameters(dis, jnp.zeros((2, image_size, image_size, 3))) == count
 
@@ -144,7 +144,7 @@ def test_resnet_discriminator_hidden_layers_and_shortcuts():
     ],
 )
 def test_standard_discriminator_kernels(variant, channels):
-    module = sngan_cnn.StandardDiscriminator(image_size=48, variant=variant)
+    module = sngan_cnn.SNGANCNNDiscriminator(image_size=48, variant=variant)
     params = shapes(module, jnp.zeros((2, 48, 48, 3)))['params']
     kernels = [params[f'conv{i}']['kernel'].shape for i in range(1, 8)]
     sizes = [3, 4, 3, 4, 3, 4, 3]
@@ -156,8 +156,8 @@ def test_standard_discriminator_kernels(variant, channels):
 
 def test_standard_generator_norm_after_the_dense_layer():
     z = jnp.zeros((2, DIM_Z))
-    code = shapes(sngan_cnn.StandardGenerator(image_size=32, variant='code'), z)['params']
-    paper = shapes(sngan_cnn.StandardGenerator(image_size=32, variant='paper'), z)['params']
+    code = shapes(sngan_cnn.SNGANCNNGenerator(image_size=32, variant='code'), z)['params']
+    paper = shapes(sngan_cnn.SNGANCNNGenerator(image_size=32, variant='paper'), z)['params']
     assert code['norm0']['scale'].shape == (4 * 4 * 512,)
     assert set(code) - set(paper) == {'norm0'}
     assert [code[f'deconv{i}']['kernel'].shape for i in (1, 2, 3)] == [

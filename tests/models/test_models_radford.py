@@ -146,7 +146,7 @@ def test_classes_and_spectral_norms_fit_in():
     plain = parameters(make(16), z)
     # Two more rows of gamma and beta in the norm of 4 channels; the one after the dense layer has none.
     assert parameters(make(16, num_classes=3), z, labels) == plain + 2 * 2 * 4
-    spectral = shapes(make(16, normalization='spectral'), z)['spectral']
+    spectral = shapes(make(16, layers=models.SPECTRAL), z)['spectral']
     assert spectral.keys() == {'project', 'deconv1', 'to_image'}
 
 

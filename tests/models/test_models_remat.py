@@ -14,17 +14,18 @@ from helpers.networks import (
     small_discriminator,
     small_generator,
 )
+from snjax import models
 from snjax.training import cost
 
 
-@pytest.mark.parametrize('normalization', ['spectral', 'layer'])
-def test_remat_changes_the_memory_alone(normalization):
+@pytest.mark.parametrize('layers', ['SPECTRAL', 'LAYER_NORM'])
+def test_remat_changes_the_memory_alone(layers):
     """The same variables, and the same gradients of both players, from a step that keeps less."""
 
     def players(remat):
         gen = small_generator(architecture='resnet', remat=remat)
         dis = small_discriminator(
-            architecture='resnet', remat=remat, normalization=normalization, dis_width=8
+            architecture='resnet', remat=remat, layers=getattr(models, layers), dis_width=8
         )
         return gen, dis
 
@@ -59,4 +60,4 @@ def test_remat_changes_the_memory_alone(normalization):
 
 def test_remat_is_for_the_resnets_alone(own_errors):
     with pytest.raises(ValueError, match=r'--config\.model\.remat'):
-        small_generator(architecture='standard', remat=True)
+        small_generator(architecture='sngan_cnn', remat=True)

@@ -32,9 +32,9 @@ LABELS = jnp.asarray([2, 0, 1, 2], jnp.int32)
         ('resnet', 10, 1_218_307),
         # Dense 128 * 8,192 + 8,192 = 1,056,768, its norm 2 * 8,192 = 16,384; 25 * 512 * 256 + 256 = 3,277,056 and
         # its norm 512; 25 * 256 * 128 + 128 = 819,328 and its norm 256; 25 * 128 * 3 + 3 = 9,603.
-        ('dcgan', 0, 5_179_907),
+        ('wgan_gp_cnn', 0, 5_179_907),
         # 9 more rows in the norms of 256 and 128 channels: + 9 * 2 * 384 = 6,912.
-        ('dcgan', 10, 5_186_819),
+        ('wgan_gp_cnn', 10, 5_186_819),
     ],
 )
 def test_generator_has_the_published_parameter_count(architecture, num_classes, count):
@@ -57,9 +57,9 @@ def test_generator_has_the_published_parameter_count(architecture, num_classes, 
         # The classifier of the code's default mode: + 128 * 10 + 10.
         ('resnet', 'acgan', 1_055_115),
         # 25 * 3 * 128 + 128 = 9,728; 25 * 128 * 256 + 256 = 819,456; 25 * 256 * 512 + 512 = 3,277,312; 8,192 + 1.
-        ('dcgan', 'none', 4_114_689),
+        ('wgan_gp_cnn', 'none', 4_114_689),
         # + 10 * 8,192.
-        ('dcgan', 'projection', 4_196_609),
+        ('wgan_gp_cnn', 'projection', 4_196_609),
     ],
 )
 def test_discriminator_has_the_published_parameter_count(architecture, head, count):
@@ -68,7 +68,7 @@ def test_discriminator_has_the_published_parameter_count(architecture, head, cou
         image_size=32,
         dis_width=128,
         variant='wgan_gp' if architecture == 'resnet' else 'paper',
-        normalization='none',
+        layers=models.PLAIN,
         head=head,
         num_classes=10 if head != 'none' else 0,
     )
@@ -120,7 +120,7 @@ def epsilons(module, *args):
     [
         ('resnet', 'wgan_gp', 1e-5, 5),
         ('resnet', 'paper', 2e-5, 5),
-        ('dcgan', 'paper', 1e-5, 3),
+        ('wgan_gp_cnn', 'paper', 1e-5, 3),
     ],
 )
 def test_generator_epsilon(architecture, variant, epsilon, count, num_classes):
@@ -143,7 +143,7 @@ def test_generator_epsilon(architecture, variant, epsilon, count, num_classes):
 
 def test_dcgan_discriminator_against_plain_operations():
     dis = models.make_discriminator(
-        architecture='dcgan', image_size=16, dis_width=3, normalization='none'
+        architecture='wgan_gp_cnn', image_size=16, dis_width=3, layers=models.PLAIN
     )
     x = normal(4, 16, 16, 3)
     variables = filled(dis, x)
@@ -163,7 +163,7 @@ def test_dcgan_discriminator_against_plain_operations():
 
 
 def test_dcgan_generator_against_plain_operations():
-    gen = models.make_generator(architecture='dcgan', image_size=16, gen_width=3)
+    gen = models.make_generator(architecture='wgan_gp_cnn', image_size=16, gen_width=3)
     z = normal(6, DIM_Z)
     variables = filled(gen, z)
 
@@ -192,8 +192,8 @@ def test_dcgan_generator_against_plain_operations():
 
 @pytest.mark.parametrize('image_size', [16, 24, 40])
 def test_dcgan_takes_any_multiple_of_eight(image_size):
-    gen = models.DCGANGenerator(image_size, 4)
-    dis = models.DCGANDiscriminator(image_size, 4)
+    gen = models.WGANGPCNNGenerator(image_size, 4)
+    dis = models.WGANGPCNNDiscriminator(image_size, 4)
 
     def both(rng):
         fake, _ = gen.init_with_output(rng, jnp.zeros((2, DIM_Z)), train=True)
@@ -222,7 +222,7 @@ def test_he_uniform_with_a_stride(init, fans):
 
 def test_every_layer_starts_as_in_the_code():
     rng = jax.random.key(0, impl='rbg')
-    gen, dis = models.DCGANGenerator(16, 8), models.DCGANDiscriminator(16, 8)
+    gen, dis = models.WGANGPCNNGenerator(16, 8), models.WGANGPCNNDiscriminator(16, 8)
     init = jit(lambda rng, m=gen: m.init(rng, jnp.zeros((2, 20)), train=True)['params'])
     gen_params = init(rng)
     init = jit(lambda rng, m=dis: m.init(rng, jnp.zeros((2, 16, 16, 3)), train=True)['params'])
@@ -254,15 +254,18 @@ def test_every_layer_starts_as_in_the_code():
 @pytest.mark.parametrize(
     ('make', 'kwargs', 'message'),
     [
-        ('gen', {'architecture': 'dcgan', 'image_size': 28}, r'the DCGAN takes multiples of 8'),
-        ('dis', {'architecture': 'dcgan', 'image_size': 8}, r'nearest are 16 and 24'),
         (
             'gen',
-            {'architecture': 'standard', 'variant': 'wgan_gp'},
+            {'architecture': 'wgan_gp_cnn', 'image_size': 28},
+            r'CNN of WGAN-GP takes multiples of 8',
+        ),
+        ('dis', {'architecture': 'wgan_gp_cnn', 'image_size': 8}, r'nearest are 16 and 24'),
+        (
+            'gen',
+            {'architecture': 'sngan_cnn', 'variant': 'wgan_gp'},
             r"'paper', 'code'; the nearest",
         ),
         ('dis', {'architecture': 'resnet', 'variant': 'wgan-gp'}, r"nearest is 'wgan_gp'"),
-        ('dis', {'architecture': 'dcgan', 'normalization': 'lyer'}, r"nearest is 'layer'"),
     ],
 )
 def test_what_is_not_accepted_is_named_in_one_line(own_errors, make, kwargs, message):

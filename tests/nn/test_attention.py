@@ -121,7 +121,7 @@ def test_attention_follows_the_block_of_its_height(image_size, attention, gen, d
 def test_attention_of_a_spectral_network_is_spectral():
     """SAGAN normalises both players: all kernels, and so the four of the attention."""
     kwargs = {'architecture': 'resnet', 'image_size': 16, 'attention': 8}
-    gen = models.make_generator(gen_width=8, normalization='spectral', **kwargs)
+    gen = models.make_generator(gen_width=8, layers=models.SPECTRAL, **kwargs)
     dis = models.make_discriminator(dis_width=8, **kwargs)
     for module, x in ((gen, jnp.zeros((2, 8))), (dis, jnp.zeros((2, 16, 16, 3)))):
         init = functools.partial(module.init, train=True)
@@ -158,7 +158,7 @@ def test_impossible_heights_are_named_in_one_line(make, image_size, attention, m
 
 
 def test_only_the_resnets_have_attention():
-    kwargs = {'architecture': 'standard', 'image_size': 32, 'attention': 16}
+    kwargs = {'architecture': 'sngan_cnn', 'image_size': 32, 'attention': 16}
     with pytest.raises(ValueError, match=r"attention is 16: .* only 'resnet' has it"):
         models.make_generator(gen_width=4, **kwargs)
     with pytest.raises(ValueError, match=r"attention is 16: .* only 'resnet' has it"):

@@ -135,8 +135,8 @@ def test_several_tasks_keep_what_they_find_each_other_by(cluster, tmp_path):
 
 def test_one_process_does_not_look_for_others():
     given = {'SLURM_JOB_ID': '7', 'SUBMITIT_EXECUTOR': 'slurm', 'HOME': '/h'}
-    assert environment(given, alone=True) == {'HOME': '/h'}
-    assert environment(given, alone=False) == {'HOME': '/h', 'SLURM_JOB_ID': '7'}
+    assert environment(given, is_single=True) == {'HOME': '/h'}
+    assert environment(given, is_single=False) == {'HOME': '/h', 'SLURM_JOB_ID': '7'}
 
 
 def test_options_are_slurms():
@@ -176,10 +176,10 @@ def test_a_job_that_is_not_taken_now_is_submitted_later(stand_ins, tmp_path):
     said = []
     for line in process.stdout:
         said.append(line)
-        if 'tried again' in line:
+        if 'trying again' in line:
             stand_ins.limit.unlink()
     assert process.wait() == 0, said
-    assert 'sbatch: Job violates accounting/QOS policy; tried again in 10 s\n' in said
+    assert 'sbatch: Job violates accounting/QOS policy; trying again in 10 s\n' in said
     assert {run['state'] for run in runs_of(tmp_path).values()} == {'finished'}
 
 

@@ -32,6 +32,8 @@ REMOVED = {
     'members.beta2': '',
     'fakes_at_once': False,
 }
+# Values that have another name now.
+RENAMED_VALUES = {'model.architecture': {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}}
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,6 +54,9 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
                 f'{key} is gone, and this config sets it to something else than {neutral!r}: version 0.1.0 runs it'
             )
     flat.pop('members', None)
+    for key, names in RENAMED_VALUES.items():
+        if key in flat:
+            flat[key] = names.get(flat[key], flat[key])
     return flatten(base.get_config().to_dict()) | flat
 
 
