@@ -1,6 +1,5 @@
-"""What `launch.py --mode=...` does: a config and a workdir to a finished run, or to samples of one."""
+"""Modes of `launch.py` that import JAX; the training mode itself."""
 
-import contextlib
 import dataclasses
 import glob
 import logging
@@ -18,54 +17,81 @@ from experiments.modes.sample import run_sample
 from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
+from snjax.metrics.evaluate import Evaluator
 from snjax.runs import config_file, lock
-from snjax.runs.run_logger import RunLogger
 from snjax.training import loop
 from snjax.training.program import StepProgram
 
 
 def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
-    """Trains, or goes on training, in `workdir`, and traces `profile` calls of the step."""
+    """Trains in `workdir`, from its newest good checkpoint if there is one, and scores the result.
+
+    Args:
+        config: of the run.
+        workdir: its folder.
+        profile: calls of the training step to trace; 0 for none.
+    """
     plan = build.plan(config)
-    method, options = plan.method, dataclasses.replace(plan.options, profile=profile)
-    main = parallel.is_main()
-    say = _say if main else _silent
+    plan = dataclasses.replace(plan, options=dataclasses.replace(plan.options, profile=profile))
+    say = _say if parallel.is_main() else _silent
     say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(lock.WorkdirLock(workdir, process_index=parallel.process_index()))
-        if main:  # before anything is loaded or compiled
+    with (
+        lock.WorkdirLock(workdir, process_index=parallel.process_index()),
+        AheadOfTime(config, plan.method, plan.options, workdir, say) as ahead,
+    ):
+        if parallel.is_main():  # before anything is loaded or compiled
             config_file.compare_config(workdir, config.to_dict(), keys.computed)
-        ahead = stack.enter_context(AheadOfTime(config, method, options, workdir, say))
-        # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(config, say, ahead.announce)
-        options = streaming.choose_options(config, options, image_set.images, say)
-        _check_num_classes(config, image_set)
-        loop.check_set_size(len(image_set.images), method.batch_size)
         evaluator = evaluate.evaluator_of(config, lambda split: image_set)
-        method = method.with_images(image_set.images)
-        live = evaluate.live_scores(config, evaluator)
-        record = RunLogger(workdir, config.seed, config.to_dict(), say, live)
-        if main:
-            config_file.check_config(workdir, config.to_dict(), keys.computed)
-        trainer = loop.Trainer(
-            method, options, image_set.images, image_set.labels, record, say, ahead.program
-        )
-        began = time.perf_counter()
+        trainer = _trainer(config, plan, image_set, evaluator, workdir, say, ahead)
+        start = time.perf_counter()
         trainer.run()
-        say(f'trained to step {trainer.step} in {time.perf_counter() - began:.0f} s')
-        values = evaluate.score_finished(
-            config, evaluator, trainer.whole_state(), trainer.step, workdir, say
-        )
-        if main:
-            trainer.write_scores(trainer.step, values)
-            _show_where(trainer.step, workdir)
+        say(f'trained to step {trainer.step} in {time.perf_counter() - start:.0f} s')
+        state, step = trainer.whole_state(), trainer.step
+        scores = evaluate.score_finished(config, evaluator, state, step, workdir, say)
+        if parallel.is_main():
+            trainer.write_scores(scores)
+            _show_where(step, workdir)
+
+
+def _trainer(
+    config: Config,
+    plan: build.Plan,
+    image_set: data.ImageSet,
+    evaluator: Evaluator | None,
+    workdir: pathlib.Path,
+    say,
+    ahead: 'AheadOfTime',
+) -> loop.Trainer:
+    """The trainer of a plan. Writes `config.json` after every check of the config has passed."""
+    options = streaming.choose_options(config, plan.options, image_set.images, say)
+    _check_num_classes(config, image_set)
+    loop.check_set_size(len(image_set.images), plan.method.batch_size)
+    method = plan.method.with_images(image_set.images)
+    live = evaluate.live_scores(config, evaluator)
+    if parallel.is_main():
+        config_file.check_config(workdir, config.to_dict(), keys.computed)
+    return loop.Trainer(
+        method,
+        options,
+        image_set.images,
+        image_set.labels,
+        workdir,
+        config.to_dict(),
+        live=live,
+        say=say,
+        ahead=ahead.program,
+    )
 
 
 class AheadOfTime:
-    """Compiles the training step as soon as it is known how many images there will be, while they are decoded.
+    """Compiles the training step while the images are decoded; a context manager.
+
+    An error inside cancels the compilation.
 
     Attributes:
-        program: see `snjax.training.step.compile_ahead`; None before, and where it has to wait for the images.
+        program: the step being compiled; None until `announce`, and where it must wait for the
+            images (`snjax.training.step.compile_ahead`).
     """
 
     def __init__(
@@ -88,12 +114,13 @@ class AheadOfTime:
             self.program.cancel()
 
     def announce(self, num_images: int) -> None:
-        """Starts it for a set of so many images."""
+        """Starts to compile for a set of `num_images` images."""
         d, method = self._config.data, self._method
         images = jax.ShapeDtypeStruct(
             (num_images, d.image_size, d.image_size, d.channels), np.uint8
         )
-        # Several processes compile with arrays, GLO is made for its images, and a set may be one to stream.
+        # Several processes and streamed sets need arrays to compile; GLO's state has the size of
+        # its images.
         waits = parallel.process_count() > 1 or method.state_axes is not None
         if waits or streaming.is_streamed(self._config, images):
             return
@@ -120,11 +147,11 @@ def load_data(config: Config, say, announce=None) -> data.ImageSet:
 
 
 def _check_num_classes(config: Config, image_set: data.ImageSet) -> None:
-    """Raises a ValueError of one line for a conditional model of other classes than the set's."""
-    told, there = config.model.num_classes, len(image_set.class_names)
-    if told and told != there:
+    """Raises a ValueError if a conditional model has another number of classes than the set."""
+    wanted, there = config.model.num_classes, len(image_set.class_names)
+    if wanted and wanted != there:
         found = f'{there} classes: use --config.model.num_classes={there}' if there else 'no labels'
-        raise ValueError(f'model.num_classes is {told}, but {image_set.name} has {found}')
+        raise ValueError(f'model.num_classes is {wanted}, but {image_set.name} has {found}')
 
 
 def _show_where(step: int, workdir: pathlib.Path) -> None:
@@ -136,7 +163,7 @@ def _show_where(step: int, workdir: pathlib.Path) -> None:
 
 
 def _run_evaluate(config: Config, workdir: pathlib.Path) -> None:
-    """Scores the run in `workdir`, or all that it matches as a pattern."""
+    """Scores the run in `workdir`, or all runs that it matches as a pattern."""
     found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
     folders = [p for p in found if (p / 'config.json').is_file()] or [workdir]
     evaluate.run_evaluate(config, folders)
