@@ -1,262 +1,123 @@
-"""Trains, goes on training, samples, inverts, scores, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
+"""Trains, resumes, samples, inverts, scores, sweeps and compares: `launch.py --config=configs/sngan_cifar.py`.
 
-Exit codes: 0 done, 2 bad config, flag or file, 3 diverged, 75 stopped by SIGTERM and saved, or another process of the
-run is gone (start again to go on), 130 ended at once by Ctrl-C; 1 if runs of a sweep failed.
+`launch.py --list_keys` lists the keys of a config and of the modes, `--list_keys=optimizer` those that match.
+
+Exit codes: 0 done; 1 runs of a sweep failed; 2 bad config, flag or file; 3 diverged; 75 stopped by SIGTERM and saved,
+or another process of the run is gone (start again to resume); 130 ended at once by Ctrl-C.
 """
 
-import glob
 import pathlib
-import re
 import signal
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.modes.errors import (
-    BAD_INPUT,
-    DIVERGED,
-    PREEMPTED,
-    end,
-    end_at_fault,
-    input_error,
-    interrupt,
-    reader_may_leave,
-)
+from experiments.modes import command_line, errors
+from experiments.modes.command_line import define
+from experiments.modes.errors import BAD_INPUT, DIVERGED, PREEMPTED, end
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'a file in configs/, with :argument where it takes one', lock_config=True
-)
-_WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'the run lives here; left out: runs/<config>[-argument], sweeps/... of a sweep'
-)
-_MODE = flags.DEFINE_enum(
-    'mode',
-    'train',
-    ['train', 'sample', 'invert', 'evaluate', 'sweep', 'report'],
-    'what to do',
-)
-_LAYOUT = flags.DEFINE_enum(
-    'layout', 'auto', ['auto', 'runs', 'settings', 'table2'], 'what --mode=report shows first'
-)
-_DISTRIBUTED = flags.DEFINE_enum(
-    'distributed', 'off', ['off', 'auto', 'explicit'], 'one process, or one of several'
-)
-_COORDINATOR = flags.DEFINE_string('coordinator_address', None, 'host:port of process 0 (explicit)')
-_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'processes of the run (explicit)')
-_PROCESS_ID = flags.DEFINE_integer('process_id', None, "this process's number, from 0 (explicit)")
-_JOIN_TIMEOUT = flags.DEFINE_integer(
-    'join_timeout', 300, 'seconds until all processes are there, or it is an error', lower_bound=1
-)
-_PEER_TIMEOUT = flags.DEFINE_integer(
-    'peer_timeout', 100, 'seconds without a sign until a process is taken for gone', lower_bound=4
-)
-_CACHE = flags.DEFINE_string(
-    'compilation_cache', 'auto', 'folder of compiled programs; auto: ~/.cache/snjax/xla; off: none'
-)
-_PROFILE = flags.DEFINE_integer(
-    'profile', 0, 'of --mode=train: calls of the training step to trace', lower_bound=0
-)
-_SWEEP = flags.DEFINE_string(
-    'sweep', None, 'of --mode=sweep: a file with get_sweep; left out: the config'
-)
-_SLOTS = flags.DEFINE_integer(
-    'slots', 0, 'of --mode=sweep: runs at once, on equal parts of the machine; 0: one per GPU'
-)
-_ENGINE = flags.DEFINE_enum(
-    'engine', 'local', ['local', 'slurm'], 'of --mode=sweep: runs on this machine, or as SLURM jobs'
-)
-_SLURM = flags.DEFINE_string(
-    'slurm', '', "of --engine=slurm: sbatch's options, as partition=gpu,gpus_per_node=1,time=600"
-)
-_RETRIES = flags.DEFINE_integer(
-    'retries', 2, 'of --mode=sweep: starts more of a run that fails and comes no further'
-)
-_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'of --mode=sweep: print the commands, start nothing')
+FLAGS = flags.FLAGS
+MODES = ('train', 'sample', 'invert', 'evaluate', 'sweep', 'report')
+TRAIN, SAMPLE, INVERT, EVALUATE, SWEEP, REPORT = ((mode,) for mode in MODES)
+ONE_RUN, CONFIGURED = MODES[:4], MODES[:5]
+EXPLICIT, SEVERAL = ('explicit',), ('auto', 'explicit')
+LOCAL, SLURM = ('local',), ('slurm',)
+LAYOUTS = ('auto', 'runs', 'settings', 'table2')
 
-# What only one mode reads would otherwise be given to another for nothing, and `--dry_run` would train.
-_FLAGS_OF_MODES = {
-    'sweep': ('sweep', 'slots', 'engine', 'slurm', 'retries', 'dry_run'),
-    'report': ('layout',),
-}
-_CONFIGS = pathlib.Path(__file__).parent / 'configs'
-_BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
+config, text, number = config_flags.DEFINE_config_file, flags.DEFINE_string, flags.DEFINE_integer
+choice, switch = flags.DEFINE_enum, flags.DEFINE_bool
+# Every flag, with the modes and the other flags that read it. Elsewhere it is refused, not ignored.
+define(choice, 'mode', 'train', 'what to do', values=MODES)
+define(config, 'config', None, 'a file in configs/; --config.KEY=... sets a key', mode=CONFIGURED)
+define(config, 'sample', None, 'a file of options; --sample.KEY=... sets one', mode=SAMPLE)
+define(config, 'invert', None, 'a file of options; --invert.KEY=... sets one', mode=INVERT)
+define(config, 'evaluate', None, 'a file of options; --evaluate.KEY=... sets one', mode=EVALUATE)
+define(text, 'list_keys', None, 'list all keys, or with =TEXT those that match, and end')
+define(text, 'workdir', None, 'folder of the run; default: runs/<config>[-argument], sweeps/...')
+define(text, 'compilation_cache', 'auto', 'folder, auto (~/.cache/snjax/xla) or off', mode=ONE_RUN)
+define(number, 'profile', 0, 'calls of the training step to trace', at_least=0, mode=TRAIN)
+define(choice, 'distributed', 'off', 'several processes', values=('off', *SEVERAL), mode=ONE_RUN)
+define(text, 'coordinator_address', None, 'host:port of process 0', distributed=EXPLICIT)
+define(number, 'num_processes', None, 'number of processes of the run', distributed=EXPLICIT)
+define(number, 'process_id', None, 'number of this process, from 0', distributed=EXPLICIT)
+define(number, 'join_timeout', 300, 'seconds for all to join', at_least=1, distributed=SEVERAL)
+define(number, 'peer_timeout', 100, 'seconds of silence allowed', at_least=4, distributed=SEVERAL)
+define(text, 'sweep', None, 'a file with get_sweep; default: the config', mode=SWEEP)
+define(switch, 'dry_run', False, 'print the commands of a sweep, start nothing', mode=SWEEP)
+define(number, 'retries', 2, 'further starts of a run that fails without progress', mode=SWEEP)
+define(choice, 'engine', 'local', 'where runs start', values=('local', 'slurm'), mode=SWEEP)
+define(number, 'slots', 0, 'runs at once; 0: one per GPU', mode=SWEEP, engine=LOCAL)
+define(text, 'slurm', '', 'of sbatch: partition=gpu,time=600', mode=SWEEP, engine=SLURM)
+define(choice, 'layout', 'auto', 'what the report shows first', values=LAYOUTS, mode=REPORT)
 
 
 def main(argv: list[str]) -> None:
     del argv
-    if not flags.FLAGS['verbosity'].present:  # libraries report every save at level INFO
+    if not FLAGS['verbosity'].present:  # libraries report every save at level INFO
         logging.set_verbosity(logging.WARNING)
-    if _MODE.value == 'sweep':
-        sys.exit(_sweep())
-    if _MODE.value == 'report':
-        return _report()
+    {'sweep': _sweep, 'report': _report}.get(FLAGS.mode, _run)()
+
+
+def _run() -> None:
     # Imported after the flags are read, so that a typo is answered at once.
-    from experiments.modes import train as modes
+    from experiments.modes import start
     from snjax import parallel
-    from snjax.runs.workdir import describe_newest
-    from snjax.training import compilation_cache
     from snjax.training.loop import Diverged, Preempted
 
+    workdir = command_line.workdir()
     try:
-        parallel.initialize(
-            _DISTRIBUTED.value,
-            coordinator_address=_COORDINATOR.value,
-            num_processes=_NUM_PROCESSES.value,
-            process_id=_PROCESS_ID.value,
-            join_timeout=_JOIN_TIMEOUT.value,
-            peer_timeout=_PEER_TIMEOUT.value,
-            newest=lambda: describe_newest(_workdir()),
-        )
-        compilation_cache.use(_CACHE.value)
-        if _PROFILE.value and _MODE.value != 'train':
-            raise ValueError(f'--profile is of --mode=train, not of {_MODE.value}: leave it out')
-        extra = {'profile': _PROFILE.value} if _MODE.value == 'train' else {}
-        modes.MODES[_MODE.value](_CONFIG.value, _workdir(), **extra)
+        start.start(FLAGS, workdir)
     except (ValueError, OSError) as error:
-        error = input_error(error, _workdir())
+        error = errors.input_error(error, workdir)
         parallel.exit_if_peer_lost(error)
         end(error, BAD_INPUT)
+    except (AttributeError, KeyError) as error:
+        errors.end_at_key(error)
     except Diverged as error:
         end(error, DIVERGED)
     except Preempted as error:
         end(error, PREEMPTED)
 
 
+def _sweep() -> None:
+    """Runs in processes of their own. This process never imports JAX, which would hold a device."""
+    from experiments.modes import start_sweep
+
+    workdir = command_line.workdir()
+    try:
+        sys.exit(start_sweep.start(FLAGS, workdir))
+    except (ValueError, OSError) as error:
+        end(errors.input_error(error, workdir), BAD_INPUT)
+
+
+def _report() -> None:
+    """Compares runs, without JAX: importing it takes longer than writing the page."""
+    from experiments.modes.report import run_report
+
+    try:
+        if not FLAGS.workdir:
+            raise ValueError("--workdir is missing: give a sweep, a run, or a pattern as 'runs/*'")
+        run_report(pathlib.Path(FLAGS.workdir), FLAGS.layout)
+    except (ValueError, OSError) as error:
+        end(errors.input_error(error, FLAGS.workdir), BAD_INPUT)
+
+
 def _main(argv: list[str]) -> None:
-    """`main`; as one of several processes with a guard, and so that the others hear of the end."""
-    if _DISTRIBUTED.value == 'off' or _MODE.value in ('sweep', 'report'):
+    """`main`; in a run of several processes, with a supervisor and so that the others hear of the end."""
+    if FLAGS.distributed == 'off':
         return main(argv)
     from snjax.host import supervisor
     from snjax.runs.workdir import describe_newest
 
-    supervisor.supervise(lambda: describe_newest(_workdir()))
+    supervisor.supervise(lambda: describe_newest(command_line.workdir()))
     from snjax import parallel
 
     with parallel.report_exit():
         main(argv)
 
 
-def _sweep() -> int:
-    """Many runs, each a process of its own. This one never imports JAX, which would hold a device."""
-    from experiments.modes import sweep
-
-    for name in ('compilation_cache', 'profile', 'distributed'):
-        if flags.FLAGS[name].present:
-            end(
-                ValueError(f'--{name} is of a single run, not of --mode=sweep: leave it out'),
-                BAD_INPUT,
-            )
-    flag, folder = flags.FLAGS['config'], _workdir()
-    files = config_flags.get_config_filename(flag), _SWEEP.value
-    try:
-        runs = sweep.plan(*files, config_flags.get_override_values(flag), folder)
-    except _BAD_FLAGS as error:
-        end(error, BAD_INPUT)
-    except Exception as error:
-        end_at_fault(error, _CONFIGS)
-    try:
-        if _DRY_RUN.value:
-            with reader_may_leave():
-                sweep.show_commands(runs, folder, num_slots=_SLOTS.value)
-            return 0
-        return sweep.run_sweep(
-            runs,
-            folder,
-            engine=_ENGINE.value,
-            num_slots=_SLOTS.value,
-            slurm_options=_SLURM.value,
-            retries=_RETRIES.value,
-        )
-    except (ValueError, OSError) as error:
-        end(input_error(error, folder), BAD_INPUT)
-
-
-def _report() -> None:
-    """Compares runs: without jax, which would take longer to come than the page does."""
-    from experiments.report import run_report
-
-    try:
-        if not _WORKDIR.value:
-            raise ValueError("--workdir is missing: give a sweep, a run, or a pattern as 'runs/*'")
-        run_report(pathlib.Path(_WORKDIR.value), _LAYOUT.value)
-    except (ValueError, OSError) as error:
-        end(input_error(error, _WORKDIR.value), BAD_INPUT)
-
-
-def _workdir() -> pathlib.Path:
-    """--workdir, or a folder named after the config (of a sweep, the file that defines it) and its argument."""
-    if _WORKDIR.value:
-        return pathlib.Path(_WORKDIR.value)
-    above, named = 'runs', config_flags.get_config_filename(flags.FLAGS['config'])
-    if _MODE.value == 'sweep':
-        above, named = 'sweeps', _SWEEP.value or named
-    path, _, argument = named.partition(':')
-    argument = argument.strip('/').replace('/', '_')
-    return pathlib.Path(above) / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
-
-
-def _parse(argv: list[str]) -> list[str]:
-    """Reads the flags; whatever is wrong with them or with the config file is one line and exit 2."""
-    try:
-        rest = flags.FLAGS(_with_config(argv))
-        if len(rest) > 1:
-            raise ValueError(f'{rest[1]!r} is no flag: write --config=... --workdir=... --mode=...')
-        _check_flags_of_modes()
-        if _MODE.value == 'report':  # of runs, each with its own
-            return rest
-        if _CONFIG.value is None:
-            raise ValueError(
-                '--config is missing: give a file, as --config=configs/sngan_digits.py'
-            )
-        path = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')[0]
-        if not pathlib.Path(path).is_file():
-            raise ValueError(f'--config={path}: there is no such file')
-        return rest
-    except _BAD_FLAGS as error:
-        end(error, BAD_INPUT)
-    except Exception as error:
-        end_at_fault(error, _CONFIGS)
-
-
-def _check_flags_of_modes() -> None:
-    """Raises a ValueError of one line for a flag that nothing would read."""
-    for mode, names in _FLAGS_OF_MODES.items():
-        for name in names:
-            if mode != _MODE.value and flags.FLAGS[name].present:
-                raise ValueError(
-                    f'--{name} is of --mode={mode}, not of {_MODE.value}: add --mode={mode}, or leave it out'
-                )
-    other, engine = {'local': ('slurm', 'slurm'), 'slurm': ('slots', 'local')}[_ENGINE.value]
-    if flags.FLAGS[other].present:
-        raise ValueError(
-            f'--{other} is of --engine={engine}, not of {_ENGINE.value}: add --engine={engine}, or leave it out'
-        )
-
-
-def _with_config(argv: list[str]) -> list[str]:
-    """Without --config, the config of the run that --workdir holds; a sweep by --sweep starts from the defaults."""
-    if any(re.match(r'--?config(=|$)', a) for a in argv):
-        return argv
-    words = ' '.join(argv)
-    if re.search(r'\s--?mode[= ]report(\s|$)', words):
-        return argv
-    if re.search(r'\s--?mode[= ]sweep(\s|$)', words):
-        if not any(re.match(r'--?sweep(=|$)', a) for a in argv):
-            return argv
-        return [argv[0], f'--config={_CONFIGS}/base.py', *argv[1:]]
-    for i, a in enumerate(argv):
-        found = re.match(r'--?workdir(?:=(.*))?$', a)
-        if found:
-            workdir = found[1] if found[1] is not None else ''.join(argv[i + 1 : i + 2])
-            # Of a pattern (--mode=evaluate) the first run's config says what may be asked; each keeps its own.
-            matches = sorted(glob.glob(f'{workdir}/config.json'))
-            workdir = str(pathlib.Path(matches[0]).parent) if matches else workdir
-            return [argv[0], f'--config={_CONFIGS}/from_workdir.py:{workdir}', *argv[1:]]
-    return argv
-
-
 if __name__ == '__main__':
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # unless it is ignored
-        signal.signal(signal.SIGINT, interrupt)
-    app.run(_main, flags_parser=_parse)
+        signal.signal(signal.SIGINT, errors.interrupt)
+    app.run(_main, flags_parser=command_line.parse)

@@ -1,4 +1,4 @@
-"""Effect of XLA's options and of `convolution.in_memory` on a training step on a CPU, in turns.
+"""Effect of XLA's options and of `memory.in_memory` on a training step on a CPU, in turns.
 
     python -m benchmarks.compiler [--workloads=sngan_resnet,standard_cnn] [--rounds=3] [--out=FILE]
 
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from benchmarks import command, machine
 from benchmarks.workloads import WORKLOADS, Step, load_config
 from snjax import parallel
-from snjax.nn import convolution
+from snjax.nn import memory
 from snjax.parallel import programs as compiling
 
 _YNN = 'xla_cpu_experimental_ynn_fusion_type'
@@ -33,7 +33,7 @@ def _handed_to_ynnpack(*kinds: str):
 
 FORMS = {
     'ours': contextlib.nullcontext,
-    'no in_memory': lambda: mock.patch.object(convolution, 'in_memory', lambda x: x),
+    'no in_memory': lambda: mock.patch.object(memory, 'in_memory', lambda x: x),
     'no reductions to YNNPACK': lambda: _handed_to_ynnpack('INDIVIDUAL_DOT'),
     'elementwise to YNNPACK too': lambda: _handed_to_ynnpack('INDIVIDUAL_DOT', 'REDUCE', 'ELTWISE'),
     'no options': lambda: _handed_to_ynnpack(),

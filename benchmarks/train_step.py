@@ -33,7 +33,7 @@ from jax import lax
 from benchmarks import command, conv, cost, machine
 from benchmarks.workloads import Step, load_config
 from snjax import parallel
-from snjax.nn import convolution
+from snjax.nn import convolution, strided
 
 # One config of every method and network.
 CONFIGS = (
@@ -141,8 +141,8 @@ def published_forms():
             plain = conv.FORMS[kind]['plain']
             stack.enter_context(mock.patch.object(convolution, name, plain))
         # The phases of a CPU do up to 1.3 times the operations.
-        plain = convolution._plain_up
-        stack.enter_context(mock.patch.object(convolution, '_up_by_phases', plain))
+        plain = strided._plain_up
+        stack.enter_context(mock.patch.object(strided, '_up_by_phases', plain))
         stack.callback(jax.clear_caches)  # traces of one form must not serve the other
         jax.clear_caches()
         yield

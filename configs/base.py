@@ -213,48 +213,6 @@ def get_config() -> ConfigDict:
     c.sampling.every = 1000
     # Number of images in a grid.
     c.sampling.num = 100
-    c.sampling.what = 'samples'  # interpolation, morph (of classes), neighbours (in the data); of
-    # GLO also reconstruction, arithmetic, latent_neighbours
-    c.sampling.format = 'grid'  # grid, images or npz; of interpolation and morph also gif and webp
-    c.sampling.seed = 0  # of --mode=sample; grids follow the run's seed
-    c.sampling.truncation = 0.0  # bound on |z|; 0: none
-    c.sampling.weights = 'auto'  # ema, raw, or auto: ema where there is one
-    c.sampling.step = 0  # of the checkpoint; 0: the newest
-    c.sampling.label = -1  # class of a conditional model, in a morph the first; -1: all in turn
-    c.sampling.label_to = -1  # class that a morph ends in; -1 with label=-1: it goes through all
-    c.sampling.rows = 8  # interpolations or morphs, each from z of its own; samples with neighbours
-    c.sampling.frames = 10  # of each; gif and webp come back to the first, and loop
-    c.sampling.points = 0  # z that each goes through; 0: 2, and 1 in a morph, where z stays then
-    c.sampling.path = 'slerp'  # between z: slerp (around 0) or lerp (in line); uniform z: lerp
-    c.sampling.fps = 10.0  # frames per second of gif and webp
-    c.sampling.prior = 'full'  # fitted to the latents of GLO: full, diagonal, mixture, class
-    c.sampling.components = 10  # of prior=mixture
-    c.sampling.images = ''  # of GLO's training set: 3,17,... to interpolate between, or to
-    # reconstruct; groups for arithmetic, as 1,2-8,9+4
-    c.sampling.latents = ''  # .npz of --mode=invert, to interpolate between encoded images
-    c.sampling.others = ''  # workdirs of other runs, whose reconstructions stand beside: a,b
-    c.sampling.neighbours = 5  # nearest training images of each sample
-
-    c.inversion = ConfigDict()  # --mode=invert: z whose image, measured, is what was measured
-    c.inversion.operator = 'identity'  # or inpaint, superresolve, denoise, compressed_sensing
-    c.inversion.path = ''  # a folder of images, in the order of their names; empty: the run's set
-    c.inversion.split = ''  # of the run's set, as test; empty: that of the training. digits: none
-    c.inversion.num = 16  # images: the folder's first, or drawn from the split
-    c.inversion.restarts = 4  # starts of each; classes that are not known are taken in turn
-    c.inversion.steps = 300  # of Adam from each
-    c.inversion.lr = 0.1  # its rate at the first step; half a cosine leads to 0
-    c.inversion.prior_weight = 1e-3  # of |z|^2 / (2 dim_z); 0 under uniform z
-    c.inversion.loss = 'l2'  # between measurements, a mean over their values: l2 or l1; of whole
-    # images (identity, denoise) also lap1 and l2_lap1
-    c.inversion.mask = 'centre'  # hidden by inpaint: centre (square), random (pixels), half (lower)
-    c.inversion.fraction = 0.25  # of the pixels that it hides
-    c.inversion.factor = 4  # of superresolve, in height and in width
-    c.inversion.noise = 0.2  # of denoise: standard deviation, in units of [-1, 1]
-    c.inversion.measurements = 100  # of compressed_sensing: random projections of an image
-    c.inversion.batch_size = 64  # starts in one call of the generator
-    c.inversion.seed = 0  # of the draw, the starts, the noise, random pixels and projections
-    c.inversion.weights = 'auto'  # ema, raw, or auto: ema where there is one
-    c.inversion.step = 0  # of the checkpoint; 0: the newest
 
     # Scores while training and at its end.
     c.eval = ConfigDict()
@@ -274,12 +232,5 @@ def get_config() -> ConfigDict:
     c.eval.neighbour_num = 10_000
     # Seed of z and of every random choice in the scores.
     c.eval.seed = 0
-    c.eval.protocols = ''  # of --mode=evaluate: paper, 10k_10k_test, 50k_50k_train, or
-    # SPLIT/REAL/FAKE, as train/all/1000; several with commas; empty: that of the run's own scores
-    c.eval.variants = 'auto'  # EMA where there is one, running statistics; grid: all; or some, as
-    # ema/running,raw/batch,ema/reestimated
-    c.eval.nearest = 0  # fakes to show beside their nearest training images, by features
-    c.eval.step = 0  # of the checkpoint; 0: the newest, and the best where one is kept
-    c.eval.steps = ''  # or of several, as 10000,20000: scored in turn, each kept as it is found
     # A misspelt key is refused, not ignored.
     return c.lock()

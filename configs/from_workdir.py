@@ -1,15 +1,19 @@
-"""The config of an existing run, as its `config.json` has it: `--config=configs/from_workdir.py:runs/digits`.
+"""The config of an existing run, read from its `config.json`, with today's keys.
 
-`launch.py` uses this by itself when `--config` is left out and `--workdir` holds a run.
+    python launch.py --config=configs/from_workdir.py:runs/digits --config.num_steps=6400
+
+`launch.py` uses this file if `--config` is left out and `--workdir` holds a run.
 """
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from configs import base
 from experiments.settings import keys
-from snjax.runs.config_file import read_config
+from snjax.runs.config_file import flatten, read_config
 
 
 def get_config(workdir: str) -> ConfigDict:
@@ -18,9 +22,21 @@ def get_config(workdir: str) -> ConfigDict:
         raise ValueError(
             f'{workdir} holds no run: there is no {path}; give --config, or the --workdir of a run'
         )
+    # Sampling needs no removed key. Resuming compares with the file itself, and refuses.
+    kept = {k: v for k, v in flatten(read_config(path)).items() if k not in keys.REMOVED}
     config = base.get_config()
-    saved = ConfigDict(read_config(path))
-    keys.upgraded(saved.to_dict())  # refuses a key whose meaning is gone
-    with config.unlocked():  # a method's own keys, and those of older runs
-        config.update(saved)
+    with config.unlocked():  # for keys that a method outside this repository has added
+        config.update(_nested(keys.upgraded(kept)))
     return config
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `snjax.runs.config_file.flatten`."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, name = key.split('.')
+        holder = nested
+        for group in groups:
+            holder = holder.setdefault(group, {})
+        holder[name] = value
+    return nested

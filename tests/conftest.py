@@ -15,9 +15,9 @@ from helpers.compiling import QUICKLY
 os.environ.setdefault('XLA_FLAGS', QUICKLY)
 # A test process has a core of its own; more threads of its linear algebra only wait for each other.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
-import jax  # no earlier: NumPy reads the variables when it is imported
+import jax  # after the lines above: NumPy and XLA read these variables once, when they start
 
-# What tests prepare is not for the user's own runs.
+# Prepared data sets and downloads of the tests stay out of the user's cache.
 _CACHE = tempfile.mkdtemp(prefix='snjax-tests-')
 os.environ['SNJAX_CACHE'] = _CACHE
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
@@ -27,9 +27,10 @@ _MAPPINGS = pathlib.Path('/proc/self/maps')
 
 @pytest.fixture(autouse=True)
 def forget_programs():
-    """Lets go of compiled programs long before there are too many for Linux.
+    """Drops compiled programs long before they exhaust the memory mappings of the process.
 
-    Each has hundreds of memory mappings, of which a process gets 65,530; XLA ends in a segmentation fault there.
+    A compiled program has up to hundreds of mappings. Linux allows 65,530 in a process, and XLA
+    ends with a segmentation fault there.
     """
     yield
     if _MAPPINGS.exists() and _MAPPINGS.read_bytes().count(b'\n') > 20_000:
@@ -39,7 +40,34 @@ def forget_programs():
 
 @pytest.fixture
 def own_errors():
-    """Lets wrong shapes and types through to the library, to see its own error messages."""
+    """Turns off the check of types and shapes, so that snjax's own error messages are seen."""
     jaxtyping.config.update('jaxtyping_disable', True)
     yield
     jaxtyping.config.update('jaxtyping_disable', False)
+
+
+# helpers.launching is imported inside the fixtures: files that launch nothing do without its imports.
+
+
+@pytest.fixture(scope='session')
+def launches(tmp_path_factory):
+    """A folder for launches, shared by all processes of this test session."""
+    base = tmp_path_factory.getbasetemp()
+    # Under pytest-xdist each process has a folder of its own in the folder of the session.
+    return base.parent / 'shared' if 'PYTEST_XDIST_WORKER' in os.environ else base
+
+
+@pytest.fixture(scope='session')
+def launcher(launches):
+    """Starts launch.py; all launches of the session share one compilation cache."""
+    from helpers.launching import Launcher
+
+    return Launcher(launches / 'launches' / 'cache')
+
+
+@pytest.fixture(scope='session')
+def finished_run(launcher, launches):
+    """The tiny SNGAN after its last step, trained once in the session; no test may change it."""
+    from helpers.launching import finish_once
+
+    return finish_once(launcher, launches)

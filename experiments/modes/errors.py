@@ -10,11 +10,17 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from absl import flags
+
+from experiments.modes import key_errors
+
 BAD_INPUT, DIVERGED, PREEMPTED, INTERRUPTED = 2, 3, 75, 130
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 _UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # errors without an exception class
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GET_CONFIG = 'get_config'
+_CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
+_BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
 # Python's messages for a config file with a surplus or missing argument, and their meaning.
 _ARGUMENTS = (
     (
@@ -56,16 +62,12 @@ def end(error: Exception, code: int) -> NoReturn:
     # str() of a KeyError puts its message in quotes.
     while isinstance(message, AttributeError | KeyError):
         message = message.args[0]
-    # ml_collections lists all other keys of a locked config, which would fill the screen.
-    message = re.sub(r' Other fields present: ".*?}"', '', str(message))
+    message = str(message)
     if isinstance(error, AttributeError) and error.name == _GET_CONFIG:
         message = (
             f'{error.obj.__file__} has no {_GET_CONFIG}(): '
             'give --config a file that has one, e.g. one in configs/'
         )
-    # ml_collections found no similar key to suggest.
-    if isinstance(error, AttributeError) and re.fullmatch(r"'\w+'", message):
-        message = f'{message} is not a key of the config; configs/base.py lists all keys'
     before, parsing, trace = message.partition('Error whilst parsing config file:')
     # ml_collections puts a whole traceback into the message; its last line is the error.
     if parsing:
@@ -76,29 +78,51 @@ def end(error: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def end_at_fault(error: Exception, configs: pathlib.Path) -> NoReturn:
-    """Exits with code 2 and the faulty line of a config or sweep definition.
+def end_at_config(error: Exception, source: str | None = None) -> NoReturn:
+    """Exits with code 2 after an error in flags, in a config file or in the definition of a sweep.
 
     Args:
-        error: what loading them raised.
-        configs: the folder of configs; files named on the command line count as well.
+        error: what reading them raised.
+        source: the file that defines a sweep.
 
     Raises:
-        Exception: `error` itself if it arose in no such file.
+        Exception: `error` itself if it arose elsewhere.
     """
+    found = key_errors.explained(error, source)
+    if found or isinstance(error, _BAD_FLAGS):
+        end(found or error, BAD_INPUT)
+    place = _place(error)
+    if not place:
+        raise error
+    what = error.msg if isinstance(error, SyntaxError) else error
+    end(ValueError(f'{place}: {type(error).__name__}: {what}'), BAD_INPUT)
+
+
+def end_at_key(error: AttributeError | KeyError) -> NoReturn:
+    """Exits with code 2 after reading a key that a config does not have.
+
+    Raises:
+        AttributeError, KeyError: `error` itself if it has another cause.
+    """
+    found = key_errors.explained(error)
+    if not found:
+        raise error
+    end(found, BAD_INPUT)
+
+
+def _place(error: Exception) -> str:
+    """'FILE, line N' of the faulty line in a config or in a file of the command line; '' for none."""
     given = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
-    files = {pathlib.Path(name).resolve() for name in given} | set(configs.resolve().rglob('*.py'))
+    files = {pathlib.Path(name).resolve() for name in given} | set(_CONFIGS.rglob('*.py'))
     places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         places.append((error.filename or '', error.lineno))
-    in_configs = [
-        (path, line) for name, line in places if (path := pathlib.Path(name).resolve()) in files
+    found = [
+        f'{path}, line {line}'
+        for name, line in places
+        if (path := pathlib.Path(name).resolve()) in files
     ]
-    if not in_configs:
-        raise error
-    path, line = in_configs[-1]
-    what = error.msg if isinstance(error, SyntaxError) else error
-    end(ValueError(f'{path}, line {line}: {type(error).__name__}: {what}'), BAD_INPUT)
+    return found[-1] if found else ''
 
 
 @contextlib.contextmanager

@@ -1,19 +1,19 @@
-"""What `launch.py --mode=invert` writes: images encoded, or restored from what an operator left of them."""
+"""`launch.py --mode=invert`: images encoded by a trained generator, or restored from measurements.
+
+The options are in `configs/modes/invert.py`.
+"""
 
 import functools
-import json
-import math
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, UInt8
 
-from experiments.settings.check import Config, choose
+from experiments.modes.invert_files import Row, Targets, write
+from experiments.modes.options import NO_PLACES, Options, choose
 from snjax import from_config
 from snjax.generate import inversion, measurements
 from snjax.generate.glo import TrainedGlo
@@ -21,129 +21,121 @@ from snjax.generate.load import load
 from snjax.generate.trained import TrainedGenerator
 from snjax.generate.weights import WEIGHTS
 from snjax.latents import sampling
-from snjax.metrics.distortion import Distortion, distortion
-from snjax.runs import images
+from snjax.metrics.distortion import distortion
 
 RESTORED, COMPLETED = 'restored', 'known pixels kept'
-_COLUMNS = 20  # of the grid: the first images
+_WHOLE_IMAGES = ('identity', 'denoise')  # operators whose measurement is an image of full size
 
 
-class Targets(NamedTuple):
-    """The images to be restored.
+def run_invert(
+    options: Options, workdir: pathlib.Path, places: Mapping[str, str] = NO_PLACES
+) -> None:
+    """Finds the z of images and writes the images they restore into the folder `inverted`.
 
-    Attributes:
-        pixels: themselves.
-        index: their positions in the set.
-        labels: their classes (n,), or None where the set's classes are not the generator's.
-        source: the set's name, split and hash, for the record.
+    Args:
+        options: see `configs/modes/invert.py`.
+        workdir: of the run.
+        places: where the run's set lies, if it is not where the run found it (`options.PLACES`).
+
+    Raises:
+        ValueError, FileNotFoundError: an option is not accepted, or images or checkpoint are missing; one line.
     """
-
-    pixels: UInt8[np.ndarray, 'n h w c']
-    index: Int[np.ndarray, ' n']
-    labels: Int[np.ndarray, ' n'] | None
-    source: dict[str, str]
-
-
-class Row(NamedTuple):
-    """A row of the grid: what it shows, in [-1, 1], and how far it is from the originals (None for measurements)."""
-
-    name: str
-    images: Float[np.ndarray, 'n h w c']
-    distortion: Distortion | None
-
-
-def run_invert(config: Config, workdir: pathlib.Path) -> None:
-    """Finds the z of images and writes what they restore, as `config.inversion` says, into the folder `inverted`."""
-    s = config.inversion
-    _check(s)
-    trained = load(workdir, s.step or None)
-    size, channels = (trained.config['data'][key] for key in ('image_size', 'channels'))
-    options = measurements.Options(**{key: s[key] for key in measurements.Options._fields})
-    operator = measurements.OPERATORS[s.operator]((size, size, channels), options)
-    targets = targets_of(config, trained)
-    labels = labels_of(targets, s.restarts, trained.num_classes)
+    _check(options)
+    trained = load(workdir, options.step or None)
+    operator = _operator(options, trained)
+    targets = targets_of(options, trained, places)
+    labels = labels_of(targets, options.restarts, trained.num_classes)
     real = targets.pixels.astype(np.float32) / 127.5 - 1
-    start_rng, noise_rng = jax.random.split(sampling.seed_key(s.seed, 'sample'))
+    start_rng, noise_rng = jax.random.split(sampling.seed_key(options.seed, 'sample'))
     keys = jax.vmap(functools.partial(jax.random.fold_in, noise_rng))(jnp.arange(len(real)))
     measured = np.asarray(operator.degrade(jnp.asarray(real), keys))
     found = inversion.invert(
-        inversion.generator(trained, s.weights),
+        inversion.generator(trained, options.weights),
         measured,
         operator,
         prior_of(trained),
         rng=start_rng,
-        loss=s.loss,
-        num_restarts=s.restarts,
-        num_steps=s.steps,
-        lr=s.lr,
-        prior_weight=s.prior_weight,
+        loss=options.loss,
+        num_restarts=options.restarts,
+        num_steps=options.steps,
+        lr=options.lr,
+        prior_weight=options.prior_weight,
         labels=labels,
-        batch_size=s.batch_size,
+        batch_size=options.batch_size,
         say=_say,
     )
     rows = _rows(operator, real, measured, found.images)
-    stem = workdir / 'inverted' / _stem(s, targets, trained)
-    told = {} if labels is None else {'labels': labels[np.arange(len(real)), found.restart]}
+    used = {} if labels is None else {'labels': labels[np.arange(len(real)), found.restart]}
     about = {
-        'options': s.to_dict(),
+        'options': options.to_dict(),
         'step': trained.step,
-        'weights': trained.kept(s.weights),
+        'weights': trained.kept(options.weights),
         'source': targets.source,
         'versions': _versions(),
     }
-    _write(stem, targets, rows, found, told, about)
+    stem = workdir / 'inverted' / _stem(options, targets, trained)
+    for line in write(stem, targets, rows, found, used, about):
+        _say(line)
 
 
-# ---- what can be asked for
+# ---- the problem
 
 
-def _check(s: Config) -> None:
-    """Raises a ValueError of one line for impossible values, before anything is loaded."""
-    choose('inversion.operator', s.operator, measurements.OPERATORS)
-    choose('inversion.loss', s.loss, inversion.LOSSES)
-    if s.loss in inversion.PYRAMID_LOSSES and s.operator not in ('identity', 'denoise'):
+def _check(options: Options) -> None:
+    """Raises a ValueError for impossible options, before anything is loaded."""
+    choose('invert.operator', options.operator, measurements.OPERATORS)
+    choose('invert.loss', options.loss, inversion.LOSSES)
+    if options.loss in inversion.PYRAMID_LOSSES and options.operator not in _WHOLE_IMAGES:
         raise ValueError(
-            f'inversion.loss is {s.loss}, which compares whole images, but inversion.operator={s.operator} measures '
-            'other values: use --config.inversion.loss=l2 or l1'
+            f'invert.loss is {options.loss}, which compares whole images, but '
+            f'invert.operator={options.operator} measures other values: use --invert.loss=l2 or l1'
         )
-    choose('inversion.weights', s.weights, WEIGHTS)
-    choose('inversion.mask', s.mask, measurements.MASKS)
-    if s.num < 1:
-        raise ValueError(f'inversion.num is {s.num}: a whole number from 1 is needed')
-    if s.seed < 0:
-        raise ValueError(f'inversion.seed is {s.seed}: a whole number from 0 is needed')
-    inversion.check_numbers(s.restarts, s.steps, s.lr, s.prior_weight, s.batch_size)
-    if s.path and s.split:
+    choose('invert.weights', options.weights, WEIGHTS)
+    choose('invert.mask', options.mask, measurements.MASKS)
+    if options.num < 1:
+        raise ValueError(f'invert.num is {options.num}: a whole number from 1 is needed')
+    if options.seed < 0:
+        raise ValueError(f'invert.seed is {options.seed}: a whole number from 0 is needed')
+    inversion.check_numbers(
+        options.restarts, options.steps, options.lr, options.prior_weight, options.batch_size
+    )
+    if options.path and options.split:
         raise ValueError(
-            f'inversion.path is {s.path} and inversion.split {s.split}: the images are of the folder or of a split of '
-            "the run's own set; leave one of them empty"
+            f'invert.path is {options.path} and invert.split {options.split}: the images come from '
+            "a folder or from a split of the run's own set; leave one of them empty"
         )
 
 
-def targets_of(config: Config, trained: TrainedGenerator) -> Targets:
-    """The first images of the folder `inversion.path`, or some of the run's own set, which the seed draws.
+def _operator(options: Options, trained: TrainedGenerator) -> measurements.Operator:
+    """The measurement that `invert.operator` names, for the images of the run."""
+    size, channels = (trained.config['data'][key] for key in ('image_size', 'channels'))
+    values = measurements.Options(**{key: options[key] for key in measurements.Options._fields})
+    return measurements.OPERATORS[options.operator]((size, size, channels), values)
+
+
+def targets_of(
+    options: Options, trained: TrainedGenerator, places: Mapping[str, str] = NO_PLACES
+) -> Targets:
+    """The first images of the folder `invert.path`, or images drawn from the run's own set.
 
     Raises:
         ValueError: there is no such folder or split.
     """
-    s, d = config.inversion, config.data
-    own = dict(trained.config['data'])
-    # The places where the run found its data may not be on this machine.
-    own |= {key: d[key] for key in ('data_dir', 'cache_dir') if d[key]}
-    if s.path:
-        own |= {'name': 'folder', 'path': s.path, 'split': 'train'}
-    elif s.split:
-        own |= {'split': s.split}
+    changes = dict(places)
+    if options.path:
+        changes |= {'name': 'folder', 'path': options.path, 'split': 'train'}
+    elif options.split:
+        changes |= {'split': options.split}
     try:
-        image_set = from_config.image_set({'data': own})
+        image_set = from_config.image_set(trained.config, **changes)
     except ValueError as error:
         # The loaders name the keys of training.
-        words = re.sub(r'--config\.data\.(path|split)\b', r'--config.inversion.\1', str(error))
+        words = re.sub(r'--config\.data\.(path|split)\b', r'--invert.\1', str(error))
         raise ValueError(words) from error
     index = np.arange(len(image_set.images))
-    if not s.path:
-        index = np.random.default_rng(s.seed).permutation(index)
-    index = index[: s.num]
+    if not options.path:
+        index = np.random.default_rng(options.seed).permutation(index)
+    index = index[: options.num]
     has_classes = len(image_set.class_names) == trained.num_classes > 0
     source = {'set': image_set.name, 'split': image_set.split, 'sha256': image_set.sha256}
     labels = image_set.labels[index] if has_classes else None
@@ -151,7 +143,7 @@ def targets_of(config: Config, trained: TrainedGenerator) -> Targets:
 
 
 def prior_of(trained: TrainedGenerator) -> inversion.Prior:
-    """What the run's z were drawn from, or for GLO what its table is like."""
+    """The distribution that z came from in training; for GLO, a Gaussian fitted to its latents."""
     if isinstance(trained, TrainedGlo):
         return trained.inversion_prior()
     model = trained.config['model']
@@ -159,7 +151,11 @@ def prior_of(trained: TrainedGenerator) -> inversion.Prior:
 
 
 def labels_of(targets: Targets, restarts: int, num_classes: int) -> np.ndarray | None:
-    """The class of each start, (n, restarts): the image's where it is known, else all in turn; None without classes."""
+    """The class of each start, (n, restarts).
+
+    An image of known class has it in all starts; otherwise the starts take the classes in turn.
+    None for an unconditional generator.
+    """
     shape = len(targets.pixels), restarts
     if not num_classes:
         return None
@@ -167,17 +163,18 @@ def labels_of(targets: Targets, restarts: int, num_classes: int) -> np.ndarray |
         return np.broadcast_to(targets.labels[:, None], shape)
     if restarts < num_classes:
         _say(
-            f"the images' classes are not known: each start takes another, and {restarts} try the first of "
-            f'{num_classes} alone; --config.inversion.restarts={num_classes} tries all'
+            f'the classes of the images are unknown: each start takes another class, and '
+            f'{restarts} starts try only the first {restarts} of {num_classes}; '
+            f'--invert.restarts={num_classes} tries all'
         )
     return np.broadcast_to(np.arange(restarts) % num_classes, shape)
 
 
-# ---- what is made
+# ---- the results
 
 
 def _rows(operator: measurements.Operator, real, measured, restored) -> list[Row]:
-    """The rows of the grid, from the original down."""
+    """The rows of the grid, from the originals down."""
     rows = [Row('original', real, None)]
     shown = operator.show(measured)
     if shown is not None:
@@ -189,20 +186,23 @@ def _rows(operator: measurements.Operator, real, measured, restored) -> list[Row
     return rows + [Row(name, x, distortion(real, x)) for name, x in made.items()]
 
 
-def _stem(s: Config, targets: Targets, trained: TrainedGenerator) -> str:
-    """The files' name, without a suffix."""
+def _stem(options: Options, targets: Targets, trained: TrainedGenerator) -> str:
+    """The name of the files, without a suffix."""
     details = {
-        'inpaint': f'_{s.mask}{s.fraction:g}',
-        'superresolve': f'_x{s.factor}',
-        'denoise': f'_{s.noise:g}',
-        'compressed_sensing': f'_{s.measurements}',
+        'inpaint': f'_{options.mask}{options.fraction:g}',
+        'superresolve': f'_x{options.factor}',
+        'denoise': f'_{options.noise:g}',
+        'compressed_sensing': f'_{options.measurements}',
     }
     source = re.sub(r'[^\w.-]+', '-', f'{targets.source["set"]}_{targets.source["split"]}')
-    detail, num = details.get(s.operator, ''), len(targets.pixels)
-    return f'{s.operator}{detail}_{source}_step{trained.step}_seed{s.seed}_{s.weights}_{num}'
+    return (
+        f'{options.operator}{details.get(options.operator, "")}_{source}_step{trained.step}_'
+        f'seed{options.seed}_{options.weights}_{len(targets.pixels)}'
+    )
 
 
 def _versions() -> dict[str, str]:
+    """Versions of the libraries that the results depend on."""
     import flax
     import optax
     import PIL
@@ -213,74 +213,6 @@ def _versions() -> dict[str, str]:
     modules = {'snjax': snjax, 'jax': jax, 'flax': flax, 'optax': optax, 'numpy': np}
     modules |= {'scikit-image': skimage, 'pillow': PIL}
     return {name: module.__version__ for name, module in modules.items()}
-
-
-# ---- files
-
-
-def _write(
-    stem: pathlib.Path,
-    targets: Targets,
-    rows: list[Row],
-    found: inversion.Inversion,
-    told: Mapping[str, np.ndarray],
-    about: dict[str, Any],
-) -> None:
-    """Writes the grid, the table, the record and the arrays, and prints the table and where they are."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    scored = {row.name: row.distortion for row in rows if row.distortion is not None}
-    # The names have dots of their own, so suffixes are added, never replaced.
-    grid, table, record, arrays = (
-        stem.with_name(stem.name + end) for end in ('.png', '.md', '.json', '.npz')
-    )
-    pixels = [targets.pixels, *(images.to_uint8(row.images) for row in rows[1:])]
-    columns = min(_COLUMNS, len(targets.pixels))
-    sheet = np.concatenate([x[:columns] for x in pixels])
-    images.save_png(grid, images.grid(sheet, columns=columns))
-    lines = _table(scored)
-    table.write_text(
-        '\n'.join([f'{stem.name}: means of {len(targets.pixels)} images', '', *lines]) + '\n'
-    )
-    one = [_image_record(i, targets, scored, found, told) for i in range(len(targets.pixels))]
-    means = {name: _numbers(x.psnr.mean(), x.ssim.mean()) for name, x in scored.items()}
-    everything = about | {'rows': [row.name for row in rows], 'means': means, 'images': one}
-    record.write_text(json.dumps(everything, indent=2, allow_nan=False) + '\n')
-    arrays_of: dict[str, Any] = {**found._asdict(), **told}
-    np.savez(arrays, originals=targets.pixels, index=targets.index, **arrays_of)
-    for line in lines:
-        _say(line)
-    _say(f'rows {", ".join(row.name for row in rows)} at {grid}')
-    for path in (table, record, arrays):
-        _say(f'{path}')
-
-
-def _table(scored: Mapping[str, Distortion]) -> list[str]:
-    """Markdown, and readable as it is."""
-    width = max(len(name) for name in scored)
-    head = [f'| {"":{width}} | PSNR, dB | SSIM   |', f'|-{"":-<{width}}-|---------:|-------:|']
-    return head + [
-        f'| {name:{width}} | {x.psnr.mean():8.2f} | {x.ssim.mean():6.3f} |'
-        for name, x in scored.items()
-    ]
-
-
-def _image_record(i: int, targets, scored, found, told) -> dict[str, Any]:
-    return {
-        'index': int(targets.index[i]),
-        **({'label': int(told['labels'][i])} if told else {}),
-        'objective': _finite(found.objective[i]),
-        'restart': int(found.restart[i]),
-        **{name: _numbers(x.psnr[i], x.ssim[i]) for name, x in scored.items()},
-    }
-
-
-def _numbers(psnr, ssim) -> dict[str, float | None]:
-    return {'psnr': _finite(psnr), 'ssim': _finite(ssim)}
-
-
-def _finite(value) -> float | None:
-    """A number as JSON has it: the infinite PSNR of equal images and what diverged are null."""
-    return float(value) if math.isfinite(value) else None
 
 
 def _say(line: str) -> None:

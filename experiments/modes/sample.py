@@ -1,14 +1,19 @@
-"""What `launch.py --mode=sample` writes: samples, interpolations, morphs of classes, nearest training images."""
+"""`launch.py --mode=sample`: samples, interpolations, morphs between classes, nearest training images.
+
+The options are in `configs/modes/sample.py`.
+"""
 
 import math
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from experiments.modes import sample_table
-from experiments.modes.sample_files import SampleOutput, encoded_ways, write
-from experiments.settings.check import Config, choose
+from experiments.modes import sample_glo
+from experiments.modes.options import NO_PLACES, Options, choose, training_set
+from experiments.modes.sample_files import SampleOutput, encoded_corners, write
+from snjax.data import ImageSet
 from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load
@@ -19,190 +24,244 @@ from snjax.latents.priors import PRIORS
 from snjax.latents.sampling import check_labels
 from snjax.runs import images
 
-STILL = ('grid', 'images', 'npz')
+_STILL = ('grid', 'images', 'npz')
+_MOVING = (*_STILL, 'gif', 'webp')
+# Accepted values of `sample.what`, and the formats of each.
 FORMATS = {
-    'samples': STILL,
-    'interpolation': (*STILL, 'gif', 'webp'),
-    'morph': (*STILL, 'gif', 'webp'),
-    'neighbours': STILL,
-    'reconstruction': STILL,
-    'arithmetic': STILL,
-    'latent_neighbours': STILL,
+    'samples': _STILL,
+    'interpolation': _MOVING,
+    'morph': _MOVING,
+    'neighbours': _STILL,
+    'reconstruction': _STILL,
+    'arithmetic': _STILL,
+    'latent_neighbours': _STILL,
 }
+_MOST_COLUMNS = 20  # a wider grid is hard to look at
 
 
-def run_sample(config: Config, workdir: pathlib.Path) -> None:
-    """Writes images from a checkpoint, as `config.sampling` says, into the folder `generated` of the workdir."""
-    s = config.sampling
-    _check(s)
-    trained = load(workdir, s.step or None)
-    made = _make(config, trained, workdir)
-    truncated = f'_trunc{s.truncation:g}' if s.truncation else ''
-    stem = f'{s.what}_step{trained.step}_seed{s.seed}_{s.weights}{truncated}{made.name}'
-    for path in write(workdir / 'generated' / stem, made, s.format, s.fps):
+def run_sample(
+    options: Options, workdir: pathlib.Path, places: Mapping[str, str] = NO_PLACES
+) -> None:
+    """Writes pictures of a checkpoint into the folder `generated` of the workdir.
+
+    Args:
+        options: see `configs/modes/sample.py`.
+        workdir: of the run.
+        places: where the training set lies, if it is not where the run found it (`PLACES`).
+
+    Raises:
+        ValueError, FileNotFoundError: an option is not accepted, or there is no such checkpoint; one line.
+    """
+    _check(options)
+    trained = load(workdir, options.step or None)
+    if isinstance(trained, TrainedGlo):
+        made = sample_glo.make(options, trained, places)
+    else:
+        made = _make(options, trained, workdir, places)
+    truncation = f'_trunc{options.truncation:g}' if options.truncation else ''
+    stem = (
+        f'{options.what}_step{trained.step}_seed{options.seed}_{options.weights}'
+        f'{truncation}{made.name}'
+    )
+    for path in write(workdir / 'generated' / stem, made, options.format, options.fps):
         print(f'{made.title} of step {trained.step} at {path}', flush=True)
 
 
-def _make(config: Config, trained: TrainedGenerator, workdir: pathlib.Path) -> SampleOutput:
-    """What `sampling.what` asks for, of a GAN or of GLO."""
-    s = config.sampling
-    if isinstance(trained, TrainedGlo):
-        return sample_table.make(config, trained)
-    is_wrong = {'what': s.what in sample_table.OF_TABLES} | {k: s[k] for k in ('images', 'others')}
-    for key, value in is_wrong.items():
-        if value:
+def _make(
+    options: Options, trained: TrainedGenerator, workdir: pathlib.Path, places: Mapping[str, str]
+) -> SampleOutput:
+    """The pictures of a GAN that `sample.what` names."""
+    only_glo = {'what': options.what in sample_glo.GLO_ONLY}
+    only_glo |= {key: bool(options[key]) for key in ('images', 'others')}
+    for key, is_set in only_glo.items():
+        if is_set:
             raise ValueError(
-                f'sampling.{key} is {s[key]!r}, which is for GLO: {workdir} holds a {config.method}, whose images have '
-                'no latents'
+                f'sample.{key} is {options[key]!r}, which needs GLO: {workdir} holds a run of '
+                f'{trained.config["method"]}, which has no latents of training images'
             )
-    _check_labels(s, trained.num_classes, workdir)
-    makers = {'samples': _samples, 'neighbours': _neighbours}
-    return makers.get(s.what, _interpolation)(config, trained)
+    _check_labels(options, trained.num_classes, workdir)
+    if options.what == 'samples':
+        return _samples(options, trained)
+    if options.what == 'neighbours':
+        return _neighbours(options, trained, training_set(trained, places))
+    return _interpolation(options, trained)
 
 
-# ---- what can be asked for
+# ---- checks
 
 
-def _check(s: Config) -> None:
-    """Raises a ValueError of one line for impossible values and combinations, before anything is loaded."""
-    choose('sampling.what', s.what, FORMATS)
-    choose('sampling.format', s.format, FORMATS['morph'])
-    if s.format not in FORMATS[s.what]:
+def _check(options: Options) -> None:
+    """Raises a ValueError for impossible options, before anything is loaded."""
+    choose('sample.what', options.what, FORMATS)
+    choose('sample.format', options.format, _MOVING)
+    if options.format not in FORMATS[options.what]:
         raise ValueError(
-            f'sampling.format is {s.format!r}: accepted are {", ".join(FORMATS[s.what])} for sampling.what={s.what}'
+            f'sample.format is {options.format!r}: accepted are '
+            f'{", ".join(FORMATS[options.what])} for sample.what={options.what}'
         )
-    choose('sampling.weights', s.weights, WEIGHTS)
-    choose('sampling.path', s.path, interpolation.PATHS)
-    choose('sampling.prior', s.prior, PRIORS)
+    choose('sample.weights', options.weights, WEIGHTS)
+    choose('sample.path', options.path, interpolation.PATHS)
+    choose('sample.prior', options.prior, PRIORS)
     for key in ('rows', 'frames', 'neighbours', 'components'):
-        if s[key] < 1:
-            raise ValueError(f'sampling.{key} is {s[key]}: a whole number from 1 is needed')
-    if s.latents and s.what != 'interpolation':
+        if options[key] < 1:
+            raise ValueError(f'sample.{key} is {options[key]}: a whole number from 1 is needed')
+    if options.latents and options.what != 'interpolation':
         raise ValueError(
-            f'sampling.latents is {s.latents}, but sampling.what is {s.what}: use interpolation'
+            f'sample.latents is {options.latents}, but sample.what is {options.what}: use '
+            'interpolation'
         )
-    if s.points < 0 or (s.what == 'interpolation' and s.points == 1):
+    if options.points < 0 or (options.what == 'interpolation' and options.points == 1):
         raise ValueError(
-            f'sampling.points is {s.points}: 0 (as many as it takes) or 2 and more are accepted'
+            f'sample.points is {options.points}: 0 (the default of sample.what) or 2 and more are '
+            'accepted'
         )
-    if not 0 < s.fps < math.inf:
-        raise ValueError(f'sampling.fps is {s.fps}: a positive number is needed')
+    if not 0 < options.fps < math.inf:
+        raise ValueError(f'sample.fps is {options.fps}: a positive number is needed')
 
 
-def _check_labels(s: Config, num_classes: int, workdir: pathlib.Path) -> None:
-    """Raises a ValueError of one line for classes that the model does not have."""
-    if not num_classes and s.what == 'morph':
+def _check_labels(options: Options, num_classes: int, workdir: pathlib.Path) -> None:
+    """Raises a ValueError for classes that the generator does not have."""
+    is_morph = options.what == 'morph'
+    if not num_classes and is_morph:
         raise ValueError(
-            f'sampling.what is morph, but the model of {workdir} has no classes: use interpolation'
+            f'sample.what is morph, but the model of {workdir} has no classes: use interpolation'
         )
     for key in ('label', 'label_to'):
-        if not num_classes and s[key] != -1:
+        if not num_classes and options[key] != -1:
             raise ValueError(
-                f'sampling.{key} is {s[key]}, but the model of {workdir} has no classes: leave it at -1'
+                f'sample.{key} is {options[key]}, but the model of {workdir} has no classes: leave '
+                'it at -1'
             )
-        if not -1 <= s[key] < max(1, num_classes):
+        if not -1 <= options[key] < max(1, num_classes):
             raise ValueError(
-                f'sampling.{key} is {s[key]}: the model of {workdir} has classes 0 to {num_classes - 1}; -1 is all'
+                f'sample.{key} is {options[key]}: the model of {workdir} has classes 0 to '
+                f'{num_classes - 1}; -1 is all'
             )
-    if s.what == 'morph' and (s.label < 0) != (s.label_to < 0):
+    if is_morph and (options.label < 0) != (options.label_to < 0):
         raise ValueError(
-            f'sampling.label is {s.label} and sampling.label_to {s.label_to}: a morph needs both, or neither to go '
-            'through all classes'
+            f'sample.label is {options.label} and sample.label_to {options.label_to}: a morph '
+            'needs both, or neither to go through all classes'
         )
 
 
-# ---- what is made
+# ---- pictures
 
 
-def _draw(s: Config) -> dict[str, Any]:
-    """The arguments that every tool shares."""
-    return {'seed': s.seed, 'weights': s.weights, 'truncation': s.truncation or None}
-
-
-def _samples(config: Config, trained: TrainedGenerator) -> SampleOutput:
-    s, num_classes = config.sampling, trained.num_classes
-    made = trained.sample(s.num, labels=_label(s), **_draw(s))
-    # One column per class, where that is no wider than people look at.
-    columns = num_classes if _label(s) is None and 1 < num_classes <= 20 else None
-    name = f'{_class_name(s)}_{s.num}'
+def _samples(options: Options, trained: TrainedGenerator) -> SampleOutput:
+    num, num_classes = options.num, trained.num_classes
+    made = trained.sample(num, labels=_label(options), **_draw(options))
+    has_all_classes = _label(options) is None and 1 < num_classes <= _MOST_COLUMNS
     return SampleOutput(
-        f'{s.num} samples', name, images.to_uint8(made), columns, _labels(s, trained, s.num), None
+        title=f'{num} samples',
+        name=f'{_class_name(options)}_{num}',
+        pixels=images.to_uint8(made),
+        columns=num_classes if has_all_classes else None,
+        arrays=_labels(options, trained, num),
     )
 
 
-def _interpolation(config: Config, trained: TrainedGenerator) -> SampleOutput:
-    """Between latents, between classes, or both."""
-    s, is_morph = config.sampling, config.sampling.what == 'morph'
-    points = s.points or (1 if is_morph else 2)
-    classes = _label(s)
+def _interpolation(options: Options, trained: TrainedGenerator) -> SampleOutput:
+    """Rows of images between latents, between classes, or both."""
+    is_morph = options.what == 'morph'
+    points = options.points or (1 if is_morph else 2)
+    classes = _label(options)
     if is_morph:
-        classes = range(trained.num_classes) if s.label < 0 else (s.label, s.label_to)
-    way: dict[str, Any] = {'classes': classes, 'how': s.path, 'closed': s.format in ('gif', 'webp')}
-    if s.latents:
-        corners = encoded_ways(s, points, config.model.dim_z)
-        made = trained.between(corners, s.frames, weights=s.weights, **way)
+        all_classes = range(trained.num_classes)
+        classes = all_classes if options.label < 0 else (options.label, options.label_to)
+    way: dict[str, Any] = {
+        'classes': classes,
+        'how': options.path,
+        'closed': options.format in ('gif', 'webp'),
+    }
+    if options.latents:
+        corners = encoded_corners(options, points, trained.config['model']['dim_z'])
+        made = trained.between(corners, options.frames, weights=options.weights, **way)
     else:
-        made = trained.interpolate(s.rows, s.frames, points=points, **way, **_draw(s))
-    rows, through = len(made.z), f'_{s.path}{points}' if points > 1 else ''
-    encoded = '_encoded' if s.latents else ''
-    name = f'{_class_name(s)}{encoded}{through}_{rows}x{s.frames}'
-    title = f'{rows} {"morphs" if is_morph else "interpolations"} of {s.frames} frames'
-    arrays = {'z': made.z} | ({} if made.labels is None else {'label_weights': made.labels})
-    return SampleOutput(title, name, images.to_uint8(made.images), None, arrays, None)
+        made = trained.interpolate(
+            options.rows, options.frames, points=points, **way, **_draw(options)
+        )
+    rows = len(made.z)
+    through = f'_{options.path}{points}' if points > 1 else ''
+    encoded = '_encoded' if options.latents else ''
+    kind = 'morphs' if is_morph else 'interpolations'
+    return SampleOutput(
+        title=f'{rows} {kind} of {options.frames} frames',
+        name=f'{_class_name(options)}{encoded}{through}_{rows}x{options.frames}',
+        pixels=images.to_uint8(made.images),
+        arrays={'z': made.z} | ({} if made.labels is None else {'label_weights': made.labels}),
+    )
 
 
-def _neighbours(config: Config, trained: TrainedGenerator) -> SampleOutput:
-    """Samples, each followed by the training images nearest to it."""
-    s, d = config.sampling, config.data
-    image_set = trained.training_set(data_dir=d.data_dir or None, cache_dir=d.cache_dir or None)
-    made = images.to_uint8(trained.sample(s.rows, labels=_label(s), **_draw(s)))
-    found = neighbours.nearest(made, image_set.images, s.neighbours)
-    pixels = np.concatenate([made[:, None], image_set.images[found.index]], axis=1)
-    told = _labels(s, trained, s.rows)
+def _neighbours(options: Options, trained: TrainedGenerator, image_set: ImageSet) -> SampleOutput:
+    """Rows of a sample and the training images nearest to it."""
+    made = images.to_uint8(trained.sample(options.rows, labels=_label(options), **_draw(options)))
+    found = neighbours.nearest(made, image_set.images, options.neighbours)
+    labels = _labels(options, trained, options.rows)
     record = {
         'step': trained.step,
-        'seed': s.seed,
-        'weights': trained.kept(s.weights),
-        'truncation': s.truncation or None,
+        'seed': options.seed,
+        'weights': trained.kept(options.weights),
+        'truncation': options.truncation or None,
         'set': image_set.name,
         'split': image_set.split,
         'sha256': image_set.sha256,
         'distance': 'Euclidean, between pixels of 0 to 255',
         'samples': [
             {
-                **({'label': int(told['labels'][row])} if told else {}),
-                'neighbours': [
-                    _neighbour(image_set, int(i), float(distance))
-                    for i, distance in zip(found.index[row], found.distance[row], strict=True)
-                ],
+                **({'label': int(labels['labels'][row])} if labels else {}),
+                'neighbours': _row_of_record(image_set, found.index[row], found.distance[row]),
             }
-            for row in range(s.rows)
+            for row in range(options.rows)
         ],
     }
-    title = (
-        f'{s.rows} samples and the {s.neighbours} nearest of {len(image_set.images)} images each'
+    num, total = options.neighbours, len(image_set.images)
+    return SampleOutput(
+        title=f'{options.rows} samples and the {num} nearest of {total} images each',
+        name=f'{_class_name(options)}_{options.rows}x{num}',
+        pixels=np.concatenate([made[:, None], image_set.images[found.index]], axis=1),
+        arrays={**found._asdict(), **labels},
+        record=record,
     )
-    name = f'{_class_name(s)}_{s.rows}x{s.neighbours}'
-    return SampleOutput(title, name, pixels, None, {**found._asdict(), **told}, record)
 
 
-def _neighbour(image_set, index: int, distance: float) -> dict[str, Any]:
+def _row_of_record(image_set: ImageSet, index: np.ndarray, distance: np.ndarray) -> list[dict]:
+    """Training images and their distances, with their classes if the set has any."""
     names = image_set.class_names
-    label = {'class': names[image_set.labels[index]]} if names else {}
-    return {'index': index, 'distance': distance, **label}
+    return [
+        {
+            'index': int(i),
+            'distance': float(d),
+            **({'class': names[image_set.labels[i]]} if names else {}),
+        }
+        for i, d in zip(index, distance, strict=True)
+    ]
 
 
-def _label(s: Config) -> int | None:
-    return None if s.label < 0 else s.label
+# ---- options as arguments
 
 
-def _labels(s: Config, trained: TrainedGenerator, num: int) -> dict[str, np.ndarray]:
-    """`labels` of samples, for a file; nothing without classes."""
-    labels = check_labels(_label(s), num, trained.num_classes)
+def _draw(options: Options) -> dict[str, Any]:
+    """Arguments that `sample` and `interpolate` share."""
+    return {
+        'seed': options.seed,
+        'weights': options.weights,
+        'truncation': options.truncation or None,
+    }
+
+
+def _label(options: Options) -> int | None:
+    """The class asked for, or None for all classes in turn."""
+    return None if options.label < 0 else options.label
+
+
+def _labels(options: Options, trained: TrainedGenerator, num: int) -> dict[str, np.ndarray]:
+    """The classes of `num` samples as an array of the npz; empty for an unconditional generator."""
+    labels = check_labels(_label(options), num, trained.num_classes)
     return {} if labels is None else {'labels': labels}
 
 
-def _class_name(s: Config) -> str:
-    if s.label < 0:
+def _class_name(options: Options) -> str:
+    """The class asked for, as part of a file name."""
+    if options.label < 0:
         return ''
-    return f'_class{s.label}' + (f'to{s.label_to}' if s.what == 'morph' else '')
+    return f'_class{options.label}' + (f'to{options.label_to}' if options.what == 'morph' else '')

@@ -1,80 +1,90 @@
-"""What `--mode=sample` has made, and how it becomes files."""
+"""The output of `--mode=sample`, written as PNG, npz, GIF or WebP; and latents read from a file."""
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from experiments.settings.check import Config
+from experiments.modes.options import Options
 from snjax.runs import images
 
 
 class SampleOutput(NamedTuple):
-    """What is written.
+    """Pictures to be written.
 
     Attributes:
-        title: what it is, for people.
-        name: the same for a file.
+        title: a description for people.
+        name: a description as part of a file name.
         pixels: images (n, h, w, c), or rows of images (n, t, h, w, c).
-        columns: of the grid, None for one as wide as high; rows of images decide themselves.
-        arrays: further arrays of an npz.
-        record: what goes into a JSON file, or None.
+        columns: columns of the grid; None for a grid about as wide as high. Ignored for rows of images,
+            whose grid has t columns.
+        arrays: further arrays of the npz.
+        record: content of a JSON file; None for no such file.
     """
 
     title: str
     name: str
     pixels: UInt8[np.ndarray, 'n *t h w c']
-    columns: int | None
-    arrays: dict[str, Any]
-    record: dict[str, Any] | None
+    columns: int | None = None
+    arrays: Mapping[str, Any] = {}
+    record: Mapping[str, Any] | None = None
 
 
-def encoded_ways(s: Config, points: int, dim_z: int) -> np.ndarray:
-    """Latents (rows, points, dim_z) to go through, of the file `sampling.latents`, in its order.
+def write(
+    stem: pathlib.Path, output: SampleOutput, file_format: str, fps: float
+) -> list[pathlib.Path]:
+    """Writes pictures and returns the paths of their files.
+
+    Args:
+        stem: path without a suffix. It may contain dots, so suffixes are appended to it.
+        output: the pictures.
+        file_format: a format of `experiments.modes.sample.FORMATS`.
+        fps: frames per second of a GIF or WebP.
+    """
+    suffix = {'images': '', 'grid': '.png'}.get(file_format, f'.{file_format}')
+    path = stem.with_name(stem.name + suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = output.pixels
+    if file_format == 'grid':
+        columns = pixels.shape[1] if pixels.ndim == 5 else output.columns
+        flat = pixels.reshape(-1, *pixels.shape[-3:])
+        images.save_png(path, images.grid(flat, columns=columns))
+    elif file_format == 'npz':
+        np.savez(path, images=pixels, **output.arrays)
+    elif file_format == 'images':
+        for index in np.ndindex(pixels.shape[:-3]):
+            name = '_'.join(f'{i:06d}' for i in index)
+            images.save_png(path / f'{name}.png', pixels[index])
+    else:
+        frames = [images.grid(frame) for frame in pixels.swapaxes(0, 1)]
+        images.save_animation(path, frames, fps=fps)
+    if output.record is None:
+        return [path]
+    record = stem.with_name(f'{stem.name}.json')
+    record.write_text(json.dumps(output.record, indent=2) + '\n')
+    return [path, record]
+
+
+def encoded_corners(options: Options, points: int, dim_z: int) -> np.ndarray:
+    """Latents (rows, points, dim_z) to interpolate between, in the order of the file `sample.latents`.
 
     Raises:
-        ValueError: there is no such file, it holds no z of this length, or too few.
+        ValueError: there is no such file, or it has too few z of this length.
     """
-    path = pathlib.Path(s.latents)
+    path = pathlib.Path(options.latents)
     if not path.is_file():
         raise ValueError(
-            f'sampling.latents is {path}: there is no such file; --mode=invert writes them'
+            f'sample.latents is {path}: there is no such file; --mode=invert writes them'
         )
     with np.load(path) as arrays:
         z = arrays['z'] if 'z' in arrays else np.zeros((0, 0), np.float32)
     if z.ndim != 2 or z.shape[1] != dim_z or len(z) < points:
         raise ValueError(
-            f'sampling.latents is {path}, whose z are {z.shape}: at least {points} of {dim_z} entries are needed'
+            f'sample.latents is {path}, whose z have the shape {z.shape}: at least {points} of '
+            f'{dim_z} entries are needed'
         )
-    rows = min(s.rows, len(z) // points)
+    rows = min(options.rows, len(z) // points)
     return z[: rows * points].reshape(rows, points, dim_z)
-
-
-def write(stem: pathlib.Path, made: SampleOutput, form: str, fps: float) -> list[pathlib.Path]:
-    """Writes what was made and returns the paths; names may have dots, so suffixes are added, never replaced."""
-    out = (
-        stem
-        if form == 'images'
-        else stem.with_name(f'{stem.name}.{"png" if form == "grid" else form}')
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    columns = made.pixels.shape[1] if made.pixels.ndim == 5 else made.columns
-    flat = made.pixels.reshape(-1, *made.pixels.shape[-3:])
-    if form == 'grid':
-        images.save_png(out, images.grid(flat, columns=columns))
-    elif form == 'npz':
-        np.savez(out, images=made.pixels, **made.arrays)
-    elif form == 'images':
-        for index in np.ndindex(made.pixels.shape[:-3]):
-            name = '_'.join(f'{i:06d}' for i in index)
-            images.save_png(out / f'{name}.png', made.pixels[index])
-    else:
-        frames = [images.grid(frame) for frame in made.pixels.swapaxes(0, 1)]
-        images.save_animation(out, frames, fps=fps)
-    if made.record is None:
-        return [out]
-    record = stem.with_name(f'{stem.name}.json')
-    record.write_text(json.dumps(made.record, indent=2) + '\n')
-    return [out, record]

@@ -1,19 +1,17 @@
-"""Modes of `launch.py` that import JAX; the training mode itself."""
+"""Training: `launch.py` without a --mode."""
 
 import dataclasses
-import glob
 import logging
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from experiments import build
-from experiments.modes import evaluate, streaming
-from experiments.modes.invert import run_invert
-from experiments.modes.sample import run_sample
+from experiments.modes import streaming, training_scores
 from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
@@ -33,29 +31,31 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     """
     plan = build.plan(config)
     plan = dataclasses.replace(plan, options=dataclasses.replace(plan.options, profile=profile))
+    record = plan.record
     say = _say if parallel.is_main() else _silent
-    say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
+    say(f'{record["method"]} on {parallel.describe()}; workdir {workdir}')
     with (
         lock.WorkdirLock(workdir, process_index=parallel.process_index()),
-        AheadOfTime(config, plan.method, plan.options, workdir, say) as ahead,
+        AheadOfTime(plan, workdir, say) as ahead,
     ):
         if parallel.is_main():  # before anything is loaded or compiled
-            config_file.compare_config(workdir, config.to_dict(), keys.computed)
-        image_set = load_data(config, say, ahead.announce)
-        evaluator = evaluate.evaluator_of(config, lambda split: image_set)
-        trainer = _trainer(config, plan, image_set, evaluator, workdir, say, ahead)
+            config_file.compare_config(workdir, record, keys.computed)
+        image_set = load_data(record, say, ahead.announce)
+        evaluator = training_scores.evaluator_of(plan.scores, lambda split: image_set)
+        trainer = _trainer(plan, image_set, evaluator, workdir, say, ahead)
         start = time.perf_counter()
         trainer.run()
         say(f'trained to step {trainer.step} in {time.perf_counter() - start:.0f} s')
         state, step = trainer.whole_state(), trainer.step
-        scores = evaluate.score_finished(config, evaluator, state, step, workdir, say)
+        scores = training_scores.score_finished(
+            plan.scores, record, evaluator, state, step, workdir, say
+        )
         if parallel.is_main():
             trainer.write_scores(scores)
             _show_where(step, workdir)
 
 
 def _trainer(
-    config: Config,
     plan: build.Plan,
     image_set: data.ImageSet,
     evaluator: Evaluator | None,
@@ -64,20 +64,20 @@ def _trainer(
     ahead: 'AheadOfTime',
 ) -> loop.Trainer:
     """The trainer of a plan. Writes `config.json` after every check of the config has passed."""
-    options = streaming.choose_options(config, plan.options, image_set.images, say)
-    _check_num_classes(config, image_set)
+    options = streaming.choose_options(plan.stream, plan.options, image_set.images, say)
+    _check_num_classes(plan.method.num_classes, image_set)
     loop.check_set_size(len(image_set.images), plan.method.batch_size)
     method = plan.method.with_images(image_set.images)
-    live = evaluate.live_scores(config, evaluator)
+    live = training_scores.live_scores(plan.scores, plan.record, evaluator)
     if parallel.is_main():
-        config_file.check_config(workdir, config.to_dict(), keys.computed)
+        config_file.check_config(workdir, plan.record, keys.computed)
     return loop.Trainer(
         method,
         options,
         image_set.images,
         image_set.labels,
         workdir,
-        config.to_dict(),
+        plan.record,
         live=live,
         say=say,
         ahead=ahead.program,
@@ -96,14 +96,11 @@ class AheadOfTime:
 
     def __init__(
         self,
-        config: Config,
-        method: Any,
-        options: loop.Options,
+        plan: build.Plan,
         workdir: pathlib.Path,
         say,
     ):
-        self._config, self._method, self._options = config, method, options
-        self._workdir, self._say = workdir, say
+        self._plan, self._workdir, self._say = plan, workdir, say
         self.program: StepProgram | None = None
 
     def __enter__(self) -> 'AheadOfTime':
@@ -115,40 +112,42 @@ class AheadOfTime:
 
     def announce(self, num_images: int) -> None:
         """Starts to compile for a set of `num_images` images."""
-        d, method = self._config.data, self._method
+        plan, method, d = self._plan, self._plan.method, self._plan.record['data']
         images = jax.ShapeDtypeStruct(
-            (num_images, d.image_size, d.image_size, d.channels), np.uint8
+            (num_images, d['image_size'], d['image_size'], d['channels']), np.uint8
         )
         # Several processes and streamed sets need arrays to compile; GLO's state has the size of
         # its images.
         waits = parallel.process_count() > 1 or method.state_axes is not None
-        if waits or streaming.is_streamed(self._config, images):
+        if waits or streaming.is_streamed(plan.stream, images):
             return
         if num_images >= method.batch_size:
             self.program = loop.compile_ahead(
-                method, self._options, images, self._workdir, self._say
+                method, plan.options, images, self._workdir, self._say
             )
 
 
-def load_data(config: Config, say, announce=None) -> data.ImageSet:
+def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
     """The training set of a config, and a line about it.
 
     `announce` gets the number of images before they are decoded.
     """
-    d, source = config.data, from_config.image_source(config)
+    source = from_config.image_source(config)
     if announce and source.num_images is not None:
         announce(source.num_images)
     image_set = source.read()
     n, h, w, c = image_set.images.shape
-    say(f'{d.name} ({d.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}')
+    say(
+        f'{image_set.name} ({image_set.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}'
+    )
     if image_set.class_names:
         say(data.class_histogram(image_set.labels, image_set.class_names))
     return image_set
 
 
-def _check_num_classes(config: Config, image_set: data.ImageSet) -> None:
+def _check_num_classes(wanted: int, image_set: data.ImageSet) -> None:
     """Raises a ValueError if a conditional model has another number of classes than the set."""
-    wanted, there = config.model.num_classes, len(image_set.class_names)
+    there = len(image_set.class_names)
     if wanted and wanted != there:
         found = f'{there} classes: use --config.model.num_classes={there}' if there else 'no labels'
         raise ValueError(f'model.num_classes is {wanted}, but {image_set.name} has {found}')
@@ -160,21 +159,6 @@ def _show_where(step: int, workdir: pathlib.Path) -> None:
         _say(f'samples      {grid}')
     _say(f'TensorBoard  {workdir / "tensorboard"}')
     _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
-
-
-def _run_evaluate(config: Config, workdir: pathlib.Path) -> None:
-    """Scores the run in `workdir`, or all runs that it matches as a pattern."""
-    found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    folders = [p for p in found if (p / 'config.json').is_file()] or [workdir]
-    evaluate.run_evaluate(config, folders)
-
-
-MODES = {
-    'train': run_train,
-    'sample': run_sample,
-    'invert': run_invert,
-    'evaluate': _run_evaluate,
-}
 
 
 def _say(line: str) -> None:

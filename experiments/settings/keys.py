@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import base
+from configs.modes import evaluate, invert, sample
 from snjax.runs.config_file import flatten
 
 # Keys that change no bit of what an update computes: how long a run is, what is written of it, where data lie.
@@ -24,6 +25,7 @@ INCIDENTAL = (
     'data.stream',
     'data.workers',
 )
+_BASE = base.get_config().to_dict()
 # Keys that are gone, with the value that means the same as their absence.
 REMOVED = {
     'num_seeds': 1,
@@ -34,6 +36,30 @@ REMOVED = {
 }
 # Values that have another name now.
 RENAMED_VALUES = {'model.architecture': {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}}
+# Groups of older configs that have become options of a mode, except the keys that a training reads.
+MOVED = {
+    'sampling': ('sample', sample),
+    'inversion': ('invert', invert),
+    'eval': ('evaluate', evaluate),
+}
+
+
+def moved(key: str) -> str | None:
+    """The option of a mode that a key of an older config has become.
+
+    Args:
+        key: full key, or the name of a group.
+
+    Returns:
+        'sample.what' for 'sampling.what', 'invert' for 'inversion'; None for a key of training.
+    """
+    group, _, name = key.partition('.')
+    if group not in MOVED or key in flatten(_BASE):
+        return None
+    mode, file = MOVED[group]
+    if name in file.get_config():
+        return f'{mode}.{name}'
+    return None if group in _BASE else mode
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +83,7 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, names in RENAMED_VALUES.items():
         if key in flat:
             flat[key] = names.get(flat[key], flat[key])
-    return flatten(base.get_config().to_dict()) | flat
+    return flatten(_BASE) | {key: value for key, value in flat.items() if not moved(key)}
 
 
 def computed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +103,9 @@ def is_incidental(key: str) -> bool:
 def kind(config: Mapping[str, Any]) -> dict[str, Any]:
     """What runs have in common that are repetitions of each other: all that is computed but the seed, and the length.
 
-    The updates in one call (`steps_per_call`) change rounding at most.
+    The updates in one call (`steps_per_call`) change rounding at most. The folder of the images (`data.path`) may be
+    another on another machine; a score's manifest has the checksum of the images.
     """
-    same = {k: v for k, v in computed(config).items() if k not in ('seed', 'steps_per_call')}
+    free = ('seed', 'steps_per_call', 'data.path')
+    same = {k: v for k, v in computed(config).items() if k not in free}
     return same | {'num_steps': config['num_steps']}

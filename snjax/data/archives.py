@@ -1,8 +1,8 @@
 """CIFAR-10, CIFAR-100 and STL-10 prepared for TFDS without TensorFlow.
 
-TFDS's own builders read the official archives through TensorFlow. The builders made here are
-subclasses of them (so name, version, features and citation are TFDS's) that parse the archives with
-NumPy and hand over Pillow images. Keys are TFDS's too, so the records come in TFDS's order.
+TFDS's builders read the official archives through TensorFlow. The builders here are subclasses (so
+name, version, features and citation are TFDS's) that parse the archives with NumPy and return
+Pillow images. Keys are TFDS's too, so the records have TFDS's order.
 
 CIFAR: Krizhevsky 2009, 'Learning Multiple Layers of Features from Tiny Images'. STL-10: Coates, Lee
 and Ng, AISTATS 2011.
@@ -34,13 +34,13 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """An official archive and how it is read.
+    """An official archive and its reader.
 
     Attributes:
-        url: where it is published; the last part is the file's name.
+        url: of the archive; the last part is the name of the file.
         sha256: of the file, as listed by tensorflow-datasets.
-        folder: the folder inside that holds everything.
-        class_names: label feature -> the file that has its names, one per line.
+        folder: the folder inside the archive.
+        class_names: label feature -> file with its names, one per line.
         splits: split -> its files.
         examples: (split, paths) -> iterator over (key, example).
     """
@@ -134,18 +134,18 @@ ARCHIVES = {
 
 
 def prepare(name: str, data_dir: pathlib.Path) -> None:
-    """Writes the set into `data_dir` as array_record, downloading its archive where needed.
+    """Writes the set into `data_dir` as array_record; downloads its archive if it is missing.
 
-    An archive that lies in `<data_dir>/downloads` is used, so machines without a network can be
-    served by hand. Several processes may call this at once: one works, the others wait.
+    For a machine without a network, put the archive into `<data_dir>/downloads`. Several processes
+    may call this at once: one works, the others wait.
 
     Args:
         name: a key of `ARCHIVES`.
         data_dir: TFDS's data folder.
 
     Raises:
-        ValueError: the archive cannot be had, is not the official file, or `data_dir` cannot be
-            written.
+        ValueError: no archive and no download, a file other than the official one, or a `data_dir`
+            that cannot be written.
     """
     archive = ARCHIVES[name]
     downloads = data_dir / 'downloads'
@@ -153,7 +153,7 @@ def prepare(name: str, data_dir: pathlib.Path) -> None:
         downloads.mkdir(parents=True, exist_ok=True)
         with exclusive(downloads / f'{archive.file}.lock'):
             if is_prepared(_builder(archive, name, data_dir, None)):
-                return  # by the process this one waited for
+                return  # another process prepared it meanwhile
             path = _official_file(archive, name, downloads)
             with tempfile.TemporaryDirectory(prefix=f'{name}-', dir=downloads) as unpacked:
                 _unpack(archive, path, pathlib.Path(unpacked))
@@ -166,12 +166,12 @@ def prepare(name: str, data_dir: pathlib.Path) -> None:
 
 
 def is_prepared(builder) -> bool:
-    """Whether the set is on disk. TFDS's `builder.is_prepared` logs a warning where it is not."""
+    """Whether the set is on disk. TFDS's `builder.is_prepared` would log a warning if not."""
     return pathlib.Path(builder.data_path, 'dataset_info.json').is_file()
 
 
 def _official_file(archive: Archive, name: str, downloads: pathlib.Path) -> pathlib.Path:
-    """The archive in `downloads`, downloaded if it is not there, with its checksum verified."""
+    """Path of the archive in `downloads`, downloaded if missing, with its checksum verified."""
     path = downloads / archive.file
     if not path.exists():
         logging.info('downloading %s to %s', archive.url, downloads)
@@ -194,7 +194,7 @@ def _official_file(archive: Archive, name: str, downloads: pathlib.Path) -> path
 
 
 def _download(url: str, path: pathlib.Path) -> None:
-    """Fetches `url` into `path`, which appears only when complete."""
+    """Downloads `url` to `path`; an incomplete download leaves no file there."""
     part = path.with_name(f'{path.name}.part')
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
@@ -209,7 +209,7 @@ def _download(url: str, path: pathlib.Path) -> None:
 
 
 def _unpack(archive: Archive, path: pathlib.Path, to: pathlib.Path) -> None:
-    """Extracts the files named in `archive`, and no other, directly into the folder `to`."""
+    """Extracts only the files named in `archive`, directly into the folder `to`."""
     files = {file for split in archive.splits.values() for file in split}
     wanted = {f'{archive.folder}/{file}' for file in files | set(archive.class_names.values())}
     try:
@@ -226,7 +226,7 @@ def _unpack(archive: Archive, path: pathlib.Path, to: pathlib.Path) -> None:
 
 
 def _builder(archive: Archive, name: str, data_dir: pathlib.Path, unpacked: pathlib.Path | None):
-    """TFDS's builder of `name`, with the two methods that need TensorFlow replaced."""
+    """TFDS's builder of `name` with its two TensorFlow methods replaced."""
     import tensorflow_datasets as tfds
 
     official = tfds.builder_cls(name)

@@ -1,11 +1,12 @@
-"""Decoded and resized sets on disk, so that the second run starts at once.
+"""Decoded and resized sets on disk, so that the next run starts at once.
 
-One entry is three files, `<stem>.images.npy`, `<stem>.labels.npy` and `<stem>.json`. The stem ends
+An entry is three files, `<stem>.images.npy`, `<stem>.labels.npy` and `<stem>.json`. The stem ends
 in a hash of everything that decides the content: source files, split, size, channels, Pillow's
-version. The JSON file is written last and holds the SHA-256 of the arrays, checked at every load:
-an entry that does not match is rebuilt. A build that was killed is gone on with by the next one.
-Little here can stop a run: in a folder that is full or cannot be written the set is built in memory, with a warning;
-only one that is too large for that is an error.
+version. The JSON file is written last and holds the SHA-256 of the arrays, which every load checks;
+an entry that does not match is built again. A killed build is continued by the next one.
+
+The cache seldom stops a run. If the folder is full or cannot be written, the set is built in memory
+with a warning; only a set too large for the memory is an error.
 """
 
 import contextlib
@@ -30,10 +31,10 @@ try:
 except ImportError:  # not a POSIX system: concurrent runs repeat each other's work
     fcntl = None
 
-# Raised when what is stored, or how pixels are made from the same files, changes.
+# To be raised with every change of the stored arrays or of the way from files to pixels.
 _FORMAT = 1
 
-# (images uint8 (N, H, W, C), labels (N,) or None, class names, a line to warn with or '')
+# (images uint8 (N, H, W, C), labels (N,) or None, class names, a warning of one line or '')
 Built = tuple[np.ndarray, np.ndarray | None, tuple[str, ...], str]
 
 
@@ -47,23 +48,24 @@ def cached(
     channels: int,
     cache_dir: str | None,
 ) -> ImageSet:
-    """Loads a set from the cache, or builds it and stores it.
+    """Loads a set from the cache, or builds and stores it.
 
     Args:
         name, split: of the set.
-        source: what else decides the content (files with sizes and times, versions); JSON types.
-        build: makes the set in a `Workspace`, whose arrays may lie on disk, so that a set larger than
-            the memory can be built too. It returns the images (the room's array `images` or a
-            leading part of it, or another), labels or None, class names, and a line to warn with on
-            every load ('' for none).
+        source: everything else that decides the content (files with sizes and times, versions), in
+            JSON types.
+        build: builds the set in a `Workspace`, whose arrays may lie on disk, so that the set may be
+            larger than the memory. It returns the images (the workspace's array `images`, a leading
+            part of it, or another array), labels or None, class names, and a warning for every load
+            ('' for none).
         image_size, channels: of the built images.
         cache_dir: the folder; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
 
     Returns:
-        The set; images mapped from the cache's file where there is one.
+        The set, with its images mapped from the cache file if there is one.
 
     Raises:
-        ValueError: neither the folder nor the memory has room for it.
+        ValueError: neither the folder nor the memory has room for the set.
     """
     folder = pathlib.Path(cache_dir or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax')
     folder = folder.expanduser()
@@ -79,14 +81,16 @@ def cached(
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            logging.warning('cannot write the cache %s (%s); building %s anew', folder, error, name)
+            logging.warning(
+                'cannot write the cache %s (%s); building %s in memory', folder, error, name
+            )
             return _build_in_memory(name, split, build)
         with exclusive(stem.with_name(stem.name + '.lock')) as is_alone:
             # Another process may have built it while this one waited for the lock.
             found = _read(stem, name, split, quiet=True)
             if found is None:
-                with _workspace(stem, is_alone) as workspace:
-                    return _build_and_store(name, split, build, stem=stem, workspace=workspace)
+                with _workspace(stem, is_alone) as building:
+                    return _build_and_store(name, split, build, stem=stem, folder=building)
     image_set_found, note = found
     if note:
         logging.warning('%s', note)
@@ -101,13 +105,13 @@ def undecoded(
     labels: np.ndarray | None,
     class_names: tuple[str, ...],
 ) -> ImageSet:
-    """A set whose images are decoded when they are asked for; it is known by its source instead of its pixels.
+    """A set that decodes its images on access; its hash is of its source, not of its pixels.
 
     Args:
         name, split, source: see `cached`.
-        images: as many as labels.
-        labels: integers (N,), or None where the set has none.
-        class_names: names of the classes, empty where the set has no labels.
+        images: N images.
+        labels: integers (N,), or None for a set without labels.
+        class_names: names of the classes; empty for a set without labels.
     """
     labels = np.zeros(len(images), np.int32) if labels is None else labels.astype(np.int32)
     labels.flags.writeable = False
@@ -118,13 +122,13 @@ def undecoded(
 
 @contextlib.contextmanager
 def exclusive(path: pathlib.Path) -> Iterator[bool]:
-    """Holds an advisory lock on `path`, which the system drops even when the process is killed.
+    """Holds an advisory lock on `path`, which the system drops even if the process is killed.
 
-    Gives whether it does: not every file system has locks.
+    Yields whether the lock is held: not every file system has locks.
     """
     try:
         file = open(path, 'a')
-    except OSError:  # a folder that can only be read: nothing will be written there either
+    except OSError:  # the folder is read-only, so nobody writes there
         yield False
         return
     with file:
@@ -138,7 +142,7 @@ def exclusive(path: pathlib.Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _workspace(stem: pathlib.Path, is_alone: bool) -> Iterator[pathlib.Path]:
-    """A folder to build in. One that a killed build of the same entry left is used again, if nobody else can."""
+    """A folder to build in; with the lock held, the folder of a killed build of the same entry."""
     if is_alone:
         workspace = stem.with_name(f'.building-{stem.name}')
         workspace.mkdir(exist_ok=True)
@@ -146,7 +150,7 @@ def _workspace(stem: pathlib.Path, is_alone: bool) -> Iterator[pathlib.Path]:
         workspace = pathlib.Path(tempfile.mkdtemp(prefix='.building-', dir=stem.parent))
     try:
         yield workspace
-    except KeyboardInterrupt:  # the next run goes on here, as after a kill
+    except KeyboardInterrupt:  # the next run continues here, as after a kill
         raise
     except BaseException:
         shutil.rmtree(workspace, ignore_errors=True)
@@ -161,7 +165,7 @@ def _paths(stem: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path
 
 
 def _read(stem, name, split, *, quiet=False) -> tuple[ImageSet, str] | None:
-    """The entry with its note, or None where it is missing or does not match its checksum."""
+    """The entry and its warning; None if it is missing or does not match its checksum."""
     images_path, labels_path, meta_path = _paths(stem)
     try:
         meta = json.loads(meta_path.read_text())
@@ -178,7 +182,7 @@ def _read(stem, name, split, *, quiet=False) -> tuple[ImageSet, str] | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         if not quiet:
-            logging.warning('the cached %s is damaged (%s); building it anew', meta_path, error)
+            logging.warning('the cached %s is damaged (%s); building it again', meta_path, error)
         return None
     labels.flags.writeable = False
     return ImageSet(name, split, images, labels, class_names, meta['sha256']), note
@@ -191,37 +195,37 @@ def _build_in_memory(name, split, build) -> ImageSet:
     return image_set(name, split, images, labels, class_names)
 
 
-def _build_and_store(name, split, build, *, stem, workspace) -> ImageSet:
-    """Builds in `workspace` and moves the files to their names; only builds on a full disk."""
-    room = Workspace(name, workspace)
-    images, labels, class_names, note = build(room)
+def _build_and_store(name, split, build, *, stem, folder) -> ImageSet:
+    """Builds in `folder` and stores the entry; on a full disk it only builds."""
+    workspace = Workspace(name, folder)
+    images, labels, class_names, note = build(workspace)
     built = image_set(name, split, images, labels, class_names)
     if note:
         logging.warning('%s', note)
-    if room.folder is None:
+    if workspace.folder is None:
         return built
     try:
-        mapped = room.arrays.get('images')
+        mapped = workspace.arrays.get('images')
         if mapped is not None and len(built.images) == len(mapped):
             mapped.flush()
-        else:  # never on disk, or broken files were left out and the header must say so
-            np.save(workspace / 'whole.npy', images)
-            os.replace(workspace / 'whole.npy', workspace / 'images.npy')
-        _store(built, note, stem=stem, workspace=workspace)
+        else:  # not on disk, or shorter than the mapped file because broken files were left out
+            np.save(folder / 'whole.npy', images)
+            os.replace(folder / 'whole.npy', folder / 'images.npy')
+        _store(built, note, stem=stem, folder=folder)
     except OSError as error:
         logging.warning('cannot store %s in the cache (%s)', name, error)
     return built
 
 
-def _store(built: ImageSet, note: str, *, stem: pathlib.Path, workspace: pathlib.Path) -> None:
-    """Writes what goes with `images.npy` in `workspace` and makes the three files an entry."""
+def _store(built: ImageSet, note: str, *, stem: pathlib.Path, folder: pathlib.Path) -> None:
+    """Writes labels and description beside `images.npy`, then renames all three files."""
     meta = {'name': built.name, 'split': built.split, 'class_names': built.class_names}
     meta |= {'sha256': built.sha256, 'note': note}
     meta['meta_sha256'] = _meta_sha256(meta)
-    np.save(workspace / 'labels.npy', built.labels)
-    (workspace / 'meta.json').write_text(json.dumps(meta, indent=1))
+    np.save(folder / 'labels.npy', built.labels)
+    (folder / 'meta.json').write_text(json.dumps(meta, indent=1))
     for file, path in zip(('images.npy', 'labels.npy', 'meta.json'), _paths(stem), strict=True):
-        os.replace(workspace / file, path)
+        os.replace(folder / file, path)
 
 
 def _meta_sha256(meta: Mapping) -> str:

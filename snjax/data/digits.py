@@ -18,19 +18,19 @@ def load_digits(*, split: str, image_size: int, channels: int) -> ImageSet:
     """The digits, 0..16 scaled linearly to 0..255 (halves round up), then resized.
 
     Args:
-        split: 'train', all 1,797 images; there is no other.
+        split: 'train', all 1,797 images, is the only split.
         image_size: height and width, pixels; the source has 8.
         channels: 1 or 3.
 
     Raises:
-        ValueError: on another split.
+        ValueError: another split.
     """
     if split != 'train':
         raise ValueError(
             f"digits has no split {split!r}; accepted: 'train' (all 1,797 images); "
             'set --config.data.split=train'
         )
-    # scikit-learn takes a second to import, which only the runs on this set should pay.
+    # Imported here, because scikit-learn takes a second to import.
     from sklearn.datasets import load_digits as load_embedded
 
     embedded: Any = load_embedded()
@@ -44,10 +44,11 @@ def load_digits(*, split: str, image_size: int, channels: int) -> ImageSet:
 
 
 def _enlarge(grey: UInt8[np.ndarray, 'n 8 8'], image_size: int) -> UInt8[np.ndarray, 'n s s']:
-    """Bicubic enlargement whose blocks average to the source's pixels, but for rounding.
+    """Bicubic enlargement whose blocks average to the pixels of the source, up to rounding.
 
-    A smooth filter alone blurs: averaged back to 8x8 its digits are no longer the real ones, and scores taken there
-    would compare with something else. So what the averages miss is given back to the blocks, a few times.
+    The bicubic filter alone blurs: its digits, averaged back to 8x8, differ from the real ones, and
+    scores at 8x8 would be off. So the differences of the averages are added to the blocks, five
+    times.
     """
     factor = image_size // 8
     source = grey.astype(np.float32)

@@ -1,4 +1,10 @@
-"""The order of `snjax.data.sampler` on the host, in NumPy: which images a step will see, known before it runs."""
+"""The order of `snjax.data.sampler` on the host, in NumPy: the images of a step before it runs.
+
+Why not the jitted `sampler.batch_indices` on a CPU device: on the CPU backend it waits for the
+training steps that are queued on that device. With a program of 270 ms queued, a batch of 64 took
+250 ms in place of 0.17 ms here (idle: 0.05 ms and 0.16 ms; two cores, jax 0.10.2). Besides,
+JAX_PLATFORMS=cuda leaves no CPU device.
+"""
 
 import functools
 
@@ -16,7 +22,7 @@ def permute(
     """`sampler.permute`, bit for bit.
 
     Raises:
-        ValueError: if `num` is not in 1 .. 2**30.
+        ValueError: a `num` outside 1 .. 2**30.
     """
     half = np.uint32(sampler.half_bits(num))
     mask = np.uint32((1 << int(half)) - 1)
@@ -40,7 +46,7 @@ def _mix(x):
 
 
 def _host_device():
-    """A CPU device, or None where JAX was told to do without (JAX_PLATFORMS)."""
+    """A CPU device, or None if JAX_PLATFORMS excludes it."""
     try:
         return jax.local_devices(backend='cpu')[0]
     except RuntimeError:
@@ -48,10 +54,10 @@ def _host_device():
 
 
 class HostOrder:
-    """Positions in the set of the examples of any batch of a run.
+    """Positions in the set of the images in any batch of a run.
 
     Args:
-        data_rng: key of the run, as `sampler.draw` takes it.
+        data_rng: key of the run, as for `sampler.draw`.
         batch_size: of the global batch.
         num: images of the set.
     """
@@ -66,12 +72,12 @@ class HostOrder:
         self._keys = functools.lru_cache(maxsize=4)(self._keys_of)
 
     def _keys_of(self, epoch):
-        # On an accelerator it would wait for the updates that are queued there.
+        # On an accelerator this would wait for the updates that are queued there.
         with jax.default_device(_host_device()):
             rng = jax.random.wrap_key_data(jnp.asarray(self._rng_data), impl=self._rng_impl)
             return np.asarray(sampler.epoch_keys(rng, epoch))
 
     def indices(self, batch: int, ids: Int[np.ndarray, ' b']) -> Int[np.ndarray, ' b']:
-        """`sampler.batch_indices` of examples `ids` of the `batch`-th batch since the start."""
+        """`sampler.batch_indices` of examples `ids` in batch number `batch` since the start."""
         epoch, batch = divmod(batch, self._num // self._batch_size)
         return permute(batch * self._batch_size + ids, self._num, self._keys(epoch))

@@ -1,4 +1,4 @@
-"""Images that are decoded when they are asked for, in the place of an array that holds them all."""
+"""An array-like set of images that decodes on access."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-# Stores the images of these positions where it is told, and may be called from several threads.
+# Stores the images at the given positions in the array; must be safe to call from several threads.
 Read = Callable[[Sequence[int], np.ndarray], None]
 
 
 class LazyImages:
-    """uint8 (N, H, W, C) as far as reading goes: `len`, `shape`, `dtype`, and `[...]` along the first axis.
+    """Read-only uint8 (N, H, W, C) with `len`, `shape`, `dtype` and `[...]` along the first axis.
 
     Args:
         shape: (N, H, W, C).
-        read: `read(positions, out)`; raises a ValueError of one line for an image that cannot be read.
+        read: `read(positions, out)`; raises a ValueError of one line for an unreadable image.
     """
 
     dtype = np.dtype(np.uint8)
@@ -31,7 +31,7 @@ class LazyImages:
 
     @property
     def nbytes(self) -> int:
-        """What they would take as an array."""
+        """Bytes of the decoded images."""
         return math.prod(self.shape)
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ def load_npz(
 ) -> ImageSet:
     """Reads uint8 images (N, H, W) or (N, H, W, C), C = 1, 3 or 4, and integer labels (N,) if any.
 
-    Names of the classes are taken from an array `class_names`, or else are '0', '1', ....
+    Class names come from the array `class_names` if there is one; otherwise they are '0', '1', ....
 
     Args:
         path: the file.
@@ -26,7 +26,7 @@ def load_npz(
         cache_dir: see `cache.cached`.
 
     Raises:
-        ValueError: no such file or array, or arrays of another type or shape.
+        ValueError: no such file or array, or an array of another type or shape.
     """
     if not path:
         raise ValueError("the set 'npz' needs a file; set --config.data.path=<file.npz>")
@@ -37,8 +37,8 @@ def load_npz(
     if images.shape[1:] == (image_size, image_size, channels):
         return image_set('npz', split, images, labels, class_names)
 
-    def build(room):
-        del room  # the source is in memory already
+    def build(workspace):
+        del workspace  # the source is already in memory
         return pixels.fit_arrays(images, image_size, channels), labels, class_names, ''
 
     stat = file.stat()
@@ -56,7 +56,7 @@ def load_npz(
 def _read(file: pathlib.Path, split: str):
     """(images (N, H, W, C), labels (N,) or None, class names) as stored, checked."""
     try:
-        if not zipfile.is_zipfile(file):  # an .npy file, which np.load would take as well
+        if not zipfile.is_zipfile(file):  # np.load would also take an .npy file
             raise ValueError('not a zip archive')
         with np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)

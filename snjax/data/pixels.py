@@ -4,11 +4,11 @@ Every set goes through the same steps, so that a folder of PNG files and a TFDS 
 images give the same arrays:
 
 1. 16-bit grey is scaled to 8 bits (v * 255 / 65535, rounded); floating-point pixels are refused.
-2. Transparency is composited on white, the ground that most viewers show.
+2. Transparency is composited on white, the background of most viewers.
 3. Colour becomes grey (ITU-R 601 luma, Pillow's 'L') or grey becomes RGB by repetition.
 4. The shorter side is resized to the wanted size by Pillow's antialiased bilinear filter, as in the
-   official SNGAN code's preparation of ImageNet, and the centre is cropped. An image that has
-   the wanted size already is left as it is.
+   official SNGAN code's preparation of ImageNet, and the centre is cropped. An image of the wanted
+   size is unchanged.
 """
 
 import concurrent.futures
@@ -72,11 +72,11 @@ def decode(
         source: the encoded bytes, or a file.
         image_size: height and width of the result, pixels.
         channels: 1 or 3.
-        upright: turn the image as its EXIF orientation says. Photographs in a folder need it; TFDS
+        upright: rotate the image by its EXIF orientation. Photographs in a folder need it; TFDS
             sets do not, because TFDS's own decoder ignores the orientation.
 
     Raises:
-        Exception: whatever Pillow raises on a broken image; its plugins keep to no single type.
+        Exception: a broken image; Pillow's plugins raise many types.
     """
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         if upright:
@@ -105,12 +105,12 @@ def in_chunks(count: int, work: Callable[[int, int], None], *, what: str) -> Non
     """Calls `work(start, stop)` for consecutive ranges that cover 0..count, on several threads.
 
     Pillow and the file system release the interpreter lock, so threads decode in parallel. The
-    first error, in the order of the ranges, is raised and the work not yet begun is dropped.
+    first error in the order of the ranges is raised; ranges that have not begun are dropped.
 
     Args:
         count: number of images.
-        work: stores the results of images start..stop where it likes; must be safe to call from
-            several threads on disjoint ranges.
+        work: stores the results of images start..stop; must be safe to call from several threads on
+            disjoint ranges.
         what: ends the progress line, '<done> of <count> <what>'.
     """
     ranges = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]

@@ -1,8 +1,9 @@
-"""Which images a step sees, and how they reach the network, as a pure function of (seed, step, example).
+"""The images of each step and their pixels, as a pure function of (seed, step, example).
 
-Nothing is stored: each epoch's order is a pseudo-random permutation that can be entered at any point, so a run resumes
-from its step counter alone, and the order does not depend on the number of devices. Per-example keys make flips and
-noise independent of the sharding too. `snjax.data.host_order` has the same order for hosts that read ahead.
+Nothing is stored. Each epoch's order is a pseudo-random permutation that can be entered at any
+point, so a run resumes from its step counter, and the order is the same on any number of devices.
+Per-example keys make flips and noise independent of the sharding as well. `snjax.data.host_order`
+computes the same order on the host, to read ahead.
 """
 
 from collections.abc import Mapping
@@ -16,13 +17,14 @@ _ROUNDS = 6  # of the Feistel network
 
 
 def permute(index: Int[Array, ' b'], num: int, keys: UInt[Array, ' rounds']) -> Int[Array, ' b']:
-    """Sends each index below `num` to its place in the permutation of range(num) that `keys` names.
+    """Maps each index below `num` to its place in the permutation of range(num) given by `keys`.
 
-    A balanced Feistel network permutes the next power of four; cycle walking (apply it again while the value is
-    `num` or more) restricts that to range(num) and keeps it one to one. Constant memory, no table, no sort.
+    A balanced Feistel network permutes the next power of four. Cycle walking (applying it again
+    while the value is `num` or more) restricts it to range(num) and keeps it one to one. Constant
+    memory, no table, no sort.
 
     Raises:
-        ValueError: if `num` is not in 1 .. 2**30.
+        ValueError: a `num` outside 1 .. 2**30.
     """
     half = half_bits(num)
     mask = jnp.uint32((1 << half) - 1)
@@ -42,10 +44,10 @@ def permute(index: Int[Array, ' b'], num: int, keys: UInt[Array, ' rounds']) -> 
 
 
 def half_bits(num: int) -> int:
-    """Half the bits of the next power of four from `num` on: what each side of the Feistel network holds.
+    """Bits in each half of the Feistel network: half those of the next power of four from `num` on.
 
     Raises:
-        ValueError: if `num` is not in 1 .. 2**30.
+        ValueError: a `num` outside 1 .. 2**30.
     """
     if not 1 <= num <= 2**30:
         raise ValueError(f'permute works on 1 to 2**30 items, not {num}')
@@ -53,7 +55,7 @@ def half_bits(num: int) -> int:
 
 
 def _mix(x):
-    """Avalanche of 32 bits: multiplications and shifts such that every input bit moves every output bit."""
+    """A 32-bit hash in which every input bit changes every output bit."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)
@@ -62,32 +64,33 @@ def _mix(x):
 def batch_indices(
     rng: Key[Array, ''], batch: Int[Array, ''], batch_size: int, num: int, ids: Int[Array, ' b']
 ) -> Int[Array, ' b']:
-    """Positions in the set of examples `ids` (0 .. batch_size - 1) of the `batch`-th batch since the start.
+    """Positions in the set of examples `ids` (0 .. batch_size - 1) in batch number `batch`.
 
-    An epoch is `num // batch_size` batches without repetition; the remainder, other images each time, is left out.
-    Counting batches instead of images keeps the arithmetic inside int32 for any length of run.
+    An epoch is `num // batch_size` batches without repetition; the remaining images, different ones
+    each epoch, are left out. Batches are counted instead of images, because their number fits into
+    int32 for a run of any length.
     """
     epoch, batch = jnp.divmod(batch, num // batch_size)
     return permute(batch * batch_size + ids, num, epoch_keys(rng, epoch))
 
 
 def epoch_keys(rng: Key[Array, ''], epoch: Int[Array, ''] | int) -> UInt[Array, ' rounds']:
-    """The permutation of an epoch, as `permute` takes it."""
+    """The keys of an epoch's permutation, for `permute`."""
     return jax.random.bits(jax.random.fold_in(rng, epoch), (_ROUNDS,))
 
 
 def example_keys(rng: Key[Array, ''], ids: Int[Array, ' b']) -> Key[Array, ' b']:
-    """One key per example, from its global index in the batch."""
+    """One key per example, from the example's index in the global batch."""
     return jax.vmap(jax.random.fold_in, (None, 0))(rng, ids)
 
 
 def to_float(
     image: UInt8[Array, 'h w c'], rng: Key[Array, ''], *, flip: bool, dequantize: bool
 ) -> Float[Array, 'h w c']:
-    """One image as the network sees it, in [-1, 1].
+    """One image in [-1, 1], for the network.
 
-    `dequantize` gives x / 128 - 1 + U(0, 1/128), as the official ResNet code does; without it x / 127.5 - 1, as the
-    official code of the standard CNN. `flip` mirrors half of the images.
+    `dequantize` gives x / 128 - 1 + U(0, 1/128), as the official code of the ResNet; otherwise
+    x / 127.5 - 1, as the official code of the standard CNN. `flip` mirrors half of the images.
     """
     flip_rng, noise_rng = jax.random.split(rng)
     x = image.astype(jnp.float32)
@@ -113,22 +116,22 @@ def draw(
     dequantize: bool,
     pixels: UInt8[Array, 'k b h w c'] | None = None,
 ) -> dict[str, Array]:
-    """The batches of one step, from a set that lies on the device or whose images are streamed.
+    """The batches of one step, from a set on the device or from streamed images.
 
     Args:
-        data: `label` int32 (N,), and `image` uint8 (N, H, W, C) unless its images are streamed.
+        data: `label` int32 (N,), and `image` uint8 (N, H, W, C) unless images are streamed.
         rng: key of the run, the same at every step.
         step: generator updates done.
         ids: this device's examples of the global batch.
         num_batches: batches per step (n_dis for a GAN).
         batch_size: of the global batch.
         flip, dequantize: see `to_float`.
-        pixels: the images of this device's examples (`num_batches`, b, H, W, C), where they are streamed: read by
-            `snjax.training.feed` in the order that `batch_indices` says.
+        pixels: streamed images of this device's examples, (`num_batches`, b, H, W, C), which
+            `snjax.training.feed` reads in the order of `batch_indices`.
 
     Returns:
-        `image` float32 (num_batches, b, H, W, C), `label` (num_batches, b) and `index` (num_batches, b), the
-        examples' positions in the set.
+        `image` float32 (num_batches, b, H, W, C), `label` (num_batches, b) and `index`
+        (num_batches, b), the positions in the set.
     """
     order_rng, pixel_rng = jax.random.split(rng)
     num = data['label'].shape[0]

@@ -1,4 +1,4 @@
-"""Where a set is built: arrays filled chunk by chunk, in files where possible, so that a killed build can go on."""
+"""Arrays of a set under construction, filled chunk by chunk, so that a build can resume."""
 
 import os
 import pathlib
@@ -19,21 +19,22 @@ _JOURNAL = 'chunks.txt'
 class Workspace:
     """Arrays under construction.
 
-    A chunk that is done is noted in a journal with its CRC-32. A later build in the same folder fills only what is
-    not noted, or does not match because the machine went down before it reached the disk.
+    Every finished chunk is noted in a journal with its CRC-32. A later build in the same folder
+    fills the chunks that are not noted, and those that do not match because the machine went down
+    before they reached the disk.
 
     Args:
         name: of the set, for messages.
-        folder: for the files; None keeps all in memory.
+        folder: for the files; None keeps the arrays in memory.
     """
 
     def __init__(self, name: str, folder: pathlib.Path | None):
         self.name, self.folder = name, folder
-        self.arrays: dict[str, np.ndarray] = {}  # those handed out, by their names
+        self.arrays: dict[str, np.ndarray] = {}  # returned by `array`, by name
         self._lock = threading.Lock()
 
     def array(self, what: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
-        """Zeros, or what an earlier build left; `what` names the array.
+        """An array of zeros, or the array of an earlier build; `what` is its name.
 
         Raises:
             ValueError: it fits neither on the disk nor in memory.
@@ -60,7 +61,7 @@ class Workspace:
         return self.arrays[what]
 
     def in_chunks(self, count: int, work: Callable[[int, int], None], *, what: str) -> None:
-        """`pixels.in_chunks`, but what an earlier build has done is left out. Call after `array`, once."""
+        """`pixels.in_chunks` without the chunks of an earlier build. Call once, after `array`."""
         done = self._noted()
         if done:
             logging.warning('going on with an unfinished build of %s', self.name)
@@ -82,13 +83,15 @@ class Workspace:
     def _noted(self) -> dict[tuple[int, int], int]:
         if self.folder is None or not (self.folder / _JOURNAL).is_file():
             return {}
-        found = {}
+        noted = {}
         for line in (self.folder / _JOURNAL).read_text(errors='replace').splitlines():
             parts = line.split()
-            if len(parts) == 3 and all(part.isdecimal() for part in parts):  # the last may be cut
+            if len(parts) == 3 and all(
+                part.isdecimal() for part in parts
+            ):  # the last line may be cut
                 start, stop, crc = map(int, parts)
-                found[start, stop] = crc
-        return found
+                noted[start, stop] = crc
+        return noted
 
     def _note(self, start, stop):
         if self.folder is None:
@@ -99,19 +102,19 @@ class Workspace:
 
 
 def _reserve(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array mapped to a `.npy` file whose space on disk is reserved: the one that is there, or a new one."""
+    """An array mapped to a `.npy` file, old or new, whose space on disk is reserved."""
     array = _left(path, shape, dtype)
     if array is None:
         array = np.lib.format.open_memmap(path, mode='w+', dtype=dtype, shape=shape)
     if hasattr(os, 'posix_fallocate'):
-        # Writing to a mapped page that the full disk has no room for kills the process (SIGBUS).
+        # Without the reservation, writing a mapped page on a full disk kills the process (SIGBUS).
         with open(path, 'r+b') as file:
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     return array
 
 
 def _left(path, shape, dtype) -> np.ndarray | None:
-    """The array that an earlier build left, if it is one like that."""
+    """The array of an earlier build; None if its shape or type is another."""
     try:
         array = np.load(path, mmap_mode='r+', allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -43,7 +43,7 @@ class Variant:
 
 
 def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
-    """The variants that `eval.variants` names.
+    """The variants that `evaluate.variants` names.
 
     Args:
         text: 'auto' (the EMA if the run kept one, running statistics), 'grid' (every variant of the
@@ -63,7 +63,7 @@ def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
     for variant in found:
         if variant.weights not in WEIGHTS or variant.statistics not in STATISTICS:
             raise ValueError(
-                f'eval.variants has {str(variant)!r}: accepted are auto, grid, and '
+                f'evaluate.variants has {str(variant)!r}: accepted are auto, grid, and '
                 f'WEIGHTS/STATISTICS of {", ".join(WEIGHTS)} and {", ".join(STATISTICS)}, '
                 'as ema/running,raw/batch'
             )

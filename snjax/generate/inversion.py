@@ -202,9 +202,7 @@ def loss_of(name: str) -> Loss:
         ValueError: there is none.
     """
     if name not in LOSSES:
-        raise ValueError(
-            f'loss is {name!r}: accepted are {", ".join(LOSSES)}, as --config.inversion.loss=l2'
-        )
+        raise ValueError(f'loss is {name!r}: accepted are {", ".join(LOSSES)}, as --invert.loss=l2')
     return LOSSES[name]
 
 
@@ -216,13 +214,13 @@ def check_numbers(
     for name, value in whole.items():
         if value < 1:
             raise ValueError(
-                f'{name} is {value}: a whole number from 1 is needed (--config.inversion.{name})'
+                f'{name} is {value}: a whole number from 1 is needed (--invert.{name})'
             )
     if not 0 < lr < math.inf:
-        raise ValueError(f'lr is {lr}: a positive number is needed (--config.inversion.lr)')
+        raise ValueError(f'lr is {lr}: a positive number is needed (--invert.lr)')
     if not 0 <= prior_weight < math.inf:
         raise ValueError(
-            f'prior_weight is {prior_weight}: 0 or a positive number is needed (--config.inversion.prior_weight)'
+            f'prior_weight is {prior_weight}: 0 or a positive number is needed (--invert.prior_weight)'
         )
 
 

@@ -131,7 +131,7 @@ def superresolve(image_shape: tuple[int, int, int], options: Options) -> Operato
     k = options.factor
     if k < 2 or height % k or width % k:
         raise ValueError(
-            f'factor is {k}: a divisor of {height} from 2 is needed, as --config.inversion.factor=2'
+            f'factor is {k}: a divisor of {height} from 2 is needed, as --invert.factor=2'
         )
 
     def apply(images):
@@ -160,9 +160,7 @@ def denoise(image_shape: tuple[int, int, int], options: Options) -> Operator:
     """
     sigma = options.noise
     if not 0 < sigma < math.inf:
-        raise ValueError(
-            f'noise is {sigma}: a positive number is needed, as --config.inversion.noise=0.2'
-        )
+        raise ValueError(f'noise is {sigma}: a positive number is needed, as --invert.noise=0.2')
 
     def degrade(images, keys):
         return images + sigma * jax.vmap(lambda key: jax.random.normal(key, image_shape))(keys)
@@ -190,7 +188,7 @@ def compressed_sensing(image_shape: tuple[int, int, int], options: Options) -> O
     if m < 1 or m * size > MAX_MATRIX:
         raise ValueError(
             f'measurements is {m}: 1 to {MAX_MATRIX // size} are accepted for images of {size} values (1 GiB), '
-            'as --config.inversion.measurements=100'
+            'as --invert.measurements=100'
         )
     rng = np.random.default_rng(options.seed)
     matrix = rng.standard_normal((m, size), np.float32) / np.float32(math.sqrt(m))
@@ -230,7 +228,7 @@ def hidden_pixels(height: int, width: int, options: Options) -> np.ndarray:
     kind, fraction = options.mask, options.fraction
     if kind not in MASKS:
         raise ValueError(
-            f'mask is {kind!r}: accepted are {", ".join(MASKS)}, as --config.inversion.mask=centre'
+            f'mask is {kind!r}: accepted are {", ".join(MASKS)}, as --invert.mask=centre'
         )
     is_hidden = np.zeros((height, width), bool)
     if 0 < fraction < 1:
@@ -246,7 +244,7 @@ def hidden_pixels(height: int, width: int, options: Options) -> np.ndarray:
     if not is_hidden.any() or is_hidden.all():
         raise ValueError(
             f'fraction is {fraction}: above 0 and below 1 is accepted, so that some of {height}x{width} pixels are '
-            'hidden and some known, as --config.inversion.fraction=0.25'
+            'hidden and some known, as --invert.fraction=0.25'
         )
     return is_hidden
 

@@ -66,7 +66,7 @@ def nearest_vectors(
     if not 1 <= k <= len(vectors):
         raise ValueError(
             f'neighbours is {k}: 1 to {len(vectors)} are accepted, the images of the set '
-            '(--config.sampling.neighbours)'
+            '(--sample.neighbours)'
         )
     index = np.zeros((len(queries), k), np.int64)
     squared = np.full((len(queries), k), np.inf)

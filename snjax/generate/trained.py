@@ -214,7 +214,7 @@ class TrainedGenerator:
         if how == 'slerp' and np.shape(corners)[1] > 1 and self.inputs.latent == 'uniform':
             raise ValueError(
                 'path slerp leaves the cube that uniform latents fill: use lerp '
-                '(--config.sampling.path=lerp)'
+                '(--sample.path=lerp)'
             )
         num = len(corners)
         z = path(np.asarray(corners).swapaxes(0, 1), frames, how=how, closed=closed).swapaxes(0, 1)

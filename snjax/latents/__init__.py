@@ -1,1 +1,1 @@
-"""Latent vectors: how they are drawn, their priors and starts (GLO), and paths between them."""
+"""Latent vectors: draws, paths between them, and GLO's starts and priors."""

@@ -1,8 +1,8 @@
-"""Where GLO's latents start, one per image of the set (Bojanowski et al. 2018, arXiv:1707.05776).
+"""Initial latents of GLO, one per image of the set (Bojanowski et al. 2018, arXiv:1707.05776).
 
-N(0, I) in many dimensions, projected onto the unit ball, is spread over the sphere, and N(0, I / d), whose norms are
-near 1, over a shell about it. Principal components put images that look alike near each other before the first step;
-the public port tneumann/minimal_glo calls that crucial.
+In many dimensions, N(0, I) projected onto the unit ball is spread over the sphere, and N(0, I / d),
+whose norms are near 1, over a shell around it. Principal components put images that look alike near
+each other before the first step; the public port tneumann/minimal_glo calls that crucial.
 """
 
 import jax
@@ -15,7 +15,7 @@ from snjax.latents.priors import project
 
 INITIAL_LATENTS = ('scaled_normal', 'normal', 'pca', 'whitened_pca')
 _SEED = 0  # of the randomised decompositions
-_MAX_BYTES = 2**31  # of the images as float32, above which they are read in blocks
+_MAX_BYTES = 2**31  # of the images as float32; more are read in blocks
 
 
 def initial_latents(
@@ -24,15 +24,15 @@ def initial_latents(
     """A latent for every image, in the unit ball.
 
     Args:
-        name: `'scaled_normal'`, N(0, I / dim_z); `'normal'`, N(0, I), which in many dimensions ends on the sphere;
-            `'pca'`, the principal components of the pixels, with the mean squared norm 1; `'whitened_pca'`, the same
-            with equal variances. All are projected onto the ball.
-        rng: of the normals.
+        name: `'scaled_normal'`, N(0, I / dim_z); `'normal'`, N(0, I), which in many dimensions ends
+            on the sphere; `'pca'`, the principal components of the pixels, with mean squared norm
+            1; `'whitened_pca'`, the same with equal variances. All are projected onto the ball.
+        rng: key of the normal draws.
         images: the training set; may be mapped from a file.
-        dim_z: length of a latent; components there are no more of than pixels or images.
+        dim_z: length of a latent; for components, at most the number of pixels and of images.
 
     Raises:
-        ValueError: for another name, or more components than there are.
+        ValueError: the name is unknown, or there are fewer components than `dim_z`.
     """
     shape = len(images), dim_z
     if name == 'scaled_normal':
@@ -42,8 +42,8 @@ def initial_latents(
     check_initial(name, images, dim_z)
     is_white = name == 'whitened_pca'
     like = jax.ShapeDtypeStruct(shape, jnp.float32)
-    assert isinstance(images, np.ndarray)  # says check_initial
-    # On the host, when it runs: whoever asks for the shapes alone does not wait for it.
+    assert isinstance(images, np.ndarray)  # by `check_initial`
+    # On the host and at run time, so that asking for shapes alone does not wait for it.
     return project(jax.pure_callback(lambda: principal_components(images, dim_z, is_white), like))
 
 
@@ -51,33 +51,38 @@ def check_initial(name: str, images: UInt8[np.ndarray | LazyImages, 'n h w c'], 
     """Raises the ValueErrors of `initial_latents`."""
     if name not in INITIAL_LATENTS:
         raise ValueError(
-            f'glo.initial is {name!r}: accepted are {", ".join(INITIAL_LATENTS)} (--config.glo.initial)'
+            f'glo.initial is {name!r}: accepted are {", ".join(INITIAL_LATENTS)} '
+            '(--config.glo.initial)'
         )
     if 'pca' in name and not isinstance(images, np.ndarray):
         raise ValueError(
-            f'glo.initial={name} reads all images several times, and data.stream=decode decodes them anew each time: '
-            'use --config.data.stream=on or --config.glo.initial=scaled_normal'
+            f'glo.initial={name} reads all images several times, and data.stream=decode decodes '
+            'them anew each time: use --config.data.stream=on or --config.glo.initial=scaled_normal'
         )
     most = min(len(images), int(np.prod(images.shape[1:])))
     if 'pca' in name and dim_z > most:
         raise ValueError(
-            f'glo.initial={name} of {len(images)} images of {images[0].size} values has {most} components, '
-            f'fewer than model.dim_z {dim_z}: use --config.model.dim_z={most} or --config.glo.initial=scaled_normal'
+            f'glo.initial={name} of {len(images)} images of {images[0].size} values has {most} '
+            f'components, fewer than model.dim_z {dim_z}: use --config.model.dim_z={most} or '
+            '--config.glo.initial=scaled_normal'
         )
 
 
 def principal_components(
     images: UInt8[np.ndarray, 'n h w c'], num: int, whiten: bool, max_bytes: int = _MAX_BYTES
 ) -> Float[np.ndarray, 'n d']:
-    """The images' first `num` principal components, scaled so that the mean squared norm of a row is 1.
+    """The images' first `num` principal components, scaled so that the mean squared norm of a row
+    is 1.
 
-    By randomised SVD (Halko et al. 2011; scikit-learn) where the pixels as float32 take no more than `max_bytes`, and
-    else incrementally (Ross et al. 2008), block by block, at a little loss of precision.
+    By randomised SVD (Halko et al. 2011; scikit-learn) if the pixels as float32 take at most
+    `max_bytes`. Otherwise incrementally (Ross et al. 2008), block by block, which is a little less
+    precise.
 
     Args:
-        images: of any number; may be mapped from a file.
-        num: components.
-        whiten: every component with the same variance; those that the images do not have are noise.
+        images: may be mapped from a file.
+        num: number of components.
+        whiten: gives every component the same variance; components beyond the images' rank are
+            noise.
         max_bytes: see above.
     """
     from sklearn.decomposition import PCA, IncrementalPCA  # takes a second to import
@@ -94,13 +99,14 @@ def principal_components(
         z = np.concatenate([pca.transform(flat[block].astype(np.float32)) for block in blocks])
     z = np.asarray(z, np.float32)
     if whiten:
-        # Not by scikit-learn, whose incremental form lets the noise grow that stands for missing components.
+        # Not by scikit-learn: its incremental form amplifies the noise in place of missing
+        # components.
         z = z / np.maximum(np.sqrt(np.mean(np.square(z), axis=0)), np.finfo(np.float32).tiny)
     scale = np.sqrt(np.mean(np.sum(np.square(z), axis=1)))
-    return z / np.maximum(scale, np.finfo(np.float32).tiny)  # 0 of images that are all the same
+    return z / np.maximum(scale, np.finfo(np.float32).tiny)  # 0 if all images are equal
 
 
 def _blocks(num: int, size: int) -> list[slice]:
-    """Slices of at least `size`, of which the last takes what is over: a block needs as many rows as components."""
+    """Slices of at least `size` rows; the last takes the rest, as a block needs that many rows."""
     starts = list(range(0, max(num - size, 0) + 1, size))
     return [slice(start, end) for start, end in zip(starts, [*starts[1:], num], strict=True)]

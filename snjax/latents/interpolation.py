@@ -1,9 +1,10 @@
-"""Ways from one latent or class to another: straight, around the sphere, and through several points.
+"""Paths from one latent or class to another: straight, around the sphere, and through several
+points.
 
-Everything here runs on the host, in NumPy: what is computed is a few vectors for a picture. The formula of `slerp` is
-Shoemake's (1985), which White ("Sampling Generative Networks", 2016, arXiv:1609.04468) proposes for
-normal latents: in high dimensions they lie near a sphere of radius sqrt(dim_z), and a straight line between two of them
-passes through a middle that is nearer 0 than the generator has ever seen.
+Everything here runs on the host, in NumPy: a picture needs a few vectors only. The formula of
+`slerp` is Shoemake's (1985). White ("Sampling Generative Networks", 2016, arXiv:1609.04468)
+proposes it for normal latents: in high dimensions they lie near a sphere of radius sqrt(dim_z), and
+the middle of a straight line between two of them is nearer to 0 than any latent in training.
 """
 
 from collections.abc import Sequence
@@ -18,18 +19,19 @@ from snjax.latents.sampling import check_labels
 Vectors = Float[Array | np.ndarray, '*n d']
 Times = float | int | Float[np.ndarray, '*t']
 
-# Sine of the angle below which two directions count as parallel or opposite; the arc between them differs from a
-# straight line by its square, or has no plane.
+# Directions whose angle has a smaller sine count as parallel or opposite. The arc between parallel
+# ones differs from a straight line by the square of the sine; between opposite ones it has no
+# plane.
 _PARALLEL = 1e-6
 
 
 class Interpolation(NamedTuple):
-    """Ways through latents and classes, one a row (`snjax.generate.trained.TrainedGenerator.interpolate`).
+    """Paths through latents and classes, one per row (`TrainedGenerator.interpolate`).
 
     Attributes:
         images: in [-1, 1].
-        z: latents that they are made of.
-        labels: weights of the classes, or None where there are none.
+        z: the latents of the images.
+        labels: weights of the classes; None for an unconditional generator.
     """
 
     images: Float[np.ndarray, 'n t h w c']
@@ -49,14 +51,16 @@ def lerp(a: Vectors, b: Vectors, t: Times) -> Float[np.ndarray, '*n d']:
 
 
 def slerp(a: Vectors, b: Vectors, t: Times) -> Float[np.ndarray, '*n d']:
-    """From a to b around 0 at constant angular speed: the direction turns in the plane of both, the norm goes in line.
+    """From a to b around 0: the direction turns at constant speed in their plane, the norm is
+    linear in t.
 
-    For vectors of one norm this is White's formula, sin((1-t) omega) / sin(omega) a + sin(t omega) / sin(omega) b. That
-    formula applied to unequal norms grows without bound as a and b become opposite; here it is applied to
-    the directions, and the norm is (1-t) |a| + t |b|. Rows whose directions are parallel, opposite or
-    undefined (zero vectors) have no one arc, and go straight, as `lerp`.
+    For vectors of equal norm this is White's formula, sin((1-t) omega) / sin(omega) a + sin(t
+    omega) / sin(omega) b. For unequal norms that formula grows without bound as a and b become
+    opposite; here it is applied to the directions, and the norm is (1-t) |a| + t |b|. Rows whose
+    directions are parallel, opposite or undefined (zero vectors) have no unique arc, and are
+    interpolated by `lerp`.
 
-    Of latents in a cube ('uniform') the arc leaves the cube: use `lerp` there.
+    For uniform latents use `lerp`: the arc leaves their cube.
 
     Args:
         a, b: vectors along the last axis.
@@ -85,17 +89,17 @@ def path(
     how: str = 'slerp',
     closed: bool = False,
 ) -> Float[np.ndarray, 'frames *n d']:
-    """A way through several points, in steps of equal t; each leg takes the same share of it.
+    """A path through several points, in steps of equal t; every leg takes the same share.
 
     Args:
-        points: k points in order, each a vector or an array of vectors, every one with a way of its own.
-        frames: how many places on the way.
+        points: k points in order, each a vector or an array of vectors, which get separate paths.
+        frames: number of steps.
         how: 'slerp' or 'lerp'.
-        closed: go on from the last point to the first, and stop one step before it: as an endless animation wants it.
-            Otherwise the way starts at the first point and ends at the last.
+        closed: continue from the last point to the first and stop one step before it, for an
+            endless animation. Otherwise the path starts at the first point and ends at the last.
 
     Raises:
-        ValueError: for another `how`, no points or no frames.
+        ValueError: `how` is unknown, or there are no points or frames.
     """
     if how not in PATHS:
         raise ValueError(f'path {how!r}: accepted are {", ".join(PATHS)}')
@@ -104,7 +108,7 @@ def path(
             f'a path takes at least 1 point and 1 frame, not {len(points)} and {frames}'
         )
     points = np.asarray(points)
-    # A single point is a leg of its own, from itself to itself.
+    # A single point makes one leg, from itself to itself.
     legs = max(1, len(points) if closed else len(points) - 1)
     t = np.arange(frames) * legs / frames if closed else np.linspace(0, legs, frames)
     leg = np.minimum(t.astype(int), legs - 1)
@@ -123,27 +127,27 @@ def class_path(
     """Weights of the classes along `num` rows of images; None for a generator without classes.
 
     Args:
-        classes: one, which all rows keep; several, through which all rows go in line, mixing two at a time; None for
-            one class a row, all classes in turn.
-        num, frames: rows, and images of a row.
+        classes: one class, which all rows keep; several, which all rows pass through in order,
+            mixing two at a time; None for one class per row, all classes in turn.
+        num, frames: rows, and images per row.
         num_classes: of the generator; 0 for an unconditional one.
         closed: see `path`.
 
     Raises:
-        ValueError: for classes that there are none of.
+        ValueError: a class does not exist.
     """
     several = classes if isinstance(classes, Sequence) else None
     labels = check_labels(classes, num if several is None else len(several), num_classes)
     if labels is None:
         return None
     weights = np.eye(num_classes, dtype=np.float32)[labels]
-    # (corners, rows, num_classes): rows that keep a class each have one corner.
+    # (corners, rows, num_classes); a row that keeps its class has one corner.
     corners = weights[None] if several is None else np.repeat(weights[:, None], num, axis=1)
     return path(corners, frames, how='lerp', closed=closed).swapaxes(0, 1)
 
 
 def _float64(a, b, t):
-    """The vectors, and t with an axis for their entries."""
+    """The vectors as float64, and t with an axis for their entries."""
     return (
         np.asarray(a, np.float64),
         np.asarray(b, np.float64),

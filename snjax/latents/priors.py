@@ -1,8 +1,9 @@
 """Distributions fitted to learned latents, to draw new ones from.
 
-GLO has no prior while it trains: z are parameters. Bojanowski et al. 2018 (arXiv:1707.05776), section 4.3, sample from
-one full-covariance Gaussian fitted to them. It, a diagonal one, one Gaussian per class and a Gaussian mixture are all a
-`Mixture`. GLO keeps its latents in the unit ball, so what is drawn is projected onto it (`project`).
+GLO has no prior in training: its latents are parameters. Bojanowski et al. 2018 (arXiv:1707.05776),
+section 4.3, sample from one full-covariance Gaussian fitted to the latents. This Gaussian, a
+diagonal one, one Gaussian per class and a Gaussian mixture are all a `Mixture`. GLO keeps its
+latents in the unit ball, so draws are projected onto it (`project`).
 """
 
 from typing import NamedTuple
@@ -18,12 +19,13 @@ PRIORS = ('full', 'diagonal', 'mixture', 'class')
 
 
 class Mixture(NamedTuple):
-    """k Gaussians in d dimensions: z = means[i] + factors[i] e, with e ~ N(0, I) and i drawn by `weights`.
+    """k Gaussians in d dimensions: z = means[i] + factors[i] e, with e ~ N(0, I) and i drawn by
+    `weights`.
 
     Attributes:
-        weights: of the components, positive, summing to 1.
-        means: of each.
-        factors: a square root of each covariance matrix, factors[i] factors[i]^T.
+        weights: of the components, positive, with sum 1.
+        means: mean of each component.
+        factors: a square root of each covariance matrix, which is factors[i] factors[i]^T.
     """
 
     weights: Float[Array, ' k']
@@ -32,8 +34,8 @@ class Mixture(NamedTuple):
 
 
 def project(z: Float[Array | np.ndarray, '*n d']) -> Float[Array, '*n d']:
-    """Onto the unit ball: z / max(|z|_2, 1), as Bojanowski et al. 2018 do after every update."""
-    # The squared norm is kept from 0, where the root has no derivative.
+    """Projection onto the unit ball, z / max(|z|_2, 1), which GLO applies after every update."""
+    # The maximum is inside the root, which has no derivative at 0.
     squared = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
     return jnp.asarray(z / jnp.sqrt(jnp.maximum(squared, 1.0)))
 
@@ -43,10 +45,10 @@ def fit_gaussian(z: Latents, kind: str = 'full') -> Mixture:
 
     Args:
         z: latents, at least 2.
-        kind: `'full'`, or `'diagonal'`, which leaves out correlations.
+        kind: `'full'`, or `'diagonal'`, which ignores correlations.
 
     Raises:
-        ValueError: for another kind, or fewer than 2 latents.
+        ValueError: the kind is unknown, or there are fewer than 2 latents.
     """
     if kind not in ('full', 'diagonal'):
         raise ValueError(f'prior {kind!r}: accepted are full and diagonal')
@@ -65,18 +67,19 @@ def fit_classes(z: Latents, labels: Integer[Array | np.ndarray, ' n'], num_class
     """One full Gaussian per class; component i is class i, weighted by its share.
 
     Raises:
-        ValueError: a class has fewer than 2 latents, or a label is of none.
+        ValueError: a class has fewer than 2 latents, or a label is no class.
     """
     z, labels = np.asarray(z), np.asarray(labels)
     counts = np.bincount(labels, minlength=num_classes)
     if len(counts) > num_classes:
         raise ValueError(
-            f'a label is {len(counts) - 1}, and there are {num_classes} classes: 0 to {num_classes - 1} are accepted'
+            f'a label is {len(counts) - 1}, and there are {num_classes} classes: 0 to '
+            f'{num_classes - 1} are accepted'
         )
     if counts.min() < 2:
         raise ValueError(
-            f'class {counts.argmin()} has {counts.min()} images: a Gaussian of its own needs at least 2; use '
-            '--config.sampling.prior=full'
+            f'class {counts.argmin()} has {counts.min()} images: a Gaussian of its own needs at '
+            'least 2; use --sample.prior=full'
         )
     fits = [fit_gaussian(jnp.asarray(z[labels == i])) for i in range(num_classes)]
     means, factors = (jnp.concatenate([getattr(f, k) for f in fits]) for k in ('means', 'factors'))
@@ -87,14 +90,14 @@ def fit_mixture(z: Latents, num_components: int, seed: int = 0) -> Mixture:
     """A mixture of full-covariance Gaussians, by expectation maximisation (scikit-learn).
 
     Raises:
-        ValueError: for fewer latents than components.
+        ValueError: there are fewer latents than components.
     """
     from sklearn.mixture import GaussianMixture  # takes a second to import
 
     if not 1 <= num_components <= len(z):
         raise ValueError(
             f'{num_components} components for {len(z)} latents: 1 to {len(z)} are accepted '
-            '(--config.sampling.components)'
+            '(--sample.components)'
         )
     fitted = GaussianMixture(num_components, reg_covar=1e-6, random_state=seed)
     fitted.fit(np.asarray(z))
@@ -111,17 +114,18 @@ def draw(
     components: Int[Array, ' b'] | None = None,
     truncation: float | None = None,
 ) -> Float[Array, 'b d']:
-    """Latents of the examples `ids`, projected onto the unit ball; each from its own key.
+    """Latents of the examples `ids`, each from its own key, projected onto the unit ball.
 
     Args:
-        prior: what to draw from.
+        prior: the distribution.
         rng: key of the whole draw.
         ids: global positions of the examples.
-        components: which Gaussian each is of; None draws them by weight.
-        truncation: draw e from the normal restricted to [-truncation, truncation]; None for the whole.
+        components: the Gaussian of each example; None draws it by weight.
+        truncation: draw e from the normal restricted to [-truncation, truncation]; None for the
+            whole.
 
     Raises:
-        ValueError: for a truncation that is not positive.
+        ValueError: the truncation is not positive.
     """
     if truncation is not None and truncation <= 0:
         raise ValueError(f'truncation {truncation}: a positive number or none is accepted')
@@ -144,6 +148,6 @@ def _noise(key, shape, truncation):
 
 
 def _root(covariance: Float[Array, 'd d']) -> Float[Array, 'd d']:
-    """A square root: unlike Cholesky's it stands a covariance of fewer latents than dimensions."""
+    """A square root that, unlike Cholesky's, exists for fewer latents than dimensions."""
     values, vectors = jnp.linalg.eigh(covariance)
     return vectors * jnp.sqrt(jnp.maximum(values, 0.0))

@@ -1,4 +1,4 @@
-"""Latents, and images from them: what training, grids, `--mode=sample` and notebooks share."""
+"""Draws of latents and labels, and images from them, for training, sampling and notebooks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,18 +28,19 @@ def latents(
     latent: str = 'normal',
     truncation: float | None = None,
 ) -> Float[Array, 'b d']:
-    """z of the examples `ids`: each from its own key, so that no sharding or batching changes it.
+    """z of the examples `ids`, each from its own key, so that sharding and batching do not change
+    it.
 
     Args:
         rng: key of the whole draw.
         ids: global positions of the examples.
         dim_z: length of z.
         latent: 'normal' for N(0, I), 'uniform' for U(-1, 1).
-        truncation: draw from the normal restricted to [-truncation, truncation] (Brock et al. 2019, section 3.1), or
-            scale the uniform's range; None for the whole distribution.
+        truncation: draw from the normal restricted to [-truncation, truncation] (Brock et al. 2019,
+            section 3.1), or scale the uniform's range; None for the whole distribution.
 
     Raises:
-        ValueError: for an unknown latent or a truncation that is not positive.
+        ValueError: the latent is unknown, or the truncation is not positive.
     """
     if latent not in LATENTS:
         raise ValueError(f'latent {latent!r}: accepted are {", ".join(LATENTS)}')
@@ -67,32 +68,33 @@ def class_labels(rng: Key[Array, ''], ids: Int[Array, ' b'], num_classes: int) -
 
 
 def check_labels(labels: Labels | None, num: int, num_classes: int) -> np.ndarray | None:
-    """Labels of `num` images as `generate` takes them: int32 (num,), float32 (num, num_classes), or None.
+    """Labels of `num` images in the form of `generate`: int32 (num,), float32 (num, num_classes),
+    or None.
 
     Args:
-        labels: one class for all images, a class each, or weights of the classes (which need not be positive nor sum to
-            1); None for all classes in turn, where there are any.
-        num: images.
+        labels: one class for all images, one class per image, or weights of the classes (of any
+            sign and sum); None for all classes in turn, if there are classes.
+        num: number of images.
         num_classes: of the generator; 0 for an unconditional one.
 
     Raises:
-        ValueError: labels of an unconditional generator, classes that there are none of, or other shapes.
+        ValueError: the generator is unconditional, a class does not exist, or a shape is wrong.
     """
     if not num_classes:
         if labels is not None:
             raise ValueError('labels were given to an unconditional generator: leave them out')
         return None
-    told = np.asarray(np.arange(num) % num_classes if labels is None else labels)
-    if told.dtype.kind in 'iu' and told.shape in ((), (num,)):
-        wrong = told[(told < 0) | (told >= num_classes)]
+    given = np.asarray(np.arange(num) % num_classes if labels is None else labels)
+    if given.dtype.kind in 'iu' and given.shape in ((), (num,)):
+        wrong = given[(given < 0) | (given >= num_classes)]
         if wrong.size:
             raise ValueError(f'label {wrong[0]}: the classes are 0 to {num_classes - 1}')
-        return np.broadcast_to(told, (num,)).astype(np.int32)
-    if told.dtype.kind == 'f' and told.shape == (num, num_classes):
-        return told.astype(np.float32)
+        return np.broadcast_to(given, (num,)).astype(np.int32)
+    if given.dtype.kind == 'f' and given.shape == (num, num_classes):
+        return given.astype(np.float32)
     raise ValueError(
-        f'labels are {told.dtype} {told.shape}: accepted are one class, classes ({num},) and float weights '
-        f'({num}, {num_classes})'
+        f'labels are {given.dtype} {given.shape}: accepted are one class, classes ({num},) and '
+        f'float weights ({num}, {num_classes})'
     )
 
 

@@ -1,22 +1,22 @@
 """ResNet-56 for CIFAR-10, a published classifier as an extractor: `cifar_resnet56`.
 
-The network of section 4.2 of He et al. 2016 (arXiv:1512.03385) with option A shortcuts, whose trained weights are those
-of akamaster/pytorch_resnet_cifar10 (`resnet56-4bfd9763.th`, BSD-2-Clause; 6.61 % test error by its README).
-Features are the 64 averages before the last layer. A Frechet distance from them is not FID and not comparable to it.
+The network of section 4.2 of He et al. 2016 (arXiv:1512.03385) with option A shortcuts, with the
+trained weights of akamaster/pytorch_resnet_cifar10 (`resnet56-4bfd9763.th`, BSD-2-Clause; 6.61 %
+test error by its README). Features are the 64 averages before the last layer. A Frechet distance
+between them is not FID and not comparable to it.
 
-Weights are read from an `.npz` with that file's names and layouts (`conv1.weight` (16, 3, 3, 3), `bn1.running_mean`,
-`layer1.0.conv1.weight`, ... `linear.weight` (10, 64)):
+Weights are read from an `.npz` with the names and layouts of that file (`conv1.weight`
+(16, 3, 3, 3), `bn1.running_mean`, `layer1.0.conv1.weight`, ... `linear.weight` (10, 64)):
 
     import numpy, torch
     state = torch.load('resnet56-4bfd9763.th', map_location='cpu')['state_dict']
-    numpy.savez('resnet56_cifar10.npz', **{k.removeprefix('module.'): v.numpy() for k, v in state.items()})
+    arrays = {name.removeprefix('module.'): value.numpy() for name, value in state.items()}
+    numpy.savez('resnet56_cifar10.npz', **arrays)
 """
 
 import functools
 import pathlib
-import zipfile
-import zlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -26,7 +26,8 @@ from flax.traverse_util import flatten_dict
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
-from snjax.metrics.folding import Used, check_names, file_sha256, folded_conv
+from snjax.metrics.folding import folded_conv
+from snjax.metrics.weight_files import Loaded, StateDict, WeightFile, file_sha256, read_npz
 
 CLASSES = (
     'airplane',
@@ -43,22 +44,24 @@ CLASSES = (
 SIZE = 32
 DIM = 64
 _EPSILON = 1e-5  # PyTorch's
-# Of ImageNet; the repository trained with them.
+# Statistics of ImageNet, which the repository trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Loaded(NamedTuple):
-    """Variables of `apply`, and the sha256 of the file they came from."""
-
-    variables: dict[str, Any]
-    sha256: str
+_FILE = WeightFile(
+    reader=read_npz,
+    kind='.npz of arrays',
+    needed_for=(
+        'the extractor cifar_resnet56 needs the weights of akamaster/pytorch_resnet_cifar10 '
+        '(resnet56-4bfd9763.th) as an .npz, made as snjax/metrics/cifar_resnet.py says'
+    ),
+    remedy='make or copy it again',
+)
 
 
 class ResNet(nn.Module):
-    """Three stages of blocks at 16, 32 and 64 channels; batch norms are folded into the convolutions.
+    """Three stages of residual blocks with 16, 32 and 64 channels, batch norms folded in.
 
     Attributes:
-        num_blocks: of each stage; 9 make it ResNet-56.
+        num_blocks: blocks per stage; 9 give ResNet-56.
         precision: of the convolutions.
     """
 
@@ -87,7 +90,7 @@ class ResNet(nn.Module):
 
 
 def _shortcut(x, width, stride):
-    """Option A: every second pixel, and zeros for the new channels on both sides."""
+    """Shortcut of option A: every second pixel, and zero channels added on both sides."""
     added = width - x.shape[-1]
     if not added:
         return x
@@ -97,7 +100,10 @@ def _shortcut(x, width, stride):
 def apply(
     variables: dict[str, Any], images: UInt8[Array, 'n h w c'], *, num_blocks: int = 9
 ) -> tuple[Float[Array, 'n 64'], Float[Array, 'n k']]:
-    """Features and logits of images, grey or in colour; other sizes are brought to 32 px, bilinear and antialiased."""
+    """Features and logits of grey or colour images.
+
+    Images of another size than 32 px are resized, bilinear and antialiased.
+    """
     x = images.astype(jnp.float32) / 255
     n, h, w, _ = x.shape
     x = jnp.broadcast_to(x, (n, h, w, 3))
@@ -116,52 +122,36 @@ def _shapes(num_blocks):
 
 
 def from_state_dict(arrays: dict[str, np.ndarray], *, num_blocks: int = 9) -> dict[str, Any]:
-    """Variables of `apply` from the published arrays.
+    """Variables for `apply` from the published arrays.
 
     Raises:
-        ValueError: an array is missing, is one too many, or has another shape.
+        ValueError: a missing or unknown array, or one of another shape.
     """
-    what = f'ResNet-{6 * num_blocks + 2} for CIFAR-10'
-    used = Used(arrays, what)
-    params: dict[str, Any] = {'conv1': folded_conv(used, 'conv1', 'bn1', _EPSILON)}
+    published = StateDict(arrays, f'ResNet-{6 * num_blocks + 2} for CIFAR-10')
+    params: dict[str, Any] = {'conv1': folded_conv(published, 'conv1', 'bn1', _EPSILON)}
     for stage in (1, 2, 3):
         for block in range(num_blocks):
             name = f'layer{stage}.{block}'
             for i in (1, 2):
-                folded = folded_conv(used, f'{name}.conv{i}', f'{name}.bn{i}', _EPSILON)
+                folded = folded_conv(published, f'{name}.conv{i}', f'{name}.bn{i}', _EPSILON)
                 params[f'layer{stage}_{block}_conv{i}'] = folded
     params['linear'] = {
-        'kernel': np.ascontiguousarray(used['linear.weight'].T, np.float32),
-        'bias': np.asarray(used['linear.bias'], np.float32),
+        'kernel': np.ascontiguousarray(published['linear.weight'].T, np.float32),
+        'bias': np.asarray(published['linear.bias'], np.float32),
     }
-    check_names(arrays, used.names, what)
-    flat = flatten_dict(params, sep='.')
-    for name, shape in _shapes(num_blocks).items():
-        if flat[name].shape != shape:
-            raise ValueError(
-                f'these are not the weights of {what}: {name!r} would be {flat[name].shape}, not {shape}'
-            )
+    published.check_all_read()
+    flat: Any = flatten_dict(params, sep='.')
+    published.check_shapes(flat, _shapes(num_blocks))
     return {'params': params}
 
 
 def load(path: str | pathlib.Path) -> Loaded:
-    """The published classifier from an `.npz` (see the module).
+    """Loads the published classifier from an `.npz` (see the module).
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is something else, or not whole.
+        FileNotFoundError: no such file.
+        ValueError: another or a damaged file.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'{path} is not there: the extractor cifar_resnet56 needs the weights of akamaster/pytorch_resnet_cifar10 '
-            '(resnet56-4bfd9763.th) as an .npz, made as snjax/metrics/cifar_resnet.py says; --config.eval.weights=PATH'
-        )
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f'{path} is no .npz of arrays, or cut off: make or copy it again')
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f'{path} is no .npz of arrays ({error})') from error
+    arrays, _ = _FILE.read(path)
     return Loaded(from_state_dict(arrays), file_sha256(path))

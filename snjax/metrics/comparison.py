@@ -1,4 +1,4 @@
-"""All that is said of fakes beside real images, from the features of both."""
+"""All scores of fakes against real images, computed from the features of both."""
 
 import dataclasses
 
@@ -17,12 +17,12 @@ SUBSET_SIZE = 1000
 
 @dataclasses.dataclass(frozen=True)
 class ScoredSet:
-    """Real images or fakes.
+    """Features, classes and pixels of real images or of fakes.
 
     Attributes:
-        features: of all of them.
-        labels: their classes (n,), or None.
-        images: pixels of some of them, the first, or of all; None where nothing looks at them.
+        features: of all n images.
+        labels: classes (n,), or None.
+        images: pixels of the first images or of all; None if no score needs them.
     """
 
     features: Features
@@ -30,7 +30,7 @@ class ScoredSet:
     images: np.ndarray | None = None
 
     def first(self, num: int) -> 'ScoredSet':
-        """The first `num`."""
+        """The set of the first `num` images."""
         cut = [None if x is None else x[:num] for x in (self.labels, self.images)]
         return ScoredSet(Features(*(x[:num] for x in self.features)), *cut)
 
@@ -39,7 +39,7 @@ class ScoredSet:
 
 
 def names(extractor: Extractor) -> dict[str, str]:
-    """What the distribution scores are called: the established names are Inception's alone."""
+    """Names of the distribution scores; FID, KID and Inception score are for Inception only."""
     if extractor.is_inception:
         return {'frechet': 'fid', 'class': 'inception_score', 'kernel': 'kid', 'intra': 'intra_fid'}
     return {
@@ -51,19 +51,19 @@ def names(extractor: Extractor) -> dict[str, str]:
 
 
 def title(extractor: Extractor) -> str:
-    """The Frechet distance as people are told of it: 'FID', or 'Frechet distance (digits)'."""
+    """The Frechet distance in tables and messages: 'FID', or 'Frechet distance (digits)'."""
     return 'FID' if extractor.is_inception else f'Frechet distance ({extractor.name})'
 
 
 def quick(
     extractor: Extractor, real: Moments, fake: Features, class_names: tuple[str, ...]
 ) -> dict[str, float]:
-    """Scores that take no time: the Frechet distance, the score of the classes, and how many there are of them.
+    """The fast scores: Frechet distance, classifier score, and the classes among the fakes.
 
     Args:
-        extractor: of both.
-        real: moments of the real images' features.
-        fake: of the fakes.
+        extractor: the network that made the features.
+        real: moments of the features of the real images.
+        fake: features of the fakes.
         class_names: of the real images.
     """
     name, got = names(extractor), scores.moments(fake.features)
@@ -91,15 +91,16 @@ def full(
     neighbour_num: int = 10_000,
     seed: int = 0,
 ) -> dict[str, float]:
-    """`quick`, the kernel distance, the four scores by neighbours, and for fakes with classes what is inside them.
+    """`quick`, the kernel distance, the four neighbour scores, and scores inside each class.
 
     Args:
-        extractor: of both.
-        real, fake: with labels where they have classes, and pixels for MS-SSIM.
-        real_moments: of the real features.
+        extractor: the network that made the features.
+        real, fake: with labels if they have classes, and pixels for MS-SSIM.
+        real_moments: moments of the real features.
         class_names: of the real images.
-        neighbour_num: precision, recall, density and coverage are of at most so many of each, evenly drawn.
-        seed: of the draws.
+        neighbour_num: the most points of each set for precision, recall, density and coverage;
+            larger sets are subsampled evenly.
+        seed: of the random pairs inside classes.
     """
     name = names(extractor)
     values = quick(extractor, real_moments, fake.features, class_names)
@@ -107,16 +108,16 @@ def full(
     size = min(SUBSET_SIZE, len(a), len(b))
     kernel = scores.kernel_distance(a, b, subsets=SUBSETS, subset_size=size)
     values |= {name['kernel']: kernel.mean, f'{name["kernel"]}_error': kernel.standard_error}
-    near = prdc(_spread(a, neighbour_num), _spread(b, neighbour_num), k=K)
+    near = prdc(_subsample(a, neighbour_num), _subsample(b, neighbour_num), k=K)
     values |= near._asdict()
-    # Of a reference with other classes, or none, nothing can be said of single ones.
+    # Fakes of other classes than the reference have no scores per class.
     if fake.labels is not None and fake.labels.max() < len(class_names):
         values |= _inside_classes(extractor, real, fake, class_names, seed)
     return values
 
 
 def _inside_classes(extractor, real, fake, class_names, seed):
-    """What is said of fakes that were to be of a class; means over the classes."""
+    """Scores of fakes that were generated for a class; means over the classes."""
     num = len(class_names)
     values = {}
     if extractor.classes == class_names:
@@ -142,13 +143,13 @@ def _inside_classes(extractor, real, fake, class_names, seed):
 
 
 def _mean_of_classes(name, values):
-    """The mean over classes that have pairs; nothing where none has."""
+    """The mean over the classes with at least one pair; no score if there is none."""
     known = values[np.isfinite(values)]
     return {name: float(known.mean())} if len(known) else {}
 
 
-def _spread(points, num):
-    """At most `num` of the points, evenly over their order."""
+def _subsample(points, num):
+    """At most `num` points, evenly spaced in the given order."""
     if len(points) <= num:
         return points
     return points[np.arange(num) * len(points) // num]

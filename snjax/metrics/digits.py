@@ -1,16 +1,15 @@
-"""The offline yardstick: are these samples handwritten digits, and all ten of them?
+"""The yardstick of digits: are these samples handwritten digits, and are all ten classes there?
 
-Needs no download and no network weights: the 1,797 real 8x8 digits inside scikit-learn are split
-once, by a fixed seed, into 1,297 training and 500 held-out digits. Samples are reduced to 8x8, a
-classifier of the training digits says which classes occur, and precision and recall are taken in
-pixel space against the training digits. Beside every score stand three others computed by the same
-code: real digits that were held out (what is attainable), a Gaussian fitted to the pixels and
-uniform noise (what a useless model gets).
+It needs no download and no network weights. A fixed seed splits the 1,797 real 8x8 digits of
+scikit-learn into 1,297 for training and 500 held-out ones. Samples are reduced to 8x8; a classifier
+fitted to the training digits counts their classes, and precision and recall are computed in pixel
+space against the training digits. Three references have the same score computed: held-out real
+digits (attainable), a Gaussian fitted to the pixels, and uniform noise (useless models).
 """
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -26,13 +25,13 @@ from snjax.metrics import manifold, scores
 NUM_CLASSES = 10
 NUM_TRAIN = 1297
 SIZE = 8
-K = 3  # the neighbour Kynkaanniemi et al. 2019 use
+K = 3  # neighbour at the radius, as in Kynkaanniemi et al. 2019
 SEED = 0
 
 MIN_CLASS_SHARE = 0.03
 MIN_PRECISION = 0.5
 
-# Rounding in whatever scaled the images may overshoot 1; another range (0 .. 255) is an error.
+# Images may overshoot 1 by rounding; another range (0 .. 255) is an error.
 RANGE_TOLERANCE = 1e-3
 
 Images = Num[np.ndarray, 'n h w c'] | Num[Array, 'n h w c']
@@ -40,13 +39,13 @@ Images = Num[np.ndarray, 'n h w c'] | Num[Array, 'n h w c']
 
 @dataclass(frozen=True)
 class DigitsScore:
-    """Score of one set of samples, with the protocol it was taken by.
+    """Score of one set of samples, with its protocol.
 
     Attributes:
-        class_shares: share of the samples that the classifier puts in each of the ten classes.
+        class_shares: share of the samples in each of the ten classes, by the classifier.
         precision, recall: improved precision and recall on 8x8 pixels, in [0, 1].
-        manifest: what was compared with what (JSON types only).
-        references: the same score of the yardsticks, by name.
+        manifest: the protocol of the comparison (JSON types only).
+        references: the scores of the references by name.
     """
 
     class_shares: tuple[float, ...]
@@ -62,11 +61,27 @@ class DigitsScore:
 
     @property
     def smallest_class_share(self) -> float:
-        """Share of the rarest class, 0 when a class is missing."""
+        """Share of the rarest class; 0 if a class is missing."""
         return min(self.class_shares)
 
+    @property
+    def values(self) -> dict[str, float]:
+        """The scores by name."""
+        return {
+            'classes_found': float(self.classes_found),
+            'smallest_class_share': self.smallest_class_share,
+            'precision': self.precision,
+            'recall': self.recall,
+        }
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The share of every class, and the precision of each reference (JSON types)."""
+        references = {name: reference.precision for name, reference in self.references.items()}
+        return {'class_shares': list(self.class_shares), 'references': references}
+
     def lines(self) -> list[str]:
-        """Table for the terminal: a header and three rows, the yardsticks beside this score."""
+        """Table for the terminal: a header and three rows, with a column per reference."""
         columns = {f'{self.manifest["fake_count"]:,} samples': self, **self.references}
         rows = {
             '': list(columns),
@@ -85,7 +100,7 @@ class DigitsScore:
         return '\n'.join(self.lines())
 
     def to_dict(self) -> dict[str, Any]:
-        """The score, its protocol and the yardsticks as JSON types."""
+        """The score, its protocol and the references as JSON types."""
         out = {
             'classes_found': self.classes_found,
             'smallest_class_share': self.smallest_class_share,
@@ -118,7 +133,7 @@ class Part(NamedTuple):
     Attributes:
         pixels: (n, 64), in [0, 1].
         labels: digit of each row.
-        indices: their rows in `load_digits`, for scoring them after another module's resizing.
+        indices: rows in `load_digits`, to find the same digits at another size.
     """
 
     pixels: Float[np.ndarray, 'n 64']
@@ -127,7 +142,7 @@ class Part(NamedTuple):
 
 
 def split() -> dict[str, Part]:
-    """The 1,297 digits to learn from ('train') and the 500 others ('held_out'), always the same ones."""
+    """The fixed split: 1,297 digits for training ('train') and 500 others ('held_out')."""
     data, labels = map(np.asarray, load_digits(return_X_y=True))
     pixels = data / 16  # 17 grey levels, 0 .. 16
     parts = train_test_split(np.arange(len(pixels)), train_size=NUM_TRAIN, random_state=SEED)
@@ -140,15 +155,15 @@ def split() -> dict[str, Part]:
 class DigitsYardstick:
     """Scores samples against the real digits of `sklearn.datasets.load_digits`.
 
-    Everything is fixed (split, classifier, k, seeds of the references), so two scores are
-    comparable, and the same samples give the same score.
+    Split, classifier, k and seeds of the references are fixed, so scores are comparable, and the
+    same samples give the same score.
 
     Attributes:
         train, held_out: 8x8 pixels in [0, 1], (1297, 64) and (500, 64).
         train_labels, held_out_labels: digit of each row.
-        train_indices, held_out_indices: their rows in `load_digits`, for scoring the held-out
-            digits after another module's resizing.
-        held_out_accuracy: share of the held-out digits that the classifier names correctly.
+        train_indices, held_out_indices: rows in `load_digits`, to find the same digits at another
+            size.
+        held_out_accuracy: share of correct answers of the classifier on the held-out digits.
     """
 
     def __init__(self):
@@ -164,19 +179,17 @@ class DigitsYardstick:
         """Scores samples.
 
         Args:
-            images: at least 4 samples, (N, H, W, 1 or 3), float in [-1, 1] or uint8; 1,000 for the
-                demo's check.
+            images: at least 4 samples, (N, H, W, 1 or 3), float in [-1, 1] or uint8; the demo
+                checks 1,000.
 
         Returns:
-            The score, with the yardsticks as `references`.
+            The score, with `references`.
 
         Raises:
-            ValueError: as `pixel_features`, and for fewer than 4 samples.
+            ValueError: fewer than 4 samples, or images that `pixel_features` refuses.
         """
         score = self._score_features(pixel_features(images), np.shape(images)[1:])
-        return DigitsScore(
-            score.class_shares, score.precision, score.recall, score.manifest, self.references
-        )
+        return replace(score, references=self.references)
 
     def classify(self, images: Images) -> Int[np.ndarray, ' n']:
         """Digit of each image, 0 .. 9; images as in `score`."""
@@ -184,10 +197,10 @@ class DigitsYardstick:
 
     @cached_property
     def references(self) -> dict[str, DigitsScore]:
-        """The three yardsticks: held-out real digits, Gaussian pixels, uniform noise."""
+        """Scores of the references: held-out real digits, Gaussian pixels, uniform noise."""
         rng = np.random.default_rng(SEED)
-        # Some border pixels are 0 in every digit; the ridge makes their covariance definite, 0.001
-        # in pixel value.
+        # Some border pixels are 0 in every digit. A ridge of standard deviation 0.001 makes the
+        # covariance definite.
         covariance = np.cov(self.train, rowvar=False) + 1e-6 * np.eye(SIZE * SIZE)
         gaussian = rng.multivariate_normal(
             self.train.mean(axis=0), covariance, size=1000, method='cholesky'
@@ -245,7 +258,7 @@ def pixel_features(images: Images) -> Float[np.ndarray, 'n 64']:
         (N, 64), float64, rows of the image one after the other.
 
     Raises:
-        ValueError: if the shape or type is another, or a value is not finite or outside [-1, 1].
+        ValueError: another shape or type, or a value that is not finite or outside [-1, 1].
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or min(images.shape[1:3]) < SIZE:
@@ -261,7 +274,7 @@ def pixel_features(images: Images) -> Float[np.ndarray, 'n 64']:
 
 
 def area_weights(length: int) -> Float[np.ndarray, 'size length']:
-    """Matrix that averages `length` pixels into 8 cells: what share of cell i is pixel p."""
+    """Matrix that averages `length` pixels into 8 cells: the share of pixel p in cell i."""
     edges = np.arange(SIZE + 1)[:, None] * length / SIZE
     pixels = np.arange(length)
     overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
@@ -269,10 +282,10 @@ def area_weights(length: int) -> Float[np.ndarray, 'size length']:
 
 
 def _unit_range(images: np.ndarray) -> np.ndarray:
-    """uint8 or [-1, 1] to float64 in [0, 1]."""
+    """Images as float64 in [0, 1], from uint8 or from floats in [-1, 1]."""
     if images.dtype == np.uint8:
         return images / 255
-    # ml_dtypes' bfloat16 has kind 'V'.
+    # bfloat16 of ml_dtypes has kind 'V'.
     if images.dtype.kind not in 'fV':
         raise ValueError(f'images are {images.dtype}: give float in [-1, 1], or uint8')
     images = images.astype(np.float64)

@@ -1,8 +1,9 @@
-"""Extractor `digits`: a small classifier of the embedded digits, fitted in a second wherever it is needed.
+"""Extractor `digits`: a small classifier of scikit-learn's digits, fitted in a second on demand.
 
-One hidden layer on 8x8 pixels (scikit-learn's MLPClassifier, seeded), fitted to the 1,297 training digits of
-`snjax.metrics.digits`. Its features are the hidden layer's activations. No download, and good enough to tell a
-generator of digits that improves from one that does not; its distances mean nothing for other images.
+One hidden layer on 8x8 pixels (scikit-learn's MLPClassifier, seeded), fitted to the 1,297 training
+digits of `snjax.metrics.digits`. Its features are the activations of the hidden layer. It needs no
+download and shows whether a generator of digits improves; its distances mean nothing for other
+images.
 """
 
 import functools
@@ -24,12 +25,12 @@ _EPOCHS = 60
 
 
 class Classifier(NamedTuple):
-    """Weights, and what was seen of them.
+    """A fitted classifier.
 
     Attributes:
         variables: kernels and biases of the two layers, float32.
-        sha256: of the variables' bytes.
-        held_out_accuracy: share of the 500 held-out digits that it names correctly.
+        sha256: of the bytes of the variables.
+        held_out_accuracy: share of correct answers on the 500 held-out digits.
     """
 
     variables: dict[str, Float[np.ndarray, '...']]
@@ -39,7 +40,7 @@ class Classifier(NamedTuple):
 
 @functools.cache
 def fit() -> Classifier:
-    """The classifier: the same on the same machine, and up to rounding on others."""
+    """Fits the classifier: the same on one machine, and the same up to rounding on others."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
     from threadpoolctl import threadpool_limits
@@ -53,9 +54,9 @@ def fit() -> Classifier:
         n_iter_no_change=_EPOCHS,
         random_state=0,
     )
-    # More threads cost more than such small products are worth.
+    # Products this small are faster on one thread.
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter('ignore', ConvergenceWarning)  # it stops by count
+        warnings.simplefilter('ignore', ConvergenceWarning)  # it stops after a fixed count
         model.fit(train.pixels, train.labels)
     variables = {
         name: np.asarray(value, np.float32)
@@ -70,7 +71,7 @@ def fit() -> Classifier:
 def apply(
     variables: dict[str, Any], images: UInt8[Array, 'n h w c']
 ) -> tuple[Float[Array, 'n 64'], Float[Array, 'n 10']]:
-    """Features and logits of images of at least 8x8, which are averaged to 8x8 grey pixels in [0, 1]."""
+    """Features and logits of images of at least 8x8, averaged to 8x8 grey pixels in [0, 1]."""
     grey = images.astype(jnp.float32).mean(axis=-1) / 255
     rows, columns = (jnp.asarray(digits.area_weights(n), jnp.float32) for n in images.shape[1:3])
     exact = lax.Precision.HIGHEST

@@ -1,4 +1,4 @@
-"""How far a restored image is from the original: PSNR and SSIM, by scikit-image."""
+"""Distortion of restored images against the originals: PSNR and SSIM by scikit-image."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,13 @@ _WINDOW = 7
 
 
 class Distortion(NamedTuple):
-    """Of each image.
+    """Distortion of n images.
 
     Attributes:
         psnr: peak signal-to-noise ratio, dB; infinite for equal images.
-        ssim: structural similarity (Wang et al. 2004), at most 1; over a uniform window of 7x7 pixels, scikit-image's
-            default, or the largest odd one that fits a smaller image; the mean over pixels and channels.
+        ssim: structural similarity (Wang et al. 2004), at most 1, averaged over pixels and
+            channels. The uniform window has 7x7 pixels, scikit-image's default, or the largest odd
+            side that fits a smaller image.
     """
 
     psnr: Float[np.ndarray, ' n']
@@ -24,8 +25,8 @@ class Distortion(NamedTuple):
 def distortion(
     real: Float[np.ndarray, 'n h w c'], restored: Float[np.ndarray, 'n h w c']
 ) -> Distortion:
-    """PSNR and SSIM of images in [-1, 1], whose range is 2."""
-    # Imported here: whoever only trains or samples need not wait for it.
+    """PSNR and SSIM of images in [-1, 1], a range of 2."""
+    # Imported here: training and sampling need not wait for it.
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     side = min(_WINDOW, *real.shape[1:3])

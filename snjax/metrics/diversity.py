@@ -1,13 +1,14 @@
-"""Diversity inside a class: what an AC-GAN that has collapsed lacks (Odena et al. 2017, arXiv:1610.09585, section 4.2).
+"""Diversity inside a class, which a collapsed AC-GAN lacks (Odena et al. 2017, arXiv:1610.09585).
 
-Both measures look at random pairs of images of one class: `class_ms_ssim` at pixels (high means alike), and
-`class_feature_distance` at an extractor's features (low means alike). Real images give the scale.
+Both measures compare random pairs of images of one class: `class_ms_ssim` their pixels (section 4.2
+of the paper; high means alike), `class_feature_distance` their features (low means alike). The same
+measures of real images give the scale.
 """
 
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 
-# Of the five scales, the finest first (Wang et al. 2003).
+# Weights of the five scales, the finest first (Wang et al. 2003).
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 11
 _SIGMA = 1.5
@@ -17,18 +18,20 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 def ms_ssim(
     a: UInt8[np.ndarray, 'n h w c'], b: UInt8[np.ndarray, 'n h w c']
 ) -> Float[np.ndarray, ' n']:
-    """Multi-scale structural similarity of pairs of images (Wang, Simoncelli & Bovik 2003), at most 1.
+    """Multi-scale structural similarity of pairs of images (Wang et al. 2003), at most 1.
 
-    Gaussian window 11x11 of standard deviation 1.5, edges left out, 2x2 averages between scales, mean over channels.
-    Images too small for five scales have as many as fit a window, with the weights of those scales scaled to sum to 1:
-    two at 32 px. Structure below 0, which has no root, counts as 0.
+    Gaussian window 11x11 of standard deviation 1.5, without the edges; 2x2 averages between scales;
+    mean over channels. Small images have as many of the five scales as fit a window (two at 32 px),
+    and the weights of these scales are rescaled to sum to 1. Negative structure has no root and
+    counts as 0.
 
     Raises:
-        ValueError: for images below 11 px, or shapes that differ.
+        ValueError: images below 11 px, or of different shapes.
     """
     if a.shape != b.shape or min(a.shape[1:3]) < _WINDOW:
         raise ValueError(
-            f'images of {a.shape[1:]} and {b.shape[1:]}: MS-SSIM takes one size, of at least {_WINDOW} px'
+            f'images of {a.shape[1:]} and {b.shape[1:]}: MS-SSIM takes one size, of at least '
+            f'{_WINDOW} px'
         )
     num_scales = min(len(_WEIGHTS), int(np.log2(min(a.shape[1:3]) / _WINDOW)) + 1)
     weights = np.array(_WEIGHTS[:num_scales]) / sum(_WEIGHTS[:num_scales])
@@ -50,7 +53,7 @@ def class_ms_ssim(
     pairs: int = 100,
     seed: int = 0,
 ) -> Float[np.ndarray, ' num_classes']:
-    """Mean MS-SSIM of `pairs` random pairs inside each class; nan for a class with fewer than 2 images."""
+    """Mean MS-SSIM of random pairs inside each class; nan for a class with fewer than 2 images."""
     return _over_pairs(labels, num_classes, pairs, seed, lambda i, j: ms_ssim(images[i], images[j]))
 
 
@@ -62,7 +65,7 @@ def class_feature_distance(
     pairs: int = 1000,
     seed: int = 0,
 ) -> Float[np.ndarray, ' num_classes']:
-    """Mean Euclidean distance of `pairs` random pairs inside each class; nan for a class with fewer than 2 images."""
+    """Mean Euclidean distance of random pairs inside each class; nan with fewer than 2 images."""
 
     def distance(i, j):
         return np.linalg.norm(features[i].astype(np.float64) - features[j], axis=1)
@@ -72,21 +75,21 @@ def class_feature_distance(
 
 def _over_pairs(labels, num_classes, pairs, seed, measure):
     rng = np.random.default_rng(seed)
-    found = []
+    means = []
     for label in range(num_classes):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
-            found.append(np.nan)
+            means.append(np.nan)
             continue
         i = rng.integers(len(members), size=pairs)
-        # Any other member, each as likely.
+        # Any other member, all equally likely.
         j = (i + rng.integers(1, len(members), size=pairs)) % len(members)
-        found.append(float(np.mean(measure(members[i], members[j]))))
-    return np.array(found)
+        means.append(float(np.mean(measure(members[i], members[j]))))
+    return np.array(means)
 
 
 def _ssim_parts(x, y):
-    """Luminance, and contrast times structure, at every place of the window."""
+    """Luminance, and contrast times structure, at every position of the window."""
     from scipy.ndimage import correlate1d
 
     taps: np.ndarray = np.exp(-((np.arange(_WINDOW) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))

@@ -1,4 +1,4 @@
-"""Scores of a run under every protocol asked for, from one pass over its fakes, each with its manifest."""
+"""Scores of a run under several protocols from one pass over its fakes, with their manifests."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -28,12 +28,13 @@ _IMAGES_KEPT = 2000  # for MS-SSIM
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """How scores are taken.
+    """Counts and seed of an evaluation.
 
     Attributes:
-        batch_size: fakes a call; under batch statistics also what they are of. The devices divide it.
+        batch_size: fakes per call, a multiple of the number of devices; also the number of fakes
+            that share batch statistics.
         neighbour_num: see `snjax.metrics.comparison.full`.
-        seed: of z and of draws.
+        seed: of z and of the random pairs.
     """
 
     batch_size: int = 128
@@ -50,12 +51,12 @@ class Options:
 
 
 class Evaluator:
-    """Scores runs beside the real images that `load_split` gives.
+    """Scores runs against the real images of a data set.
 
     Args:
         extractor: the network.
-        load_split: a split's name to its images.
-        options: counts.
+        load_split: maps the name of a split to its images.
+        options: counts and seed.
         cache_dir: see `Reference`.
     """
 
@@ -71,7 +72,7 @@ class Evaluator:
         self._references: dict[str, Reference] = {}
 
     def reference(self, split: str) -> Reference:
-        """The real images of a split, looked at once."""
+        """The real images of a split; their features are computed once."""
         if split not in self._references:
             self._references[split] = Reference(
                 self.extractor,
@@ -82,27 +83,29 @@ class Evaluator:
         return self._references[split]
 
     def check(self, protocols: Iterable[Protocol]) -> None:
-        """Raises a ValueError of one line for a protocol that the data or the scores do not allow."""
+        """Raises a ValueError of one line for a protocol with too many or too few images."""
         for protocol in protocols:
             self.reference(protocol.split).rows(protocol)
             fewest = min(protocol.fake, protocol.real or protocol.fake)
             if fewest < MIN_SAMPLES:
                 raise ValueError(
-                    f'protocol {protocol.name} has {fewest} images: at least {MIN_SAMPLES} are needed'
+                    f'protocol {protocol.name} has {fewest} images: '
+                    f'at least {MIN_SAMPLES} are needed'
                 )
 
     def fakes(self, trained: TrainedGenerator, variant: Variant, num: int) -> ScoredSet:
-        """Features, classes and the first pixels of `num` fakes."""
+        """Generates `num` fakes: their features and classes, and the pixels of the first."""
         o, kept = self.options, []
 
-        def watched():
-            batches = generation.fakes(trained, variant, num, seed=o.seed, batch_size=o.batch_size)
-            for images, count in batches:
+        def batches():
+            for images, count in generation.fakes(
+                trained, variant, num, seed=o.seed, batch_size=o.batch_size
+            ):
                 if sum(map(len, kept)) < _IMAGES_KEPT:
                     kept.append(np.asarray(images)[:count])
                 yield images, count
 
-        features = self.extractor.of(watched())
+        features = self.extractor.of(batches())
         return ScoredSet(features, generation.labels_of(trained, num), np.concatenate(kept))
 
     def rows(
@@ -112,16 +115,19 @@ class Evaluator:
         variants: Sequence[Variant],
         about: dict[str, Any],
     ) -> list[Row]:
-        """A row for each protocol and variant; the fakes of a variant are made once and serve all protocols.
+        """One row per protocol and variant; the fakes of a variant serve all protocols.
 
         Args:
             trained: the run.
-            protocols: see `check`.
-            variants: what of the run.
-            about: what else the manifest says, as which checkpoint it is.
+            protocols: which real images and how many fakes.
+            variants: weights and batch statistics.
+            about: more entries for the manifests, such as the name of the checkpoint.
+
+        Raises:
+            ValueError: a protocol with too many or too few images.
         """
         self.check(protocols)
-        found = []
+        rows = []
         for variant in variants:
             fake = self.fakes(trained, variant, max(p.fake for p in protocols))
             for protocol in protocols:
@@ -129,8 +135,8 @@ class Evaluator:
                 manifest = self.manifest(protocol, variant) | {'step': trained.step} | about
                 if trained.num_classes:
                     manifest['classes'] = 'in turn'
-                found.append(Row(values, manifest))
-        return found
+                rows.append(Row(values, manifest))
+        return rows
 
     def compare(self, protocol: Protocol, fake: ScoredSet) -> dict[str, float]:
         """Scores of fakes under one protocol."""
@@ -150,7 +156,7 @@ class Evaluator:
         )
 
     def manifest(self, protocol: Protocol, variant: Variant) -> dict[str, Any]:
-        """What a score depends on, the run and its step apart."""
+        """Everything that a score depends on, except the run and its step."""
         reference, o = self.reference(protocol.split), self.options
         real = reference.of(protocol)
         out = {
@@ -185,7 +191,7 @@ class Evaluator:
 
 
 def table(rows: Sequence[Row], extractor: Extractor) -> list[str]:
-    """Lines for the terminal: a row per protocol and variant."""
+    """A table for the terminal, with a line per row of scores."""
     name = comparison.names(extractor)
     columns = {
         comparison.title(extractor): name['frechet'],

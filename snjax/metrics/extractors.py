@@ -1,7 +1,7 @@
-"""Feature extractors by name: what a Frechet distance is measured with.
+"""Feature extractors by name, for Frechet distances and other scores of features.
 
-Only Inception's distance is FID. That of any other extractor is called 'Frechet distance (extractor)', and is compared
-with distances of the same extractor alone.
+Only Inception's distance is FID. The distance of another extractor is called 'Frechet distance
+(extractor)' and compares only with distances of the same extractor.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from snjax import parallel
 from snjax.data.lazy_images import LazyImages
 
 EXTRACTORS = ('digits', 'cifar_resnet56', 'inception')
-# Under --config.eval.weights, $SNJAX_WEIGHTS or ~/.cache/snjax/weights.
+# Usual names of the files of weights, see `load`.
 _FILES = {
     'cifar_resnet56': 'resnet56_cifar10.npz',
     'inception': 'inception-2015-12-05.safetensors',
@@ -26,15 +26,33 @@ _FILES = {
 
 
 class Features(NamedTuple):
-    """Of a set of images, in order.
+    """Outputs of an extractor for n images, in order.
 
     Attributes:
-        features: what distances are between.
-        logits: of the extractor's classes; Inception's are without bias, as the Inception score takes them.
+        features: for distances.
+        logits: of the extractor's classes; Inception's without bias, as its score takes them.
     """
 
     features: Float[np.ndarray, 'n d']
     logits: Float[np.ndarray, 'n k']
+
+
+@dataclasses.dataclass(frozen=True)
+class Yardstick:
+    """A second score of fakes, beside the same score of references.
+
+    References are sets of known quality: held-out real images, and samples of useless models.
+
+    Attributes:
+        name: the protocol of its row in `scores.json`.
+        channels: numbers of image channels that it accepts.
+        score: uint8 images (n, h, w, c) to an object with `values`, `manifest`, `details` and
+            `lines()`, as `snjax.metrics.digits.DigitsScore`.
+    """
+
+    name: str
+    channels: tuple[int, ...]
+    score: Callable[[np.ndarray], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +62,12 @@ class Extractor:
     Attributes:
         name: one of `EXTRACTORS`.
         variables: its weights.
-        function: `(variables, uint8 images) -> (features, logits)`, traced.
+        function: `(variables, uint8 images) -> (features, logits)`, which JAX traces.
         sha256: of the weights.
-        resize: how images come to its input size, in words.
-        classes: names of what the logits are of, where a data set may have the same; else empty.
+        resize: how images are resized to the input size, in words.
+        classes: names of the logits' classes, to compare with those of a data set; () if no data
+            set here has them.
+        yardstick: a second score at the end of a training, or None.
     """
 
     name: str
@@ -56,14 +76,18 @@ class Extractor:
     sha256: str
     resize: str
     classes: tuple[str, ...] = ()
+    yardstick: Yardstick | None = None
 
     @property
     def is_inception(self) -> bool:
-        """Whether its distance is FID."""
+        """Whether the Frechet distance of this extractor is FID."""
         return self.name == 'inception'
 
     def __call__(self, images: Any) -> Any:
-        """(features, logits) on the devices, before they are there; the devices divide the number of images."""
+        """Starts the computation of (features, logits) on the devices and does not wait for it.
+
+        The number of images is a multiple of the number of devices.
+        """
         program, variables = self._program
         return program(variables, images)
 
@@ -72,15 +96,15 @@ class Extractor:
         return parallel.OverBatches(self.function), parallel.replicate(self.variables)
 
     def of(self, batches: Iterable[tuple[Any, int]]) -> Features:
-        """Features of batches of uint8 images, each with the number of its images that count."""
+        """Features of (uint8 images, count) pairs; the first `count` images of each batch count."""
         pending: list[tuple[Any, int]] = []
-        found = []
+        done = []
         for images, count in batches:
             pending.append((self(images), count))
-            if len(pending) > 2:  # keeps the device busy, and its memory small
-                found.append(_fetched(*pending.pop(0)))
-        found += [_fetched(*item) for item in pending]
-        return Features(*map(np.concatenate, zip(*found, strict=True)))
+            if len(pending) > 2:  # keeps the device busy and its memory small
+                done.append(_fetched(*pending.pop(0)))
+        done += [_fetched(*item) for item in pending]
+        return Features(*map(np.concatenate, zip(*done, strict=True)))
 
 
 def _fetched(out, count):
@@ -90,7 +114,7 @@ def _fetched(out, count):
 def batches_of(
     images: np.ndarray | LazyImages, batch_size: int
 ) -> Iterable[tuple[np.ndarray, int]]:
-    """A set in batches of one shape, the last one filled up with its first image, and how many count."""
+    """Yields (batch, count) of one shape; copies of an image fill up the last batch."""
     for start in range(0, len(images), batch_size):
         part = np.asarray(images[start : start + batch_size])
         filler = np.repeat(part[:1], batch_size - len(part), axis=0)
@@ -98,22 +122,22 @@ def batches_of(
 
 
 def check_name(name: str) -> None:
-    """Raises a ValueError of one line for an extractor that is not there."""
+    """Raises a ValueError of one line for an unknown extractor."""
     if name not in EXTRACTORS:
         raise ValueError(f'eval.extractor is {name!r}: accepted are {", ".join(EXTRACTORS)}')
 
 
 def load(name: str, weights: str | os.PathLike[str] = '') -> Extractor:
-    """An extractor with its weights.
+    """Loads an extractor.
 
     Args:
         name: one of `EXTRACTORS`.
-        weights: the file of its weights, or the folder that holds it under its usual name; empty for `$SNJAX_WEIGHTS`,
-            or else `~/.cache/snjax/weights`. `digits` has none.
+        weights: the file of weights, or the folder that holds it under its usual name; empty for
+            `$SNJAX_WEIGHTS`, or else `~/.cache/snjax/weights`. `digits` needs none.
 
     Raises:
-        ValueError: another name, or a file that is something else.
-        FileNotFoundError: the file is not there; the message says where it comes from.
+        ValueError: an unknown name, or another or a damaged file.
+        FileNotFoundError: no such file; the message says where to get it.
     """
     check_name(name)
     if name == 'digits':
@@ -126,7 +150,7 @@ def load(name: str, weights: str | os.PathLike[str] = '') -> Extractor:
 
 
 def _digits():
-    from snjax.metrics import digits_classifier
+    from snjax.metrics import digits, digits_classifier
 
     fitted = digits_classifier.fit()
     return Extractor(
@@ -136,6 +160,7 @@ def _digits():
         fitted.sha256,
         'area average to 8x8, grey',
         digits_classifier.CLASSES,
+        Yardstick('digits yardstick', (1,), lambda images: digits.DigitsYardstick().score(images)),
     )
 
 

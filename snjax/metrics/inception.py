@@ -1,13 +1,15 @@
 """Inception of 2015-12-05, the network whose Frechet distance is FID: `inception`.
 
-The TensorFlow graph of Heusel et al. 2017 (arXiv:1706.08500) and of the Inception score (Salimans et al. 2016,
-arXiv:1606.03498). It differs from later Inceptions v3: average pools leave padding out of the count, the last block
-pools by maximum, there are 1008 classes, and images are enlarged by TensorFlow 1's bilinear rule.
+The TensorFlow graph of Heusel et al. 2017 (arXiv:1706.08500) and of the Inception score (Salimans
+et al. 2016, arXiv:1606.03498). It differs from later Inceptions v3: average pools do not count
+padding, the last block pools by maximum, there are 1008 classes, and images are enlarged by
+TensorFlow 1's bilinear rule.
 
-Layers have the names of its PyTorch port, which pytorch-fid and torch-fidelity share, with batch norm folded into
-kernel and bias. Weights are a `.safetensors` of float32 arrays that `snjax.metrics.inception_weights` makes:
-`Conv2d_1a_3x3.kernel` (kh, kw, in, out), `Conv2d_1a_3x3.bias` (out,), `Mixed_5b.branch1x1.kernel`, ... `fc.kernel`
-(2048, 1008), `fc.bias`. Its metadata has the sha256 of the published file and a digest of the arrays.
+Layers have the names of the PyTorch port in pytorch-fid and torch-fidelity, with batch norm folded
+into kernel and bias. `snjax.metrics.inception_weights` makes the file of weights, a `.safetensors`
+of float32 arrays: `Conv2d_1a_3x3.kernel` (kh, kw, in, out), `Conv2d_1a_3x3.bias` (out,),
+`Mixed_5b.branch1x1.kernel`, ... `fc.kernel` (2048, 1008), `fc.bias`. Its metadata holds the sha256
+of the published file and a digest of the arrays.
 """
 
 import functools
@@ -21,7 +23,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 from jaxtyping import Array, Float, UInt8
@@ -36,27 +37,38 @@ from snjax.metrics.inception_blocks import (
     Layer,
     max_pool,
 )
+from snjax.metrics.weight_files import Loaded, WeightFile, read_safetensors
 
 SIZE = 299
 DIM = 2048
 NUM_LOGITS = 1008
 FILE = 'inception-2015-12-05.safetensors'
-# Of the published .pth, in the releases of pytorch-fid (`fid_weights`) and torch-fidelity (`v0.2.0`).
+# The published .pth, in the releases of pytorch-fid (`fid_weights`) and torch-fidelity (`v0.2.0`).
 PUBLISHED_SHA256 = '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'
 WHERE_FROM = (
-    'pt_inception-2015-12-05-6726825d.pth from the releases of mseitzer/pytorch-fid on GitHub, or the same file as '
-    f'weights-inception-2015-12-05-6726825d.pth from those of toshas/torch-fidelity (95,628,359 bytes, sha256 '
-    f'{PUBLISHED_SHA256})'
+    'pt_inception-2015-12-05-6726825d.pth from the releases of mseitzer/pytorch-fid on GitHub, or '
+    'the same file as weights-inception-2015-12-05-6726825d.pth from those of '
+    f'toshas/torch-fidelity (95,628,359 bytes, sha256 {PUBLISHED_SHA256})'
+)
+_FILE = WeightFile(
+    reader=read_safetensors,
+    kind=FILE,
+    needed_for=(
+        f'FID needs {FILE}, made from {WHERE_FROM} by `python -m snjax.metrics.inception_weights '
+        f'WEIGHTS.pth {FILE}`'
+    ),
+    remedy=f'it is made from {WHERE_FROM}',
 )
 
 
 class InceptionFeatures(NamedTuple):
-    """What `apply` gives of n images.
+    """Outputs of `apply` for n images.
 
     Attributes:
-        pool3: averages over the last 8x8 map, which FID and KID are of.
+        pool3: averages over the last 8x8 map, the features of FID and KID.
         logits: of the 1008 classes.
-        logits_unbiased: the same without the last layer's bias, as the Inception score of the original code takes them.
+        logits_unbiased: logits without the bias of the last layer, which the original code of the
+            Inception score takes.
     """
 
     pool3: Float[Array, 'n 2048']
@@ -64,15 +76,8 @@ class InceptionFeatures(NamedTuple):
     logits_unbiased: Float[Array, 'n 1008']
 
 
-class Loaded(NamedTuple):
-    """Variables of `apply`, and the sha256 of the published file they came from."""
-
-    variables: dict[str, Any]
-    sha256: str
-
-
 class Inception(Block):
-    """The network from images in [-1, 1), (n, 299, 299, 3), to `InceptionFeatures`; 75 px is the least it takes."""
+    """Images in [-1, 1), (n, 299, 299, 3), to `InceptionFeatures`; the smallest size is 75 px."""
 
     precision: lax.Precision | None = lax.Precision.HIGHEST
 
@@ -100,10 +105,11 @@ class Inception(Block):
 
 
 def resize_tf1(images: UInt8[Array, 'n h w c'], size: int = SIZE) -> Float[Array, 'n s s c']:
-    """Bilinear as `tf.image.resize_bilinear(align_corners=False)` of TensorFlow 1, which the graph contains.
+    """Bilinear as `tf.image.resize_bilinear(align_corners=False)` of TensorFlow 1.
 
-    Pixel i of the output is at i * in / out of the input, without half-pixel centres and without antialiasing; past the
-    last pixel the image goes on unchanged. Values stay in [0, 255].
+    The resize is part of the graph. Pixel i of the output lies at i * in / out of the input,
+    without half-pixel centres and without antialiasing; the last pixel is repeated past the edge. Values
+    stay in [0, 255].
     """
 
     def along(x, axis):
@@ -130,9 +136,9 @@ def apply(
     """Features of images of any size, grey or in colour.
 
     Args:
-        variables: as `load` gives them.
-        images: grey ones are repeated to three channels.
-        precision: of the products; anything below the default is faster on an accelerator, and another number.
+        variables: from `load`.
+        images: grey images are repeated to three channels.
+        precision: of the products. A lower one is faster on an accelerator and moves the score.
     """
     x = resize_tf1(images)
     x = jnp.broadcast_to(x, (*x.shape[:3], 3))
@@ -142,60 +148,51 @@ def apply(
 
 @functools.cache
 def shapes() -> dict[str, tuple[int, ...]]:
-    """Shape of every array of the weights by its name in the file, such as 'Mixed_5b.branch1x1.kernel'."""
+    """Shape of every array of weights by name, such as 'Mixed_5b.branch1x1.kernel'."""
     image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
     tree: Any = jax.eval_shape(Inception().init, jax.random.key(0), image)
     return {name: leaf.shape for name, leaf in flatten_dict(tree['params'], sep='.').items()}
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Sha256 over names and bytes, in the order of the names."""
-    found = hashlib.sha256()
+    """Sha256 over the names and bytes of arrays, sorted by name."""
+    hashed = hashlib.sha256()
     for name in sorted(arrays):
-        found.update(name.encode() + b'\0' + np.ascontiguousarray(arrays[name]).tobytes())
-    return found.hexdigest()
+        hashed.update(name.encode() + b'\0' + np.ascontiguousarray(arrays[name]).tobytes())
+    return hashed.hexdigest()
 
 
 def load(path: str | os.PathLike[str], *, unverified: bool = False) -> Loaded:
-    """The weights from a file of `snjax.metrics.inception_weights`, whose arrays are as they were written.
+    """Loads the weights that `snjax.metrics.inception_weights` wrote, after checking their digest.
 
     Args:
         path: the `.safetensors`.
-        unverified: whether to take weights that do not come from the published file; their distance is not FID.
+        unverified: accept weights from another than the published file; their distance is not FID.
+
+    Returns:
+        Variables for `apply`, and the sha256 of the published file.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is something else, or not whole.
+        FileNotFoundError: no such file.
+        ValueError: another or a damaged file.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'{path} is not there: FID needs {FILE}, made from {WHERE_FROM} by `python -m '
-            f'snjax.metrics.inception_weights WEIGHTS.pth {path}`; --config.eval.weights=PATH'
-        )
-    try:
-        with safetensors.safe_open(path, framework='numpy') as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ValueError(f'{path} is no {FILE} ({error}): it is made from {WHERE_FROM}') from error
+    arrays, metadata = _FILE.read(path)
     expected = shapes()
     for name in sorted(expected.keys() | arrays.keys()):
         shape = arrays[name].shape if name in arrays else 'missing'
         if shape != expected.get(name) or arrays[name].dtype != np.float32:
             raise ValueError(
-                f'{path} is no {FILE}: {name!r} is {shape}, wanted {expected.get(name, "nothing")} in float32; '
-                f'it is made from {WHERE_FROM}'
+                f'{path} is no {FILE}: {name!r} is {shape}, wanted '
+                f'{expected.get(name, "nothing")} in float32; it is made from {WHERE_FROM}'
             )
     if digest(arrays) != metadata.get('digest'):
-        raise ValueError(
-            f'{path} is damaged: its arrays are not those that were written; convert again'
-        )
+        raise ValueError(f'{path} is damaged: its arrays do not match their digest; convert again')
     sha256 = metadata.get('source_sha256', '')
     if sha256 != PUBLISHED_SHA256 and not unverified:
         raise ValueError(
-            f'{path} was made from a file of sha256 {sha256!r}, not from the published {PUBLISHED_SHA256}: '
-            'no distance from it is FID'
+            f'{path} was made from a file of sha256 {sha256!r}, not from the published '
+            f'{PUBLISHED_SHA256}: no distance from it is FID'
         )
     params = unflatten_dict(arrays, sep='.')
     return Loaded({'params': params}, sha256)

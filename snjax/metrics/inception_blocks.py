@@ -1,11 +1,11 @@
 """Blocks of Inception v3 for inference, as the FID network of 2015-12-05 has them (`inception`).
 
-After Figures 5 to 7 and 10 of Szegedy et al. 2016 (arXiv:1512.00567), with the names of the PyTorch port: A at 35x35,
-which keeps one 5x5 convolution, C at 17x17, E at 8x8, B and D between them. Average pools leave padding out of the
-count, and the last block pools by maximum, as that TensorFlow graph does.
+After Figures 5 to 7 and 10 of Szegedy et al. 2016 (arXiv:1512.00567), with the names of the PyTorch
+port: A at 35x35 (with one 5x5 convolution), C at 17x17, E at 8x8, B and D between them. As in the
+TensorFlow graph, average pools do not count padding, and the last block pools by maximum.
 
-Two rewrites are exact but for rounding: the 1x1 convolutions of one input are one product, and a 1x1 convolution comes
-before the average pool that it follows in the graph, where it leaves fewer channels to pool.
+Two rewrites are exact up to rounding. The 1x1 convolutions of one input are one product. A 1x1
+convolution after an average pool comes before it, which leaves fewer channels to pool.
 """
 
 import flax.linen as nn
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 
 class Layer(nn.Module):
-    """Kernel (*size, channels, width) and bias (width,) of a convolution with its batch norm folded in, or of `fc`."""
+    """Kernel (*size, channels, width) and bias (width,) of a folded convolution, or of `fc`."""
 
     width: int
     size: tuple[int, ...] = (1, 1)
@@ -29,7 +29,7 @@ class Layer(nn.Module):
 
 
 class Block(nn.Module):
-    """What the blocks share: their layers by the published names.
+    """Base of the blocks: layers by their published names.
 
     Attributes:
         precision: of the products.
@@ -43,21 +43,24 @@ class Block(nn.Module):
         return nn.relu(_convolve(x, kernel, stride, padding, self.precision) + bias)
 
     def heads(self, x, **widths):
-        """1x1 convolutions of one input in one product, in order; each with ReLU, `branch_pool` averaged before it."""
+        """1x1 convolutions of one input in one product, each followed by ReLU.
+
+        `branch_pool` is averaged before its ReLU.
+        """
         layers = [Layer(width, name=name)(x.shape[-1]) for name, width in widths.items()]
         kernel = jnp.concatenate([kernel for kernel, _ in layers], axis=-1)
         y = _convolve(x, kernel, 1, 'SAME', self.precision)
         y = y + jnp.concatenate([bias for _, bias in layers])
         parts = jnp.split(y, np.cumsum(list(widths.values()))[:-1], axis=-1)
         return [
-            # The average of a constant is that constant, so that the bias may come before it.
+            # A bias passes an average unchanged, so it may be added before.
             nn.relu(average_pool(part) if name == 'branch_pool' else part)
             for name, part in zip(widths, parts, strict=True)
         ]
 
 
 class BlockA(Block):
-    """35x35; `pool_width` channels come from the pool branch."""
+    """35x35; the pool branch has `pool_width` channels."""
 
     pool_width: int = 64
 
@@ -118,7 +121,7 @@ class BlockD(Block):
 
 
 class BlockE(Block):
-    """8x8; the last one, `by_maximum`, pools by maximum where the others average."""
+    """8x8; pools by average, or by maximum in the last block (`by_maximum`)."""
 
     by_maximum: bool = False
 
@@ -156,7 +159,8 @@ def _convolve(x, kernel, stride, padding, precision):
 def max_pool(x: Float[Array, 'n h w c'], stride: int = 2) -> Float[Array, 'n i j c']:
     """Maximum over 3x3 windows inside the image.
 
-    Of shifted images, height before width: XLA's windows take about 3 to 7 times as long on the CPU.
+    Computed from shifted images, height before width: XLA's windowed reduction takes about 3 to 7
+    times as long on the CPU.
     """
 
     def along(x, axis):
@@ -168,7 +172,7 @@ def max_pool(x: Float[Array, 'n h w c'], stride: int = 2) -> Float[Array, 'n i j
 
 
 def average_pool(x: Float[Array, 'n h w c']) -> Float[Array, 'n h w c']:
-    """Average over 3x3 windows of stride 1, of those pixels that are inside the image."""
+    """Average over 3x3 windows of stride 1, counting only pixels inside the image."""
     ones: list[np.ndarray] = []
     for axis in (1, 2):
         window = tuple(3 if i == axis else 1 for i in range(4))

@@ -1,8 +1,8 @@
-"""Scores of a run while it trains: of checkpoints, without holding up the device for more than the fakes themselves.
+"""Scores of checkpoints during training; the device only spends the time to generate the fakes.
 
-Fakes and their features are queued on the device with the training; a thread waits for them and computes in NumPy while
-training goes on. What comes out is a function of the checkpoint alone, so a run that is killed loses no score: the one
-that was on its way is taken again.
+Fakes and their features are queued on the device among the training steps. A thread waits for them
+and computes the scores in NumPy while training continues. Scores depend on the checkpoint only, so
+a resumed run computes those again that a kill interrupted.
 """
 
 import concurrent.futures
@@ -23,13 +23,13 @@ from snjax.runs.checkpoint import as_tree
 
 
 class LiveScores:
-    """Quick scores (`snjax.metrics.comparison.quick`) of the states that are submitted, one at a time.
+    """Computes `snjax.metrics.comparison.quick` for submitted states, one at a time.
 
     Args:
         evaluator: with the extractor and the real images.
         protocol: which real images, and how many fakes.
         config: of the run.
-        every: generator updates between scores, for whoever submits.
+        every: generator updates between submissions; read by the training loop.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class LiveScores:
         self._pending: tuple[int, concurrent.futures.Future] | None = None
 
     def submit(self, step: int, state: Any) -> None:
-        """Queues the fakes of a state, whole on every device; every process has to ask."""
+        """Queues the fakes of a state that is replicated on the devices; all processes call it."""
         trained = from_tree(self._config, step, as_tree(state))
         variant = Variant(trained.kept('auto'), 'running')
         o = self._evaluator.options
@@ -59,17 +59,17 @@ class LiveScores:
         self._pending = step, self._executor.submit(self._score, queued)
 
     def collect(self) -> tuple[int, dict[str, float]] | None:
-        """The step and scores of what was submitted, when they are there; None where nothing was."""
+        """Waits for the submitted step and its scores; None if nothing was submitted."""
         if self._pending is None:
             return None
         (step, future), self._pending = self._pending, None
         return step, future.result()
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the thread; drops scores that were not collected."""
         self._executor.shutdown(cancel_futures=True)
 
     def _score(self, queued):
-        found = [[np.asarray(x)[:count] for x in jax.device_get(out)] for out, count in queued]
-        features = Features(*map(np.concatenate, zip(*found, strict=True)))
+        parts = [[np.asarray(x)[:count] for x in jax.device_get(out)] for out, count in queued]
+        features = Features(*map(np.concatenate, zip(*parts, strict=True)))
         return comparison.quick(self._evaluator.extractor, self._real, features, self._class_names)

@@ -3,8 +3,8 @@
 Distances are computed in square tiles, so memory beyond the inputs is a few tiles for any number of
 points. Why not by scikit-learn: see `snjax.data.distances`.
 
-Improved precision and recall: Kynkaanniemi et al. 2019 (arXiv:1904.06991), Eqs. 1-3. Density and coverage: Naeem et
-al. 2020 (arXiv:2002.09797), Eqs. 3 and 4.
+Improved precision and recall: Kynkaanniemi et al. 2019 (arXiv:1904.06991), Eqs. 1-3. Density and
+coverage: Naeem et al. 2020 (arXiv:2002.09797), Eqs. 3 and 4.
 """
 
 from collections.abc import Iterator
@@ -76,10 +76,10 @@ def prdc(
 ) -> Prdc:
     """Precision, recall, density and coverage in one pass over the distances between the sets.
 
-    Density is the mean number of real balls around a fake point, divided by k; coverage is the share
-    of real points whose ball holds a fake point. As in `precision_recall` a point counts when
-    distance <= radius. The authors' package `prdc` tests distance < radius, which differs for a fake
-    point exactly on a ball, as copies may be; so their package is no substitute.
+    Density is the mean number of real balls around a fake point, divided by k; coverage is the
+    share of real points whose ball holds a fake point. As in `precision_recall` a point counts when
+    distance <= radius. The authors' package `prdc` tests distance < radius, which differs for a
+    fake point exactly on a ball, as copies may be; so their package is no substitute.
 
     Args:
         real, fake: features, one point a row; any real dtype, computed in float64.

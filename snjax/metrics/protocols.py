@@ -1,7 +1,8 @@
 """Protocols of a score: which real images, how many of them, and how many fakes.
 
-The same SNGAN weights have been published as FID 23.9, 21.7 and 16.8, by the protocol alone: the Frechet distance of
-finite samples is biased upwards, more so the fewer there are, and the training set is nearer than the test set.
+The same SNGAN weights have been published with FID 23.9, 21.7 and 16.8, depending on the protocol
+only. The Frechet distance of finite samples is biased upwards, the more the fewer samples, and the
+training set is nearer to the fakes than the test set.
 """
 
 import dataclasses
@@ -9,13 +10,13 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """What is compared with what.
+    """Counts of the images that a score compares.
 
     Attributes:
-        name: what tables call it.
+        name: in tables and in `scores.json`.
         split: of the data set, for the real images.
-        real: how many of them; None for all of the split.
-        fake: how many fakes.
+        real: number of real images; None for all of the split.
+        fake: number of fakes.
     """
 
     name: str
@@ -35,13 +36,13 @@ PROTOCOLS = {
 
 
 def parse(text: str) -> tuple[Protocol, ...]:
-    """The protocols that a comma-separated list names.
+    """Parses a comma-separated list of protocols.
 
     Args:
-        text: names of `PROTOCOLS`, or one's own as SPLIT/REAL/FAKE, where REAL may be 'all': 'train/all/1000'.
+        text: names of `PROTOCOLS`, or SPLIT/REAL/FAKE, where REAL may be 'all': 'train/all/1000'.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: any other text.
     """
     return tuple(_parse_one(part.strip()) for part in text.split(','))
 
@@ -53,8 +54,8 @@ def _parse_one(text: str) -> Protocol:
     is_good = len(counts) == 2 and split and all(c.isdecimal() for c in counts if c != 'all')
     if not is_good or counts[1] == 'all' or '0' in (c.lstrip('0') or '0' for c in counts):
         raise ValueError(
-            f'eval.protocols has {text!r}: accepted are {", ".join(PROTOCOLS)} and SPLIT/REAL/FAKE, as train/all/1000 '
-            'or test/10000/5000'
+            f'evaluate.protocols has {text!r}: accepted are {", ".join(PROTOCOLS)} and '
+            'SPLIT/REAL/FAKE, as train/all/1000 or test/10000/5000'
         )
     real = None if counts[0] == 'all' else int(counts[0])
     return Protocol(text, split, real, int(counts[1]))

@@ -1,4 +1,4 @@
-"""Features of the real images, made once: on the devices, batch by batch, and kept by content."""
+"""Features of the real images, computed once on the devices and cached by content."""
 
 import hashlib
 import json
@@ -17,20 +17,20 @@ from snjax.metrics.extractors import Extractor, Features, batches_of
 from snjax.metrics.protocols import Protocol
 from snjax.metrics.scores import Moments, moments
 
-# Raised when what is stored changes.
+# To be raised with every change of the stored arrays.
 _FORMAT = 1
 _SUBSET_SEED = 0
 
 
 class Reference:
-    """Real images of one split as an extractor sees them.
+    """Features of the real images of one split.
 
     Args:
         extractor: the network.
         image_set: the split.
-        cache_dir: where features are kept, by a hash of the images, the weights and the kind of device; None for
-            `$SNJAX_CACHE`, or else `~/.cache/snjax`.
-        batch_size: images a call.
+        cache_dir: folder of the cached features, whose names hold a hash of images, weights and
+            kind of device; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
+        batch_size: images per call.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Reference:
         self.features = self._kept('', self._extract)
 
     def rows(self, protocol: Protocol) -> np.ndarray | slice:
-        """Which images of the split a protocol compares with: all, or as many as it says, always the same ones.
+        """Positions of a protocol's real images in the split: all, or a fixed random subset.
 
         Raises:
-            ValueError: the split has fewer.
+            ValueError: the split has too few images.
         """
         there = len(self.image_set.images)
         if protocol.real is None or protocol.real == there:
@@ -63,21 +63,21 @@ class Reference:
             s = self.image_set
             raise ValueError(
                 f'protocol {protocol.name} compares with {protocol.real:,} images of {s.split}, but {s.name} has '
-                f'{there:,}: use another, as --config.eval.protocols={s.split}/all/{protocol.fake}'
+                f'{there:,}: use another, as --evaluate.protocols={s.split}/all/{protocol.fake}'
             )
         return np.sort(np.random.default_rng(_SUBSET_SEED).permutation(there)[: protocol.real])
 
     def of(self, protocol: Protocol) -> Features:
-        """Features of the images that a protocol compares with."""
+        """Features of a protocol's real images."""
         rows = self.rows(protocol)
         return Features(*(x[rows] for x in self.features))
 
     def labels(self, protocol: Protocol) -> np.ndarray:
-        """Classes of the same images."""
+        """Classes of a protocol's real images."""
         return self.image_set.labels[self.rows(protocol)]
 
     def moments(self, protocol: Protocol) -> Moments:
-        """Mean and covariance of the same images' features."""
+        """Mean and covariance of the features of a protocol's real images."""
         real = self.of(protocol).features
         kept = self._kept(f'-moments-{len(real)}', lambda: moments(real)[:2])
         return Moments(*kept, len(real))
@@ -86,12 +86,12 @@ class Reference:
         return self.extractor.of(batches_of(self.image_set.images, self._batch_size))
 
     def _kept(self, end, build):
-        """The arrays of a file, or those of `build`, which are then kept in it."""
+        """The arrays in a cache file; on a miss, builds them and writes the file."""
         path = self._stem.with_name(self._stem.name + end + '.npz')
-        found = _read(path)
-        # Building takes all processes, so one that finds nothing makes all of them build.
-        if not parallel.any_process(found is None) and found is not None:
-            return found
+        cached = _read(path)
+        # Building needs all processes, so all of them build if one lacks the file.
+        if not parallel.any_process(cached is None) and cached is not None:
+            return cached
         built = build()
         if parallel.is_main():
             _write(path, built)
@@ -100,21 +100,21 @@ class Reference:
 
 def _read(path):
     try:
-        # Opened here, as NumPy leaves a damaged one open.
+        # Opened here, because NumPy leaves a damaged file open.
         with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
             return Features(arrays['a'], arrays['b'])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logging.warning('the cached %s is damaged (%s); building it anew', path, error)
+        logging.warning('the cached %s is damaged (%s); building it again', path, error)
         return None
 
 
 def _write(path, arrays):
-    """Whole or not at all; a folder that cannot be written only warns."""
+    """Writes the file completely or not at all; only warns if the folder cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A folder, so that nothing is left behind of a full disk.
+        # In a temporary folder, which is removed even if the disk is full.
         with tempfile.TemporaryDirectory(prefix='.building-', dir=path.parent) as folder:
             new = pathlib.Path(folder) / path.name
             np.savez(new, a=arrays[0], b=arrays[1])

@@ -1,11 +1,11 @@
-"""Scores of distributions: NumPy float64 on features, no device, no network, no files.
+"""Scores of distributions in NumPy float64: no device, no network, no files.
 
-Every function takes features, one point a row, and knows nothing of images or of what made them; the caller names the
-extractor and the counts beside the number. What nearest neighbours say is in `snjax.metrics.manifold`.
+Every function takes features, one point per row, of any origin; the caller states the extractor and
+the counts beside the number. Scores by nearest neighbours are in `snjax.metrics.manifold`.
 
-Frechet distance: Dowson & Landau 1982; as a score (FID) Heusel et al. 2017 (arXiv:1706.08500), Eq. 6. Inception score:
-Salimans et al. 2016 (arXiv:1606.03498). Kernel distance (KID): Binkowski et al. 2018 (arXiv:1801.01401). Distances per
-class: Miyato & Koyama 2018 (arXiv:1802.05637), section 5.
+Frechet distance: Dowson & Landau 1982; as a score (FID) Heusel et al. 2017 (arXiv:1706.08500),
+Eq. 6. Inception score: Salimans et al. 2016 (arXiv:1606.03498). Kernel distance (KID): Binkowski et
+al. 2018 (arXiv:1801.01401). Distances per class: Miyato & Koyama 2018 (arXiv:1802.05637), sec. 5.
 """
 
 import itertools
@@ -27,10 +27,10 @@ class Moments(NamedTuple):
 
 
 def moments(features: Num[np.ndarray, 'n d']) -> Moments:
-    """Mean and covariance (divisor n - 1), in float64 block by block, whatever the features' type.
+    """Mean and covariance (divisor n - 1), accumulated in float64 block by block.
 
     Raises:
-        ValueError: for fewer than 2 points, or features that are not finite.
+        ValueError: fewer than 2 points, or features that are not finite.
     """
     features = check_features(features, 'features')
     if len(features) < 2:
@@ -51,18 +51,18 @@ def frechet_distance(
 ) -> float:
     """|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) of two Gaussians, >= 0.
 
-    With A = R R^T and B = S S^T, the trace of the root is the sum of the singular values of R^T S. Covariances of too
-    few points need no ridge so, and equal Gaussians come out at 0 where a root of a product's eigenvalues, which are
-    exact to half the digits only, does not.
+    With A = R R^T and B = S S^T, the trace of the root is the sum of the singular values of R^T S.
+    So singular covariances (of few points) need no ridge, and the distance of equal Gaussians is 0
+    up to rounding. The eigenvalues of A B would keep half of the digits only.
 
     Raises:
-        ValueError: if shapes do not fit, or a value is not finite.
+        ValueError: shapes that do not fit, or a value that is not finite.
     """
     mu_a, mu_b, cov_a, cov_b = (np.asarray(x, np.float64) for x in (mu_a, mu_b, cov_a, cov_b))
     if mu_a.shape != mu_b.shape or cov_a.shape != cov_b.shape or cov_a.shape != mu_a.shape * 2:
         raise ValueError(
-            f'Gaussians of mean {mu_a.shape}, covariance {cov_a.shape} and mean {mu_b.shape}, covariance '
-            f'{cov_b.shape} cannot be compared: both must come from the same extractor'
+            f'Gaussians of mean {mu_a.shape}, covariance {cov_a.shape} and mean {mu_b.shape}, '
+            f'covariance {cov_b.shape} cannot be compared: both must come from the same extractor'
         )
     if not all(np.isfinite(x).all() for x in (mu_a, mu_b, cov_a, cov_b)):
         raise ValueError('a Gaussian has NaN or infinite values: the samples may have diverged')
@@ -72,31 +72,32 @@ def frechet_distance(
 
 
 def _factor(cov):
-    """R with R R^T = cov; eigenvalues below rounding are 0."""
+    """R with R R^T = cov; eigenvalues below the rounding error count as 0."""
     values, vectors = np.linalg.eigh(cov)
     rounding = len(values) * np.finfo(np.float64).eps * values[-1]
     return vectors * np.sqrt(np.where(values > rounding, values, 0))
 
 
 class InceptionScore(NamedTuple):
-    """Mean over the splits and their standard deviation; between 1 and the number of classes."""
+    """Mean and standard deviation over the splits; the mean is from 1 to the number of classes."""
 
     mean: float
     std: float
 
 
 def inception_score(logits: Num[np.ndarray, 'n k'], splits: int = 10) -> InceptionScore:
-    """exp of the mean KL divergence of each sample's class distribution from that of its split.
+    """exp of the mean KL divergence of a sample's class distribution from that of its split.
 
-    Of another classifier than Inception it is not the Inception score, and called otherwise.
+    With another classifier than Inception's the value is not an Inception score and has another
+    name.
 
     Args:
         logits: of any classifier.
-        splits: equal parts in the order given, each with a marginal of its own, as in the authors' code; what does not
-            divide evenly is spread over them.
+        splits: number of parts, in the given order, each with its own marginal, as in the authors'
+            code; sizes differ by at most 1.
 
     Raises:
-        ValueError: for fewer samples than splits.
+        ValueError: fewer samples than splits.
     """
     logits = check_features(logits, 'logits').astype(np.float64)
     if not 1 <= splits <= len(logits):
@@ -104,18 +105,18 @@ def inception_score(logits: Num[np.ndarray, 'n k'], splits: int = 10) -> Incepti
     logits = logits - logits.max(axis=1, keepdims=True)
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     edges = [len(logits) * i // splits for i in range(splits + 1)]
-    found = []
+    values = []
     for start, stop in itertools.pairwise(edges):
         part = log_p[start:stop]
         p = np.exp(part)
-        # A class that no sample has any chance of adds 0.
+        # A class of probability 0 in every sample adds 0.
         marginal = np.log(np.maximum(p.mean(axis=0), np.finfo(np.float64).tiny))
-        found.append(np.exp(np.sum(p * (part - marginal), axis=1).mean()))
-    return InceptionScore(float(np.mean(found)), float(np.std(found)))
+        values.append(np.exp(np.sum(p * (part - marginal), axis=1).mean()))
+    return InceptionScore(float(np.mean(values)), float(np.std(values)))
 
 
 class KernelDistance(NamedTuple):
-    """Mean over the subsets, their standard deviation, and that over the root of their number."""
+    """Mean, standard deviation and standard error over the subsets."""
 
     mean: float
     std: float
@@ -130,33 +131,36 @@ def kernel_distance(
     subset_size: int = 1000,
     seed: int = 2020,
 ) -> KernelDistance:
-    """Unbiased squared MMD with the kernel (x.y / d + 1)^3: KID on Inception's features. May be below 0.
+    """Unbiased squared MMD with the kernel (x.y / d + 1)^3: KID on Inception's features.
+
+    The estimate may be below 0.
 
     Args:
         real, fake: features.
-        subsets, subset_size: the estimate is the mean over so many pairs of subsets, drawn without replacement inside a
-            subset.
-        seed: of the draw; the default and the order of draws are torch-fidelity's, so its subsets are these.
+        subsets: number of pairs of subsets to average over.
+        subset_size: points per subset, drawn without replacement.
+        seed: of the draw. The default and the order of draws are torch-fidelity's, so the subsets
+            are the same.
 
     Raises:
-        ValueError: if a set is smaller than a subset.
+        ValueError: a set smaller than a subset.
     """
     real, fake = check_pair(real, fake)
     smaller = min(len(real), len(fake))
     if not 2 <= subset_size <= smaller or subsets < 1:
         raise ValueError(
-            f'subsets of {subset_size} points, {subsets} of them: with {smaller} points, sizes 2 to {smaller} and 1 '
-            'subset or more are accepted'
+            f'subsets of {subset_size} points, {subsets} of them: with {smaller} points, sizes 2 '
+            f'to {smaller} and 1 subset or more are accepted'
         )
     rng = np.random.RandomState(seed)
-    found = []
+    values = []
     for _ in range(subsets):
-        # The fakes are drawn first, as the reference has them first.
+        # Fakes are drawn first, as in torch-fidelity.
         y = fake[rng.choice(len(fake), subset_size, replace=False)].astype(np.float64)
         x = real[rng.choice(len(real), subset_size, replace=False)].astype(np.float64)
-        found.append(_unbiased_mmd(x, y))
-    std = float(np.std(found))
-    return KernelDistance(float(np.mean(found)), std, std / math.sqrt(subsets))
+        values.append(_unbiased_mmd(x, y))
+    std = float(np.std(values))
+    return KernelDistance(float(np.mean(values)), std, std / math.sqrt(subsets))
 
 
 def _unbiased_mmd(x, y):
@@ -164,7 +168,7 @@ def _unbiased_mmd(x, y):
 
     def kernel(a, b):
         values = a @ b.T / d + 1
-        return values * values * values  # several times as fast as a power
+        return values * values * values  # several times faster than a power
 
     def within(a):
         values = kernel(a, a)
@@ -183,10 +187,10 @@ def class_frechet_distances(
     """Frechet distance inside each class; their mean is the intra-FID of the projection paper.
 
     Raises:
-        ValueError: if a class has fewer than 2 points of either kind.
+        ValueError: a class with fewer than 2 real or 2 fake points.
     """
     real, fake = check_pair(real, fake)
-    found = []
+    distances = []
     for label in range(num_classes):
         parts = {'real': real[real_labels == label], 'fake': fake[fake_labels == label]}
         for kind, part in parts.items():
@@ -195,12 +199,12 @@ def class_frechet_distances(
                     f'class {label} has {len(part)} {kind} images: at least 2 are needed'
                 )
         a, b = (moments(part) for part in parts.values())
-        found.append(frechet_distance(a.mean, a.cov, b.mean, b.cov))
-    return np.array(found)
+        distances.append(frechet_distance(a.mean, a.cov, b.mean, b.cov))
+    return np.array(distances)
 
 
 def classification_accuracy(logits: Num[np.ndarray, 'n k'], labels: Int[np.ndarray, ' n']) -> float:
-    """Share of images whose largest logit is their label's."""
+    """Share of the images whose label has the largest logit."""
     return float(np.mean(np.argmax(logits, axis=1) == labels))
 
 
@@ -211,14 +215,13 @@ def class_coverage(
 
     Args:
         labels: class of each sample, 0 .. num_classes - 1.
-        num_classes: number of classes that could occur.
+        num_classes: number of possible classes.
 
     Returns:
-        Float64 shares that sum to 1; 0 for a class that does not occur.
+        Float64 shares that sum to 1; 0 for a missing class.
 
     Raises:
-        ValueError: if `labels` is empty, not a vector of integers, or has a value outside the
-            classes.
+        ValueError: `labels` is empty, no vector of integers, or has a value outside the classes.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
@@ -235,7 +238,7 @@ def class_coverage(
 
 
 def check_pair(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of features as matrices, checked; raises a ValueError of one line."""
+    """Two sets of features as matrices of one width; raises a ValueError of one line."""
     real, fake = check_features(real, 'real'), check_features(fake, 'fake')
     if real.shape[1] != fake.shape[1]:
         raise ValueError(
@@ -246,7 +249,7 @@ def check_pair(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def check_features(points: np.ndarray, name: str) -> np.ndarray:
-    """A set as a matrix in its own dtype (blocks are widened one by one), checked."""
+    """A set of features as a finite matrix in its own dtype; raises a ValueError of one line."""
     points = np.asarray(points)
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(

@@ -84,24 +84,25 @@ def make_generator(
     dtype: str = 'float32',
     remat: bool = False,
 ) -> Generator:
-    """A generator: `apply(variables, z, labels, train=...)` maps z (b, dim_z) to images (b, s, s, c).
+    """A generator: `apply(variables, z, labels, train=...)` maps z (b, dim_z) to images (b, s, s,
+    c).
 
-    Images are float32 in [-1, 1]. Labels are classes (b,) or float weights (b, num_classes) that mix
-    classes; without classes they are left out.
+    Images are float32 in [-1, 1]. Labels are classes (b,) or float weights (b, num_classes) that
+    mix classes; without classes they are left out.
 
     Args:
-        architecture: `'resnet'` (`snjax.models.resnet`), `'sngan_cnn'`, `'wgan_gp_cnn'` or `'radford'`,
-            which has no discriminator.
+        architecture: `'resnet'` (`snjax.models.resnet`), `'sngan_cnn'`, `'wgan_gp_cnn'` or
+            `'radford'`, which has no discriminator.
         image_size: height and width in pixels; each architecture says which it takes.
-        gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px, 128 for
-            both networks of WGAN-GP, 64 everywhere else.
+        gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px, 128
+            for both networks of WGAN-GP, 64 everywhere else.
         layers: the layer set; `SPECTRAL` normalises every kernel, as SAGAN does.
         channels: of the image.
-        variant: `'paper'` or `'code'`, which differ for `'sngan_cnn'` alone, or `'wgan_gp'`, WGAN-GP's
-            ResNet.
+        variant: `'paper'` or `'code'`, which differ for `'sngan_cnn'` alone, or `'wgan_gp'`,
+            WGAN-GP's ResNet.
         num_classes: for conditional batch norms; 0 for an unconditional generator.
-        attention: height of the feature map after which self-attention follows (ResNet alone); 0 for
-            none.
+        attention: height of the feature map after which self-attention follows (ResNet alone); 0
+            for none.
         batch_norm_axis: mapped axis over which batch statistics are shared, or None.
         dtype: compute type, `'float32'` or `'bfloat16'`.
         remat: the gradient computes the inside of each block again, to save memory (ResNet alone).
@@ -140,20 +141,21 @@ def make_discriminator(
     dtype: str = 'float32',
     remat: bool = False,
 ) -> Discriminator:
-    """A discriminator: `apply(variables, x, labels, train=...)` maps images (b, s, s, c) to logits (b,).
+    """A discriminator: `apply(variables, x, labels, train=...)` maps images (b, s, s, c) to logits
+    (b,).
 
     Labels are classes (b,), for a head that takes them.
 
     Args:
         architecture, image_size, variant, batch_norm_axis, dtype, remat: as for `make_generator`.
-        dis_width: channels of the first block or layer; published: 128 for the ResNet at 32 px and both
-            networks of WGAN-GP, 64 everywhere else.
-        layers: the layer set: how weights or activations are normalised, in shortcuts, embeddings and
-            the output too.
+        dis_width: channels of the first block or layer; published: 128 for the ResNet at 32 px and
+            both networks of WGAN-GP, 64 everywhere else.
+        layers: the layer set: how weights or activations are normalised, in shortcuts, embeddings
+            and the output too.
         num_classes, head: `'none'`, `'projection'` or `'acgan'`, which gives the pair (logits (b,),
             class logits (b, num_classes)); see `snjax.models.heads`.
-        attention: height of the feature map after which self-attention follows (ResNet alone); 0 for
-            none.
+        attention: height of the feature map after which self-attention follows (ResNet alone); 0
+            for none.
         first_stride2: a convolution of stride 2 in place of the first block (ResNet alone).
         dis_lipschitz: fixed factor on the logits.
 
@@ -177,7 +179,7 @@ def make_discriminator(
 
 
 def check_architecture(name: str, accepted: Any = _GENERATORS) -> None:
-    """Raises ValueError for a name that is not accepted (by default: that no generator has), or an old one."""
+    """Raises ValueError for an old name or an unknown one; by default of all generators."""
     if name in RENAMED:
         raise ValueError(
             f'architecture is {name!r}, which is called {RENAMED[name]!r} now '
@@ -187,7 +189,7 @@ def check_architecture(name: str, accepted: Any = _GENERATORS) -> None:
 
 
 def _resnet_only(architecture: str, **options: int) -> dict[str, int]:
-    """`options`, which only the ResNets have; for other networks nothing, and the options must be off."""
+    """The options that only the ResNets have; {} for other networks, where they must be off."""
     if architecture == 'resnet':
         return options
     for key, value in options.items():

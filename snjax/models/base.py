@@ -1,4 +1,4 @@
-"""What all generators have in common, and all discriminators: their fields, checks, norms and output."""
+"""Base classes of all generators and of all discriminators: fields, checks, norms and output."""
 
 import functools
 from collections.abc import Iterable
@@ -15,10 +15,12 @@ from snjax.nn.normalization import EPSILON, Factory, Labels, generator_norms, no
 
 
 class Generator(nn.Module):
-    """Maps z (b, dim_z), and labels, to images (b, s, s, c) in [-1, 1]: `apply(variables, z, labels, train=...)`.
+    """Maps z (b, dim_z), and labels, to images (b, s, s, c) in [-1, 1]: `apply(variables, z,
+    labels, train=...)`.
 
-    Labels are classes (b,) or float weights (b, num_classes) that mix classes; None without classes. `train=True` uses
-    the batch's statistics and updates the collection `batch_stats`, `train=False` uses the running ones.
+    Labels are classes (b,) or float weights (b, num_classes) that mix classes; None without
+    classes. `train=True` uses the batch's statistics and updates the collection `batch_stats`,
+    `train=False` uses the running ones.
 
     Attributes:
         image_size: height and width in pixels; each network says which it takes.
@@ -26,13 +28,14 @@ class Generator(nn.Module):
         channels: of the image.
         layers: the layer set; its `norm` is not used.
         num_classes: rows of the conditional batch norms; 0 for an unconditional generator.
-        batch_norm_axis: mapped axis over which batch statistics are shared; None keeps them per device.
+        batch_norm_axis: mapped axis over which batch statistics are shared; None keeps them per
+            device.
         dtype: compute type, float32 or bfloat16; parameters, statistics and images are float32.
         variant: name in the network's `variants`.
 
     Raises:
-        ValueError: when made, an `image_size` or `variant` is not accepted; when applied, labels are missing or
-            superfluous.
+        ValueError: when made, an `image_size` or `variant` is not accepted; when applied, labels
+            are missing or superfluous.
     """
 
     image_size: int
@@ -57,7 +60,7 @@ class Generator(nn.Module):
     def norms(
         self, labels: Labels | None, *, train: bool, epsilon: float = EPSILON
     ) -> tuple[Factory, Factory]:
-        """The factories `plain(name=...)` and `conditional(name=...)` of its batch norms (`generator_norms`)."""
+        """Factories `plain(name=...)` and `conditional(name=...)`; see `generator_norms`."""
         return generator_norms(
             labels,
             self.num_classes,
@@ -69,9 +72,11 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Maps images (b, s, s, c), and labels, to logits (b,): `apply(variables, x, labels, train=...)`.
+    """Maps images (b, s, s, c), and labels, to logits (b,): `apply(variables, x, labels,
+    train=...)`.
 
-    Labels are classes (b,), for a head that takes them. `train` matters to norms of activations alone.
+    Labels are classes (b,), for a head that takes them. `train` matters to norms of activations
+    alone.
 
     Attributes:
         image_size: height and width in pixels; each network says which it takes.
@@ -79,13 +84,14 @@ class Discriminator(nn.Module):
         layers: the layer set, with the norm of the activations.
         num_classes, head: what labels are used for (`snjax.models.heads`).
         lipschitz: factor on the logits: the Lipschitz constant of a network whose layers have 1.
-        batch_norm_axis: mapped axis over which batch statistics are shared; None keeps them per device.
+        batch_norm_axis: mapped axis over which batch statistics are shared; None keeps them per
+            device.
         dtype: compute type, float32 or bfloat16; parameters and logits are float32.
         variant: name in the network's `variants`.
 
     Raises:
-        ValueError: when made, an `image_size`, `variant` or `head` is not accepted; when applied, labels are missing or
-            superfluous, or images have another size.
+        ValueError: when made, an `image_size`, `variant` or `head` is not accepted; when applied,
+            labels are missing or superfluous, or images have another size.
     """
 
     image_size: int
@@ -110,7 +116,7 @@ class Discriminator(nn.Module):
 
     @nn.nowrap
     def check_images(self, x: Array) -> None:
-        """Raises ValueError for images of another size, which global pooling would otherwise let through."""
+        """Raises ValueError for images of another size, which global pooling would let through."""
         size = self.image_size
         if x.ndim != 4 or x.shape[1:3] != (size, size):
             raise ValueError(

@@ -3,8 +3,8 @@
 * `'none'`: a dense layer; labels are not used.
 * `'projection'`: adds the inner product of the features with the label's embedding (Miyato & Koyama
   2018, arXiv:1802.05637, eq. 5): score(h) + sum(embed(y) * h).
-* `'acgan'`: a second dense layer guesses the class (Odena et al. 2017, arXiv:1610.09585); labels enter
-  the losses only.
+* `'acgan'`: a second dense layer guesses the class (Odena et al. 2017, arXiv:1610.09585); labels
+  enter the losses only.
 """
 
 from typing import Any
@@ -42,7 +42,8 @@ def output_head(
     score_bias: bool = True,
     lipschitz: float = 1.0,
 ) -> Logits:
-    """Logits (b,), and with `'acgan'` class logits (b, num_classes) too; float32. Call it in a compact method.
+    """Logits (b,), and with `'acgan'` class logits (b, num_classes) too; float32. Call it in a
+    compact method.
 
     Args:
         h: features.
@@ -60,8 +61,8 @@ def output_head(
     """
     if head == 'none' and labels is not None:
         raise ValueError(
-            'labels were given to an unconditional discriminator: leave them out, or give it a head '
-            'that takes them (--config.model.head=projection or acgan)'
+            'labels were given to an unconditional discriminator: leave them out, or give it a '
+            'head that takes them (--config.model.head=projection or acgan)'
         )
     h = h.astype(jnp.float32)
     kwargs = {'dtype': jnp.float32, 'kernel_init': init}

@@ -1,19 +1,19 @@
 """Layer sets: the layers that a network is built from, and with them most of a GAN's recipe.
 
-Every network of `snjax.models` takes a `Layers` and builds itself from its classes. What tells SNGAN from its
-comparisons is then one argument, `layers=SPECTRAL` against `layers=WEIGHT_NORM`:
+Every network of `snjax.models` takes a `Layers` and builds itself from its classes. What tells
+SNGAN from its comparisons is then one argument, `layers=SPECTRAL` against `layers=WEIGHT_NORM`:
 
-| layer set     | a layer applies                                                | paper                        |
-|---------------|----------------------------------------------------------------|------------------------------|
-| `PLAIN`       | its weight as it is                                            |                              |
-| `SPECTRAL`    | weight / largest singular value                                | Miyato et al. 2018           |
-| `TRACKED`     | its weight as it is, and follows the largest singular value    | Yoshida & Miyato 2017        |
-| `WEIGHT_NORM` | weight with columns of length 1                                | Salimans & Kingma 2016       |
-| `BATCH_NORM`  | its weight as it is; batch norm follows in a discriminator     | Radford et al. 2016          |
-| `LAYER_NORM`  | its weight as it is; layer norm follows in a discriminator     | Ba et al. 2016               |
+| layer set     | a layer applies                                   | paper                  |
+|---------------|---------------------------------------------------|------------------------|
+| `PLAIN`       | its weight                                        |                        |
+| `SPECTRAL`    | weight / largest singular value                   | Miyato et al. 2018     |
+| `TRACKED`     | its weight; follows the largest singular value    | Yoshida & Miyato 2017  |
+| `WEIGHT_NORM` | the weight with columns of length 1               | Salimans & Kingma 2016 |
+| `BATCH_NORM`  | its weight; batch norm follows in a discriminator | Radford et al. 2016    |
+| `LAYER_NORM`  | its weight; layer norm follows in a discriminator | Ba et al. 2016         |
 
-`spectral_norm` and `tracked` make the second and third with other options. A variation of one's own is
-`dataclasses.replace(PLAIN, dense=MyDense)`.
+`spectral_norm` and `tracked` make the second and third with other options. A variation of one's own
+is `dataclasses.replace(PLAIN, dense=MyDense)`.
 """
 
 import dataclasses
@@ -35,9 +35,11 @@ class Layers:
     """The layers of a network.
 
     Attributes:
-        conv, conv_transpose, dense, embed: classes with the arguments of their namesakes in `snjax.nn.layers`.
-        norm: `norm(train=..., name=..., axis_name=..., dtype=...)` makes a norm of a discriminator's activations; None
-            for no norm. (Batch norm in the generators belongs to the published networks and is not chosen here.)
+        conv, conv_transpose, dense, embed: classes with the arguments of their namesakes in
+            `snjax.nn.layers`.
+        norm: `norm(train=..., name=..., axis_name=..., dtype=...)` makes a norm of a
+            discriminator's activations; None for no norm. (Batch norm in the generators belongs to
+            the published networks and is not chosen here.)
     """
 
     conv: Factory = plain.Conv
@@ -79,8 +81,8 @@ def tracked(
 ) -> Layers:
     """Layers that follow their largest singular value and apply the weight as it is.
 
-    For spectral norm regularisation (Yoshida & Miyato 2017, arXiv:1705.10941) and to watch networks that are not
-    normalised. Arguments as for `spectral_norm`.
+    For spectral norm regularisation (Yoshida & Miyato 2017, arXiv:1705.10941) and to watch networks
+    that are not normalised. Arguments as for `spectral_norm`.
     """
     return _spectral(**_iteration(n_power_iterations, n_warmup_iterations, operator), divide=False)
 
@@ -117,10 +119,11 @@ LAYER_NORM = Layers(norm=activation_layer_norm)
 
 
 def orthogonal_start(layers: Layers) -> Layers:
-    """`layers` with orthonormal kernels at the start, as SNGAN's comparison starts orthonormal regularisation.
+    """`layers` with orthonormal kernels at the start, as SNGAN's comparison starts orthonormal
+    regularisation.
 
-    Kernels of convolutions and dense layers, as the matrix (everything but the last axis, outputs); the initialisation
-    that a network asks for is ignored.
+    Kernels of convolutions and dense layers, as the matrix (everything but the last axis, outputs);
+    the initialisation that a network asks for is ignored.
     """
     return dataclasses.replace(
         layers,

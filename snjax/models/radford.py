@@ -1,10 +1,12 @@
-"""The DCGAN generator of Radford et al. 2016 (arXiv:1511.06434), which GLO trains (Bojanowski et al. 2018).
+"""The DCGAN generator of Radford et al. 2016 (arXiv:1511.06434), which GLO trains (Bojanowski et
+al. 2018).
 
 At 64 px with `width` 64: z to 4x4x512, then 256, 128 and 64 channels, the size doubling each time,
 then the image. 4x4 transposed convolutions of stride 2, batch norm and ReLU after all but the last,
-tanh, no biases; 3,576,704 parameters for z of 100. Other sizes have more or fewer layers, and `width`
-channels before the last. Weights start at N(0, 0.02). The first layer, a transposed convolution of
-one pixel, is a dense layer. Strided layers run in the equal forms of `snjax.nn.convolution`.
+tanh, no biases; 3,576,704 parameters for z of 100. Other sizes have more or fewer layers, and
+`width` channels before the last. Weights start at N(0, 0.02). The first layer, a transposed
+convolution of one pixel, is a dense layer. Strided layers run in the equal forms of
+`snjax.nn.convolution`.
 """
 
 import flax.linen as nn
@@ -22,8 +24,8 @@ _init = nn.initializers.normal(0.02)
 class RadfordGenerator(Generator):
     """Dense, then 4x4 transposed convolutions of stride 2 up to the image.
 
-    `image_size` is a power of 2, 8 or more; `width` is 64 in the paper. With classes, the batch norms
-    after the transposed convolutions are conditional.
+    `image_size` is a power of 2, 8 or more; `width` is 64 in the paper. With classes, the batch
+    norms after the transposed convolutions are conditional.
     """
 
     width: int = 64

@@ -1,9 +1,9 @@
 """The residual generator and discriminator of SNGAN, 16 to 256 px from one implementation.
 
-Miyato et al. 2018 (arXiv:1802.05957), tables 4 (32 px), 5 (48 px) and 6 (128 px); 64 and 256 px as in
-the authors' code; 16 and 96 px follow the same pattern and are not published. `LAYOUTS` holds all that
-differs between sizes. `width` is the authors' `ch`: 256 (generator) and 128 (discriminator) at 32 px,
-64 at 48 px and above.
+Miyato et al. 2018 (arXiv:1802.05957), tables 4 (32 px), 5 (48 px) and 6 (128 px); 64 and 256 px as
+in the authors' code; 16 and 96 px follow the same pattern and are not published. `LAYOUTS` holds
+all that differs between sizes. `width` is the authors' `ch`: 256 (generator) and 128
+(discriminator) at 32 px, 64 at 48 px and above.
 
 Upsampling and pooling are fused into the convolutions next to them, and a 1x1 shortcut runs on the
 smaller side of either (`snjax.nn.convolution`); the networks are the published ones up to rounding.
@@ -11,10 +11,10 @@ One departure: running variances are those of the batch (Flax), where Chainer mu
 m / (m - 1), m being the number of values per channel.
 
 `VARIANTS` has the WGAN-GP networks beside them (Gulrajani et al. 2017; improved_wgan_training,
-gan_cifar_resnet.py), published at 32 px with `width` 128 for both players. Blocks and initialisation
-are the same (their He variance 4 / (fan_in + fan_out) is gain sqrt(2) here); D pools by the mean, its
-output has a bias, and the generator's epsilon is 1e-5. Their code normalises samples by their own
-batch's statistics; here running statistics are kept for that.
+gan_cifar_resnet.py), published at 32 px with `width` 128 for both players. Blocks and
+initialisation are the same (their He variance 4 / (fan_in + fan_out) is gain sqrt(2) here); D pools
+by the mean, its output has a bias, and the generator's epsilon is 1e-5. Their code normalises
+samples by their own batch's statistics; here running statistics are kept for that.
 """
 
 import functools
@@ -82,13 +82,13 @@ def find_layout(image_size: int) -> Layout:
 class ResNetGenerator(Generator):
     """Dense, one `UpBlock` per doubling, BN-ReLU-3x3-tanh. Trained on z ~ N(0, I) in R^128.
 
-    `image_size` is a key of `LAYOUTS`. With classes, the batch norms of the blocks are conditional and
-    the last one is not, as in the official code (its b5).
+    `image_size` is a key of `LAYOUTS`. With classes, the batch norms of the blocks are conditional
+    and the last one is not, as in the official code (its b5).
 
     Attributes:
         attention: height of the feature map after which `SelfAttention` follows; 0 for none.
-        remat: the gradient computes the inside of each block again instead of keeping it: less memory,
-            more work, the same parameters.
+        remat: the gradient computes the inside of each block again instead of keeping it: less
+            memory, more work, the same parameters.
     """
 
     attention: int = 0
@@ -132,15 +132,16 @@ class ResNetGenerator(Generator):
 class ResNetDiscriminator(Discriminator):
     """`DownBlock`s, ReLU, global pooling by the sum and a dense output (without bias at 32 px).
 
-    `image_size` is a key of `LAYOUTS`. A norm of activations precedes each ReLU inside the blocks, so
-    that the image itself is never normalised. (improved_wgan_training has no norm in the first block.)
+    `image_size` is a key of `LAYOUTS`. A norm of activations precedes each ReLU inside the blocks,
+    so that the image itself is never normalised. (improved_wgan_training has no norm in the first
+    block.)
 
     Attributes:
         attention: height of the feature map after which `SelfAttention` follows; 0 for none.
-        first_stride2: one 4x4 convolution of stride 2, `stem`, in place of the first block, which is
-            the most expensive one for a big image: every block sees half the resolution or less, and
-            the last feature map stays as it was. Of 9 w^2 + (10 c + 3) w parameters, w being `width`
-            and c the image's channels, (16 c + 1) w remain. A departure from the paper.
+        first_stride2: one 4x4 convolution of stride 2, `stem`, in place of the first block, which
+            is the most expensive one for a big image: every block sees half the resolution or less,
+            and the last feature map stays as it was. Of 9 w^2 + (10 c + 3) w parameters, w being
+            `width` and c the image's channels, (16 c + 1) w remain. A departure from the paper.
         remat: as for `ResNetGenerator`.
     """
 

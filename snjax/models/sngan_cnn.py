@@ -51,7 +51,7 @@ VARIANTS = {
 
 
 def check_size(image_size: int, network: str) -> None:
-    """Raises ValueError, naming the nearest sizes, where `DEPTH` halvings do not divide `image_size`."""
+    """Raises ValueError for a size that `DEPTH` halvings do not divide; names the nearest."""
     stride = 2**DEPTH
     if image_size < 2 * stride or image_size % stride:
         below = max(image_size // stride, 2) * stride
@@ -64,8 +64,8 @@ def check_size(image_size: int, network: str) -> None:
 class SNGANCNNGenerator(Generator):
     """Dense, three 4x4 transposed convolutions of stride 2 with BN and ReLU, 3x3, tanh.
 
-    `image_size` is a multiple of 8, 16 or more; `width` is 64 in the paper. `variant` also says which z
-    it is trained on (module docstring).
+    `image_size` is a multiple of 8, 16 or more; `width` is 64 in the paper. `variant` also says
+    which z it is trained on (module docstring).
     """
 
     width: int = 64
@@ -99,8 +99,8 @@ class SNGANCNNGenerator(Generator):
 class SNGANCNNDiscriminator(Discriminator):
     """3x3 and 4x4-of-stride-2 convolutions in turn, leaky ReLU after each, and one dense output.
 
-    A norm of activations follows each convolution but the first, as in the code's DCGAN. `image_size` is
-    a multiple of 8, 16 or more; `width` is 64 in the paper.
+    A norm of activations follows each convolution but the first, as in the code's DCGAN.
+    `image_size` is a multiple of 8, 16 or more; `width` is 64 in the paper.
     """
 
     width: int = 64

@@ -3,11 +3,11 @@
 Gulrajani et al. 2017 (arXiv:1704.00028) at 32 px with `width` 128 for both players; other multiples
 of 8 follow the same pattern. Trained on z ~ N(0, I) in R^128. The generator's first batch norm is
 over all features of the dense layer, with its own statistics for every position, and its last layer
-is a transposed convolution. Kernels of 5x5 start uniform with variance 4 / (fan_in + fan_out), where
-a stride of 2 divides by 4 the fan_out of a convolution and the fan_in of a transposed one; kernels
-of dense layers start with half of that variance (Glorot). Strided layers run in the equal forms of
-`snjax.nn.convolution`. (Their code normalises samples by their own batch's statistics; here running
-statistics are kept for that.)
+is a transposed convolution. Kernels of 5x5 start uniform with variance 4 / (fan_in + fan_out),
+where a stride of 2 divides by 4 the fan_out of a convolution and the fan_in of a transposed one;
+kernels of dense layers start with half of that variance (Glorot). Strided layers run in the equal
+forms of `snjax.nn.convolution`. (Their code normalises samples by their own batch's statistics;
+here running statistics are kept for that.)
 
 With classes, the batch norms after the transposed convolutions are conditional, as in
 `snjax.models.sngan_cnn`; no such network has been published. WGAN-GP's ResNet is a variant of
@@ -35,12 +35,12 @@ glorot_init = nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform')
 
 
 def strided_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """The code's He initialisation of a convolution of stride 2, kernel (height, width, in, out)."""
+    """He initialisation of the code for convolutions of stride 2; kernel (k, k, in, out)."""
     return _he_uniform(key, shape, dtype, shape[-2], shape[-1] / 4)
 
 
 def transposed_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """The code's He initialisation of a transposed convolution of stride 2, kernel as above."""
+    """He initialisation of the code for transposed convolutions of stride 2, same kernel shape."""
     return _he_uniform(key, shape, dtype, shape[-2] / 4, shape[-1])
 
 
@@ -51,7 +51,8 @@ def _he_uniform(key, shape, dtype, channels_in, channels_out):
 
 
 class WGANGPCNNGenerator(Generator):
-    """Dense, BN, ReLU, three 5x5 transposed convolutions of stride 2 with BN and ReLU between, tanh.
+    """Dense, BN, ReLU, three 5x5 transposed convolutions of stride 2 with BN and ReLU between,
+    tanh.
 
     `image_size` is a multiple of 8, 16 or more; `width` is 128 in the code.
     """
@@ -89,8 +90,9 @@ class WGANGPCNNGenerator(Generator):
 class WGANGPCNNDiscriminator(Discriminator):
     """Three 5x5 convolutions of stride 2, leaky ReLU (0.2) after each, and one dense output.
 
-    A norm of activations follows each convolution but the first, like the batch norm that the code has
-    with weight clipping. `image_size` is a multiple of 8, 16 or more; `width` is 128 in the code.
+    A norm of activations follows each convolution but the first, like the batch norm that the code
+    has with weight clipping. `image_size` is a multiple of 8, 16 or more; `width` is 128 in the
+    code.
     """
 
     width: int = 128

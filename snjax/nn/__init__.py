@@ -1,1 +1,1 @@
-"""Layers that the networks are built from: convolution forms, normalisers, weight norm, attention, blocks."""
+"""The parts of networks: layers, convolution forms, norms, weight norm, attention, blocks."""

@@ -1,8 +1,10 @@
-"""Self-attention over the pixels of a feature map (SAGAN, Zhang et al. 2019, arXiv:1805.08318, section 3).
+"""Self-attention over the pixels of a feature map (SAGAN, Zhang et al. 2019, arXiv:1805.08318,
+section 3).
 
-As in the authors' code (brain-research/self-attention-gan, non_local.py): 1x1 convolutions without bias, keys and
-values pooled to a quarter of the pixels, values of C/2 channels (the paper's C/8 is that of queries and keys alone),
-no factor on the inner products. The paper's f, g, h and v are `key`, `query`, `value` and `out` here.
+As in the authors' code (brain-research/self-attention-gan, non_local.py): 1x1 convolutions without
+bias, keys and values pooled to a quarter of the pixels, values of C/2 channels (the paper's C/8
+holds for queries and keys alone), no factor on the inner products. The paper's f, g, h and v are
+`key`, `query`, `value` and `out` here.
 """
 
 import functools
@@ -48,6 +50,8 @@ class SelfAttention(nn.Module):
 
 
 def _max_pool(x: Float[Array, 'b h w c']) -> Float[Array, 'b h/2 w/2 c']:
+    # Not `nn.max_pool`, whose gradient takes a CPU up to 9 times as long and gives ties to one
+    # pixel.
     b, h, w, c = x.shape
     return jnp.max(x.reshape(b, h // 2, 2, w // 2, 2, c), axis=(2, 4))
 

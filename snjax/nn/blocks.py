@@ -1,4 +1,4 @@
-"""The residual blocks of SNGAN's networks (Miyato et al. 2018, arXiv:1802.05957), and how they start."""
+"""Residual blocks of SNGAN (Miyato et al. 2018, arXiv:1802.05957) and their initialisation."""
 
 import functools
 
@@ -18,8 +18,8 @@ class UpBlock(nn.Module):
     Attributes:
         features: output channels, of the hidden layer too.
         conv: layer class with the interface of `snjax.nn.layers.Conv`.
-        norm: `norm(name=...)` makes a layer (b, h, w, c) -> (b, h, w, c); the factory of a
-            conditional one carries the labels along.
+        norm: `norm(name=...)` makes a layer (b, h, w, c) -> (b, h, w, c); a conditional factory
+            already holds the labels.
     """
 
     features: int
@@ -40,7 +40,7 @@ class UpBlock(nn.Module):
 class DownBlock(nn.Module):
     """ReLU-3x3-ReLU-3x3-[average pool] beside 1x1-[average pool].
 
-    Where the output has the shape of the input, the shortcut is the input itself.
+    The shortcut is the input itself where the output has its shape.
 
     Attributes:
         features: output channels.

@@ -1,9 +1,11 @@
-"""Dense, Conv, ConvTranspose and Embed with one place where a weight may be normalised before it is used.
+"""Dense, Conv, ConvTranspose and Embed with one place where a weight may be normalised before it is
+used.
 
-They take the usual arguments and hold the parameters of their `flax.linen` namesakes (`kernel`, `bias`, `embedding`;
-the same shapes and initialisation), and differ in two ways: `normalize` is called on the weight, so that
-`snjax.spectral` and `snjax.nn.weight_norm` need write their normalisation once for all four; and `Conv` knows
-`resample`, which fuses nearest-neighbour upsampling before it or average pooling after it (`snjax.nn.convolution`).
+They take the arguments of their `flax.linen` namesakes and have the same parameters (`kernel`,
+`bias`, `embedding`; equal shapes and initialisation). They differ in two ways: `normalize` is
+called on the weight, so that `snjax.spectral` and `snjax.nn.weight_norm` write their normalisation
+once for all four; and `Conv` knows `resample`, which fuses nearest-neighbour upsampling before it
+or average pooling after it (`snjax.nn.convolution`).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,17 +22,18 @@ from jaxtyping import Array, Float, Int
 from snjax.nn import convolution
 
 Initializer = Callable[..., Any]
-Weight = Float[Array | np.ndarray, '... n']  # a restored one may be NumPy's
+Weight = Float[Array | np.ndarray, '... n']  # a restored weight may be NumPy's
 _kernel_init = nn.initializers.lecun_normal()
 _embedding_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)
 
 
 class Linear(NamedTuple):
-    """What a layer does to its input, the bias left out.
+    """The map of a layer from its input to its output, without the bias.
 
     Attributes:
-        apply: `apply(x, weight)`, linear in each, with a batch axis first; computes in the type of `x`.
-        shape: of one input, without the batch.
+        apply: `apply(x, weight)`, linear in each, with a batch axis first; computes in the type of
+            `x`.
+        shape: shape of one input, without the batch.
     """
 
     apply: Callable[[Array, Array], Array]
@@ -38,9 +41,10 @@ class Linear(NamedTuple):
 
 
 class _Layer(nn.Module):
-    """The seam: `normalize` maps a raw weight, outputs on its last axis, to the one that is applied.
+    """Where normalisations attach: `normalize` maps a raw weight to the weight that is applied.
 
-    Convolutions pass `linear`, which knows the size of the input; other layers are the matrix `weight` itself.
+    The last axis of a weight is the outputs. Convolutions pass `linear`, which knows the size of
+    the input; for other layers the matrix `weight` is the whole map.
     """
 
     def normalize(self, weight: Weight, linear: Linear | None = None) -> Weight:
@@ -52,12 +56,12 @@ class _Layer(nn.Module):
         return (value,) * rank if isinstance(value, int) else tuple(value)
 
     def _size(self, x: Array) -> tuple[int, ...]:
-        """`kernel_size` as a tuple with one number per dimension of `x` between batch and channels."""
+        """`kernel_size` with one number per dimension of `x` between batch and channels."""
         size = self._spatial(self.kernel_size, x.ndim - 2)
         if len(size) != x.ndim - 2:
             raise ValueError(
-                f'{type(self).__name__} kernel_size {size} has {len(size)} dimensions, its input {x.shape} has '
-                f'{x.ndim - 2} between batch and channels: give one number for each'
+                f'{type(self).__name__} kernel_size {size} has {len(size)} dimensions, its input '
+                f'{x.shape} has {x.ndim - 2} between batch and channels: give one number for each'
             )
         return size
 
@@ -88,8 +92,9 @@ class Dense(_Layer):
 class Conv(_Layer):
     """Channels-last convolution, as `flax.linen.Conv`.
 
-    `resample='up'` upsamples by 2 (nearest neighbour) before the convolution, `resample='down'` averages 2x2 blocks
-    after it; both want stride 1 and padding 'SAME', and run in the cheaper equal form of `snjax.nn.convolution`.
+    `resample='up'` upsamples by 2 (nearest neighbour) before the convolution, `resample='down'`
+    averages 2x2 blocks after it. Both need stride 1 and padding 'SAME', and run in the cheaper
+    equal form of `snjax.nn.convolution`.
     """
 
     features: int
@@ -117,7 +122,7 @@ class Conv(_Layer):
         linear = Linear(partial(self._convolve, rank=rank), x.shape[1:])
         kernel = jnp.asarray(self.normalize(kernel, linear))
         dtype = canonicalize_dtype(x, kernel, bias, dtype=self.dtype)
-        # The kernel is cast where it is used, after `resample` has added up its taps.
+        # The kernel is cast later, after `resample` has added up its taps in the kernel's own type.
         y = self._convolve(jnp.asarray(x, dtype), kernel, rank)
         return y if bias is None else y + jnp.asarray(bias, dtype)
 
@@ -136,19 +141,20 @@ class Conv(_Layer):
         plain = {*strides, *dilation, self.feature_group_count} == {1} and self.padding == 'SAME'
         if self.resample not in ('up', 'down') or rank != 2 or not plain:
             raise ValueError(
-                f"Conv resample={self.resample!r} with strides {strides}: accepted are 'up' and 'down' on "
-                "2-D images with stride 1, no dilation, one group and padding 'SAME'"
+                f"Conv resample={self.resample!r} with strides {strides}: accepted are 'up' and 'down' "
+                "on 2-D images with stride 1, no dilation, one group and padding 'SAME'"
             )
         if self.resample == 'down' and (x.shape[1] % 2 or x.shape[2] % 2):
             raise ValueError(
-                f"Conv resample='down' halves {x.shape[1]}x{x.shape[2]} pixels: even heights and widths are accepted"
+                f"Conv resample='down' halves {x.shape[1]}x{x.shape[2]} pixels: even heights and widths "
+                'are accepted'
             )
         fused = convolution.upsample_conv if self.resample == 'up' else convolution.conv_pool
         return fused(x, kernel)
 
 
 class ConvTranspose(_Layer):
-    """Channels-last transposed convolution, as `flax.linen.ConvTranspose`: kernel (*size, in, out), not flipped."""
+    """Channels-last `flax.linen.ConvTranspose`: kernel (*size, in, out), not flipped."""
 
     features: int
     kernel_size: int | Sequence[int]

@@ -1,10 +1,13 @@
-"""Normalisation of activations: the generators' batch norms, conditional or not, and what D is compared with.
+"""Norms of activations: the batch norms of generators, and the norms of discriminators in
+comparisons.
 
-`ConditionalBatchNorm` is the categorical one of the projection paper's code (Miyato & Koyama 2018, arXiv:1802.05637;
-Dumoulin et al. 2017, arXiv:1610.07629): one row of gamma and beta per class. Decay and epsilon are Chainer's wherever
-nothing else is said. `activation_layer_norm` and `activation_batch_norm` are the discriminators of SNGAN's comparison
-(Miyato et al. 2018, section 4.1), which leaves out their multiplier gamma and keeps beta. A batch norm in D sees
-whatever batch it is given: to keep real and fake statistics apart, apply D to each on its own.
+`ConditionalBatchNorm` is the categorical batch norm of the projection paper's code (Miyato & Koyama
+2018, arXiv:1802.05637; Dumoulin et al. 2017, arXiv:1610.07629): one row of gamma and beta per
+class. Decay and epsilon are Chainer's by default. `activation_layer_norm` and
+`activation_batch_norm` are for the discriminators of SNGAN's comparison (Miyato et al. 2018,
+section 4.1), which drops their multiplier gamma and keeps beta. A batch norm in D uses the
+statistics of the batch that D is applied to: to keep real and fake statistics apart, apply D to
+each separately.
 """
 
 import functools
@@ -36,9 +39,10 @@ def batch_norm(
     """Factory of batch-norm layers with Chainer's decay and epsilon; statistics are float32.
 
     Args:
-        train: use the batch's statistics and update the running ones, or only use the latter.
-        axis_name: mapped axis that shares the statistics, or None for each device on its own.
-        dtype: of the output.
+        train: True uses the batch's statistics and updates the running ones; False uses the running
+            ones.
+        axis_name: mapped axis over which statistics are shared; None keeps them per device.
+        dtype: type of the output.
         epsilon: added to the variance.
         use_scale: with the multiplier gamma.
     """
@@ -54,13 +58,14 @@ def batch_norm(
 
 
 def running_after(before: Any, each: Any) -> Any:
-    """Running statistics after n batches, from what each of these alone would make of the ones before.
+    """Running statistics after n batches, from the statistics that each batch alone would lead to.
 
-    r_n = m^n r_0 + sum_k m^(n-k) (each_k - m r_0), m being `DECAY`: as if the batches had come one after the other.
+    r_n = m^n r_0 + sum_k m^(n-k) (each_k - m r_0), m being `DECAY`: the same as one batch after the
+    other.
 
     Args:
-        before: a collection `batch_stats`.
-        each: the same, (n, ...).
+        before: the collection `batch_stats` before the first batch.
+        each: collections after each batch alone, stacked (n, ...).
     """
 
     def fold(r, moved):
@@ -73,10 +78,11 @@ def running_after(before: Any, each: Any) -> Any:
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm whose gamma and beta are rows of tables (num_classes, features), picked by the labels.
+    """Batch norm whose gamma and beta are rows of tables (num_classes, features), picked by the
+    labels.
 
-    Float labels (b, num_classes) mix the rows, `labels @ table`: a morph between classes, as the official code has it.
-    The statistics are those of the whole batch, whatever its classes.
+    Float labels (b, num_classes) mix the rows, `labels @ table`: a morph between classes, as in the
+    official code. Statistics are over the whole batch, all classes together.
 
     Attributes:
         num_classes: rows of the tables, which start at 1 (gamma) and 0 (beta).
@@ -125,7 +131,7 @@ def generator_norms(
 ) -> tuple[Factory, Factory]:
     """The factories `plain(name=...)` and `conditional(name=...)` of a generator's batch norms.
 
-    The second carries the labels along; without classes it is the first.
+    The second holds the labels; without classes both are the same.
 
     Args:
         labels: classes (b,), float weights (b, num_classes), or None.
@@ -140,19 +146,20 @@ def generator_norms(
     if not num_classes:
         if labels is not None:
             raise ValueError(
-                'labels were given to an unconditional generator: leave them out, or give it classes '
-                '(--config.model.num_classes)'
+                'labels were given to an unconditional generator: leave them out, or give it '
+                'classes (--config.model.num_classes)'
             )
         return plain, plain
     if labels is None:
         raise ValueError(
-            f'a generator of {num_classes} classes was given no labels: pass whole numbers (batch,) or '
-            f'weights (batch, {num_classes}), or make it unconditional (--config.model.num_classes=0)'
+            f'a generator of {num_classes} classes was given no labels: pass whole numbers (batch,) '
+            f'or weights (batch, {num_classes}), or make it unconditional '
+            '(--config.model.num_classes=0)'
         )
     if labels.shape[1:] != (() if jnp.issubdtype(labels.dtype, jnp.integer) else (num_classes,)):
         raise ValueError(
-            f'a generator of {num_classes} classes was given {labels.dtype} labels {labels.shape}: accepted are '
-            f'whole numbers (batch,) and float weights (batch, {num_classes})'
+            f'a generator of {num_classes} classes was given {labels.dtype} labels {labels.shape}: '
+            f'accepted are whole numbers (batch,) and float weights (batch, {num_classes})'
         )
 
     def conditional(*, name: str):
@@ -162,13 +169,13 @@ def generator_norms(
     return plain, conditional
 
 
-# --- of a discriminator: `norm(train=..., name=...)`, the first argument bound by `functools.partial`
+# --- of a discriminator: `norm(train=..., name=..., axis_name=..., dtype=...)`
 
 
 def activation_batch_norm(
     *, train: bool, name: str, axis_name: str | None = None, dtype: Any, use_scale: bool = False
 ) -> Callable[[Array], Array]:
-    """Batch norm of a discriminator's activations, without gamma unless asked for."""
+    """Batch norm of a discriminator's activations; gamma only with `use_scale`."""
     return batch_norm(train=train, axis_name=axis_name, dtype=dtype, use_scale=use_scale)(name=name)
 
 
@@ -177,8 +184,8 @@ def activation_layer_norm(
 ) -> nn.Module:
     """Layer norm (Ba et al. 2016, arXiv:1607.06450) of images (b, h, w, c).
 
-    Mean and variance are over h, w and c of each image; beta (and gamma, if asked for) has one entry per channel, as
-    in improved_wgan_training. `train` and `axis_name` change nothing.
+    Mean and variance are over h, w and c of each image; beta (and gamma, with `use_scale`) has one
+    entry per channel, as in improved_wgan_training. `train` and `axis_name` change nothing.
     """
     del train, axis_name
     return nn.LayerNorm(
@@ -192,5 +199,5 @@ def activation_layer_norm(
 
 
 def no_norm(**_) -> Callable[[Array], Array]:
-    """The factory that leaves activations as they are."""
+    """The factory of the identity."""
     return lambda x: x

@@ -1,15 +1,17 @@
-"""Weight normalisation: each output's weights divided by their length (Salimans & Kingma 2016, arXiv:1602.07868).
+"""Weight normalisation: each output's weights divided by their length (Salimans & Kingma 2016,
+arXiv:1602.07868).
 
-`WNDense`, `WNConv`, `WNConvTranspose` and `WNEmbed` stand in for their `flax.linen` namesakes. A kernel is seen as the
-matrix (everything but the last axis, outputs), and each column is divided by its Euclidean norm (eq. 2 of the paper,
-w = g v / |v|); an embedding table likewise, as the matrix that one-hot rows are multiplied by. The squares of
-the normalised matrix's singular values add up to the number of outputs (Miyato et al. 2018, arXiv:1802.05957, section
-3, who conclude that it favours a low rank).
+`WNDense`, `WNConv`, `WNConvTranspose` and `WNEmbed` stand in for their `flax.linen` namesakes. A
+kernel is seen as the matrix (everything but the last axis, outputs), and each column is divided by
+its Euclidean norm (eq. 2 of the paper, w = g v / |v|); an embedding table likewise, as the matrix
+that multiplies one-hot rows. The squares of the normalised matrix's singular values add up to the
+number of outputs (Miyato et al. 2018, arXiv:1802.05957, section 3, who conclude that it favours a
+low rank).
 
-Two departures from the 2016 paper. There is no multiplier g unless `learnable_scale`, because Miyato et al. leave it
-out of the discriminator when they compare (section 4.1), lest it break the Lipschitz constraint. And g, here `gamma`,
-starts at 1; the paper sets g and the bias from a first minibatch, so that every output starts with mean 0 and variance
-1 (section 3).
+Two departures from the 2016 paper. There is a multiplier g only with `learnable_scale`: Miyato et
+al. leave it out of the discriminator in their comparison (section 4.1), because it breaks the
+Lipschitz constraint. And g, here `gamma`, starts at 1; the paper sets g and the bias from a first
+minibatch, so that every output starts with mean 0 and variance 1 (section 3).
 """
 
 import flax.linen as nn
@@ -23,8 +25,8 @@ from snjax.nn.power_of_two import power_of_two
 def normalize_columns(w: Float[Array, '*m n']) -> Float[Array, '*m n']:
     """Every `w[..., j]` over its Euclidean norm, in float32 or float64.
 
-    Zero columns stay zero, with a gradient that is finite. Any scale of a column is as good as another, because it is
-    divided by its largest entry (to a power of two) first.
+    Zero columns stay zero, with a finite gradient. The scale of a column does not matter, because
+    it is first divided by its largest entry (to a power of two).
     """
     w = w.astype(jnp.promote_types(w.dtype, jnp.float32))
     axis = tuple(range(w.ndim - 1))
@@ -55,16 +57,16 @@ class WeightNorm(nn.Module):
 
 
 class WNDense(WeightNorm, layers.Dense):
-    """`flax.linen.Dense` with the columns of its kernel (in, out) at length 1; the bias is left alone."""
+    """`flax.linen.Dense` with columns of length 1 in its kernel (in, out)."""
 
 
 class WNConv(WeightNorm, layers.Conv):
-    """`flax.linen.Conv` with every output channel's kernel (*size, in) at length 1."""
+    """`flax.linen.Conv` with a kernel (*size, in) of length 1 for every output channel."""
 
 
 class WNConvTranspose(WeightNorm, layers.ConvTranspose):
-    """`flax.linen.ConvTranspose` with every output channel's kernel (*size, in) at length 1."""
+    """`flax.linen.ConvTranspose` with a kernel (*size, in) of length 1 for every output channel."""
 
 
 class WNEmbed(WeightNorm, layers.Embed):
-    """`flax.linen.Embed` with every feature's column over the rows of the table at length 1."""
+    """`flax.linen.Embed` with columns of length 1, one per feature, over the rows of its table."""

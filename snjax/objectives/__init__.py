@@ -1,1 +1,1 @@
-"""What the players minimise: adversarial losses, penalties, reconstruction losses, and augmentation of what D sees."""
+"""Objectives: adversarial losses, penalties, reconstruction losses, augmentation of D's images."""

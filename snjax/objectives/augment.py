@@ -1,16 +1,21 @@
-"""Differentiable augmentation of what a discriminator sees: DiffAugment (Zhao et al. 2020, arXiv:2006.10738).
+"""Differentiable augmentation of a discriminator's images: DiffAugment (Zhao et al. 2020,
+arXiv:2006.10738).
 
-Reals and fakes alike are augmented before every application of D, in the generator's update too, whose gradient goes
-through. A policy is a tuple of names, applied in its order, each drawing anew for every image:
+Real and fake images are augmented before every application of D, in the generator's update too,
+whose gradient passes through the augmentation. A policy is a tuple of names. They are applied in
+order, and each draws anew for every image:
 
-* `'color'`: brightness, x + U(-0.5, 0.5); then saturation, the distance from the mean over channels times U(0, 2); then
-  contrast, the distance from the mean over the image times U(0.5, 1.5). For grey images saturation is the identity.
-* `'translation'`: by whole pixels, up to 1/8 of the height and of the width, uniformly; zeros come in.
-* `'cutout'`: a square of half the size turns 0. Its centre is anywhere in the image, so part of it may lie outside.
+* `'color'`: brightness, x + U(-0.5, 0.5); then saturation, the distance from the mean over channels
+  times U(0, 2); then contrast, the distance from the mean over the image times U(0.5, 1.5). On grey
+  images saturation is the identity.
+* `'translation'`: by whole pixels, uniform up to 1/8 of the height and of the width; pixels from
+  outside are 0.
+* `'cutout'`: sets a square of half the size to 0. Its centre is anywhere in the image, so that part
+  of it may lie outside.
 
-These are the ranges of the paper's code, on images in [-1, 1], so that 0 is mid-grey; nothing is clipped, and colours
-may leave [-1, 1]. An image's draws come from its key and the name alone: neither the batch nor the rest of the policy
-changes them.
+These are the ranges of the paper's code, on images in [-1, 1], so that 0 is mid-grey; nothing is
+clipped, and colours may leave [-1, 1]. An image's draws depend on its key and the name alone, not
+on the batch or the rest of the policy.
 """
 
 from collections.abc import Sequence
@@ -28,15 +33,16 @@ CUTOUT = 1 / 2
 
 
 def augment(images: Images, keys: Key[Array, ' b'], policy: Sequence[str]) -> Images:
-    """`images` under `policy`, each with draws of its own. Affine in each image; `jax.grad` goes through at any order.
+    """`images` under `policy`, with separate draws for each. Affine in each image, differentiable
+    to any order.
 
     Args:
         images: in [-1, 1].
-        keys: one per image. Reals and fakes want different ones.
-        policy: names of `POLICIES`; none leaves the images as they are.
+        keys: one per image; real and fake images need different keys.
+        policy: names of `POLICIES`; () leaves the images unchanged.
 
     Raises:
-        ValueError: for a name that is unknown or stands twice.
+        ValueError: a name is unknown or occurs twice.
     """
     _check(policy)
 
@@ -52,7 +58,7 @@ def parse_policy(text: str) -> tuple[str, ...]:
     """The names in a comma-separated `text`, in order; () for an empty one.
 
     Raises:
-        ValueError: for a name that is unknown or stands twice.
+        ValueError: a name is unknown or occurs twice.
     """
     policy = tuple(name.strip() for name in text.split(',')) if text.strip() else ()
     _check(policy)
@@ -63,8 +69,8 @@ def _check(policy):
     wrong = [name for name in policy if name not in POLICIES or policy.count(name) > 1]
     if wrong:
         raise ValueError(
-            f'augment policy {",".join(policy)!r}: accepted are {", ".join(_NAMES)}, each once, with commas between '
-            '(--config.data.augment)'
+            f'augment policy {",".join(policy)!r}: accepted are {", ".join(_NAMES)}, each once, '
+            'with commas between (--config.data.augment)'
         )
 
 
@@ -82,7 +88,7 @@ def _spread(image, centre, factor):
 
 
 def translation(image: Image, key: Key[Array, '']) -> Image:
-    """Moves the image by whole pixels down and right, or up and left; what comes in is 0."""
+    """Moves the image by whole pixels, down or up and right or left; pixels from outside are 0."""
     limit = jnp.array([_rounded(size, TRANSLATION) for size in image.shape[:2]])
     return shift(image, jax.random.randint(key, (2,), -limit, limit + 1))
 
@@ -93,10 +99,11 @@ def _rounded(size, ratio):
 
 @jax.custom_vjp
 def shift(image: Image, by: Int[Array, '2']) -> Image:
-    """The image `by` rows down and columns right, at most `TRANSLATION` of its size; zeros come in.
+    """The image moved down and right by `by` (rows, columns), at most `TRANSLATION` of its size;
+    zeros fill in.
 
-    The transpose of a shift is the shift back. Said so, its gradient is a slice like itself; left to itself, JAX
-    scatters: for 64 images on two CPU cores, 5 (32 px) to 10 times (128 px) slower.
+    The gradient is the shift back, a slice as well. Automatic differentiation makes it a scatter,
+    which takes 5 (32 px) to 10 times (128 px) as long for 64 images on two CPU cores.
     """
     rows, columns = (_rounded(size, TRANSLATION) for size in image.shape[:2])
     padded = jnp.pad(image, ((rows, rows), (columns, columns), (0, 0)))
@@ -107,14 +114,17 @@ shift.defvjp(lambda image, by: (shift(image, by), by), lambda by, g: (shift(g, -
 
 
 def cutout(image: Image, key: Key[Array, '']) -> Image:
-    """Turns the part of a square that lies in the image to 0."""
+    """Sets the part of a square that lies in the image to 0."""
     row_key, column_key = jax.random.split(key)
     rows, columns = _outside(image.shape[0], row_key), _outside(image.shape[1], column_key)
     return jnp.where(rows[:, None, None] | columns[:, None], image, 0)
 
 
 def _outside(size: int, key: Key[Array, '']) -> Bool[Array, ' n']:
-    """Which of `size` rows or columns a cutout leaves, centred on any of them (or between, if it is even)."""
+    """Mask of the rows or columns that a cutout keeps.
+
+    It is centred on any of them, or between two if its width is even.
+    """
     width = _rounded(size, CUTOUT)
     start = jax.random.randint(key, (), 0, size + 1 - width % 2) - width // 2
     index = jnp.arange(size)

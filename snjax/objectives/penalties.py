@@ -1,14 +1,15 @@
-"""Penalties on the discriminator, and the constraint that WGAN clips it to.
+"""Penalties on the discriminator, and WGAN's weight clipping.
 
-Every penalty is a scalar, >= 0, NOT multiplied by its weight; `PENALTIES` at the foot names those that a config can ask
-for. Penalties on gradients take `score`, which maps images (B, H, W, C) to one logit per image (B,) and must not mix
-images, as batch norm does: the gradient of the summed logits is then every image's own. What is drawn per image comes
-from that image's key, so that it does not depend on how a batch is split over devices. Means over the batch are this
-device's, because gradients are averaged over the devices afterwards; only DRAGAN's standard deviation, which is not
-linear, takes the keyword `mean`.
+Every penalty is a scalar, >= 0, NOT multiplied by its weight; `PENALTIES` at the end maps the names
+of a config to penalties. Penalties on gradients take `score`, which maps images (B, H, W, C) to one
+logit per image (B,). It must not mix images, as batch norm does: only then does the gradient of the
+summed logits hold each image's own gradient. Random draws for an image come from that image's key,
+so that they do not depend on how a batch is split over devices. A mean over the batch is over this
+device's images, because gradients are averaged over devices afterwards; only DRAGAN's standard
+deviation, which is not linear, takes the keyword `mean`.
 
-Penalties on weights see every kernel (a parameter named `kernel` or `embedding`) as the matrix (everything but the last
-axis, outputs), as `snjax.spectral` does, and leave biases and scales alone.
+Penalties on weights see every kernel (a parameter named `kernel` or `embedding`) as the matrix
+(everything but the last axis, outputs), as `snjax.spectral` does, and ignore biases and scales.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,10 +42,12 @@ def _squared_slopes(score, images):
 
 
 def slopes(score: Score, images: Images) -> Float[Array, ' b']:
-    """|grad D(x)| of every image: without an epsilon, as improved_wgan_training has it, and differentiable at 0.
+    """|grad D(x)| for every image, without an epsilon (as in improved_wgan_training) and
+    differentiable at 0.
 
-    The square root's derivative is infinite at 0, and infinity times the zero gradient below it NaN. One image whose
-    units are all dead would be enough, so there the root is taken of 1 and thrown away: the derivative is 0.
+    The square root has an infinite derivative at 0, and infinity times the zero gradient of its
+    argument is NaN; one image that activates no unit would be enough. There the root is taken of 1
+    instead and discarded, so that the derivative is 0.
     """
     squared = _squared_slopes(score, images)
     positive = squared > 0
@@ -54,7 +57,8 @@ def slopes(score: Score, images: Images) -> Float[Array, ' b']:
 def gradient_penalty(
     score: Score, real: Images, fake: Images, keys: Keys, *, one_sided: bool = False
 ) -> Scalar:
-    """Gradient penalty of WGAN-GP: E[(|grad D(x + alpha (G(z) - x))| - 1)^2], alpha ~ U(0, 1), one per image.
+    """Gradient penalty of WGAN-GP: E[(|grad D(x + alpha (G(z) - x))| - 1)^2], alpha ~ U(0, 1), one
+    per image.
 
     The last term of eq. 3 of Gulrajani et al. 2017 (arXiv:1704.00028), where its weight is 10.
 
@@ -62,14 +66,16 @@ def gradient_penalty(
         score: images to logits; must not mix images.
         real, fake: pairs of images.
         keys: one per pair, for alpha.
-        one_sided: penalises slopes above 1 only, E[max(0, slope - 1)^2] (section 4 there; Petzka et al. 2018).
+        one_sided: penalises slopes above 1 only, E[max(0, slope - 1)^2] (section 4 of that paper;
+            Petzka et al. 2018).
 
     Raises:
-        ValueError: if `real` and `fake` differ in shape.
+        ValueError: `real` and `fake` differ in shape.
     """
     if real.shape != fake.shape:
         raise ValueError(
-            f'gradient_penalty interpolates between real {real.shape} and fake {fake.shape}: equal shapes are needed'
+            f'gradient_penalty interpolates between real {real.shape} and fake {fake.shape}: '
+            'equal shapes are needed'
         )
     between = _between(real, fake, jax.vmap(jax.random.uniform)(keys))
     excess = slopes(score, between) - 1
@@ -90,16 +96,17 @@ def dragan(
 ) -> Scalar:
     """Gradient penalty of DRAGAN around the data: E[(|grad D(x + alpha 0.5 s U)| - 1)^2].
 
-    Kodali et al. 2017 (arXiv:1705.07215) as their code has it: U ~ U(0, 1) for every number of an image, alpha ~
-    U(0, 1) one per image, s the standard deviation of all numbers of the whole batch (over n, not n - 1). The noise is
-    thus not centred. The paper's formula has Gaussian noise and no alpha.
+    Kodali et al. 2017 (arXiv:1705.07215), after their code: U ~ U(0, 1) for every value of an
+    image, alpha ~ U(0, 1) for every image, s the standard deviation of all values of the whole
+    batch (over n, not n - 1). So the noise is not centred. The paper's formula has Gaussian noise
+    and no alpha.
 
     Args:
         score: images to logits; must not mix images.
         real: images.
         keys: one per image.
-        all_real: this device's share of the batch, where `real` is a part of it.
-        mean: average over the whole batch of an array like a device's share of it.
+        all_real: this device's images of the batch, if `real` is only a part of them.
+        mean: averages an array over all devices and all its entries.
     """
     share = real if all_real is None else all_real
     variance = mean(jnp.square(share - mean(share)))
@@ -114,17 +121,20 @@ def dragan(
 
 
 def r1(score: Score, real: Images) -> Scalar:
-    """E[|grad D(x)|^2] / 2 at reals: R1, eq. 9 of Mescheder et al. 2018 (arXiv:1801.04406) without gamma."""
+    """R1 of Mescheder et al. 2018 (arXiv:1801.04406, eq. 9) without gamma: E[|grad D(x)|^2] / 2."""
     return jnp.mean(_squared_slopes(score, real)) / 2
 
 
 def r2(score: Score, fake: Images) -> Scalar:
-    """E[|grad D(G(z))|^2] / 2 at fakes: R2 of Mescheder et al. 2018, `r1` at the generator's images."""
+    """R2 of Mescheder et al. 2018 without gamma, E[|grad D(G(z))|^2] / 2: `r1` at fakes."""
     return jnp.mean(_squared_slopes(score, fake)) / 2
 
 
 def drift(score: Score, real: Images) -> Scalar:
-    """E[D(x)^2] at reals: keeps a Wasserstein critic near 0 (Karras et al. 2018, arXiv:1710.10196: weight 0.001)."""
+    """E[D(x)^2] at reals, which keeps a Wasserstein critic near 0.
+
+    Karras et al. 2018 (arXiv:1710.10196), with weight 0.001.
+    """
     return jnp.mean(jnp.square(score(real)))
 
 
@@ -132,7 +142,7 @@ def drift(score: Score, real: Images) -> Scalar:
 
 
 def kernels(params: Params) -> dict[tuple[str, ...], Float[Array, 'm n']]:
-    """Every kernel and table as a matrix (everything but the last axis, outputs), by the path of its layer."""
+    """Every kernel and table as a matrix (everything but the last axis, outputs), by layer path."""
     flat: dict[tuple[str, ...], Any] = flatten_dict(params)
     return {
         path[:-1]: jnp.reshape(leaf, (-1, leaf.shape[-1]))
@@ -142,10 +152,12 @@ def kernels(params: Params) -> dict[tuple[str, ...], Float[Array, 'm n']]:
 
 
 def orthonormal(params: Params) -> Scalar:
-    """Sum over kernels of |W^T W - I|_F^2, as Miyato et al. 2018 state Brock et al. 2016 (arXiv:1609.07093).
+    """Sum over kernels of |W^T W - I|_F^2, as Miyato et al. 2018 state Brock et al. 2016
+    (arXiv:1609.07093).
 
-    Of the two Gram matrices the smaller is taken. The larger one cannot reach the identity, its rank being that of W,
-    and differs by a constant, the difference of the sides: the gradients are the same and the minimum here is 0.
+    The smaller of the two Gram matrices is used. The larger cannot reach the identity, because its
+    rank is that of W; its penalty is larger by a constant, the difference of W's sides. So the
+    gradients are the same, and the minimum is 0 here.
     """
     return _total(map(_distance_from_orthonormal, kernels(params).values()))
 
@@ -158,22 +170,23 @@ def _distance_from_orthonormal(w):
 
 
 def l2(params: Params) -> Scalar:
-    """Sum over kernels of |W|_F^2, without the factor 1/2 that some codes have."""
+    """Sum over kernels of |W|_F^2, without the factor 1/2 of some implementations."""
     return _total(jnp.sum(jnp.square(w)) for w in kernels(params).values())
 
 
 def spectral_norm_regularization(params: Params, spectral: Mapping[str, Any]) -> Scalar:
-    """Sum of sigma(W)^2 / 2 over the layers that keep u and v (Yoshida & Miyato 2017, arXiv:1705.10941).
+    """Sum of sigma(W)^2 / 2 over the layers that keep u and v (Yoshida & Miyato 2017,
+    arXiv:1705.10941).
 
-    sigma = v^T W u with the weights as they are in `params` and the collection's u and v held constant; whoever calls
-    this advances them. The gradient of a term is sigma v u^T.
+    sigma = v^T W u with the weights of `params` and the collection's u and v, which are constants
+    here; the caller advances them. The gradient of a term is sigma v u^T.
 
     Args:
-        params: of the discriminator.
-        spectral: its collection `spectral`, whose paths are those of `params`.
+        params: the discriminator's parameters.
+        spectral: its collection `spectral`, with the paths of `params`.
 
     Raises:
-        ValueError: if no layer keeps u and v, or those of one do not fit its kernel.
+        ValueError: no layer keeps u and v, or a layer's u and v do not fit its kernel.
     """
     vectors: dict[tuple[str, ...], Any] = flatten_dict(spectral)
     terms = []
@@ -183,8 +196,9 @@ def spectral_norm_regularization(params: Params, spectral: Mapping[str, Any]) ->
             continue
         if (v.shape, u.shape) != (w.shape[:1], w.shape[1:]):
             raise ValueError(
-                f"penalty spectral: v {v.shape} and u {u.shape} of layer '{'/'.join(layer)}' do not fit its kernel, "
-                f'{w.shape} as a matrix: layers that keep the vectors of the reshaped kernel are accepted'
+                f"penalty spectral: v {v.shape} and u {u.shape} of layer '{'/'.join(layer)}' do not "
+                f'fit its kernel, {w.shape} as a matrix: layers that keep the vectors of the reshaped '
+                'kernel are accepted'
             )
         terms.append(jnp.square(rayleigh(w, u, v)) / 2)
     if not terms:
@@ -200,26 +214,29 @@ def _total(terms):
 
 
 def clip_weights(params: Any, bound: float) -> Any:
-    """Every parameter, biases too, clipped to [-bound, bound]: Algorithm 1 of Arjovsky et al. 2017 (bound 0.01)."""
+    """Clips every parameter, biases too, to [-bound, bound].
+
+    Algorithm 1 of Arjovsky et al. 2017 (arXiv:1701.07875), with bound 0.01.
+    """
     return jax.tree.map(lambda p: jnp.clip(p, -bound, bound), params)
 
 
-# ---- what a config can ask for
+# ---- by name
 
 
 class PenaltyInputs(NamedTuple):
-    """What a penalty may look at.
+    """The inputs of all penalties.
 
     Attributes:
-        score: images (B, H, W, C) to logits (B,), every collection of the discriminator frozen; to a conditional
-            one the images are said to be of the reals' classes.
-        score_fake: the same with the fakes' classes.
+        score: images (B, H, W, C) to logits (B,), every collection of the discriminator frozen; a
+            conditional discriminator gets the classes of `real`.
+        score_fake: the same with the classes of `fake`.
         params: the discriminator's parameters; `score` depends on them too.
         spectral: its collection `spectral`, or {}.
         real, fake: images of this device, in pairs.
         keys: one per pair.
-        all_real: this device's share of the batch, where `real` is a part of it; None where it is all.
-        mean: average over the whole batch of an array like a device's share of it.
+        all_real: this device's images of the batch, if `real` is only a part of them; else None.
+        mean: averages an array over all devices and all its entries.
     """
 
     score: Score

@@ -1,19 +1,20 @@
-"""How far a reconstruction is from its image: the losses of GLO, one number per image.
+"""Reconstruction losses of GLO: the distance between a reconstruction and its image, one per image.
 
-GLO is "Optimizing the Latent Space of Generative Networks" (Bojanowski et al. 2018, arXiv:1707.05776). Its Lap1 is the
-weighted L1 norm of a Laplacian pyramid (Ling and Okada 2006) of the difference of two images; the pyramid is linear, so
-one pyramid serves.
+GLO is "Optimizing the Latent Space of Generative Networks" (Bojanowski et al. 2018,
+arXiv:1707.05776). Its Lap1 is the weighted L1 norm of a Laplacian pyramid (Ling and Okada 2006) of
+the difference of two images (the pyramid is linear, so that one pyramid is enough).
 
-The paper writes Lap1(x, x') = sum_j w_j |L^j(x) - L^j(x')|_1 and is quoted with two weights:
+In the paper, Lap1(x, x') = sum_j w_j |L^j(x) - L^j(x')|_1. It is quoted with two weights:
 
-* `'level_means'`: w_j = 2^(2j). Level j has 4^-j of the pixels, so this is the sum over levels of the mean
-  absolute value, and coarse levels count as much as fine ones. The default.
-* `'fine'`: w_j = 2^(-2j), under which level j counts 16^-j as much as above.
+* `'level_means'`: w_j = 2^(2j). Level j has 4^-j of the pixels, so this is the sum over levels of
+  the mean absolute value: coarse and fine levels count the same. The default.
+* `'fine'`: w_j = 2^(-2j), which multiplies the term of level j by 16^-j.
 
-All are divided by the number of values of an image, so a loss has about the same size at 32, 64 and 128 px, and the
-learning rates of the paper mean the same. Images are in [-1, 1].
+All losses are divided by the number of values of an image, so that a loss is about as large at 32,
+64 and 128 px and the paper's learning rates suit all sizes. Images are in [-1, 1].
 
-The paper does not say how its pyramid ends at the border or how many levels it has. `PYRAMIDS` has two readings.
+The paper does not specify the border of its pyramid or the number of levels. `PYRAMIDS` has two
+readings.
 """
 
 from collections.abc import Callable
@@ -36,30 +37,33 @@ _PROFILE = np.exp(-(np.arange(-2, 3, dtype=np.float32) ** 2) / 4)
 
 
 def laplacian_pyramid(images: Images, num_levels: int, kind: str = 'binomial') -> list[Level]:
-    """What each halving of the resolution loses, finest first, and last what is left.
+    """The detail that each halving of the resolution removes, finest first, and the remaining image
+    last.
 
     Args:
-        images: any values.
+        images: of any values.
         num_levels: halvings.
-        kind: `'binomial'`, the pyramid of Burt and Adelson 1983: blur with [1 4 6 4 1] / 16 in both directions, keep
-            every second pixel; a level is an image minus the next one enlarged. `collapse` inverts it. Or
-            `'minimal_glo'`, that of the public port tneumann/minimal_glo, for comparison with it: a level is an image
-            minus its blur, and the next one is the blur averaged over 2x2 pixels; its kernel adds two profiles
+        kind: `'binomial'`, the pyramid of Burt and Adelson 1983: blur with [1 4 6 4 1] / 16 in both
+            directions, keep every second pixel; a level is an image minus the enlarged next image.
+            `collapse` inverts it. Or `'minimal_glo'`, the pyramid of the public port
+            tneumann/minimal_glo, for comparison with it: a level is an image minus its blur, and
+            the next image is the blur averaged over 2x2 pixels; its kernel adds two profiles
             exp(-d^2 / 4) where a blur multiplies them. Pixels at the border are repeated outwards.
 
     Returns:
-        `num_levels` + 1 arrays (B, ceil(H / 2^j), ceil(W / 2^j), C); `'minimal_glo'` rounds sides down.
+        `num_levels` + 1 arrays (B, ceil(H / 2^j), ceil(W / 2^j), C); `'minimal_glo'` rounds sides
+        down.
 
     Raises:
-        ValueError: for another kind, or more levels than the images can be halved.
+        ValueError: the kind is unknown, or the images cannot be halved so often.
     """
     if kind not in PYRAMIDS:
         raise ValueError(f'pyramid {kind!r}: accepted are {", ".join(PYRAMIDS)}')
     side = min(images.shape[1:3])
     if not 0 <= num_levels < side.bit_length():
         raise ValueError(
-            f'a pyramid of {num_levels} levels: 0 to {side.bit_length() - 1} halve images of {side} px '
-            '(--config.glo.levels)'
+            f'a pyramid of {num_levels} levels: 0 to {side.bit_length() - 1} halve images of '
+            f'{side} px (--config.glo.levels)'
         )
     levels = []
     for _ in range(num_levels):
@@ -69,7 +73,7 @@ def laplacian_pyramid(images: Images, num_levels: int, kind: str = 'binomial') -
 
 
 def collapse(levels: list[Level]) -> Level:
-    """The image of a `'binomial'` pyramid."""
+    """The images that a `'binomial'` pyramid was made from."""
     images = levels[-1]
     for level in levels[-2::-1]:
         images = level + _enlarge(images, level.shape)
@@ -83,7 +87,8 @@ def _burt_adelson(images):
 
 
 def _minimal_glo(images):
-    # The sum of two profiles is not separable, but its halves are: a profile along one axis, ones along the other.
+    # The sum of two profiles is not separable, but its two terms are: a profile along one axis,
+    # ones along the other.
     profile, ones = _PROFILE / (10 * _PROFILE.sum()), np.ones(5)
     sides = images.shape[1:3]
     (tall, wide), (high, broad) = ([_filter(n, taps) for n in sides] for taps in (profile, ones))
@@ -96,22 +101,25 @@ PYRAMIDS = {'binomial': _burt_adelson, 'minimal_glo': _minimal_glo}
 
 
 def _apply(height, width, images):
-    """A matrix along each side. Shifted sums do the same, but a CPU takes several times as long to compile them."""
+    """Applies a matrix along each side.
+
+    Shifted sums give the same, but take a CPU several times as long to compile.
+    """
     images = jnp.einsum('ij,bjwc->biwc', height, images, precision=lax.Precision.HIGHEST)
     return jnp.einsum('ij,bhjc->bhic', width, images, precision=lax.Precision.HIGHEST)
 
 
 def _enlarge(images, shape):
-    """To twice the size by the binomial, without the last row or column where `shape` is odd."""
+    """Twice the size, by the binomial; without the last row or column where `shape` is odd."""
     height, width = (_double(n)[:m] for n, m in zip(images.shape[1:3], shape[1:3], strict=True))
     return _apply(height, width, images)
 
 
-# Matrices of one side of n pixels; those at its ends are repeated outwards.
+# Matrices that act on one side of n pixels; the pixels at its ends are repeated outwards.
 
 
 def _filter(n, taps):
-    """(n, n): five taps about every pixel."""
+    """(n, n): five taps around every pixel."""
     matrix = np.zeros((n, n), np.float32)
     for i in range(5):
         np.add.at(matrix, (np.arange(n), np.clip(np.arange(n) + i - 2, 0, n - 1)), taps[i])
@@ -119,7 +127,7 @@ def _filter(n, taps):
 
 
 def _double(n):
-    """(2 n, n): pixels between two are their mean, others 1/8, 6/8, 1/8 of three."""
+    """(2 n, n): new pixels are the mean of two neighbours, old ones 1/8, 6/8, 1/8 of three."""
     matrix = np.zeros((2 * n, n), np.float32)
     for i, (even, odd) in enumerate([(1 / 8, 0), (6 / 8, 1 / 2), (1 / 8, 1 / 2)]):
         column = np.clip(np.arange(n) + i - 1, 0, n - 1)
@@ -129,7 +137,7 @@ def _double(n):
 
 
 def _mean_of_pairs(n):
-    """(n // 2, n)."""
+    """(n // 2, n): the mean of every two pixels."""
     matrix, half = np.zeros((n // 2, n), np.float32), np.arange(n // 2)
     matrix[half, 2 * half] = matrix[half, 2 * half + 1] = 1 / 2
     return matrix
@@ -139,10 +147,10 @@ def _mean_of_pairs(n):
 
 
 class Pyramid(NamedTuple):
-    """Which Lap1 is meant.
+    """Options of Lap1.
 
     Attributes:
-        num_levels: halvings; what is left after them is a level as well.
+        num_levels: halvings; the image that remains is one more level.
         weighting: `'level_means'` or `'fine'` (module docstring).
         kind: see `laplacian_pyramid`.
     """
@@ -166,10 +174,11 @@ def l2(made: Images, real: Images, pyramid: Pyramid = _DEFAULT) -> PerImage:
 
 
 def lap1(made: Images, real: Images, pyramid: Pyramid = _DEFAULT) -> PerImage:
-    """Lap1 of Bojanowski et al. 2018, section 2, divided by the values of an image (module docstring).
+    """Lap1 of Bojanowski et al. 2018, section 2, divided by the values of an image (module
+    docstring).
 
     Raises:
-        ValueError: for an unknown weighting, and as `laplacian_pyramid`.
+        ValueError: the weighting is unknown; also those of `laplacian_pyramid`.
     """
     if pyramid.weighting not in WEIGHTINGS:
         raise ValueError(f'weighting {pyramid.weighting!r}: accepted are {", ".join(WEIGHTINGS)}')
@@ -180,11 +189,11 @@ def lap1(made: Images, real: Images, pyramid: Pyramid = _DEFAULT) -> PerImage:
 
 
 def l2_lap1(made: Images, real: Images, pyramid: Pyramid = _DEFAULT) -> PerImage:
-    """The sum of both, which the paper trains with."""
+    """`l2` + `lap1`, which the paper trains with."""
     return l2(made, real, pyramid) + lap1(made, real, pyramid)
 
 
-# What level j + 1 counts beside level j, as means.
+# The factor from level j to level j + 1, both as means.
 WEIGHTINGS = {'level_means': 1.0, 'fine': 1 / 16}
 
 RECONSTRUCTION_LOSSES: dict[str, Callable[..., PerImage]] = {

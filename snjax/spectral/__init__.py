@@ -1,7 +1,7 @@
-"""Spectral normalisation (Miyato et al. 2018): power iteration as a pure function, and Flax layers that keep u, v,
-sigma.
+"""Spectral normalisation (Miyato et al. 2018, arXiv:1802.05957), usable on its own.
 
-`power_iteration` is the pure function, `linen` has the layers; what is here is all that a model of one's own needs.
+`SNDense`, `SNConv`, `SNConvTranspose` and `SNEmbed` are Flax layers (`snjax.spectral.linen`
+explains them and their options); `power_iteration` is the pure function behind them. Needs jax, flax, numpy and jaxtyping, and of snjax only `nn` and `parallel`.
 """
 
 from snjax.spectral.linen import (

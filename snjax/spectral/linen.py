@@ -1,41 +1,74 @@
-"""Spectral normalisation: a weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
+"""Spectral normalisation for Flax layers (Miyato et al. 2018, arXiv:1802.05957).
 
-The paper's Algorithm 1 (appendix A) is `power_iteration`, a pure function on a matrix (step 1, in
-`snjax.spectral.power_iteration`), `SpectralNorm.normalize` (step 2) and `experiments.gan.Gan.update_dis` (step 3).
-The layers `SNDense`, `SNConv`, `SNConvTranspose` and `SNEmbed` stand in for their `flax.linen` namesakes and keep u,
-v and sigma as plain arrays in the collection `'spectral'`:
+A linear layer x -> W x stretches the distance between two inputs by at most sigma(W), the largest
+singular value of W. Spectral normalisation applies W / sigma(W) instead (eq. 8), so that the layer
+is 1-Lipschitz; a discriminator of such layers, with activations of slope at most 1, has a bounded
+gradient everywhere, which is what makes GANs train stably. sigma is found by power iteration, one
+step per update: W changes little between two updates, so the estimate keeps up, and the cost is two
+matrix-vector products.
 
-    variables = SNDense(10).init(rng, x)                     # makes the collection, one iteration done
-    y = SNDense(10).apply(variables, x)                      # frozen: normalises, changes nothing
-    y, new = SNDense(10).apply(variables, x, mutable=['spectral'])   # advances u by one iteration first
-    variables['spectral']['sigma']                           # the largest singular value, as a number
+`SNDense`, `SNConv`, `SNConvTranspose` and `SNEmbed` take the place of their `flax.linen` namesakes:
+the same arguments, parameters and initialisation. In addition they keep u, v and sigma as arrays in
+the collection `'spectral'`, and the collection decides what happens:
 
-A kernel is seen as the matrix (everything but the last axis, outputs). The paper's matrix is its transpose, which has
-the same singular values; u here belongs to the outputs, as in the official code. (`torch.nn.utils.parametrizations.
-spectral_norm(layer, dim=1)` starts from v instead, and names the two the other way round.)
+    layer = SNDense(10)
+    variables = layer.init(rng, x)                     # makes u and v, and runs the first iteration
+    y = layer.apply(variables, x)                      # frozen: divides by sigma, changes nothing
+    y, new = layer.apply(variables, x, mutable=['spectral'])   # u advances by one iteration first
+    variables = {**variables, **new}
+    variables['spectral']['sigma']                     # the largest singular value
 
-Options of every layer, for ablations. The defaults are the paper's.
+There is no `train` argument: training passes `mutable=['spectral']` and keeps what comes back,
+evaluation does not. `advance` gives the advanced collection of a whole network without its output,
+and `sigmas` lists all sigmas of a collection by layer. A layer that is applied several times in one
+step, to real and to fake images, say, should advance once and be frozen in between: then all of the
+step sees one function.
 
-`operator`, what sigma is the norm of:
-    `'reshaped'` (Miyato et al. 2018): the matrix above. One product with it and one with its transpose an advance, one
-        product a frozen application. The exact norm of a plain convolution whose kernel fits into the image is at least
-        this sigma and at most sqrt(kernel height * kernel width) times it.
-    `'bidirectional'` (Lin, Sekar & Fanti 2021, arXiv:2009.02773): the mean of that sigma and the one of the kernel as
-        the matrix (size * outputs, in). Their further constant scale is `lipschitz`. Twice the cost.
-    `'convolution'` (Farnia et al. 2019, arXiv:1811.07457): the layer's map itself, with its strides, zero padding and
-        `resample`, for images of the size given to `init`. One convolution and one transposed convolution of a single
-        image an advance, one convolution a frozen application and one more in its gradient: on paper a batch-th of
-        what the layer costs anyway. u and v have the size of an image. Lin et al. find that such stricter forms do
-        poorly out of the box, which they explain by vanishing gradients: `lipschitz` counters that.
-`lipschitz`: K, a constant factor on the normalised weight. With exact norms, and activations of slope at most 1, the
-    product of the K bounds the Lipschitz constant of a plain chain of layers. Costs nothing.
-`learnable_scale`: gamma, a scalar parameter that multiplies the normalised weight and starts at 1 (Miyato et al. 2018,
-    appendix E). It gives up the Lipschitz bound, which the paper then leaves to a gradient penalty. Costs nothing.
-`divide=False`: the raw weight is applied, while u, v and sigma are kept: for spectral norm regularisation (Yoshida &
-    Miyato 2017, arXiv:1705.10941) and to watch layers that are not normalised. The same advance.
+**The matrix.** A kernel is seen as the matrix (everything but the last axis, outputs): a
+convolution's kernel (height, width, in, out) as (height * width * in, out). The paper's matrix is
+the transpose, which has the same singular values. u has the length of the outputs, as in the
+official code, and v the length of the rows. (`torch.nn.utils.parametrizations.spectral_norm(layer,
+dim=1)` starts from v instead, and exchanges the two names.)
 
-u, v and sigma are float32 whatever the type of the computation (float64 for such weights). `sigma` is what divides, or
-would; `'bidirectional'` keeps its second vectors as `u_in` and `v_in`.
+**Algorithm 1** of the paper (appendix A) is here in three places: step 1, v = W u / |W u| and
+u = W^T v / |W^T v|, is `snjax.spectral.power_iteration.power_iteration`, a pure function on a
+matrix; step 2, W / sigma with sigma = v^T W u, is `SpectralNorm.normalize`; step 3, the gradient
+step on W through the normalised weight, is the training loop's (`experiments/gan.py`,
+`update_dis`). u and v are constants for the gradient and sigma is not: d sigma / d W = v u^T. The
+parameter itself is never overwritten.
+
+**Options** of every layer. The defaults are the paper's.
+
+`operator`, whose norm sigma is:
+    `'reshaped'` (Miyato et al. 2018): of the matrix above. To advance takes one product with the
+        matrix and one with its transpose, a frozen application one product. The exact norm of a
+        plain convolution whose kernel fits into the image is at least this sigma and at most
+        sqrt(kernel height * kernel width) times it.
+    `'bidirectional'` (Lin, Sekar & Fanti 2021, arXiv:2009.02773): the mean of that sigma and of the
+        sigma of the kernel as the matrix (size * outputs, in). Their further constant factor is
+        `lipschitz`. Costs twice as much.
+    `'convolution'` (Farnia et al. 2019, arXiv:1811.07457): of the layer's own map, with its
+        strides, zero padding and `resample`, for images of the size given to `init`. To advance
+        takes one convolution and one transposed convolution of a single image, a frozen application
+        one convolution and its gradient one more: on paper the layer's own cost divided by the
+        batch size. u and v have the size of an image. Lin et al. find that such stricter forms do
+        poorly out of the box, and explain it by vanishing gradients; `lipschitz` counters that.
+`lipschitz`: K, a constant factor on the normalised weight. With exact norms, and activations of
+    slope at most 1, the product of all K bounds the Lipschitz constant of a plain chain of layers.
+    Costs nothing.
+`learnable_scale`: gamma, a scalar parameter that multiplies the normalised weight and starts at 1
+    (Miyato et al. 2018, appendix E). It gives up the Lipschitz bound, which the paper then leaves
+    to a gradient penalty. Costs nothing.
+`n_power_iterations`, `n_warmup_iterations`: iterations of each advance (1 in the paper), and
+    further iterations at `init` (torch runs 15, the papers' code none).
+`divide=False`: applies the raw weight and keeps u, v and sigma, for spectral norm regularisation
+    (Yoshida & Miyato 2017, arXiv:1705.10941) and to watch layers that are not normalised. Advances
+    in the same way.
+
+u, v and sigma are float32 whatever type the layer computes in (float64 for weights of that type).
+`sigma` is the divisor, or would be with `divide=False`; `'bidirectional'` keeps its second pair of
+vectors as `u_in` and `v_in`. The power iterations of all operators are in
+`snjax.spectral.power_iteration`.
 """
 
 from collections.abc import Mapping
@@ -80,8 +113,9 @@ class SpectralNorm(nn.Module):
 
     Attributes:
         n_power_iterations: iterations each time u advances (1 in the paper).
-        n_warmup_iterations: further iterations at `init`, on top of the first (torch uses 15, the papers' code none).
-        operator: what sigma is the norm of: `'reshaped'`, `'bidirectional'` or `'convolution'` (module docstring).
+        n_warmup_iterations: further iterations at `init`, on top of the first.
+        operator: whose norm sigma is: `'reshaped'`, `'bidirectional'` or `'convolution'` (module
+            docstring).
         learnable_scale: multiplies by the scalar parameter `gamma`, 1 at `init`.
         lipschitz: multiplies by this constant.
         divide: False keeps u, v and sigma and applies the raw weight.
@@ -97,14 +131,16 @@ class SpectralNorm(nn.Module):
     def normalize(
         self, weight: layers.Weight, linear: layers.Linear | None = None
     ) -> layers.Weight:
+        """Step 2 of Algorithm 1: the weight over sigma, which step 1 (`_sigma`) provides."""
         self._check_options()
         weight = jnp.asarray(weight)
         sigma = self._sigma(views(weight, self.operator, linear))
         if not self.divide:
             return weight
-        # A zero weight has sigma 0 and stays zero; no eps otherwise, so that tiny weights are normalised too. Both
-        # are scaled first because the gradient of a quotient squares its denominator.
-        # Of the matrix, because the iteration takes that same power of two: XLA then computes it once.
+        # A zero weight has sigma 0 and stays zero. There is no eps, so that tiny weights are
+        # normalised too. Both are scaled first because the gradient of a quotient squares its
+        # denominator. The power of two is the matrix's, which the iteration needs as well: XLA
+        # computes it once.
         scale = power_of_two(weight.reshape(-1, weight.shape[-1]).astype(sigma.dtype))
         normalised = (weight.astype(sigma.dtype) / scale) / jnp.where(sigma == 0, 1, sigma / scale)
         if self.lipschitz != 1:
@@ -115,19 +151,20 @@ class SpectralNorm(nn.Module):
         return normalised.astype(weight.dtype)
 
     def _sigma(self, views: Mapping[str, View]) -> Float[Array, '']:
-        """The mean sigma of the views; advances their vectors if the collection is mutable."""
+        """Step 1 of Algorithm 1: the views' mean sigma; advances u and v if they are mutable."""
         exists = all(self.has_variable(COLLECTION, f'u{suffix}') for suffix in views)
         initialising = self.is_initializing()
         if not (initialising or exists):
             raise ValueError(
-                f"{self._label()} was applied without its collection '{COLLECTION}' for operator="
-                f'{self.operator!r}: pass the variables that init returned, not the parameters alone'
+                f"{self._label()} was applied without its collection '{COLLECTION}' for "
+                f'operator={self.operator!r}: pass the variables that init returned, not the '
+                'parameters alone'
             )
 
         def start(shape):
             return jax.random.normal(self.make_rng('params'), shape)
 
-        # Applied twice at init (to real and fake, say), a layer still runs its first iterations once.
+        # A layer that is applied twice in `init` runs its first iterations once.
         advances = self.is_mutable_collection(COLLECTION) and not (initialising and exists)
         n_steps = 1 + self.n_warmup_iterations if initialising else self.n_power_iterations
         found = []
@@ -152,7 +189,8 @@ class SpectralNorm(nn.Module):
     def _check_options(self):
         if self.operator not in OPERATORS:
             raise ValueError(
-                f'{self._label()} operator={self.operator!r}: accepted are {", ".join(map(repr, OPERATORS))}'
+                f'{self._label()} operator={self.operator!r}: accepted are '
+                f'{", ".join(map(repr, OPERATORS))}'
             )
         if not self.lipschitz > 0:
             raise ValueError(
@@ -160,15 +198,17 @@ class SpectralNorm(nn.Module):
             )
         if not self.divide and (self.lipschitz != 1 or self.learnable_scale):
             raise ValueError(
-                f'{self._label()} divide=False applies the raw weight, which lipschitz={self.lipschitz} and '
-                f'learnable_scale={self.learnable_scale} would not scale: leave them at 1.0 and False'
+                f'{self._label()} divide=False applies the raw weight, which '
+                f'lipschitz={self.lipschitz} and learnable_scale={self.learnable_scale} would not '
+                'scale: leave them at 1.0 and False'
             )
 
     def _check_shapes(self, kept, needed):
         if kept != needed:
             raise ValueError(
-                f'{self._label()} operator={self.operator!r} keeps u and v of {kept[0]} and {kept[1]}, its weight and '
-                f'input need {needed[0]} and {needed[1]}: apply it to the size and with the operator of its init'
+                f'{self._label()} operator={self.operator!r} keeps u and v of {kept[0]} and '
+                f'{kept[1]}, its weight and input need {needed[0]} and {needed[1]}: apply it to '
+                'the size and with the operator of its init'
             )
 
 
@@ -177,11 +217,11 @@ class SNDense(SpectralNorm, layers.Dense):
 
 
 class SNConv(SpectralNorm, layers.Conv):
-    """`flax.linen.Conv` with a spectrally normalised kernel, seen as the matrix (size * in, out)."""
+    """`flax.linen.Conv` with a spectrally normalised kernel, as the matrix (size * in, out)."""
 
 
 class SNConvTranspose(SpectralNorm, layers.ConvTranspose):
-    """`flax.linen.ConvTranspose` with a spectrally normalised kernel, seen as the matrix (size * in, out)."""
+    """`flax.linen.ConvTranspose`; its kernel is normalised as the matrix (size * in, out)."""
 
 
 class SNEmbed(SpectralNorm, layers.Embed):
@@ -189,10 +229,10 @@ class SNEmbed(SpectralNorm, layers.Embed):
 
 
 def advance(module: nn.Module, variables: Mapping[str, Any], *args, **kwargs) -> Any:
-    """The collection `spectral` after one advance of every layer of `module`, which is applied to `args`.
+    """Applies `module` to `args` and returns its collection `spectral`, every layer advanced once.
 
-    Only the weights and u enter the power iteration (and the size of the input, for `operator='convolution'`), so under
-    `jit` XLA drops the rest of the forward pass.
+    Only the weights and u enter the power iteration (and, for `operator='convolution'`, the size of
+    the input), so under `jit` XLA drops the rest of the forward pass.
     """
     _, updated = module.apply(variables, *args, **kwargs, mutable=[COLLECTION])
     return updated[COLLECTION]

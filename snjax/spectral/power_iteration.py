@@ -1,9 +1,11 @@
-"""The largest singular value of a weight, by power iteration on the matrix or the linear map that it stands for.
+"""The largest singular value of a weight, by power iteration on its matrix or on the layer's own
+map.
 
 `power_iteration` is step 1 of Algorithm 1 of Miyato et al. 2018 (arXiv:1802.05957), on a matrix.
-`convolution_power_iteration` is the same on a layer's own map of images (Farnia et al. 2019, arXiv:1811.07457,
-Algorithm 1): one convolution and one transposed convolution of a single image take the place of the two products.
-`views` lists what `snjax.spectral` has to iterate on for each of its `OPERATORS`, which are described there.
+`convolution_power_iteration` is the same on a layer's map of images (Farnia et al. 2019,
+arXiv:1811.07457, Algorithm 1): a convolution and a transposed convolution of a single image take
+the place of the two products. `views` gives the linear maps that each of the `OPERATORS` iterates
+on; what they mean is in `snjax.spectral.linen`.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +22,9 @@ from snjax.nn.power_of_two import power_of_two
 
 Operator = Literal['reshaped', 'bidirectional', 'convolution']
 OPERATORS: tuple[str, ...] = get_args(Operator)
-# Up to so many iterations are written out, because convolutions are slow inside a rolled loop on the CPU. A long
-# warm-up, which runs once, is rolled all the same, so that the program and its compile time do not grow with it.
+# Up to this number, iterations are written out: convolutions are slow inside a rolled loop on the
+# CPU. A longer warm-up, which runs once, is a rolled loop, so that the program and its compile time
+# do not grow.
 _UNROLLED = 8
 
 
@@ -30,15 +33,16 @@ def power_iteration(
 ) -> tuple[Float[Array, ''], Float[Array, ' n'], Float[Array, ' m']]:
     """Largest singular value of a matrix by power iteration.
 
-    Step 1 of Algorithm 1 of Miyato et al. 2018: v = W u / |W u|, then u = W^T v / |W^T v|, `n_steps` times, and
-    sigma = v^T W u (eqs. 20-22, W transposed). u and v are constants for the gradient, so d sigma / d W = v u^T.
-    Any scale of `w` from 1e-37 to 1e37 is as good as another, because the vectors are found on w over its largest
-    entry. For w = 0, or u in its kernel, sigma and v are 0 and u is given back as it came, so that it is not lost when
-    w moves on.
+    Step 1 of Algorithm 1 of Miyato et al. 2018: v = W u / |W u|, then u = W^T v / |W^T v|,
+    `n_steps` times, and sigma = v^T W u (eqs. 20-22, W transposed). u and v are constants for the
+    gradient, so d sigma / d W = v u^T. The scale of `w` does not matter between 1e-37 and 1e37,
+    because the vectors are found on w divided by its largest entry. For w = 0, or u in its kernel,
+    sigma and v are 0 and u is returned unchanged, so that the iteration can continue once w has
+    changed.
 
     Args:
         w: the matrix.
-        u: start for the right singular vector, any length but zero.
+        u: start for the right singular vector, of any length but zero.
         n_steps: iterations, at least 1.
         eps: added to the norms, as in the official code.
 
@@ -50,7 +54,8 @@ def power_iteration(
     """
     if w.ndim != 2 or u.shape != w.shape[1:]:
         raise ValueError(
-            f'power_iteration takes w (m, n) and u (n,), not {w.shape} and {u.shape}: reshape a kernel to (-1, outputs)'
+            f'power_iteration takes w (m, n) and u (n,), not {w.shape} and {u.shape}: reshape a '
+            'kernel to (-1, outputs)'
         )
     if n_steps < 1:
         raise ValueError(f'power_iteration n_steps is {n_steps}: at least 1 is needed')
@@ -68,7 +73,7 @@ def power_iteration(
 def rayleigh(
     w: Float[Array, 'm n'], u: Float[Array, ' n'], v: Float[Array, ' m']
 ) -> Float[Array, '']:
-    """sigma = v^T W u with u and v held constant: the frozen form, and the one that carries the gradient."""
+    """sigma = v^T W u with u and v held constant: for frozen layers, and for the gradient."""
     dtype = jnp.promote_types(w.dtype, jnp.float32)
     scale, w = power_of_two(w.astype(dtype)), w.astype(dtype)
     u, v = lax.stop_gradient((u, v))
@@ -92,21 +97,22 @@ def convolution_power_iteration(
     n_steps: int = 1,
     eps: float = 1e-12,
 ) -> tuple[Float[Array, ''], Float[Array, '...'], Float[Array, '...']]:
-    """Largest singular value of the map A = `linear.apply(., w)` on one input of shape `linear.shape`.
+    """Largest singular value of the map A = `linear.apply(., w)` on one input of shape
+    `linear.shape`.
 
-    v = A^T u / |A^T u|, then u = A v / |A v|, `n_steps` times, and sigma = <u, A v>: the exact norm of the layer with
-    its strides and zero padding, for inputs of that size. Gradient, scale, zeros and types are those of
-    `power_iteration`.
+    v = A^T u / |A^T u|, then u = A v / |A v|, `n_steps` times, and sigma = <u, A v>: the exact norm
+    of the layer with its strides and zero padding, for inputs of that size. Gradient, scale, zeros
+    and types are as for `power_iteration`.
 
     Args:
         linear: the map and the shape of its input, both without a batch.
         w: the weight that `linear.apply` takes.
-        u: start in the space of outputs, anything but zero.
+        u: start, an output of the map; anything but zero.
         n_steps: iterations, at least 1.
         eps: added to the norms.
 
     Returns:
-        sigma in the units of the map, u in the space of outputs and v in that of inputs, both of length 1.
+        sigma in the units of the map, u (an output) and v (an input), both of length 1.
 
     Raises:
         ValueError: if `u` is no output of the map, or `n_steps` < 1.
@@ -114,8 +120,8 @@ def convolution_power_iteration(
     shape = output_shape(linear, w)
     if u.shape != shape or n_steps < 1:
         raise ValueError(
-            f'convolution_power_iteration took u {u.shape} and n_steps {n_steps}: inputs of {linear.shape} need '
-            f'u {shape}, and at least 1 step'
+            f'convolution_power_iteration took u {u.shape} and n_steps {n_steps}: inputs of '
+            f'{linear.shape} need u {shape}, and at least 1 step'
         )
     dtype = jnp.promote_types(w.dtype, jnp.float32)
     w, start = w.astype(dtype), lax.stop_gradient(u.astype(dtype))
@@ -135,7 +141,7 @@ def convolution_power_iteration(
 def convolution_rayleigh(
     linear: layers.Linear, w: Float[Array, '...'], u: Float[Array, '...'], v: Float[Array, '...']
 ) -> Float[Array, '']:
-    """sigma = <u, A v> with u and v held constant, A = `linear.apply(., w)`: as `rayleigh`, for a map of images."""
+    """`rayleigh` for the map A = `linear.apply(., w)`: sigma = <u, A v> with u and v constant."""
     dtype = jnp.promote_types(w.dtype, jnp.float32)
     scale, w = power_of_two(w.astype(dtype)), w.astype(dtype)
     u, v = lax.stop_gradient((u, v))
@@ -149,13 +155,13 @@ def output_shape(linear: layers.Linear, w: Float[Array, '...']) -> tuple[int, ..
 
 
 def _map(linear, w, x):
-    # As in `_dot`: convolutions would be in TF32 or bfloat16. The transpose keeps the precision.
+    # As in `_dot`, against TF32 and bfloat16. The transpose keeps the precision.
     with jax.default_matmul_precision('highest'):
         return linear.apply(x[None], w)[0]
 
 
 class View(NamedTuple):
-    """A weight as a linear map: what is iterated on, v among its inputs and u among its outputs.
+    """A weight seen as a linear map, for power iteration: v is an input of the map, u an output.
 
     Attributes:
         u_shape, v_shape: of the vectors.
@@ -172,9 +178,10 @@ class View(NamedTuple):
 def views(
     weight: Float[Array, '... n'], operator: Operator, linear: layers.Linear | None = None
 ) -> Mapping[str, View]:
-    """What an operator iterates on, by the suffix of its u and v; their sigmas are to be averaged.
+    """The linear maps that an operator iterates on, by the suffix of their u and v; it averages
+    their sigmas.
 
-    A matrix (dense layers, embeddings) is its own only view, whatever the operator.
+    For a matrix (dense layers, embeddings) that is the matrix itself, whatever the operator.
     """
     if operator == 'convolution' and linear is not None:
         return {

@@ -1,10 +1,12 @@
-"""Pages: what they link to and name exists, all of them are reached from the README, and their commands parse."""
+"""Pages: their links and names exist, the README leads to all of them, their code and commands work."""
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -157,6 +159,38 @@ def test_every_benchmark_is_in_the_table():
     assert [name for name in scripts if f']({name})' not in table] == []
 
 
+# ---- the code
+
+
+def python_blocks(page: str) -> list[str]:
+    found = re.findall(r'^( *)```python\n(.*?)^ *```$', text_of(page), re.M | re.S)
+    return [textwrap.dedent(block) for _, block in found]
+
+
+@pytest.mark.parametrize('page', [page for page in PAGES if python_blocks(page)])
+def test_code_imports_what_there_is(page):
+    for block in python_blocks(page):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('snjax'):
+                names = [f'{node.module}.{alias.name}' for alias in node.names]
+                assert [name for name in names if not is_defined(name)] == []
+
+
+def test_the_model_with_spectral_layers_works_as_printed(capsys):
+    block, short = (
+        next(block for block in python_blocks(page) if 'nn.compact' in block)
+        for page in ('docs/usage/python.md', 'README.md')
+    )
+    assert block.startswith(short)
+    names = {'__name__': __name__}
+    exec(block, names)
+    before, after = (names[k]['spectral']['SNConv_0'] for k in ('variables', 'new'))
+    sigma = after['sigma']
+    assert names['y'].shape == (8, 1) and float(sigma) > 0
+    assert abs(after['u'] - before['u']).max() > 0
+    assert capsys.readouterr().out == f'{sigma!s}\n'
+
+
 # ---- the commands
 
 
@@ -169,17 +203,19 @@ SRUN = """#!/bin/bash
 while [ "$1" != python ]; do shift; done
 exec "$@"
 """
-# Parses each command as `launch.py` does, in a child of its own, whose exit code and stderr tell.
+# Runs `launch.py` up to where it has read its flags, each command in a child of its own.
 PARSE = """
-import json, os, sys
-import launch
-for words in json.loads(sys.stdin.read()):
-    sys.stderr.flush()
+import json, os, runpy, sys
+from absl import app, flags
+from ml_collections import config_flags
+root, calls = json.loads(sys.stdin.read())
+app.run = lambda main, flags_parser: flags_parser(sys.argv)
+for words in calls:
     child = os.fork()
     if not child:
         sys.argv = words
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        launch._parse(words)
+        runpy.run_path(root + '/launch.py', run_name='__main__')
         os._exit(0)
     if os.waitpid(child, 0)[1]:
         print(' '.join(words))
@@ -240,7 +276,7 @@ def test_commands_parse(page, place):
     make_workdirs(launches, place)
     outcome = subprocess.run(
         [sys.executable, '-c', PARSE],
-        input=json.dumps(launches),
+        input=json.dumps([str(ROOT), launches]),
         cwd=place,
         env=os.environ | {'PYTHONPATH': str(ROOT)},
         capture_output=True,

@@ -23,17 +23,21 @@ from configs import (
     sngan_paper,
     wgan_gp_cifar,
 )
+from configs.modes import evaluate as evaluate_options
+from configs.modes import invert as invert_options
+from configs.modes import sample as sample_options
 from experiments import build
-from experiments.modes import evaluate, train
-from helpers import launching
+from experiments.modes import evaluate, invert, sample, train
 from helpers.launching import ROOT
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 GLO = [name for name in NAMES if name.startswith('glo_')]
-RUNS = [name for name in NAMES if name not in ('base', 'from_workdir', '__init__')]
+RUNS = [
+    name
+    for name in NAMES
+    if name not in ('base', 'from_workdir')
+    and 'def get_config(' in (ROOT / 'configs' / f'{name}.py').read_text()
+]
 # Every form of argument that a config documents.
 ARGUMENTS = {
     'sngan_cifar': [(), ('50k',), ('100k',)],
@@ -541,15 +545,27 @@ class Watched:
 
 
 def test_every_key_is_read(finished_run, tmp_path):
-    """By training (here: a finished run, so that nothing is left to compute), by sampling, inverting or scoring."""
+    """By training alone; the run is finished, so that nothing is left to compute."""
     workdir, seen = finished_run.copy(tmp_path / 'run'), set()
-    config = from_workdir.get_config(str(workdir))
-    config.inversion.update(num=1, restarts=1, steps=1)
-    config.lock()
+    config = from_workdir.get_config(str(workdir)).lock()
     train.run_train(Watched(config, seen), workdir)
-    train.run_sample(Watched(config, seen), workdir)
-    train.run_invert(Watched(config, seen), workdir)
-    evaluate.run_evaluate(Watched(config, seen), [workdir])
-    for name in ('acgan_cifar', 'glo_digits'):  # other methods' groups
+    train.load_data(Watched(config, seen), say=lambda line: None)  # from a plain dict above
+    for name in ('acgan_cifar', 'glo_digits'):  # groups of other methods
         build.method(Watched(load(name), seen))
     assert set(flat(config)) - seen == set()
+
+
+def test_every_option_of_a_mode_is_read(finished_run, tmp_path, monkeypatch):
+    workdir, seen = finished_run.copy(tmp_path / 'run'), set()
+    config = from_workdir.get_config(str(workdir)).lock()
+    modes = {'sample': sample_options, 'invert': invert_options, 'evaluate': evaluate_options}
+    options = {name: module.get_config() for name, module in modes.items()}
+    options['invert'].update(num=1, restarts=1, steps=1)
+    watched = {name: Watched(o, seen, f'{name}.') for name, o in options.items()}
+    filled = evaluate._filled
+    monkeypatch.setattr(evaluate, '_filled', lambda *a: Watched(filled(*a), seen, 'evaluate.'))
+    sample.run_sample(watched['sample'], workdir)
+    invert.run_invert(watched['invert'], workdir)
+    evaluate.run_evaluate(options['evaluate'], config, workdir)
+    expected = {f'{name}.{key}' for name, o in options.items() for key in o}
+    assert expected - seen == set()

@@ -9,16 +9,17 @@ import numpy as np
 import optax
 import pytest
 
-from configs import from_workdir
+from configs.modes import invert as invert_options
+from configs.modes import sample as sample_options
 from experiments import build, glo
 from experiments.modes import invert, sample
 from helpers import contract, launching, tiny_gan, tiny_glo
+from helpers.filling import filled_state
 from helpers.tiny_glo import DIM_Z, image_loss, make_glo
 from snjax import parallel
 from snjax.objectives.reconstruction import Pyramid, l2, lap1
 from snjax.training.optimizers import linear_decay
 
-launcher = launching.launcher
 NUM, INDEX = 11, np.array([7, 0, 3, 10, 4, 5])
 CONFIGS = [
     ('glo_digits', ''),
@@ -48,7 +49,7 @@ def images():
 
 def stepped(method, images, index=INDEX, state=None):
     """The state before a step on these rows, after it, and the step's scalars."""
-    before = tiny_glo.filled(method) if state is None else state
+    before = filled_state(method) if state is None else state
     shapes = jax.eval_shape(method.init, jax.random.key(0))
     data = parallel.replicate(tiny_glo.batch(images, index))
     run = parallel.DataParallel(
@@ -183,7 +184,7 @@ def test_the_loss_falls_when_steps_repeat(images):
     run = parallel.DataParallel(
         lambda state, batch: method.train_step(state, batch, jax.random.key(0)), method.state_axes
     )
-    state = parallel.shard(tiny_glo.filled(method), method.state_axes)
+    state = parallel.shard(filled_state(method), method.state_axes)
     program = run.compile(state, data, quickly=True)
     for _ in range(60):
         state, metrics = program(state, data)
@@ -242,7 +243,7 @@ def test_more_components_than_images_are_refused():
 def test_labels_are_refused(images):
     method = make_glo(images)
     with pytest.raises(ValueError, match='unconditional'):
-        method.sample(tiny_glo.filled(method), jax.random.key(0), 2, jnp.zeros(2, jnp.int32))
+        method.sample(filled_state(method), jax.random.key(0), 2, jnp.zeros(2, jnp.int32))
 
 
 # ---- runs of launch.py
@@ -278,7 +279,7 @@ def test_a_shorter_run_goes_on_bit_for_bit(run, launcher, tmp_path):
 
 def test_other_modes_and_their_files(run):
     """Every kind of picture, by the method's own functions: a process each would take minutes."""
-    config = from_workdir.get_config(str(run))
+    options = sample_options.get_config()
     for what, changes in {
         'samples': {'prior': 'class', 'label': 3},
         'interpolation': {'images': '3,17', 'format': 'npz'},
@@ -286,10 +287,10 @@ def test_other_modes_and_their_files(run):
         'arithmetic': {'images': '1,11-0+3', 'format': 'npz'},
         'latent_neighbours': {'images': '5,6'},
     }.items():
-        config.sampling.update({'what': what, 'num': 8, 'rows': 2, 'frames': 4, **changes})
-        sample.run_sample(config, run)
-        config.sampling.update({k: '' for k in changes if k in ('images', 'others')})
-        config.sampling.update({'format': 'grid', 'prior': 'full', 'label': -1})
+        options.update({'what': what, 'num': 8, 'rows': 2, 'frames': 4, **changes})
+        sample.run_sample(options, run)
+        options.update({k: '' for k in changes if k in ('images', 'others')})
+        options.update({'format': 'grid', 'prior': 'full', 'label': -1})
     made = {path.name for path in (run / 'generated').iterdir()}
     with np.load(next((run / 'generated').glob('interpolation*.npz'))) as ways:
         assert ways['images'].shape == (1, 4, 16, 16, 1)
@@ -307,27 +308,27 @@ def test_other_modes_and_their_files(run):
 
 def test_inversion_starts_from_the_table_and_finds_its_images(run):
     """Encoding by Lap1: every image comes nearer than one step from its starts does."""
-    config = from_workdir.get_config(str(run))
+    options, shown = invert_options.get_config(), sample_options.get_config()
     found = []
     for steps in (1, 30):
-        config.inversion.update(num=4, restarts=2, steps=steps, loss='l2_lap1')
-        invert.run_invert(config, run)
+        options.update(num=4, restarts=2, steps=steps, loss='l2_lap1')
+        invert.run_invert(options, run)
         with np.load(next((run / 'inverted').glob('identity*.npz'))) as arrays:
             found.append((arrays['objective'], arrays['z']))
     (few, _), (many, z) = found
     assert np.all(many < few) and many.mean() < 0.9 * few.mean()
     assert z.shape == (4, 32) and np.linalg.norm(z, axis=1).max() <= 1 + 1e-6
     path = next((run / 'inverted').glob('identity*.npz'))
-    config.sampling.update(what='interpolation', latents=str(path), frames=3, format='npz')
-    sample.run_sample(config, run)
+    shown.update(what='interpolation', latents=str(path), frames=3, format='npz')
+    sample.run_sample(shown, run)
     with np.load(next((run / 'generated').glob('interpolation*encoded*.npz'))) as ways:
         np.testing.assert_allclose(ways['z'][:, [0, -1]].reshape(4, 32), z, rtol=1e-6, atol=1e-7)
-    config.sampling.latents = str(run / 'config.json.npz')
+    shown.latents = str(run / 'config.json.npz')
     with pytest.raises(ValueError, match='no such file'):
-        sample.run_sample(config, run)
-    config.inversion.update(operator='superresolve', loss='lap1')
+        sample.run_sample(shown, run)
+    options.update(operator='superresolve', loss='lap1')
     with pytest.raises(ValueError, match='whole images'):
-        invert.run_invert(config, run)
+        invert.run_invert(options, run)
 
 
 @pytest.mark.parametrize(
@@ -345,8 +346,8 @@ def test_inversion_starts_from_the_table_and_finds_its_images(run):
     ],
 )
 def test_impossible_pictures_are_one_line(run, changes, accepted):
-    config = from_workdir.get_config(str(run))
-    config.sampling.update(changes)
+    options = sample_options.get_config()
+    options.update(changes)
     with pytest.raises(ValueError, match=accepted) as error:
-        sample.run_sample(config, run)
+        sample.run_sample(options, run)
     assert '\n' not in str(error.value)

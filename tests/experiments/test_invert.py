@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import from_workdir
+from configs.modes import invert as invert_options
 from experiments.modes import invert
-from helpers import launching, networks
+from helpers import networks
 from helpers.launching import NUM_STEPS
 from snjax import from_config
 from snjax.data.digits import load_digits
@@ -22,9 +22,6 @@ from snjax.generate.load import load
 from snjax.generate.measurements import OPERATORS, Options
 from snjax.metrics.distortion import distortion
 from snjax.runs import images
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 SMALL = {'num': 3, 'restarts': 2, 'steps': 3}
 # Every load of a checkpoint makes a module of its own, whose programs are compiled anew.
@@ -49,14 +46,14 @@ def conditional(workdir):
 
 @pytest.fixture
 def write(monkeypatch, capsys):
-    """Runs `run_invert` with `config.inversion` changed; returns the printed lines and the files by suffix."""
+    """Runs `run_invert` with some options changed; returns the printed lines and the files by suffix."""
     monkeypatch.setattr(invert, 'load', load_once)
 
     def run(workdir, **changes):
-        config = from_workdir.get_config(str(workdir))
-        config.inversion.update({**SMALL, **changes})
+        options = invert_options.get_config()
+        options.update({**SMALL, **changes})
         before = set(workdir.glob('inverted/*'))
-        invert.run_invert(config, workdir)
+        invert.run_invert(options, workdir)
         files = set(workdir.glob('inverted/*')) - before
         return capsys.readouterr().out.splitlines(), {path.suffix: path for path in files}
 
@@ -89,7 +86,7 @@ def test_the_launcher_restores_images(launcher, workdir):
 
         def start(keys):
             small = [f'{key}={value}' for key, value in SMALL.items()]
-            flags = [f'--config.inversion.{key}' for key in (*small, *keys)]
+            flags = [f'--invert.{key}' for key in (*small, *keys)]
             return pool.submit(launcher.run, '--mode=invert', f'--workdir={workdir}', *flags)
 
         launches = {stem: start(keys) for stem, keys in asked.items()}
@@ -190,11 +187,11 @@ def test_a_folder_of_images(workdir, write, tmp_path):
 
 
 def test_the_first_images_of_a_seed_are_the_same(workdir):
-    trained, config = load_once(workdir), from_workdir.get_config(str(workdir))
+    trained, options = load_once(workdir), invert_options.get_config()
 
     def index(num, seed):
-        config.inversion.num, config.inversion.seed = num, seed
-        return invert.targets_of(config, trained).index
+        options.num, options.seed = num, seed
+        return invert.targets_of(options, trained).index
 
     np.testing.assert_array_equal(index(4, 0), index(9, 0)[:4])
     assert (index(9, 0) != index(9, 1)).any()
@@ -206,9 +203,9 @@ def test_the_first_images_of_a_seed_are_the_same(workdir):
 
 def test_known_classes_are_given_to_the_generator(conditional, write, workdir, monkeypatch):
     monkeypatch.setattr(invert, 'load', lambda *_: conditional)
-    config = from_workdir.get_config(str(workdir))
-    config.inversion.update({**SMALL, 'seed': 2, 'operator': 'compressed_sensing'})
-    invert.run_invert(config, workdir)
+    options = invert_options.get_config()
+    options.update({**SMALL, 'seed': 2, 'operator': 'compressed_sensing'})
+    invert.run_invert(options, workdir)
     path = workdir / 'inverted' / 'compressed_sensing_100_digits_train_step120_seed2_auto_3'
     made, record = (
         arrays(f'{path}.npz'),
@@ -228,7 +225,7 @@ def test_unknown_classes_are_taken_in_turn(capsys):
     np.testing.assert_array_equal(labels, [[0, 1, 2, 0, 1]] * 2)
     assert capsys.readouterr().out == ''
     np.testing.assert_array_equal(invert.labels_of(unknown, 2, 3), [[0, 1]] * 2)
-    assert '2 try the first of 3 alone; --config.inversion.restarts=3' in capsys.readouterr().out
+    assert '2 starts try only the first 2 of 3; --invert.restarts=3' in capsys.readouterr().out
     assert invert.labels_of(unknown, 5, 0) is None
     known = SimpleNamespace(pixels=unknown.pixels, labels=np.array([2, 1]))
     np.testing.assert_array_equal(invert.labels_of(known, 3, 3), [[2] * 3, [1] * 3])
@@ -238,12 +235,12 @@ def test_classes_count_only_where_there_are_as_many(conditional, workdir, tmp_pa
     for name in ('x/1.png', 'y/2.png'):
         (tmp_path / name).parent.mkdir()
         Image.new('L', (16, 16)).save(tmp_path / name)
-    config = from_workdir.get_config(str(workdir))
-    config.inversion.path = str(tmp_path)
-    assert invert.targets_of(config, conditional).labels is None
+    options = invert_options.get_config()
+    options.path = str(tmp_path)
+    assert invert.targets_of(options, conditional).labels is None
     model = {**conditional.config['model'], 'num_classes': 2}
     two = dataclasses.replace(conditional, config={**conditional.config, 'model': model})
-    np.testing.assert_array_equal(invert.targets_of(config, two).labels, [0, 1])
+    np.testing.assert_array_equal(invert.targets_of(options, two).labels, [0, 1])
 
 
 # ---- errors
@@ -252,20 +249,20 @@ def test_classes_count_only_where_there_are_as_many(conditional, workdir, tmp_pa
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'operator': 'inpant'}, 'did you mean --config.inversion.operator=inpaint?'),
-        ({'loss': 'l3'}, "inversion.loss is 'l3': accepted are l2, l1"),
-        ({'weights': 'best'}, "inversion.weights is 'best': accepted are auto, ema, raw"),
-        ({'mask': 'center'}, 'did you mean --config.inversion.mask=centre?'),
-        ({'num': 0}, 'inversion.num is 0'),
-        ({'seed': -1}, 'inversion.seed is -1'),
-        ({'restarts': 0}, 'restarts is 0: a whole number from 1 is needed (--config.inversion.'),
+        ({'operator': 'inpant'}, 'did you mean --invert.operator=inpaint?'),
+        ({'loss': 'l3'}, "invert.loss is 'l3': accepted are l2, l1"),
+        ({'weights': 'best'}, "invert.weights is 'best': accepted are auto, ema, raw"),
+        ({'mask': 'center'}, 'did you mean --invert.mask=centre?'),
+        ({'num': 0}, 'invert.num is 0'),
+        ({'seed': -1}, 'invert.seed is -1'),
+        ({'restarts': 0}, 'restarts is 0: a whole number from 1 is needed (--invert.'),
         ({'lr': -0.1}, 'lr is -0.1'),
         ({'operator': 'superresolve', 'factor': 3}, 'factor is 3: a divisor of 16'),
         ({'operator': 'compressed_sensing', 'measurements': 0}, 'measurements is 0: 1 to 1048576'),
         ({'operator': 'denoise', 'noise': -1.0}, 'noise is -1.0'),
         ({'split': 'test'}, "digits has no split 'test'; accepted: 'train' (all 1,797 images)"),
-        ({'split': 'test'}, 'set --config.inversion.split=train'),
-        ({'path': 'nowhere'}, 'nowhere is not a folder; set --config.inversion.path'),
+        ({'split': 'test'}, 'set --invert.split=train'),
+        ({'path': 'nowhere'}, 'nowhere is not a folder; set --invert.path'),
         ({'path': 'photos', 'split': 'test'}, 'leave one of them empty'),
         ({'step': 7}, 'step 7'),
     ],

@@ -12,17 +12,13 @@ import pytest
 from PIL import Image
 
 import snjax
-from configs import from_workdir
+from configs.modes import sample as sample_options
 from experiments.modes import sample
-from experiments.modes.sample_table import OF_TABLES
-from helpers import launching
+from experiments.modes.sample_glo import GLO_ONLY
 from helpers.launching import NUM_STEPS
 from snjax.generate.load import load
 from snjax.generate.neighbours import nearest
 from snjax.runs import images
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 CONDITIONAL_STEPS = 20
 ROWS, FRAMES, NEIGHBOURS = 2, 4, 3
@@ -88,13 +84,13 @@ def trained(conditional):
 
 @pytest.fixture
 def write(monkeypatch, capsys):
-    """Runs `run_sample` with `config.sampling` changed; returns the paths that it prints."""
+    """Runs `run_sample` with some options changed; returns the paths that it prints."""
     monkeypatch.setattr(sample, 'load', load_once)
 
     def run(workdir, **changes):
-        config = from_workdir.get_config(str(workdir))
-        config.sampling.update({**SMALL, **changes})
-        sample.run_sample(config, workdir)
+        options = sample_options.get_config()
+        options.update({**SMALL, **changes})
+        sample.run_sample(options, workdir)
         printed = capsys.readouterr().out.splitlines()
         paths = [workdir / 'generated' / line.rpartition('/')[2] for line in printed]
         assert all(path.exists() for path in paths), printed
@@ -115,12 +111,10 @@ def arrays(path):
 # ---- every kind in every format
 
 
-@pytest.mark.parametrize('what', [w for w in sample.FORMATS if w not in OF_TABLES])
+@pytest.mark.parametrize('what', [w for w in sample.FORMATS if w not in GLO_ONLY])
 def test_arrays_files_and_grid_are_the_same_images(run, write, what):
     if what == 'morph' and not has_classes(run):
-        with pytest.raises(
-            ValueError, match=r'sampling\.what is morph, but the model of .* has no'
-        ):
+        with pytest.raises(ValueError, match=r'sample\.what is morph, but the model of .* has no'):
             write(run, what=what)
         return
     (npz, *_), (folder, *_), (grid, *_) = (
@@ -152,7 +146,7 @@ def test_interpolation_between_encoded_images(run, write, tmp_path):
     np.savez(tmp_path / 'other.npz', images=z)
     for name in ('short', 'other', 'absent'):
         file = str(tmp_path / f'{name}.npz')
-        with pytest.raises(ValueError, match=rf'^sampling\.latents is .*{name}\.npz.*[^\n]*$'):
+        with pytest.raises(ValueError, match=rf'^sample\.latents is .*{name}\.npz.*[^\n]*$'):
             write(run, what='interpolation', latents=file)
     with pytest.raises(ValueError, match='use interpolation'):
         write(run, what='samples', latents=str(tmp_path / 'encoded.npz'))
@@ -186,7 +180,7 @@ def test_an_unconditional_interpolation_moves(unconditional, write, form):
 
 def test_the_launcher_makes_each_kind(launcher, conditional):
     """The real program, two at a time: each waits for imports more than it computes."""
-    small = [f'--config.sampling.{key}={value}' for key, value in SMALL.items()]
+    small = [f'--sample.{key}={value}' for key, value in SMALL.items()]
     asked = {
         'samples_step20_seed0_auto_class3_8.png': ['label=3'],
         'interpolation_step20_seed1_auto_lerp2_2x4.webp': [
@@ -200,7 +194,7 @@ def test_the_launcher_makes_each_kind(launcher, conditional):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
 
         def start(keys):
-            flags = [f'--config.sampling.{key}' for key in keys]
+            flags = [f'--sample.{key}' for key in keys]
             where = ['--mode=sample', f'--workdir={conditional}']
             return pool.submit(launcher.run, *where, *small, *flags)
 
@@ -214,7 +208,7 @@ def test_the_launcher_makes_each_kind(launcher, conditional):
     assert f' at {path.with_name(path.name[:-4])}.json\n' in outcome.stdout
     assert bad.result().code == 2
     assert bad.result().error_line() == (
-        "launch.py: sampling.format is 'webp': accepted are grid, images, npz for sampling.what=samples"
+        "launch.py: sample.format is 'webp': accepted are grid, images, npz for sample.what=samples"
     )
 
 
@@ -288,21 +282,21 @@ def test_neighbours_are_training_images_with_their_distances(conditional, write)
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'what': 'sample'}, 'did you mean --config.sampling.what=samples?'),
-        ({'format': 'gird'}, 'did you mean --config.sampling.format=grid?'),
-        ({'format': 'gif'}, "sampling.format is 'gif': accepted are grid, images, npz for"),
-        ({'what': 'neighbours', 'format': 'webp'}, "sampling.format is 'webp'"),
-        ({'path': 'arc'}, "sampling.path is 'arc': accepted are slerp, lerp"),
-        ({'rows': 0}, 'sampling.rows is 0'),
-        ({'frames': -1}, 'sampling.frames is -1'),
-        ({'what': 'interpolation', 'points': 1}, 'sampling.points is 1'),
-        ({'points': -2}, 'sampling.points is -2'),
-        ({'fps': 0.0}, 'sampling.fps is 0'),
-        ({'neighbours': 0}, 'sampling.neighbours is 0'),
+        ({'what': 'sample'}, 'did you mean --sample.what=samples?'),
+        ({'format': 'gird'}, 'did you mean --sample.format=grid?'),
+        ({'format': 'gif'}, "sample.format is 'gif': accepted are grid, images, npz for"),
+        ({'what': 'neighbours', 'format': 'webp'}, "sample.format is 'webp'"),
+        ({'path': 'arc'}, "sample.path is 'arc': accepted are slerp, lerp"),
+        ({'rows': 0}, 'sample.rows is 0'),
+        ({'frames': -1}, 'sample.frames is -1'),
+        ({'what': 'interpolation', 'points': 1}, 'sample.points is 1'),
+        ({'points': -2}, 'sample.points is -2'),
+        ({'fps': 0.0}, 'sample.fps is 0'),
+        ({'neighbours': 0}, 'sample.neighbours is 0'),
         ({'what': 'neighbours', 'neighbours': 1798}, 'neighbours is 1798: 1 to 1797'),
-        ({'label': 10}, 'sampling.label is 10: the model of'),
-        ({'label': -2}, 'sampling.label is -2: the model of'),
-        ({'what': 'morph', 'label': 1, 'label_to': 11}, 'sampling.label_to is 11'),
+        ({'label': 10}, 'sample.label is 10: the model of'),
+        ({'label': -2}, 'sample.label is -2: the model of'),
+        ({'what': 'morph', 'label': 1, 'label_to': 11}, 'sample.label_to is 11'),
         ({'what': 'morph', 'label': 1}, 'a morph needs both'),
         ({'what': 'morph', 'label_to': 1}, 'a morph needs both'),
     ],
@@ -317,7 +311,7 @@ def test_impossible_values_are_named(conditional, write, change, message):
 
 @pytest.mark.parametrize('key', ['label', 'label_to'])
 def test_an_unconditional_model_has_no_classes(unconditional, write, key):
-    with pytest.raises(ValueError, match=f'sampling.{key} is 0, but .* has no classes: leave it'):
+    with pytest.raises(ValueError, match=f'sample.{key} is 0, but .* has no classes: leave it'):
         write(unconditional, **{key: 0})
 
 
@@ -414,7 +408,7 @@ def test_uniform_latents_go_in_line(unconditional):
     plain = load_once(unconditional)
     model = {**plain.config['model'], 'latent': 'uniform'}
     uniform = dataclasses.replace(plain, config={**plain.config, 'model': model})
-    with pytest.raises(ValueError, match=r'leaves the cube .*--config\.sampling\.path=lerp'):
+    with pytest.raises(ValueError, match=r'leaves the cube .*--sample\.path=lerp'):
         uniform.interpolate(2, 4)
     assert np.abs(uniform.interpolate(2, 4, how='lerp').z).max() <= 1
     still = uniform.interpolate(2, 4, points=1).z  # and where z stays, there is no way to refuse

@@ -8,14 +8,11 @@ import pytest
 from configs import sngan_digits
 from experiments import build
 from experiments.modes import streaming
-from helpers import launching
 from helpers.launching import TINY, events, in_order, metrics, state
 from snjax import parallel
 from snjax.data import LazyImages
 
 pytest.importorskip('grain', reason='Grain (extra stream) is not installed')
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 IMAGES = np.zeros((10, 4, 4, 1), np.uint8)  # 160 bytes
 
@@ -24,9 +21,8 @@ def chosen(images=IMAGES, **changes):
     """(whether it streams, what it says)."""
     config, said = sngan_digits.get_config(), []
     config.data.update(changes)
-    streaming.check(config)
-    options = build.options(config)
-    found = streaming.choose_options(config, options, images, said.append)
+    plan = build.plan(config)
+    found = streaming.choose_options(plan.stream, plan.options, images, said.append)
     assert found.workers == config.data.workers
     return found.stream, said
 

@@ -15,14 +15,10 @@ from safetensors.numpy import load_file
 
 import snjax
 from configs import sagan_cifar
-from helpers import launching
 from helpers.launching import CHECKPOINT_EVERY, NUM_STEPS, ROOT, state
 from snjax import models
 from snjax.generate.load import from_tree
 from snjax.runs.checkpoint import load_tree
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 
 @pytest.fixture(scope='module')

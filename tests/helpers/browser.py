@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from helpers.waiting import wait_until
+
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
 # Everything that a reader sees, inside the shadow roots of TensorBoard's components too.
 _TEXT = """(() => {
@@ -66,11 +68,8 @@ class Tab:
         return self.evaluate(_TEXT)
 
     def wait(self, condition: Callable[[], Any], seconds: float = 60) -> None:
-        """Until the condition holds; fails with the page's text."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, self.text()[:3000]
-            time.sleep(0.2)
+        """Waits until the condition holds; fails with the page's text after `seconds`."""
+        assert wait_until(condition, seconds=seconds, interval=0.2), self.text()[:3000]
 
     def screenshot(self, path: Path, *, whole: bool = False) -> Path:
         """What is seen, or with `whole` all of the page, as PNG."""

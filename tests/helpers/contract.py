@@ -1,6 +1,6 @@
-"""Runs any config of configs/ small, and notes every player's turn: for `test_contract.py`.
+"""Runs any config of configs/ small and records each update of each player, for `test_contract.py`.
 
-As a program it writes the final states on the devices of this process:
+As a program it trains on all devices of its process and writes the final states:
 
     python tests/helpers/contract.py '{"cases": [["cgan_cifar", ""]], "out": "states.npz", "changes": {}}'
 """
@@ -26,19 +26,20 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
 if __name__ == '__main__':
-    sys.path.insert(0, str(ROOT))
+    sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
 from experiments import build  # noqa: E402
+from helpers.filling import filled  # noqa: E402
 from snjax import parallel  # noqa: E402
 from snjax.models import resnet  # noqa: E402
 
 NUM_STEPS = 20
-# Compiling is what the tests pay for: at 8 px, which is no published size, a ResNet would have two blocks.
+# The smallest ResNet, of one block, for 8 px: compiling is most of what these tests take.
 TINY_LAYOUT = {8: resnet.Layout(bottom=4, gen=(1, 1), dis=(1, 1), n_down=1)}
 PLAYERS, KERNELS = ('gen', 'dis'), ('kernel', 'embedding')
 PLAIN = 'weight_clipping gan_gp wgan_gp weight_norm orthonormal sngan sngan_hinge'.split()
 SETTINGS = ['A', 'B', 'C', 'D', 'E', 'F']
-# Every config with the arguments that make another program of it (settings A to F are numbers alone).
+# Every config, with each argument that changes its program (settings A to F change numbers only).
 CASES = [
     ('sngan_cifar', ''),
     ('sngan_cifar_cnn', 'C'),
@@ -67,7 +68,7 @@ CASES = [
 
 @functools.cache
 def _folder_of_two_classes() -> pathlib.Path:
-    """Somewhere with the folders that CASES name."""
+    """Makes the image folders that CASES name."""
     root = pathlib.Path(tempfile.mkdtemp(prefix='contract'))
     for name in ('faces/a', 'faces/b'):
         (root / name).mkdir(parents=True)
@@ -76,7 +77,7 @@ def _folder_of_two_classes() -> pathlib.Path:
 
 
 def load(name: str, argument: str) -> Any:
-    """The config as launch.py has it."""
+    """Returns the config that launch.py would load."""
     if name == 'cgan_anime':
         argument = f'{_folder_of_two_classes()}/{argument}'
     module = importlib.import_module(f'configs.{name}')
@@ -84,7 +85,7 @@ def load(name: str, argument: str) -> Any:
 
 
 def pair(case: tuple[str, str]) -> tuple[str, ...]:
-    """Architecture and method, as far as they make another program."""
+    """Returns what decides which program a case compiles: method, architecture and variant."""
     c = load(*case)
     return c.method, c.model.architecture, c.model.variant if c.model.variant == 'wgan_gp' else ''
 
@@ -93,7 +94,15 @@ DISTINCT = list({pair(case): case for case in reversed(CASES)}.values())
 
 
 def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
-    """The config at an eighth of the width and batches of 4, at 8 or 16 px unless told otherwise."""
+    """Returns a config with an eighth of the width and batches of 4 images.
+
+    Args:
+        name: a config in configs/.
+        argument: its argument.
+        own_size: whether images keep their size; else they have 8 or 16 px.
+        dtype: compute type of the networks.
+        sgd: whether both players train by plain gradient descent at a constant rate.
+    """
     c = load(name, argument)
     c.model.gen_width = max(1, c.model.gen_width // 8)
     c.model.dis_width = max(1, c.model.dis_width // 8)
@@ -114,7 +123,7 @@ def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
 
 
 class Turn(NamedTuple):
-    """One player's update, and the state before and after it."""
+    """The update of one player, with the state before and after it."""
 
     player: str
     before: Any
@@ -123,7 +132,7 @@ class Turn(NamedTuple):
 
 @dataclasses.dataclass
 class Ran:
-    """A small run: the turns of its first step, and what came of all steps."""
+    """A small run: the updates of its first step, its final state and the metrics of its last step."""
 
     method: Any
     turns: list[Turn]
@@ -132,7 +141,7 @@ class Ran:
 
 
 def _recording(method, turns):
-    """The method, which notes each update in `turns`."""
+    """Returns the method with updates that append themselves to `turns`."""
 
     def noting(player, update):
         def noted(self, state, *args):
@@ -149,7 +158,7 @@ def _recording(method, turns):
 
 
 def batches(method, seed) -> dict[str, np.ndarray]:
-    """Random images and labels of one step, of all devices."""
+    """Returns random images and labels for one step on all devices."""
     rng = np.random.default_rng(seed)
     shape = method.batches_per_step, method.batch_size
     return {
@@ -159,26 +168,22 @@ def batches(method, seed) -> dict[str, np.ndarray]:
 
 
 def start(method) -> Any:
-    """A state as `init` makes it, but of NumPy's numbers: compiling `init` takes as long as a step."""
+    """Returns a first state of NumPy's numbers: compiling `init` takes as long as compiling a step."""
+
+    def fill(name, shape, rng):
+        if len(shape) > 1 and name not in ('gamma', 'beta'):
+            return rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))
+        return name in ('scale', 'gamma', 'var')
+
     rng = np.random.default_rng(0)
-
-    def fill(path, leaf):
-        name = getattr(path[-1], 'key', '')
-        if len(leaf.shape) > 1 and name not in ('gamma', 'beta'):
-            values = rng.standard_normal(leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
-        else:
-            values = np.full(leaf.shape, name in ('scale', 'gamma', 'var'))
-        return values.astype(leaf.dtype)
-
     state = jax.eval_shape(method.init, jax.random.key(0))
-    params = {p: jax.tree_util.tree_map_with_path(fill, getattr(state, p).params) for p in PLAYERS}
+    params = {player: filled(getattr(state, player).params, fill) for player in PLAYERS}
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
     for name, values in params.items():
         player = getattr(state, name)
         model_state = dict(player.model_state)
         if 'batch_stats' in model_state:
-            ones = jax.tree_util.tree_map_with_path(fill, model_state['batch_stats'])
-            model_state['batch_stats'] = ones
+            model_state['batch_stats'] = filled(model_state['batch_stats'], fill)
         if 'spectral' in model_state:
             model_state['spectral'] = _first_iterations(model_state['spectral'], values, rng)
         state = state.replace(**{name: player.replace(params=values, model_state=model_state)})
@@ -186,7 +191,7 @@ def start(method) -> Any:
 
 
 def _first_iterations(collection, params, rng):
-    """u, v and sigma of every layer after a few power iterations."""
+    """Returns u, v and sigma of every layer after five power iterations."""
     flat, kernels = flatten_dict(collection), flatten_dict(params)
     for *layer, name in list(flat):
         if name != 'u':
@@ -203,7 +208,7 @@ def _first_iterations(collection, params, rng):
 
 
 def _written_out(body, carry, xs, length):
-    """`parallel.scan_or_unroll` turn by turn, so that what happens in each can be noted."""
+    """`parallel.scan_or_unroll`, always unrolled: a scanned update could not be recorded."""
     out = []
     for i in range(length):
         carry, y = body(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023 (called at once)
@@ -212,7 +217,7 @@ def _written_out(body, carry, xs, length):
 
 
 def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
-    """`num_steps` steps of a config made small, all of one program."""
+    """Trains a small config for `num_steps` steps of one compiled program."""
     method = build.method(small(*case, **changes).lock())
     players: list[str] = []
 
@@ -226,7 +231,7 @@ def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
 
     state = parallel.replicate(start(method))
     data = [parallel.replicate(batches(method, seed)) for seed in range(num_steps)]
-    # Compiling costs far more than running so little.
+    # Compiling takes far longer than these few steps.
     with mock.patch.object(parallel, 'scan_or_unroll', _written_out):
         program = parallel.DataParallel(step).compile(state, data[0], quickly=True)
     first: list[Turn] = []
@@ -240,7 +245,7 @@ def run(case, *, num_steps=NUM_STEPS, **changes) -> Ran:
 
 
 def count(params: Any) -> int:
-    """Numbers in a pytree of shapes."""
+    """Returns how many numbers a tree of shapes holds."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 

@@ -1,4 +1,4 @@
-"""Networks with variables of NumPy's numbers, for tests of `snjax.models`: nothing to compile but what is tested."""
+"""Small networks and their variables for tests of `snjax.models`, most of them made without `init`."""
 
 import functools
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from helpers import filling
 from snjax import models
 
 # Small programs run once: compiling them costs far more than running them.
@@ -39,45 +40,44 @@ def shapes(module, *args):
 
 
 def parameters(module, *args):
-    """How many numbers the network has."""
+    """Number of parameters of the network."""
     return sum(leaf.size for leaf in jax.tree.leaves(shapes(module, *args)['params']))
 
 
 def filled(module, *args, seed=3):
-    """Its variables, all of them random."""
-    rng = np.random.default_rng(seed)
+    """Random variables of a network."""
 
-    def fill(path, leaf):
-        centre = {'scale': 1, 'gamma': 1, 'var': 1, 'sigma': 1}.get(path[-1].key, 0)
-        fan_in = leaf.size // leaf.shape[-1] if path[-1].key == 'kernel' else 25
-        return jnp.asarray(centre + rng.standard_normal(leaf.shape) / np.sqrt(fan_in), leaf.dtype)
+    def fill(name, shape, rng):
+        centre = name in ('scale', 'gamma', 'var', 'sigma')
+        fan_in = np.prod(shape[:-1]) if name == 'kernel' else 25
+        return centre + rng.standard_normal(shape) / np.sqrt(fan_in)
 
-    return jax.tree_util.tree_map_with_path(fill, shapes(module, *args))
+    return jax.tree.map(jnp.asarray, filling.filled(shapes(module, *args), fill, seed))
 
 
 def drawn(structure, *, neutral=True):
-    """Variables of the shapes in `structure`: nothing to compile where the initial values do not matter.
+    """Variables of the shapes in `structure`, where their initial values do not matter.
 
-    Biases are 0, scales 1 and running statistics untouched if `neutral`, else all are random.
+    Args:
+        structure: a pytree of shapes.
+        neutral: whether biases are 0, scales 1 and running statistics untouched; else all are random.
     """
-    rng = np.random.default_rng(3)
+    constant = {'bias': 0, 'scale': 1, 'mean': 0, 'var': 1, 'v': 0, 'sigma': 0}
 
-    def fill(path, leaf):
-        constant = {'bias': 0, 'scale': 1, 'mean': 0, 'var': 1, 'v': 0, 'sigma': 0}
-        value = constant.get(path[-1].key)
-        if value is None or not neutral:
-            value = (value or 0) + rng.standard_normal(leaf.shape) / np.sqrt(leaf.size) * 3
-        return jnp.full(leaf.shape, value, leaf.dtype)
+    def fill(name, shape, rng):
+        if neutral and name in constant:
+            return constant[name]
+        return constant.get(name, 0) + rng.standard_normal(shape) / np.sqrt(np.prod(shape)) * 3
 
-    return jax.tree_util.tree_map_with_path(fill, structure)
+    return jax.tree.map(jnp.asarray, filling.filled(structure, fill, seed=3))
 
 
 def variables_of(module, *args):
-    """Its variables, neutral as those of `drawn` are."""
+    """Neutral variables of a network, as `drawn` gives them."""
     return drawn(shapes(module, *args))
 
 
 def init(module, x):
-    """What its own `init` draws."""
+    """Variables that the network's own `init` draws."""
     rng = jax.random.key(0, impl='rbg')  # compiles faster than threefry
     return jit(functools.partial(module.init, train=True))(rng, x)

@@ -19,6 +19,7 @@ import pytest
 
 from helpers import slurm_standins, sweep_worker
 from helpers.launching import ROOT
+from helpers.waiting import wait_until
 
 WORKER = pathlib.Path(sweep_worker.__file__)
 _DAEMONS = ('munged', 'slurmctld', 'slurmd')
@@ -193,13 +194,9 @@ class Slurm(Cluster):
             )
 
     def _comes(self, name, condition):
-        """Whether it does while this daemon lives."""
-        deadline = time.monotonic() + _STARTS_WITHIN_S
-        while not condition():
-            if self._daemons[name].poll() is not None or time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
-        return True
+        """Whether `condition` becomes true in time, while the daemon lives."""
+        daemon = self._daemons[name]
+        return wait_until(condition, daemon, seconds=_STARTS_WITHIN_S, interval=0.1)
 
     def _last_words(self, name):
         lines = (self._folder / f'{name}.log').read_text().splitlines()
@@ -253,27 +250,3 @@ def _free_ports(num):
             if port not in found and tried.connect_ex(('127.0.0.1', port)):
                 found.append(port)
     return found
-
-
-_CLUSTERS = {'stand-ins': StandIns, 'slurm': Slurm}
-
-
-@pytest.fixture(params=['stand-ins', pytest.param('slurm', marks=pytest.mark.slow)])
-def cluster(request, tmp_path_factory):
-    made = _CLUSTERS[request.param](tmp_path_factory.mktemp('cluster'))
-    yield made
-    made.end()
-
-
-@pytest.fixture
-def stand_ins(tmp_path_factory):
-    made = StandIns(tmp_path_factory.mktemp('cluster'))
-    yield made
-    made.end()
-
-
-@pytest.fixture
-def slurm_itself(tmp_path_factory):
-    made = Slurm(tmp_path_factory.mktemp('cluster'))
-    yield made
-    made.end()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from helpers.waiting import wait_until
 
 START_SECONDS = 60.0
 
@@ -38,13 +38,6 @@ def serve(logdir: Path, *flags: str) -> Iterator[str]:
             process.wait()
 
 
-@pytest.fixture
-def tensorboard_server() -> Iterator[Callable[..., str]]:
-    """Gives `start(logdir, *flags) -> base_url`; every server it starts ends with the test."""
-    with contextlib.ExitStack() as servers:
-        yield lambda logdir, *flags: servers.enter_context(serve(logdir, *flags))
-
-
 def ask(base_url: str, route: str, body: Any = None, **query: Any) -> Any:
     """GETs `base_url/data/route?query`, or POSTs `body` as JSON; returns the JSON of the answer."""
     return json.loads(ask_bytes(base_url, route, body, **query))
@@ -64,19 +57,24 @@ def ask_bytes(base_url: str, route: str, body: Any = None, **query: Any) -> byte
 def wait_for(
     question: Callable[[], Any], accept: Callable[[Any], bool], seconds: float = 20
 ) -> Any:
-    """Asks until the answer is accepted or time is up, and returns the last answer for an assert.
+    """Asks until `accept(answer)` or `seconds` have passed; returns the last answer for an assert.
 
-    A tag that TensorBoard hasn't loaded yet is an HTTP error, and a question like any other.
+    An HTTP error counts as an answer that is not accepted: TensorBoard gives 404 for a tag that it
+    has not loaded yet.
     """
-    deadline = time.monotonic() + seconds
-    while True:
+    answer = None
+
+    def is_accepted():
+        nonlocal answer
         try:
             answer = question()
         except urllib.error.HTTPError as error:
             answer = error
-        if time.monotonic() > deadline or (not isinstance(answer, Exception) and accept(answer)):
-            return answer
-        time.sleep(0.1)
+            return False
+        return accept(answer)
+
+    wait_until(is_accepted, seconds=seconds, interval=0.1)
+    return answer
 
 
 def scalar_points(base_url: str, run: str, tag: str) -> list[tuple[int, float]]:
@@ -111,12 +109,12 @@ def hparams_rows(base_url: str) -> dict[str, dict[str, Any]]:
 
 
 def _wait_for_url(process: subprocess.Popen, output_path: Path) -> str:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        output = output_path.read_text(errors='replace')
-        if found := re.search(r'http://127\.0\.0\.1:\d+', output):
-            return found[0]
-        if process.poll() is not None:
-            raise RuntimeError(f'TensorBoard ended with {process.returncode}: {output[-2000:]}')
-        time.sleep(0.1)
-    raise RuntimeError(f'TensorBoard gave no address within {START_SECONDS} s: {output[-2000:]}')
+    def url():
+        return re.search(r'http://127\.0\.0\.1:\d+', output_path.read_text(errors='replace'))
+
+    if found := wait_until(url, process, seconds=START_SECONDS, interval=0.1):
+        return found[0]
+    output = output_path.read_text(errors='replace')[-2000:]
+    if process.poll() is not None:
+        raise RuntimeError(f'TensorBoard ended with {process.returncode}: {output}')
+    raise RuntimeError(f'TensorBoard gave no address within {START_SECONDS} s: {output}')

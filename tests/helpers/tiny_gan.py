@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from experiments import gan
+from helpers.filling import filled_state
 from snjax import parallel, spectral
 from snjax.nn import layers
 from snjax.nn.normalization import batch_norm
@@ -74,16 +75,8 @@ def make_gan(cls: type[gan.Gan] = gan.Gan, **changes) -> gan.Gan:
 
 
 def filled(gan, seed=0):
-    """A state of numpy arrays such as training would leave; compiling `init` would take seconds each time."""
-    rng = np.random.default_rng(seed)
-    ranges = {'var': (0.5, 2), 'scale': (0.5, 2), 'sigma': (1, 2), 'step': (0, 0), 'count': (0, 0)}
-
-    def fill(path, shape):
-        name = getattr(path[-1], 'key', getattr(path[-1], 'name', ''))
-        low, high = ranges.get(name, (-0.4, 0.4))
-        return np.asarray(rng.uniform(low, high, shape.shape), shape.dtype)
-
-    state = jax.tree_util.tree_map_with_path(fill, jax.eval_shape(gan.init, jax.random.key(0)))
+    """A state such as training would leave, in which the average of G equals G."""
+    state = filled_state(gan, seed)
     return state.replace(ema=state.ema and jax.tree.map(np.copy, state.gen.variables))
 
 

@@ -2,9 +2,7 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments import glo
@@ -37,20 +35,6 @@ def make_glo(images, **changes) -> glo.Glo:
             **changes,
         }
     ).with_images(images)
-
-
-def filled(method, seed=0):
-    """A state of numpy arrays such as training would leave; compiling `init` would take seconds each time."""
-    rng = np.random.default_rng(seed)
-    ranges = {'var': (0.5, 2), 'scale': (0.5, 2), 'step': (0, 0), 'count': (0, 0)}
-
-    def fill(path, shape):
-        name = getattr(path[-1], 'key', getattr(path[-1], 'name', ''))
-        low, high = ranges.get(name, (-0.4, 0.4))
-        return np.asarray(rng.uniform(low, high, shape.shape), shape.dtype)
-
-    shapes = jax.eval_shape(method.init, jax.random.key(0))
-    return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def batch(images, index):

@@ -1,4 +1,4 @@
-"""Ways between latents and classes, against closed forms."""
+"""Paths between latents and classes, against closed forms."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_slerp_keeps_norms_between_those_of_its_ends_and_lerp_does_not():
     # Nearly orthogonal vectors of one norm r have a middle of norm r / sqrt(2).
     middle = np.linalg.norm(lerp(A, B, 0.5), axis=1)
     assert np.all(middle < 0.9 * norms.min(axis=0))
-    # The arc does not blow up where the ends are almost opposite and of unequal norm.
+    # The arc stays bounded between almost opposite ends of unequal norm.
     a, b = np.array([1.0, 0.0]), np.array([-3.0, 3e-3])
     assert np.linalg.norm(slerp(a, b, 0.5)) == pytest.approx(2.0, rel=1e-6)
 

@@ -1,4 +1,4 @@
-"""Where GLO's latents start: norms of the normals, and principal components against NumPy's SVD."""
+"""Initial latents of GLO: norms of normal draws, and principal components against NumPy's SVD."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ BLANK = np.zeros((300, 4, 4, 1), np.uint8)
 
 
 def low_rank(num, rank, noise=0):
-    """Images (num, 6, 6, 1) whose pixels, but for rounding, are `rank` patterns with very unequal weights."""
+    """Images (num, 6, 6, 1) of `rank` patterns with very unequal weights, up to rounding."""
     rng = np.random.default_rng(rank)
     patterns = np.linalg.qr(rng.standard_normal((36, rank)))[0].T
     scores = rng.standard_normal((num, rank)) * 90 / 1.6 ** np.arange(rank)
@@ -22,7 +22,7 @@ def low_rank(num, rank, noise=0):
 
 
 def exact_rank(num):
-    """Images that differ from their mean by three patterns of whole numbers, so that rounding adds no fourth."""
+    """Images whose deviation from the mean has exactly rank three: patterns of whole numbers."""
     rng = np.random.default_rng(7)
     patterns = np.array([[2, 0, 1, 0, 0, 1], [0, 3, 0, 1, 0, 0], [1, 0, 0, 0, 2, 0]]).repeat(6, 1)
     scores = rng.integers(0, 25, (num, 3)) * [1, 2, 1]
@@ -55,7 +55,7 @@ def test_scaled_normal_has_norms_near_one_and_none_above():
     assert norms.max() < 1 + 1e-6 and norms.min() > 1 - 5 / np.sqrt(2 * d)
     is_inside = norms < 1 - 1e-6
     assert is_inside.mean() == pytest.approx(0.513, abs=0.15)
-    # A norm deviates by 1 / sqrt(2 d) = .05, and what is left of a half-normal by .603 of that.
+    # A norm has deviation 1 / sqrt(2 d) = .05, the clipped half of it .603 times that.
     assert np.std(norms[is_inside]) == pytest.approx(0.0301, rel=0.25)
     assert z.std() == pytest.approx(norms.mean() / np.sqrt(d), rel=0.02)
     assert abs(z.mean()) < 5 / np.sqrt(d * z.size)
@@ -64,13 +64,16 @@ def test_scaled_normal_has_norms_near_one_and_none_above():
 def test_normal_is_spread_over_the_sphere():
     z = np.asarray(initial_latents('normal', KEY, BLANK, 20), np.float64)
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-6)
-    # Its moments are 0 and I / d, with deviations of a mean over 300 of sqrt(1 / d) and at most sqrt(2) / d.
+    # Its moments are 0 and I / d, with deviations of a mean over 300 of sqrt(1 / d) and at most
+    # sqrt(2) / d.
     assert np.abs(z.mean(0)).max() < 5 * np.sqrt(1 / 20 / 300)
     assert np.abs(z.T @ z / 300 - np.eye(20) / 20).max() < 5 * np.sqrt(2 / 300) / 20
 
 
 def test_a_normal_of_two_dimensions_fills_the_ball_too():
-    """A chi-squared variable of two degrees of freedom is below 1 with probability 1 - exp(-1 / 2) = .393."""
+    """A chi-squared variable of two degrees of freedom is below 1 with probability 1 - exp(-1 / 2)
+    = .393.
+    """
     norms = np.linalg.norm(initial_latents('normal', KEY, BLANK, 2), axis=1)
     assert norms.max() < 1 + 1e-6
     assert (norms < 1 - 1e-6).mean() == pytest.approx(0.393, abs=5 * np.sqrt(0.24 / 300))
@@ -96,7 +99,7 @@ def test_components_are_those_of_an_svd(num):
 
 
 def test_all_components_keep_the_distances_between_images():
-    """What the choice of latents is for: images that look alike lie near each other."""
+    """Principal components put images that look alike near each other."""
     images = exact_rank(40)
     z = principal_components(images, 3, whiten=False).astype(np.float64)
     flat = images.reshape(40, -1).astype(np.float64)
@@ -115,7 +118,7 @@ def test_whitened_components_have_equal_variances(max_bytes):
     )
     np.testing.assert_allclose(np.cov(white, rowvar=False, ddof=0), np.eye(4) / 4, atol=1e-4)
     assert np.ptp(plain.var(axis=0)) > 0.3
-    # The same directions, but for their lengths.
+    # The same directions, with other lengths.
     assert_equal_up_to_sign(white, plain / plain.std(axis=0) / 2, atol=2e-3)
 
 
@@ -178,7 +181,7 @@ def test_images_may_be_mapped_from_a_file(tmp_path):
 @pytest.mark.parametrize('whiten', [False, True])
 @pytest.mark.parametrize('max_bytes', [2**31, 0])
 def test_as_many_components_as_images_are_finite(whiten, max_bytes):
-    """Less their mean, n images have n - 1 components: the last has nothing to say, and must not shout."""
+    """Without their mean, n images have n - 1 components; the n-th must not be amplified noise."""
     images = low_rank(12, 5, noise=20)
     z = principal_components(images, 12, whiten, max_bytes).astype(np.float64)
     assert np.isfinite(z).all()
@@ -192,7 +195,7 @@ def test_as_many_components_as_images_are_finite(whiten, max_bytes):
 
 @pytest.mark.parametrize('max_bytes', [2**31, 0])
 def test_pixels_that_never_change_do_not_drown_the_others(max_bytes):
-    """Of 36 components 31 are missing. Whitened, each is noise, but no more of it than any other."""
+    """31 of 36 components are missing; whitening turns each into noise of equal variance."""
     images = np.zeros((60, 6, 6, 1), np.uint8)
     images[:, 0, :5] = np.random.default_rng(1).integers(0, 256, (60, 5, 1))
     z = principal_components(images, 36, True, max_bytes).astype(np.float64)

@@ -1,4 +1,4 @@
-"""What is fitted to learned latents against NumPy, and what is drawn from it against its own moments."""
+"""Distributions fitted to latents, against NumPy, and their draws against their moments."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def test_projection_shortens_to_length_one(shape):
     projected = project(jnp.asarray(z))
     expected = z / np.linalg.norm(z.astype(np.float64), axis=-1, keepdims=True)
     np.testing.assert_allclose(projected, expected, rtol=1e-6)
-    # And stays where it is, but for rounding.
+    # Projecting again changes nothing but rounding.
     np.testing.assert_allclose(project(projected), projected, rtol=3e-7)
 
 
@@ -49,7 +49,7 @@ def test_projection_has_a_gradient_everywhere():
     z = jnp.asarray([[0.0, 0.0], [0.3, -0.4], [3.0, 4.0], [1.0, 0.0]])
     jacobian = jax.vmap(jax.jacobian(project))(z)
     np.testing.assert_array_equal(jacobian[:2], np.broadcast_to(np.eye(2), (2, 2, 2)))
-    # (I - n n^T) / |z|: along the sphere alone.
+    # (I - n n^T) / |z|: only along the sphere.
     n = np.array([0.6, 0.8])
     np.testing.assert_allclose(jacobian[2], (np.eye(2) - np.outer(n, n)) / 5, atol=1e-6)
     assert np.isfinite(jacobian).all()
@@ -78,7 +78,7 @@ def test_diagonal_gaussian_leaves_out_correlations():
 
 @pytest.mark.parametrize('num', [2, 5])
 def test_fewer_latents_than_dimensions_span_their_own_space(num):
-    """The covariance is that of NumPy, and what is drawn differs from the mean along the latents alone."""
+    """The covariance equals NumPy's, and draws vary only in the span of the latents."""
     z = 0.02 * RNG.standard_normal((num, 12)).astype(np.float32)
     prior = fit_gaussian(jnp.asarray(z))
     np.testing.assert_allclose(
@@ -107,7 +107,8 @@ def test_draws_have_the_moments_of_the_prior(kind):
     assert np.linalg.norm(z, axis=1).max() < 1  # so that projection has done nothing
     expected = covariances(prior)[0]
     deviations = np.sqrt(np.diag(expected))
-    # Standard errors: of a mean 1 / sqrt(num), of a covariance at most sqrt(2 / num), relative to the deviations.
+    # Standard errors: of a mean 1 / sqrt(num), of a covariance at most sqrt(2 / num), relative to
+    # the deviations.
     off = (z.mean(0) - np.asarray(prior.means[0])) / deviations
     assert np.abs(off).max() < 5 / np.sqrt(num) and np.abs(off).max() > 0
     off = (np.cov(z, rowvar=False) - expected) / np.outer(deviations, deviations)
@@ -126,7 +127,7 @@ def test_wide_draws_end_on_the_sphere_and_short_ones_do_not():
 
 
 def test_a_draw_is_of_its_own_number():
-    """Not of how many are drawn, nor of where in a batch; the key changes all."""
+    """A draw does not depend on the number of draws or its place in the batch, only on its key."""
     prior = fit_mixture(Z, 2)
     ten = np.asarray(draw(prior, KEY, jnp.arange(10)))
     assert np.asarray(draw(prior, KEY, jnp.arange(3))).tobytes() == ten[:3].tobytes()
@@ -188,7 +189,9 @@ def test_a_mixture_finds_two_far_clusters():
 
 
 def test_a_mixture_of_one_is_the_gaussian_of_all():
-    """Divided by n instead of n - 1, and with scikit-learn's 1e-6 on the diagonal."""
+    """One component is the Gaussian with n in place of n - 1 and scikit-learn's 1e-6 on the
+    diagonal.
+    """
     prior = fit_mixture(Z, 1)
     np.testing.assert_allclose(prior.means[0], Z64.mean(0), rtol=1e-5)
     expected = np.cov(Z64, rowvar=False, ddof=0) + 1e-6 * np.eye(4)
@@ -196,7 +199,7 @@ def test_a_mixture_of_one_is_the_gaussian_of_all():
 
 
 def test_a_mixture_of_fewer_latents_than_dimensions():
-    """Short ones, as N(0, I / d) has them, in a plane: float32 alone would not carry the decomposition."""
+    """Short latents, like N(0, I / d), in a plane: float32 is not enough for the decomposition."""
     z = np.zeros((60, 100), np.float32)
     z[:, :2] = RNG.standard_normal((60, 2))
     z = (z @ np.linalg.qr(RNG.standard_normal((100, 100)))[0]).astype(np.float32)
@@ -230,7 +233,7 @@ def test_jax_and_numpy_latents_fit_alike():
         (lambda: fit_gaussian(jnp.asarray(Z[:1])), 'a Gaussian needs at least 2 latents, not 1'),
         (
             lambda: fit_classes(Z, np.array([0] * 49 + [2]), 3),
-            'class 1 has 0 images: a Gaussian of its own needs at least 2; use --config.sampling.prior=full',
+            'class 1 has 0 images: a Gaussian of its own needs at least 2; use --sample.prior=full',
         ),
         (lambda: fit_classes(Z, np.array([0] * 49 + [1]), 2), 'class 1 has 1 images'),
         (
@@ -239,7 +242,7 @@ def test_jax_and_numpy_latents_fit_alike():
         ),
         (
             lambda: fit_mixture(Z, 51),
-            '51 components for 50 latents: 1 to 50 are accepted (--config.sampling.components)',
+            '51 components for 50 latents: 1 to 50 are accepted (--sample.components)',
         ),
         (lambda: fit_mixture(Z, 0), '0 components for 50 latents: 1 to 50 are accepted'),
     ],

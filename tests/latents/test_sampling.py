@@ -1,4 +1,4 @@
-"""Latents: their distributions, their independence of batching, and the errors; images from them."""
+"""Latents: distributions, independence of batching, errors; and images from latents."""
 
 import functools
 
@@ -42,8 +42,9 @@ def test_normal():
 def test_truncated_normal_is_the_normal_between_its_bounds():
     z = np.asarray(draw(RNG, jnp.arange(2000), 10, 'normal', 0.5))
     assert 0.49 < np.abs(z).max() <= 0.5
-    # Standard deviation of N(0, 1) restricted to [-.5, .5]: sqrt(1 - phi(.5) / (Phi(.5) - 1/2)) = 0.2840.
-    # A normal clipped there would have masses on the bounds and 0.41, a scaled one other bounds.
+    # Standard deviation of N(0, 1) restricted to [-.5, .5]: sqrt(1 - phi(.5) / (Phi(.5) - 1/2)) =
+    # 0.2840. A clipped normal would have mass on the bounds and deviation 0.41; a scaled one other
+    # bounds.
     assert z.std() == pytest.approx(0.2840, abs=0.006) and z.mean() == pytest.approx(0, abs=0.01)
 
 
@@ -70,7 +71,7 @@ def test_errors(arguments, words):
 
 
 def test_generate_uses_the_running_statistics():
-    """An image depends on its own z alone, and the statistics decide what it is."""
+    """An image depends on its own z and the running statistics only."""
     gen, z = tiny_gan.Generator(), draw(RNG, jnp.arange(4), tiny_gan.DIM_Z)
     variables = jax.jit(functools.partial(gen.init, train=False))(jax.random.key(0), z)
     images = jax.jit(functools.partial(generate, gen))

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from configs import sngan_digits
-from helpers import launching
 from helpers.launching import (
     CHECKPOINT_EVERY,
     LOG_EVERY,
@@ -25,9 +24,6 @@ from helpers.launching import (
     state,
 )
 from snjax.runs.checkpoint import best_scores, load_tree
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 SN_LAYERS = [f'conv{i}' for i in range(1, 8)] + ['score']
 CONFIGS = ROOT / 'configs'
@@ -214,8 +210,8 @@ def test_runs_from_any_folder_and_names_the_workdir_after_the_config(
 def test_the_default_workdir_holds_the_argument(argument, expected):
     script = (
         'import sys, launch\n'
-        f'launch._parse([sys.argv[0], "--config={CONFIGS}/{argument}"])\n'
-        'print(launch._workdir())\n'
+        f'launch.command_line.parse([sys.argv[0], "--config={CONFIGS}/{argument}"])\n'
+        'print(launch.command_line.workdir())\n'
     )
     done = subprocess.run(
         [sys.executable, '-c', script], capture_output=True, text=True, cwd=ROOT, check=True

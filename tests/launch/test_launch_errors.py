@@ -27,14 +27,11 @@ from helpers.launching import (
     state,
     tiny_config_of,
     wait,
-    wait_until,
 )
+from helpers.waiting import wait_until
 from snjax.runs import config_file
 from snjax.runs.checkpoint import Checkpointer
 from snjax.runs.lock import WorkdirLock
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 FOUR_DEVICES = {'XLA_FLAGS': f'--xla_force_host_platform_device_count=4 {launching.QUICKLY}'}
 CONFIGS = ROOT / 'configs'
@@ -163,7 +160,7 @@ def test_ctrl_c_in_the_first_seconds_is_one_line_at_once(launcher, finished_run,
     workdir = finished_run.copy(tmp_path / 'run')
     process = launcher.start(f'--mode={mode}', f'--workdir={workdir}')
     mapped = Path(f'/proc/{process.pid}/maps')
-    assert wait_until(process, lambda: 'jaxlib' in mapped.read_text())
+    assert wait_until(lambda: 'jaxlib' in mapped.read_text(), process)
     process.send_signal(signal.SIGINT)
     outcome = wait(process, 20)
     assert (outcome.code, outcome.error_line()) == (130, 'launch.py: interrupted')
@@ -226,7 +223,6 @@ def tiny_config():
         ('eval.num_samples', 5),
         ('eval.every', -40),
         ('eval.every', 15),  # no multiple of checkpoint.every
-        ('eval.nearest', -1),
         ('eval.batch_size', 0),
         ('eval.neighbour_num', 3),
     ],

@@ -7,11 +7,7 @@ import shutil
 
 import pytest
 
-from helpers import launching
 from helpers.launching import checkpoints, events
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 
 def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, finished_run, tmp_path):
@@ -23,10 +19,10 @@ def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, fini
     outcome = launcher.run(
         '--mode=evaluate',
         f'--workdir={tmp_path}/runs/seed*',
-        '--config.eval.protocols=train/all/60,train/500/40',
-        '--config.eval.variants=ema/running,raw/reestimated,raw/batch',
-        '--config.eval.batch_size=20',
-        '--config.eval.nearest=3',
+        '--evaluate.protocols=train/all/60,train/500/40',
+        '--evaluate.variants=ema/running,raw/reestimated,raw/batch',
+        '--evaluate.batch_size=20',
+        '--evaluate.nearest=3',
     )
     assert outcome.code == 0, outcome.stderr
     added = set()
@@ -66,7 +62,7 @@ def test_a_run_without_a_checkpoint_does_not_keep_the_others_from_being_scored(
         finished_run.copy(tmp_path / name)
     shutil.rmtree(tmp_path / 'b' / 'checkpoints')
     outcome = launcher.run(
-        '--mode=evaluate', f'--workdir={tmp_path}/?', '--config.eval.protocols=train/all/60'
+        '--mode=evaluate', f'--workdir={tmp_path}/?', '--evaluate.protocols=train/all/60'
     )
     assert outcome.code == 0, outcome.stderr
     assert f'left out: no checkpoint in {tmp_path}/b' in outcome.stdout
@@ -83,8 +79,8 @@ def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(launcher, finis
     outcome = launcher.run(
         '--mode=evaluate',
         f'--workdir={folder}',
-        '--config.eval.protocols=train/all/60',
-        f'--config.eval.steps={asked}',
+        '--evaluate.protocols=train/all/60',
+        f'--evaluate.steps={asked}',
     )
     assert outcome.code == 2 and 'no checkpoint of step 7' in outcome.error_line()
     rows = json.loads((folder / 'scores.json').read_text())['rows']
@@ -96,21 +92,21 @@ def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(launcher, finis
 @pytest.mark.parametrize(
     ('flag', 'message'),
     [
-        ('eval.steps=10,x', "eval.steps is '10,x'.*10000,20000"),
-        ('eval.protocols=paper', 'digits.*'),
+        ('steps=10,x', "evaluate.steps is '10,x'.*10000,20000"),
+        ('protocols=paper', 'digits.*'),
         (
-            'eval.protocols=train/5000/50',
+            'protocols=train/5000/50',
             'compares with 5,000 images of train, but digits has 1,797',
         ),
-        ('eval.variants=ema', 'ema/running,raw/batch'),
-        ('eval.extractor=inception', 'inception'),
+        ('variants=ema', 'ema/running,raw/batch'),
+        ('extractor=inception', 'inception'),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_line(launcher, finished_run, flag, message):
     outcome = launcher.run(
         '--mode=evaluate',
         f'--workdir={finished_run.workdir}',
-        f'--config.{flag}',
+        f'--evaluate.{flag}',
         SNJAX_WEIGHTS='/nowhere',
     )
     assert outcome.code == 2

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.modes import train
-from helpers import launching
-from helpers.launching import CHECKPOINT_EVERY, NUM_STEPS, bytes_under, tiny_config_of
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
+from configs.modes import sample as sample_options
+from experiments.modes.sample import run_sample
+from helpers.launching import CHECKPOINT_EVERY, NUM_STEPS, bytes_under
 
 
 def test_samples_need_nothing_but_the_workdir(launcher, finished_run, tmp_path):
@@ -20,7 +17,7 @@ def test_samples_need_nothing_but_the_workdir(launcher, finished_run, tmp_path):
     outcome = launcher.run('--mode=sample', '--workdir=run', cwd=tmp_path)
     assert outcome.code == 0, outcome.stderr
     (made,) = (workdir / 'generated').iterdir()
-    assert outcome.stdout == f'16 samples of step {NUM_STEPS} at run/generated/{made.name}\n'
+    assert outcome.stdout == f'100 samples of step {NUM_STEPS} at run/generated/{made.name}\n'
     assert outcome.stderr == ''
     grid = np.asarray(Image.open(made))
     assert min(grid.shape[:2]) >= 4 * 16 and grid.std() > 0
@@ -30,14 +27,14 @@ def test_samples_need_nothing_but_the_workdir(launcher, finished_run, tmp_path):
 
 
 def sampled(finished_run, tmp_path, **changes):
-    """Writes samples with `config.sampling` changed and returns what was made."""
+    """Writes samples with some options changed and returns the new files."""
     workdir = tmp_path / 'run'
     if not workdir.exists():
         finished_run.copy(workdir)
-    config = tiny_config_of(workdir)
-    config.sampling.update(changes)
+    options = sample_options.get_config()
+    options.update(changes)
     before = set((workdir / 'generated').rglob('*'))
-    train.run_sample(config, workdir)
+    run_sample(options, workdir)
     return sorted(set((workdir / 'generated').rglob('*')) - before)
 
 
@@ -79,9 +76,9 @@ def test_seed_weights_truncation_and_step_change_the_samples_and_their_file(fini
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'format': 'gif'}, "sampling.format is 'gif': accepted are grid, images, npz"),
-        ({'weights': 'emma'}, "sampling.weights is 'emma'"),
-        ({'label': 3}, 'sampling.label is 3'),
+        ({'format': 'gif'}, "sample.format is 'gif': accepted are grid, images, npz"),
+        ({'weights': 'emma'}, "sample.weights is 'emma'"),
+        ({'label': 3}, 'sample.label is 3'),
         ({'truncation': -1.0}, 'truncation -1'),
         ({'num': 0}, 'num 0'),
         ({'num': -4}, 'num -4'),

@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-from helpers import launching
 from helpers.launching import NUM_STEPS, SAMPLE_EVERY, events, metrics, scores, state
 from helpers.tensorboard_server import ask, ask_bytes, hparams_rows, scalar_points, serve, wait_for
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 
 @pytest.fixture(scope='module')

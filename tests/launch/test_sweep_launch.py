@@ -24,16 +24,13 @@ from helpers.launching import (
     bytes_under,
     logged_step,
     wait,
-    wait_until,
 )
 from helpers.tensorboard_server import ask, hparams_rows, serve, wait_for
+from helpers.waiting import wait_until
 from snjax.runs.lock import WorkdirLock
 from snjax.sweeps import definition, journal
 from snjax.sweeps.journal import RunState
 from snjax.sweeps.sweep_state import restore_jobs
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
 
 # ml_collections loads config files by a function that importlib gives up.
 pytestmark = pytest.mark.filterwarnings('ignore:the load_module')
@@ -78,7 +75,7 @@ def test_a_dry_run_prints_commands_that_launch_reads_and_writes_nothing(launcher
 TYPO = "return [{'n_dis': 1}, {'optimizer.lrr': 1e-3}]"
 # name: (flags, body of get_sweep, what the one line must say)
 BAD_INPUT = {
-    'a typo': ([DIGITS], TYPO, ['lrr', '"lr"']),
+    'a typo': ([DIGITS], TYPO, ['optimizer.lrr', 'did you mean optimizer.lr?']),
     'a wrong type': ([DIGITS], "return [{'n_dis': 'few'}]", ['n_dis', 'few']),
     'a typo for all': ([DIGITS, '--config.n_dsi=1'], 'return [{}]', ['n_dsi', 'n_dis']),
     'set twice': (
@@ -92,7 +89,7 @@ BAD_INPUT = {
     'no such loss': ([DIGITS], "return [{}, {'loss': 'hing'}]", ["'hing'", '--config.loss=hinge']),
     'slots': ([DIGITS, '--slots=4096'], 'return [{}]', ['--slots=4096', 'cores']),
     'retries': ([DIGITS, '--retries=-1'], 'return [{}]', ['--retries=-1']),
-    'no such key': ([DIGITS, '--config.bogus=1'], 'return [{}]', ["'bogus' is no key"]),
+    'no such key': ([DIGITS, '--config.bogus=1'], 'return [{}]', ['there is no key bogus']),
     'an error': (
         [DIGITS],
         'return [1 / 0]',
@@ -100,11 +97,15 @@ BAD_INPUT = {
     ),
     'no Python': ([DIGITS], 'return [', ['definition.py, line 2: SyntaxError']),
     'no engine': ([DIGITS, '--slurm=time=9'], 'return [{}]', ['add --engine=slurm']),
-    'no slots': ([DIGITS, '--engine=slurm', '--slots=2'], 'return [{}]', ['--slots is of']),
+    'no slots': (
+        [DIGITS, '--engine=slurm', '--slots=2'],
+        'return [{}]',
+        ['--slots is a flag of --engine=local'],
+    ),
     'distributed': (
         [DIGITS, '--distributed=auto'],
         'return [{}]',
-        ['--distributed is of a single'],
+        ['--distributed is a flag of --mode=train'],
     ),
 }
 
@@ -141,7 +142,7 @@ def test_a_missing_definition_is_one_line(launcher, tmp_path, flags, parts):
 def test_a_training_is_not_begun_by_the_flags_of_other_modes(launcher, tmp_path, flag):
     outcome = launcher.run(DIGITS, flag, '--config.num_steps=1', f'--workdir={tmp_path / "x"}')
     assert outcome.code == 2 and not (tmp_path / 'x').exists()
-    assert f'{flag.partition("=")[0]} is of --mode=' in outcome.error_line()
+    assert f'{flag.partition("=")[0]} is a flag of --mode=' in outcome.error_line()
 
 
 def test_an_error_in_a_config_is_the_line_that_is_wrong(launcher, tmp_path):
@@ -358,7 +359,7 @@ def trained(folder: Path, name: str, step: int) -> bool:
 def kill_the_sweep(launcher, flags, folder, name, step):
     """Starts it and kills its own process when such a run has come to `step`."""
     process = launcher.start(*flags)
-    came = wait_until(process, lambda: trained(folder, name, step))
+    came = wait_until(lambda: trained(folder, name, step), process)
     process.send_signal(signal.SIGKILL)
     assert came, wait(process)
     wait(process)
@@ -367,7 +368,7 @@ def kill_the_sweep(launcher, flags, folder, name, step):
 def kill_a_run(launcher, flags, folder, name, step):
     """Starts it, kills such a run when it has come to `step`, and lets the sweep end."""
     process = launcher.start(*flags)
-    came = wait_until(process, lambda: trained(folder, name, step))
+    came = wait_until(lambda: trained(folder, name, step), process)
     line = last_running(folder, name)
     assert came and line, wait(process)
     os.kill(line['pid'], signal.SIGKILL)

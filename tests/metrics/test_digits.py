@@ -1,4 +1,4 @@
-"""The offline yardstick: real digits pass it; noise, Gaussians and collapsed generators do not."""
+"""The yardstick of digits: real ones pass; noise, Gaussians and collapsed generators do not."""
 
 import json
 import time
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from snjax.metrics import digits
+from snjax.metrics import digits, extractors
 
 
 @pytest.fixture(scope='module')
@@ -220,3 +220,22 @@ def test_printed_and_stored_forms(yardstick):
     assert manifest['held_out_accuracy'] == yardstick.held_out_accuracy
     assert manifest['resize'] == 'area average to 8x8' and manifest['image_shape'] == [8, 8, 1]
     assert set(stored['references']) == {'held-out digits', 'Gaussian', 'noise'}
+
+
+def test_the_extractor_of_digits_has_the_yardstick_as_data(yardstick):
+    """A second score of grey images, with the references' precision in its details."""
+    found = extractors.load('digits').yardstick
+    assert (found.name, found.channels) == ('digits yardstick', (1,))
+    images = as_images(yardstick.held_out)
+    score, expected = found.score(images), yardstick.score(images)
+    assert score.lines() == expected.lines()
+    assert score.values == {
+        'classes_found': 10.0,
+        'smallest_class_share': expected.smallest_class_share,
+        'precision': expected.precision,
+        'recall': expected.recall,
+    }
+    assert score.details['class_shares'] == list(expected.class_shares)
+    references = score.details['references']
+    assert references['held-out digits'] == expected.precision
+    assert references['noise'] < 0.01 < references['Gaussian'] < 0.5

@@ -1,4 +1,6 @@
-"""Generators and discriminators against plain operations: values, ranges, initialisation and compute types."""
+"""Generators and discriminators against plain operations: values, ranges, initialisation and
+compute types.
+"""
 
 import functools
 
@@ -20,6 +22,7 @@ from helpers.networks import (
     small_generator,
     variables_of,
 )
+from snjax import models
 from snjax.models import resnet, sngan_cnn
 from snjax.nn import layers
 from snjax.nn.normalization import batch_norm

@@ -24,14 +24,14 @@ make_discriminator = functools.partial(models.make_discriminator, image_size=16,
 @pytest.mark.parametrize(
     ('architecture', 'variant', 'image_size', 'width', 'num_classes', 'count'),
     [
-        # Six batch norms of 256 channels inside the blocks: 9 more rows of gamma and of beta each, so
-        # 4,276,739 + 6 * 9 * 2 * 256.
+        # Six batch norms of 256 channels inside the blocks: 9 more rows of gamma and of beta each,
+        # so 4,276,739 + 6 * 9 * 2 * 256.
         ('resnet', 'paper', 32, 256, 10, 4_304_387),
-        # norm1 has the channels that come in, 1024 + 1024 + 512 + 256 + 128, and norm2 those that go out,
-        # 1024 + 512 + 256 + 128 + 64: 4,928 in all, and 32,150,787 + 999 * 2 * 4,928.
+        # norm1 has the input channels, 1024 + 1024 + 512 + 256 + 128, and norm2 the output
+        # channels, 1024 + 512 + 256 + 128 + 64: 4,928 in all, and 32,150,787 + 999 * 2 * 4,928.
         ('resnet', 'paper', 128, 64, 1000, 41_996_931),
-        # 256 + 128 + 64 = 448 channels after the transposed convolutions: 3,812,355 + 9 * 2 * 448, and
-        # 3,828,739 + the same, because the norm after the dense layer stays as it was.
+        # 256 + 128 + 64 = 448 channels after the transposed convolutions: 3,812,355 + 9 * 2 * 448,
+        # and 3,828,739 + the same, because the norm after the dense layer stays as it was.
         ('sngan_cnn', 'paper', 32, 64, 10, 3_820_419),
         ('sngan_cnn', 'code', 32, 64, 10, 3_836_803),
     ],
@@ -69,14 +69,14 @@ def test_labels_reach_every_conditional_norm(architecture):
     variables = filled(gen, z, LABELS)
     run = jit(functools.partial(gen.apply, train=False))
     fakes = run(variables, z, LABELS)
-    # One z, three classes: images 0 and 3 are of the same class, and of no other.
+    # One z, three classes: only images 0 and 3 are of the same class.
     np.testing.assert_allclose(fakes[0], fakes[3], atol=1e-6)
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert float(jnp.abs(fakes[a] - fakes[b]).max()) > 1e-3
     onehot = jnp.eye(3)[LABELS]
     np.testing.assert_allclose(run(variables, z, onehot), fakes, atol=1e-5)
 
-    # Every row of every table moves the images of its class, and no other.
+    # Every row of every table changes the images of its class, and no others.
     paths = flatten_dict(variables['params'])
     tables = [path for path in paths if path[-1] in ('gamma', 'beta')]
     assert len(tables) == (8 if architecture == 'resnet' else 6)
@@ -145,7 +145,7 @@ def test_heads_add_their_parameters(
 
 
 def features_before(architecture, dis, variables, x):
-    """What a head sees, in NumPy: the last block's or layer's output, activated and pooled or flattened."""
+    """The input of a head, by NumPy: the last output, activated and pooled or flattened."""
     last = 'block3' if architecture == 'resnet' else 'conv7'
     apply = functools.partial(
         dis.apply,
@@ -185,11 +185,11 @@ def test_heads_against_direct_formulas(architecture, head):
     logits, class_logits = out
     assert logits.shape == (4,) and class_logits.shape == (4, 3)
     np.testing.assert_allclose(logits, 2.5 * score, rtol=1e-3, atol=1e-4)
-    # The classifier's logits are no Lipschitz matter: no factor.
+    # The factor does not multiply the class logits.
     classify = params['classify']
     expected = h @ np.asarray(classify['kernel'], np.float64) + np.asarray(classify['bias'])
     np.testing.assert_allclose(class_logits, expected, rtol=1e-3, atol=1e-4)
-    # Its labels enter the losses alone.
+    # Labels do not change the output; they enter the losses only.
     unlabelled = jit(functools.partial(dis.apply, train=True))(variables, x)
     np.testing.assert_allclose(unlabelled[0], logits, rtol=1e-6)
 

@@ -1,4 +1,6 @@
-"""Discriminators with other norms, a first convolution of stride 2, and options of the layers of both players."""
+"""Discriminators with other norms, a first convolution of stride 2, and options of the layers of
+both players.
+"""
 
 import dataclasses
 import functools

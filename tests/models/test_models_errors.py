@@ -1,4 +1,4 @@
-"""What the makers of networks do not accept: named in one line."""
+"""Errors of `make_generator` and `make_discriminator`: one line that names the key."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""Networks that a config names: which layers they get, configs of older runs, and names that are not accepted."""
+"""Networks of a config: their layers, configs of older runs, and names that are not accepted."""
 
 import pytest
 

@@ -59,7 +59,7 @@ def test_evaluation_uses_running_statistics(generator_run):
     np.testing.assert_allclose(alone, among, atol=1e-5)
     batch, _ = train(variables, z)
     assert float(jnp.abs(batch[:1] - among).max()) > 1e-2
-    # With the running statistics set to the batch's, evaluation gives what training gave.
+    # Once the running statistics equal the batch's, evaluation equals training.
     state = variables
     for _ in range(200):
         state = {**state, **train(state, z)[1]}

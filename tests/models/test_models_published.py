@@ -126,7 +126,7 @@ def test_resnet_discriminator_hidden_layers_and_shortcuts():
         lambda leaf: leaf.shape,
         shapes(resnet.ResNetDiscriminator(48, 64), jnp.zeros((2, 48, 48, 3)))['params'],
     )
-    # The first block is as wide inside as its output, every other one as its input.
+    # Inside, the first block is as wide as its output, every other block as its input.
     assert large['block1']['conv1']['kernel'] == (3, 3, 3, 64)
     assert large['block3']['conv1']['kernel'] == (3, 3, 128, 128)
     assert large['block3']['conv2']['kernel'] == (3, 3, 128, 256)

@@ -1,4 +1,6 @@
-"""The DCGAN generator of Radford et al. against their description: counts, sizes, initialisation, its arithmetic."""
+"""The DCGAN generator of Radford et al. against their description: counts, sizes, initialisation,
+its arithmetic.
+"""
 
 import functools
 
@@ -23,14 +25,17 @@ def make(image_size, width=4, **kwargs):
 @pytest.mark.parametrize(
     ('image_size', 'dim_z', 'channels', 'count'),
     [
-        # Dense 100 * 16 * 512 = 819,200; 16 * (512 * 256 + 256 * 128 + 128 * 64) = 2,752,512; to the image
-        # 16 * 64 * 3 = 3,072; gamma and beta of four norms 2 * (512 + 256 + 128 + 64) = 1,920.
+        # Dense 100 * 16 * 512 = 819,200; 16 * (512 * 256 + 256 * 128 + 128 * 64) = 2,752,512; to
+        # the image 16 * 64 * 3 = 3,072; gamma and beta of four norms 2 * (512 + 256 + 128 + 64) =
+        # 1,920.
         (64, 100, 3, 3_576_704),
         # 156 more rows of the dense layer: + 156 * 8,192.
         (64, 256, 3, 4_854_656),
-        # One layer less: 100 * 16 * 256 + 16 * (256 * 128 + 128 * 64) + 16 * 64 + 2 * (256 + 128 + 64).
+        # One layer less: 100 * 16 * 256 + 16 * (256 * 128 + 128 * 64) + 16 * 64 + 2 * (256 + 128 +
+        # 64).
         (32, 100, 1, 1_066_880),
-        # One more: 100 * 16 * 1024 + 16 * (1024 * 512 + 512 * 256 + 256 * 128 + 128 * 64) + 3,072 + 2 * 1,984.
+        # One more: 100 * 16 * 1024 + 16 * (1024 * 512 + 512 * 256 + 256 * 128 + 128 * 64) + 3,072 +
+        # 2 * 1,984.
         (128, 100, 3, 12_786_560),
     ],
 )
@@ -76,7 +81,7 @@ def test_weights_start_at_normal_002():
             x = np.asarray(leaf, np.float64)
             assert x.std() == pytest.approx(0.02, rel=5 / np.sqrt(2 * x.size)), name
             assert abs(x.mean()) < 5 * 0.02 / np.sqrt(x.size), name
-            # Not cut off: a normal's largest of so many lies beyond three deviations.
+            # Not truncated: the largest of so many normal draws exceeds three deviations.
             assert 3 * 0.02 < np.abs(x).max() < 7 * 0.02, name
         else:
             np.testing.assert_array_equal(leaf, float('scale' in name), err_msg=name)
@@ -112,7 +117,7 @@ def test_values_are_those_of_the_description():
 
 
 def test_images_are_in_range_and_statistics_move():
-    """Even of weights far too large, and of one type whatever it computes in."""
+    """Images are in range for huge weights too, and float32 for every compute type."""
     gen, z = make(8, dtype='bfloat16'), normal(8, 6)
     variables = jax.tree.map(lambda x: 30 * x, filled(gen, z))
     apply = jax.jit(functools.partial(gen.apply, train=True, mutable=['batch_stats']))
@@ -144,7 +149,8 @@ def test_epsilon_is_that_of_the_code_and_norms_are_synchronised():
 def test_classes_and_spectral_norms_fit_in():
     z, labels = jnp.zeros((2, 10)), jnp.zeros(2, jnp.int32)
     plain = parameters(make(16), z)
-    # Two more rows of gamma and beta in the norm of 4 channels; the one after the dense layer has none.
+    # Two more rows of gamma and beta in the norm of 4 channels; the norm after the dense layer has
+    # no rows.
     assert parameters(make(16, num_classes=3), z, labels) == plain + 2 * 2 * 4
     spectral = shapes(make(16, layers=models.SPECTRAL), z)['spectral']
     assert spectral.keys() == {'project', 'deconv1', 'to_image'}

@@ -1,4 +1,4 @@
-"""Networks that are computed again in the backward pass: less memory, and nothing else."""
+"""Recomputing blocks in the backward pass changes the memory and nothing else."""
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from snjax import models
 
 @pytest.mark.parametrize('layers', ['SPECTRAL', 'LAYER_NORM'])
 def test_remat_changes_the_memory_alone(layers):
-    """The same variables, and the same gradients of both players, from a step that keeps less."""
+    """Variables and gradients of both players are the same with less memory."""
 
     def players(remat):
         gen = small_generator(architecture='resnet', remat=remat)

@@ -1,4 +1,6 @@
-"""WGAN-GP's networks against their published code: parameter counts, pooling, epsilon, initialisation."""
+"""WGAN-GP's networks against their published code: parameter counts, pooling, epsilon,
+initialisation.
+"""
 
 import functools
 
@@ -24,14 +26,15 @@ LABELS = jnp.asarray([2, 0, 1, 2], jnp.int32)
 @pytest.mark.parametrize(
     ('architecture', 'num_classes', 'count'),
     [
-        # Dense 128 * 2,048 + 2,048 = 264,192; each of three blocks: two norms 2 * 2 * 128 = 512, two 3x3
-        # convolutions 2 * (9 * 128^2 + 128) = 295,168, a 1x1 shortcut 128^2 + 128 = 16,512, together 312,192;
-        # the last norm 256; to the image 9 * 128 * 3 + 3 = 3,459.
+        # Dense 128 * 2,048 + 2,048 = 264,192; each of three blocks: two norms 2 * 2 * 128 = 512,
+        # two 3x3 convolutions 2 * (9 * 128^2 + 128) = 295,168, a 1x1 shortcut 128^2 + 128 = 16,512,
+        # together 312,192; the last norm 256; to the image 9 * 128 * 3 + 3 = 3,459.
         ('resnet', 0, 1_204_483),
         # 9 more rows of gamma and beta in six norms: + 6 * 9 * 2 * 128 = 13,824.
         ('resnet', 10, 1_218_307),
-        # Dense 128 * 8,192 + 8,192 = 1,056,768, its norm 2 * 8,192 = 16,384; 25 * 512 * 256 + 256 = 3,277,056 and
-        # its norm 512; 25 * 256 * 128 + 128 = 819,328 and its norm 256; 25 * 128 * 3 + 3 = 9,603.
+        # Dense 128 * 8,192 + 8,192 = 1,056,768, its norm 2 * 8,192 = 16,384; 25 * 512 * 256 + 256 =
+        # 3,277,056 and its norm 512; 25 * 256 * 128 + 128 = 819,328 and its norm 256; 25 * 128 * 3
+        # + 3 = 9,603.
         ('wgan_gp_cnn', 0, 5_179_907),
         # 9 more rows in the norms of 256 and 128 channels: + 9 * 2 * 384 = 6,912.
         ('wgan_gp_cnn', 10, 5_186_819),
@@ -56,7 +59,8 @@ def test_generator_has_the_published_parameter_count(architecture, num_classes, 
         ('resnet', 'none', 1_053_825),
         # The classifier of the code's default mode: + 128 * 10 + 10.
         ('resnet', 'acgan', 1_055_115),
-        # 25 * 3 * 128 + 128 = 9,728; 25 * 128 * 256 + 256 = 819,456; 25 * 256 * 512 + 512 = 3,277,312; 8,192 + 1.
+        # 25 * 3 * 128 + 128 = 9,728; 25 * 128 * 256 + 256 = 819,456; 25 * 256 * 512 + 512 =
+        # 3,277,312; 8,192 + 1.
         ('wgan_gp_cnn', 'none', 4_114_689),
         # + 10 * 8,192.
         ('wgan_gp_cnn', 'projection', 4_196_609),
@@ -186,7 +190,7 @@ def test_dcgan_generator_against_plain_operations():
     fake, updated = jit(apply)(variables, z)
     np.testing.assert_allclose(fake, jit(plain)(z, variables['params']), rtol=1e-3, atol=1e-4)
     assert fake.shape == (6, 16, 16, 3) and float(fake.std()) > 0.1
-    # The first norm has statistics for every position apart.
+    # The first norm has separate statistics for every position.
     assert updated['batch_stats']['norm0']['mean'].shape == (2 * 2 * 12,)
 
 
@@ -227,7 +231,8 @@ def test_every_layer_starts_as_in_the_code():
     gen_params = init(rng)
     init = jit(lambda rng, m=dis: m.init(rng, jnp.zeros((2, 16, 16, 3)), train=True)['params'])
     dis_params = init(rng)
-    # limit^2 / 3 is the variance: 4 / (fan_in + fan_out) of 5x5 kernels, 2 / (fan_in + fan_out) of dense ones.
+    # limit^2 / 3 is the variance: 4 / (fan_in + fan_out) of 5x5 kernels, 2 / (fan_in + fan_out) of
+    # dense ones.
     limits = {
         'gen/project': 2 / (20 + 2 * 2 * 32),
         'gen/deconv1': 4 / 25 / (32 / 4 + 16),

@@ -1,4 +1,4 @@
-"""Self-attention against NumPy, and where the networks take it."""
+"""Self-attention against NumPy, and its place in the networks."""
 
 import functools
 
@@ -69,7 +69,7 @@ def test_attention_starts_as_the_identity():
     assert params['gamma'].shape == () and float(params['gamma']) == 0
     shapes = {k: set(v) for k, v in params.items() if k != 'gamma'}
     assert shapes == {k: {'kernel'} for k in ('query', 'key', 'value', 'out')}
-    # The gradient gets through at gamma = 0, though to gamma alone.
+    # At gamma = 0 only gamma has a gradient.
     loss = lambda p: jnp.sum(jnp.sin(SelfAttention().apply({'params': p}, x)))  # noqa: E731
     gradient = jit(jax.grad(loss))(params)
     assert abs(float(gradient['gamma'])) > 1e-3
@@ -91,7 +91,7 @@ def test_bfloat16_stays_close():
 
 
 def heights(module, *args):
-    """Shape of what the attention is given, of each network that has one."""
+    """Shape of the attention's input in a network."""
 
     def run(rng):
         is_attention = lambda m, _: isinstance(m, SelfAttention)  # noqa: E731
@@ -119,7 +119,7 @@ def test_attention_follows_the_block_of_its_height(image_size, attention, gen, d
 
 
 def test_attention_of_a_spectral_network_is_spectral():
-    """SAGAN normalises both players: all kernels, and so the four of the attention."""
+    """SAGAN normalises all kernels of both players, the attention's four too."""
     kwargs = {'architecture': 'resnet', 'image_size': 16, 'attention': 8}
     gen = models.make_generator(gen_width=8, layers=models.SPECTRAL, **kwargs)
     dis = models.make_discriminator(dis_width=8, **kwargs)

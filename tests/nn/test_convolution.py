@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from snjax.nn import convolution
+from snjax.nn import convolution, strided
 
 NHWC = ('NHWC', 'HWIO', 'NHWC')
 
@@ -30,7 +30,7 @@ def plain_transpose(x, kernel):
 
 
 def plain_up(y, kernel):
-    """The adjoint of a strided convolution by automatic differentiation; the kernel is (k, k, out, in) of it."""
+    """The adjoint of a strided convolution, whose kernel is (k, k, out, in), by differentiation."""
     x = jax.ShapeDtypeStruct((len(y), 2 * y.shape[1], 2 * y.shape[2], kernel.shape[3]), y.dtype)
     turned = jnp.swapaxes(kernel, 2, 3)
     return jax.linear_transpose(lambda x: plain_conv(x, turned, (2, 2)), x)(y)[0]
@@ -38,9 +38,9 @@ def plain_up(y, kernel):
 
 # name: (fast form, plain form, kernel heights and widths)
 FORMS = {
-    'down': (convolution.down, lambda x, k: plain_conv(x, k, (2, 2)), [(4, 4), (5, 5)]),
+    'down': (strided.down, lambda x, k: plain_conv(x, k, (2, 2)), [(4, 4), (5, 5)]),
     'up': (
-        lambda y, k: convolution.up(y, jnp.swapaxes(k, 2, 3)),
+        lambda y, k: strided.up(y, jnp.swapaxes(k, 2, 3)),
         plain_up,
         [(4, 4), (5, 5)],
     ),
@@ -65,7 +65,7 @@ FORMS = {
         [(4, 4), (5, 5), (3, 3)],
     ),
 }
-# The others want 4x4 kernels.
+# The other forms need 4x4 kernels.
 RESAMPLED = {
     'upsample_conv': (3, 3),
     'conv_pool': (3, 3),
@@ -154,13 +154,13 @@ def test_third_derivative_equals_the_plain_form():
 def test_the_three_maps_are_adjoint(size):
     with jax.enable_x64(True):
         x, y, kernel = draw(12, (2, 6, 8, 3), (2, 3, 4, 5), (size, size, 3, 5), dtype=np.float64)
-        form = jnp.vdot(y, convolution.down(x, kernel))
-        close(jnp.vdot(x, convolution.up(y, kernel)), form, 1e-12)
-        close(jnp.vdot(kernel, convolution.kernel_gradient(x, y, size)), form, 1e-12)
+        form = jnp.vdot(y, strided.down(x, kernel))
+        close(jnp.vdot(x, strided.up(y, kernel)), form, 1e-12)
+        close(jnp.vdot(kernel, strided.kernel_gradient(x, y, size)), form, 1e-12)
 
 
 def test_gradients_keep_the_precision_of_the_convolution():
-    """Under `default_matmul_precision` a GPU or TPU must not lower that of the derivatives, traced outside of it."""
+    """The precision set at the call holds for derivatives, which are traced after it is reset."""
 
     def form(x, kernel):
         with jax.default_matmul_precision('highest'):
@@ -258,7 +258,7 @@ def test_thin_images_in_bfloat16_are_added_up_in_float32(before, after):
     close(y.astype(jnp.float32), exact, 0.003)  # rounded once, by half of 2**-8 of its size
 
 
-# kernel size, arguments, image size, whether the fast form serves it
+# kernel size, arguments, image size, whether the fast form is used
 DISPATCH = [
     ((4, 4), {'strides': (2, 2)}, (6, 4), True),
     ((4, 4), {'strides': (2, 2), 'padding': [(1, 1), (1, 1)]}, (6, 4), True),
@@ -362,7 +362,7 @@ def test_taps_are_added_before_the_kernel_is_cast():
     taps = convolution.box(kernel)
     up = convolution.conv_transpose(x, taps.astype(jnp.bfloat16), strides=(2, 2))
     np.testing.assert_array_equal(convolution.upsample_conv(x, kernel), up)
-    down = convolution.down(x, (taps / 4).astype(jnp.bfloat16))
+    down = strided.down(x, (taps / 4).astype(jnp.bfloat16))
     np.testing.assert_array_equal(convolution.conv_pool(x, kernel), down)
 
 
@@ -370,7 +370,7 @@ def test_taps_are_added_before_the_kernel_is_cast():
     'name', ['down', 'up', 'conv_transpose', 'upsample_conv', 'conv_pool', 'thin']
 )
 def test_the_forms_of_other_backends_are_equal_too(name, monkeypatch):
-    """Where XLA is told what papers write: a strided convolution's own adjoint, and nothing put into memory."""
+    """Other backends get the plain adjoint of a strided convolution and no `in_memory`."""
     fast, plain, sizes = FORMS.get(name, (convolution.conv, plain_conv, [(3, 3)]))
     size = RESAMPLED.get(name, sizes[0])
     after = 27 if name == 'thin' else 5
@@ -383,7 +383,7 @@ def test_the_forms_of_other_backends_are_equal_too(name, monkeypatch):
 
 
 def test_many_at_once_are_put_into_memory_in_one_piece():
-    """Not by a scatter, which is what a slice at a place of its own for each would be."""
+    """`vmap` of `in_memory` writes one slice; a slice per image would be a scatter."""
     xs, kernel = draw(15, (3, 2, 6, 4, 3), (3, 3, 3, 5))
     many = jax.vmap(lambda x: convolution.conv(x, kernel))
     jaxpr = str(jax.make_jaxpr(jax.grad(lambda xs: many(xs).sum()))(xs))

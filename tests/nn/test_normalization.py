@@ -20,7 +20,7 @@ def draw(*shape, seed=0):
 
 
 def variables(num_classes=3, features=5):
-    """Tables that all differ, and running statistics at their start."""
+    """Tables with different rows, and the initial running statistics."""
     tables = {'gamma': 1 + draw(num_classes, features, seed=1), 'beta': draw(num_classes, features)}
     statistics = {'mean': np.zeros(features, np.float32), 'var': np.ones(features, np.float32)}
     return {'params': tables, 'batch_stats': {'batch_norm': statistics}}
@@ -51,7 +51,7 @@ def test_conditional_batch_norm_against_its_definition(shape):
     mean, variance = x.astype(np.float64).mean(axes), x.astype(np.float64).var(axes)
     expected = definition(x, v['params'], np.asarray(LABELS), mean, variance)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-    # The statistics are the whole batch's, not those of a class, and move as an unconditional one's.
+    # The statistics are over the whole batch, not per class, and are updated as without classes.
     after = updated['batch_stats']['batch_norm']
     np.testing.assert_allclose(after['mean'], 0.1 * mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(after['var'], 0.9 + 0.1 * variance, rtol=1e-4)
@@ -96,7 +96,8 @@ def test_weights_mix_the_rows():
     classes, _ = program()(v, x, LABELS)
     weighted, _ = program()(v, x, onehot)
     np.testing.assert_allclose(weighted, classes, rtol=1e-5, atol=1e-5)
-    # Half of class 2 and half of class 1 is the mean of the two outputs: the layer is affine in its tables.
+    # Half of class 2 and half of class 1 is the mean of the two outputs: the layer is affine in its
+    # tables.
     half = np.broadcast_to(np.float32([0, 0.5, 0.5]), (4, 3))
     mixed, _ = program()(v, x, half)
     ends = [program()(v, x, jnp.full(4, k, jnp.int32))[0] for k in (1, 2)]
@@ -160,7 +161,7 @@ def test_layer_norm_against_its_definition(use_scale):
     mean, variance = wide.mean((1, 2, 3), keepdims=True), wide.var((1, 2, 3), keepdims=True)
     expected = (wide - mean) / np.sqrt(variance + 1e-5) * params.get('scale', 1) + params['bias']
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-    # No image sees another: alone it gives the same.
+    # Images do not influence each other: one alone gives the same.
     np.testing.assert_allclose(jit(layer.apply)({'params': params}, x[:1]), y[:1], atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""DiffAugment: what is drawn, read back from images made for it, and that gradients go through."""
+"""DiffAugment: its draws, read back from suitable images, and its gradients."""
 
 import functools
 
@@ -43,7 +43,8 @@ def assert_equally_often(values, num):
     assert np.sum((counts - expected) ** 2 / expected) < num + 4 * np.sqrt(2 * num)
 
 
-# --- policies --------------------------------------------------------------------------------------
+# --- policies
+# --------------------------------------------------------------------------------------
 
 
 def test_parse_policy():
@@ -71,7 +72,7 @@ def test_no_policy_leaves_images_as_they_are():
 
 
 def test_a_policy_is_its_parts_in_order():
-    """Each name draws alike whatever stands beside it."""
+    """The draws of a name do not depend on the rest of the policy."""
     batch, keys = images(1, 8, (16, 8, 3)), KEYS[:8]
     step_by_step = batch
     for name in ('cutout', 'color', 'translation'):
@@ -88,7 +89,7 @@ def test_a_policy_is_its_parts_in_order():
 
 @pytest.mark.parametrize('name', POLICIES)
 def test_an_image_s_draws_follow_its_key(name):
-    """Not its place, nor its neighbours, nor the size of the batch."""
+    """An image's draws do not depend on its place, its neighbours or the batch size."""
     batch, keys = images(2, 8, (16, 8, 3)), KEYS[:8]
     whole = run(batch, keys, policy=(name,))
     assert whole.shape == batch.shape and whole.dtype == batch.dtype
@@ -102,10 +103,11 @@ def test_an_image_s_draws_follow_its_key(name):
     assert len(np.unique(np.asarray(same).reshape(8, -1), axis=0)) >= 5  # of 15 translations
 
 
-# --- colour ----------------------------------------------------------------------------------------
+# --- colour
+# ----------------------------------------------------------------------------------------
 
 # An image that is the sum of a level, shades alike in all channels, and hues that cancel over
-# channels: the three draws are read back from what becomes of each.
+# channels: the three draws are read back from the change of each.
 SHADES = np.resize([0.3, -0.3], (4, 4, 1)) * np.ones(3)
 HUES = np.resize([0.2, 0.2, -0.2, -0.2], (4, 4, 1)) * np.array([1.0, -2, 1])
 LEVEL = 0.1
@@ -126,14 +128,14 @@ def test_color_is_brightness_then_saturation_then_contrast():
     assert_uniform(contrast, 0.5, 1.5)
     correlations = np.corrcoef([brightness, saturation, contrast])
     assert np.abs(correlations - np.eye(3)).max() < 4 / np.sqrt(NUM)
-    # Nothing else has happened.
+    # Nothing else has changed.
     b, s, c = (x[:, None, None, None] for x in (brightness, saturation, contrast))
     np.testing.assert_allclose(out, LEVEL + b + c * (SHADES + s * HUES), atol=1e-5)
     assert out.max() > 1 and out.min() < -1  # not clipped
 
 
 def test_color_of_grey_images():
-    """One channel is what each of three equal channels is: saturation changes neither."""
+    """A grey image gives what each of three equal channels gives: saturation changes neither."""
     shades = SHADES[..., :1] + LEVEL
     grey, equal = many(shades, 'color'), many(np.repeat(shades, 3, axis=2), 'color')
     np.testing.assert_allclose(np.repeat(grey, 3, axis=3), equal, atol=1e-6)
@@ -148,11 +150,12 @@ def test_color_of_a_flat_image_is_brightness_alone():
     assert_uniform(out[:, 0, 0, 0], -0.25, 0.75)
 
 
-# --- translation -----------------------------------------------------------------------------------
+# --- translation
+# -----------------------------------------------------------------------------------
 
 
 def moved(image, rows, columns):
-    """The image that many rows down and columns right, by NumPy."""
+    """The image moved down and right, by NumPy."""
     height, width, _ = image.shape
     padded = np.pad(image, ((height, height), (width, width), (0, 0)))
     return padded[
@@ -166,7 +169,7 @@ def moved(image, rows, columns):
     [((16, 8, 3), 2, 1), ((12, 4, 1), 2, 1), ((11, 20, 1), 1, 3), ((3, 8, 1), 0, 1)],
 )
 def test_translation_moves_by_whole_pixels(shape, rows, columns):
-    """Up to 1/8 of either side, rounded half up; every offset as often as another; zeros come in."""
+    """Uniform offsets up to 1/8 of either side, rounded half up; zeros fill in."""
     image = np.asarray(images(3, 1, shape)[0])
     offsets = [(r, c) for r in range(-rows, rows + 1) for c in range(-columns, columns + 1)]
     expected = np.stack([moved(image, *offset) for offset in offsets])
@@ -185,7 +188,8 @@ def test_the_gradient_of_a_shift_is_the_shift_back(by):
     np.testing.assert_array_equal(gradient, moved(np.asarray(cotangent), *-np.asarray(by)))
 
 
-# --- cutout ----------------------------------------------------------------------------------------
+# --- cutout
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -193,7 +197,7 @@ def test_the_gradient_of_a_shift_is_the_shift_back(by):
     [((8, 8, 3), (4, 4), (9, 9)), ((8, 6, 1), (4, 3), (9, 6)), ((5, 4, 1), (3, 2), (5, 5))],
 )
 def test_cutout_is_a_square_of_half_the_size(shape, sizes, centres):
-    """Its area is exact at every place, borders included, and every place is as likely as another."""
+    """The area is exact at every position, borders included, and positions are uniform."""
 
     def interval(centre, size, length):
         index = np.arange(length)
@@ -211,20 +215,23 @@ def test_cutout_is_a_square_of_half_the_size(shape, sizes, centres):
 
 
 def test_area_of_a_cutout():
-    """Of an 8x8 image 16 pixels where the square fits, and 2 x 2 in a corner."""
+    """An 8x8 image loses 16 pixels where the square fits, and 2 x 2 in a corner."""
     areas = (many(np.ones((8, 8, 1)), 'cutout') == 0).sum((1, 2, 3))
     assert set(areas) == {16, 12, 9, 8, 6, 4}
     assert np.mean(areas == 16) == pytest.approx((5 / 9) ** 2, abs=0.03)
     assert np.mean(areas == 4) == pytest.approx((2 / 9) ** 2, abs=0.02)
 
 
-# --- gradients -------------------------------------------------------------------------------------
+# --- gradients
+# -------------------------------------------------------------------------------------
 
 EVERYTHING = ('color', 'translation', 'cutout')
 
 
 def test_gradients_go_through():
-    """The map is affine, so its pullback is exact over any distance: <g, A(x + d) - A(x)> = <A'g, d>."""
+    """The map is affine, so its pullback is exact over any distance: <g, A(x + d) - A(x)> = <A'g,
+    d>.
+    """
     batch, step, cotangent = (images(seed, 4, (16, 8, 3)) for seed in (7, 8, 9))
     keys = KEYS[:4]
 
@@ -243,7 +250,9 @@ def test_gradients_go_through():
 
 
 def test_gradient_penalties_go_through():
-    """|grad D|^2 / 2 for D(x) = scale |A(x)|^2 / 2 is scale^2 times a constant: its derivative is 2 / scale of it."""
+    """|grad D|^2 / 2 for D(x) = scale |A(x)|^2 / 2 is scale^2 times a constant: its derivative is 2
+    / scale of it.
+    """
     batch, keys = images(10, 3, (16, 8, 3)), KEYS[:3]
 
     @functools.partial(jax.jit, compiler_options=QUICK)

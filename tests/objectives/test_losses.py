@@ -1,4 +1,4 @@
-"""Losses at logits where they are known by hand, and their gradients."""
+"""Losses at logits whose loss is computed by hand, and their gradients."""
 
 import math
 
@@ -154,7 +154,7 @@ def test_the_players_pull_apart(loss):
 
 @pytest.mark.parametrize('loss', ['minimax', 'wasserstein'])
 def test_zero_sum(loss):
-    """The generator minimises what the discriminator maximises, up to the terms of the reals."""
+    """The generator's loss is the negative of the discriminator's, up to terms of the reals."""
     real, fake = as_logits(-1, 0, 3), as_logits(-3, 1, 0.5)
     loss = LOSSES[loss]
     of_dis = jax.grad(loss.dis, argnums=1)(real, fake)
@@ -166,7 +166,7 @@ def test_relativistic_losses_exchange_the_players(loss):
     real, fake = as_logits(-1, 0, 3), as_logits(-3, 1, 0.5)
     loss = LOSSES[loss]
     assert float(loss.gen(fake, real)) == pytest.approx(float(loss.dis(fake, real)), rel=1e-6)
-    # Only differences count: what is common to all logits is invisible.
+    # Only differences count: a constant added to all logits changes nothing.
     shifted = loss.dis(real + 7, fake + 7)
     assert float(shifted) == pytest.approx(float(loss.dis(real, fake)), rel=1e-5)
 
@@ -252,7 +252,7 @@ def test_gradients_of_gen():
     np.testing.assert_allclose(jax.grad(LOSSES['hinge'].gen)(fake), [-0.5, -0.5], atol=1e-7)
     got = jax.grad(LOSSES['non_saturating'].gen)(fake)
     np.testing.assert_allclose(got, -1 / (1 + np.exp([-5, 0])) / 2, rtol=1e-6)
-    # Where the discriminator is sure of a fake, the generator still learns (what "non-saturating" says).
+    # The generator still learns where the discriminator is certain: "non-saturating".
     assert abs(got[0]) > 0.49
     saturating = jax.grad(LOSSES['minimax'].gen)(fake)
     np.testing.assert_allclose(saturating, -1 / (1 + np.exp([5, 0])) / 2, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Penalties against closed forms, finite differences of both orders, and what must not change them."""
+"""Penalties against closed forms and finite differences of both orders, and their invariances."""
 
 import functools
 
@@ -34,7 +34,7 @@ def linear(w, bias=0.0):
 
 
 def quadratic(x):
-    """D(x) = |x|^2 / 2: the slope at x is |x|, which tells where a penalty looked."""
+    """D(x) = |x|^2 / 2: the slope at x is |x|, which shows where a penalty evaluates it."""
     return jnp.sum(jnp.square(x), (1, 2, 3)) / 2
 
 
@@ -73,7 +73,9 @@ def every(names, score, **changes):
 
 
 def test_linear_discriminators():
-    """The value, and the gradient along w: 2 (|w| - 1) w / |w| for the Lipschitz kind, w for the others."""
+    """The value, and the gradient along w: 2 (|w| - 1) w / |w| for the Lipschitz kind, w for the
+    others.
+    """
 
     @quick
     def penalty(w):
@@ -96,7 +98,7 @@ def test_linear_discriminators():
 
 
 def test_zero_gradients_are_finite():
-    """A square root without care makes these NaN, and one dead image is enough for it."""
+    """A plain square root makes the gradient NaN, and one image with zero slope is enough."""
 
     def dead(w, scale):
         return every(SLOPED, lambda x: scale * nn.relu(linear(w, -1000.0)(x)))
@@ -141,7 +143,9 @@ def test_drift():
 
 
 def test_interpolates_are_uniform_between_real_and_fake():
-    """From 0 to an image of norm 0.8 the quadratic's slope is 0.8 alpha, and alpha one number per image."""
+    """From 0 to an image of norm 0.8 the quadratic's slope is 0.8 alpha, and alpha one number per
+    image.
+    """
     end = with_norm(0.8)[None]
     keys = jax.random.split(jax.random.key(0), 2000)
 
@@ -154,7 +158,9 @@ def test_interpolates_are_uniform_between_real_and_fake():
 
 
 def test_dragan_looks_beside_the_data():
-    """One pixel at 0.3 with a deviation of 0.4 goes up by d = alpha 0.2 U: E[d] = 0.05, E[d^2] = 0.04 / 9."""
+    """One pixel at 0.3 with a deviation of 0.4 goes up by d = alpha 0.2 U: E[d] = 0.05, E[d^2] =
+    0.04 / 9.
+    """
     keys = jax.random.split(jax.random.key(0), 20_000)
     pixel = jnp.full((1, 1, 1, 1), 0.3)
 
@@ -190,7 +196,7 @@ def test_dragan_has_one_alpha_per_image_and_noise_per_pixel():
 
 
 def test_dragan_against_numpy():
-    """The deviation is that of all numbers of the batch, over n."""
+    """The deviation is over all values of the batch, divided by n."""
 
     @quick
     def draws():
@@ -207,7 +213,9 @@ def test_dragan_against_numpy():
 
 
 def test_penalties_do_not_depend_on_the_sharding():
-    """Two halves with their own keys and a common mean, then averaged: the whole batch's value and gradient."""
+    """Two halves with their own keys and a common mean, then averaged: the whole batch's value and
+    gradient.
+    """
     names = ['gradient', 'dragan', 'r1', 'drift']
 
     def judged(scale, **changes):
@@ -226,7 +234,7 @@ def test_penalties_do_not_depend_on_the_sharding():
         parts['mean'] = lambda x: jax.lax.pmean(jnp.mean(x), 'batch')
         return jax.lax.pmean(both(jnp.float32(0.7), **parts), 'batch')
 
-    # Brighter reals in one half, so that the halves' deviations are not the batch's.
+    # Brighter reals in one half, so that a half's deviation is not the batch's.
     real = REAL.at[2:].multiply(3)
     parts = [x.reshape(2, 2, *x.shape[1:]) for x in (real, FAKE, KEYS)]
     halves = quick(jax.vmap(half, axis_name='batch'))(*parts)
@@ -237,7 +245,9 @@ def test_penalties_do_not_depend_on_the_sharding():
 
 
 def test_an_image_s_interpolate_follows_its_key():
-    """Pairs in another order with their keys give the same penalty; other keys, or keys exchanged, another one."""
+    """Pairs in another order with their keys give the same penalty; other keys, or keys exchanged,
+    another one.
+    """
 
     def penalty(order, keys):
         return float(gradient_penalty(REAL[order], FAKE[order], keys))
@@ -255,7 +265,8 @@ def test_unequal_shapes_are_refused(own_errors):
         penalties.gradient_penalty(quadratic, REAL, FAKE[:3], KEYS)
 
 
-# --- parameter gradients through networks, against finite differences ------------------------------
+# --- parameter gradients through networks, against finite differences
+# ------------------------------
 
 
 class Critic(nn.Module):
@@ -271,7 +282,9 @@ class Critic(nn.Module):
 
 
 def test_parameter_gradients_agree_with_finite_differences():
-    """Every penalty at once, along one direction in each layer; those on images differentiate twice."""
+    """Every penalty at once, along one direction in each layer; those on images differentiate
+    twice.
+    """
     with jax.enable_x64(True):
         critic, rng = Critic(), np.random.default_rng(5)
         real, fake = (jnp.asarray(x, jnp.float64) for x in (REAL, FAKE))
@@ -312,7 +325,8 @@ def test_parameter_gradients_agree_with_finite_differences():
                 assert along == pytest.approx(difference, rel=1e-6, abs=1e-9), (key, layer)
 
 
-# --- penalties on weights --------------------------------------------------------------------------
+# --- penalties on weights
+# --------------------------------------------------------------------------
 
 
 def orthonormal_columns(rows, columns):
@@ -348,7 +362,9 @@ def test_orthonormal_kernels_cost_nothing(rows, columns):
 
 
 def test_orthonormal_is_a_sum_over_kernels_up_to_a_constant():
-    """The paper's matrix is (outputs, everything else): its W^T W - I, whichever side is smaller, less a constant."""
+    """The paper's matrix is (outputs, everything else): its W^T W - I, whichever side is smaller,
+    less a constant.
+    """
     rng = np.random.default_rng(7)
     conv, dense = rng.standard_normal((3, 3, 2, 4)), rng.standard_normal((2, 5))
     params = {'a': {'kernel': jnp.asarray(conv, jnp.float32), 'bias': jnp.ones(4)}}
@@ -396,7 +412,7 @@ def test_spectral_norm_regularization_against_svd():
     expected = sigma * np.outer(of_conv['v'], of_conv['u']).reshape(conv.shape)
     np.testing.assert_allclose(gradient['block']['conv']['kernel'], expected, atol=1e-5)
     np.testing.assert_array_equal(gradient['free']['kernel'], jnp.zeros((2, 2)))
-    # The weights as they are now count, not the sigma that was kept.
+    # The current weights count, not the stored sigma.
     doubled, _ = penalty(jax.tree.map(lambda p: 2 * p, params), collection)
     assert float(doubled) == pytest.approx(4 * float(value), rel=1e-5)
 
@@ -412,7 +428,8 @@ def test_spectral_norm_regularization_says_what_it_misses():
         penalties.spectral_norm_regularization(params, wrong)
 
 
-# --- clipping, and the table ------------------------------------------------------------------------
+# --- clipping, and the table
+# ------------------------------------------------------------------------
 
 
 def test_clipping_moves_only_what_is_outside():

@@ -1,4 +1,4 @@
-"""Laplacian pyramids and GLO's losses against SciPy in float64, and what Bojanowski et al. 2018 want of them."""
+"""Laplacian pyramids and GLO's losses against SciPy in float64, and their purpose in the paper."""
 
 import functools
 
@@ -123,7 +123,7 @@ def test_odd_sides_are_rounded(kind, sides):
 @pytest.mark.parametrize('kind', PYRAMIDS)
 @pytest.mark.parametrize('size', [(16, 16), (13, 22)])
 def test_a_constant_image_is_left_at_the_top_alone(kind, size):
-    """At the border too: it is repeated outwards."""
+    """At the border too, where pixels are repeated outwards."""
     images = jnp.broadcast_to(jnp.asarray([0.7, -1.0]), (2, *size, 2))
     *levels, top = pyramid_of(3, kind)(images)
     for level in levels:
@@ -147,7 +147,9 @@ def test_the_image_itself_is_a_pyramid_of_no_levels():
 
 
 def test_kernels_by_an_impulse():
-    """Corner over centre: 1/36 where two profiles are multiplied, exp(-4 / 4) where they are added, as in the port."""
+    """Corner over centre: 1/36 where two profiles are multiplied, exp(-4 / 4) where they are added,
+    as in the port.
+    """
     impulse = jnp.zeros((1, 9, 9, 1)).at[0, 4, 4, 0].set(1.0)
     _, small = pyramid_of(1, 'binomial')(impulse)  # every second tap of the blur
     assert float(small[0, 2, 2, 0]) == pytest.approx(36 / 256, rel=1e-6)
@@ -188,7 +190,7 @@ def test_a_default_pyramid_has_three_levels_of_equal_means():
 
 
 def test_level_means_of_odd_sides_are_means():
-    """Where the formula and the sum of means part, it is the means that are summed."""
+    """Where the formula and the sum of means differ, means are summed."""
     made, real = pair(1, 13, 22, 1)
     (channel,) = reference_levels(made - real, 3, 'binomial')[0]
     expected = sum(np.abs(level).mean() for level in channel)
@@ -198,7 +200,7 @@ def test_level_means_of_odd_sides_are_means():
 
 
 def test_a_loss_is_of_its_own_image():
-    """Bit for bit whatever stands beside it, 0 for the image itself, and the same seen from the other side."""
+    """A loss does not depend on the batch, is 0 for equal images, and is symmetric, bit for bit."""
     made, real = pair(3, 16, 16, 1)
     values = losses()(made, real)
     others = losses()(made.at[1:].multiply(-3.0), real.at[1:].add(1.0))
@@ -213,7 +215,7 @@ def test_a_loss_is_of_its_own_image():
 @pytest.mark.parametrize('kind', PYRAMIDS)
 @pytest.mark.parametrize('weighting', WEIGHTINGS)
 def test_gradients_against_finite_differences(kind, weighting):
-    """Of the reference, along three directions, away from the kinks of the absolute values."""
+    """Gradients against the reference along three directions, away from kinks."""
     made, real = pair(1, 8, 16, 1)
     pyramid = Pyramid(2, weighting, kind)
     grads = jax.jit(jax.jacrev(lambda x: {k: v[0] for k, v in losses(pyramid)(x, real).items()}))(
@@ -240,14 +242,18 @@ def test_gradients_against_finite_differences(kind, weighting):
 
 
 def smooth(weights, size):
-    """The same picture at any size: one slow slope and one bend each way, at the centres of the pixels."""
+    """The same picture at any size: one slow slope and one bend each way, at the centres of the
+    pixels.
+    """
     x = (jnp.arange(size) + 0.5) / size
     along = jnp.stack([x, jnp.cos(jnp.pi * x), jnp.ones(size)])
     return jnp.einsum('ab,ai,bj->ij', weights, along, along)[None, :, :, None]
 
 
 def test_a_learning_rate_means_the_same_at_every_size():
-    """For a picture that nine numbers make at any size: its losses, their gradients, and what a step of SGD gains."""
+    """Losses of a picture of nine parameters at any size, their gradients, and the gain of an SGD
+    step.
+    """
     made, real = normal(3, 3, seed=1), normal(3, 3, seed=2)
     found = []
     for size in (32, 64, 128):
@@ -262,7 +268,8 @@ def test_a_learning_rate_means_the_same_at_every_size():
         found.append([values, jnp.linalg.norm(grads, axis=(1, 2)), values - jnp.stack(stepped)])
     found = np.array(found)
     assert found.min() > 1e-3
-    # Sums over pixels would be 4 and 16 times as large. Of 32 px the top of the pyramid has 4, all near a border.
+    # Sums over pixels would be 4 and 16 times as large. At 32 px the pyramid's top has 4 px, all
+    # near a border.
     np.testing.assert_allclose(found[0] / found[2], 1, atol=0.25)
     np.testing.assert_allclose(found[1] / found[2], 1, atol=0.08)
 
@@ -276,9 +283,11 @@ def textured(seed):
 
 
 def test_lap1_forgives_the_shift_of_a_texture_that_l1_and_l2_do_not():
-    """Loss of a picture moved by one pixel, over that of another with other texture: 1 tells nothing apart.
+    """Loss of a picture moved by one pixel, over that of another with other texture: 1 tells
+    nothing apart.
 
-    So for textures. Of smooth pictures (photographs, enlarged digits) l2, being squared, has the smaller ratio.
+    So for textures. Of smooth pictures (photographs, enlarged digits) l2, being squared, has the
+    smaller ratio.
     """
     pictures = jnp.asarray(np.stack([textured(i) for i in range(16)])[..., None], jnp.float32)
     moved, other = jnp.roll(pictures, 1, axis=2), jnp.roll(pictures, 1, axis=0)

@@ -1,4 +1,6 @@
-"""Spectrally normalised layers against numpy's SVD: init, frozen and advancing applications, and their sigmas."""
+"""Spectrally normalised layers against NumPy's SVD: `init`, frozen and advancing applications,
+sigmas.
+"""
 
 import re
 
@@ -108,7 +110,7 @@ def test_immutable_collection_freezes_u_and_v_but_not_the_weight(name):
     np.testing.assert_array_equal(apply(layer, variables, x), y)
     jax.tree.map(np.testing.assert_array_equal, variables['spectral'], before)
     sigma = before['v'].astype(np.float64) @ as_matrix(moved) @ before['u'].astype(np.float64)
-    assert abs(sigma / before['sigma'] - 1) > 1e-3  # the stored sigma is not what is used
+    assert abs(sigma / before['sigma'] - 1) > 1e-3  # the stored sigma is not used
     plain = with_weight(variables, weight, np.asarray(moved, np.float64) / sigma)['params']
     expected = apply(LAYERS[name][1], {'params': plain}, x)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-6)
@@ -125,7 +127,7 @@ def test_mutable_collection_advances_n_power_iterations(name, n=3):
     assert float(updated['spectral']['sigma']) == pytest.approx(sigma, rel=1e-6)
     np.testing.assert_allclose(updated['spectral']['u'], u, atol=1e-6)
     np.testing.assert_allclose(updated['spectral']['v'], v, atol=1e-6)
-    # The advanced vectors are those that normalise this very application.
+    # This application is normalised with the advanced vectors already.
     frozen = apply(layer, {**variables, **updated}, x)
     np.testing.assert_allclose(y, frozen, rtol=1e-6, atol=1e-7)
     collection = advance(layer, variables, x)
@@ -134,7 +136,7 @@ def test_mutable_collection_advances_n_power_iterations(name, n=3):
 
 
 class Draws(nn.Module):
-    """What `SNDense` draws at init, in its order: kernel, bias, u."""
+    """The draws of `SNDense` at `init`, in order: kernel, bias, u."""
 
     @nn.compact
     def __call__(self, m, n):
@@ -157,7 +159,7 @@ def test_init_runs_one_iteration_and_the_warmup(n_warmup):
 
 
 class Repeated(nn.Module):
-    """One layer applied several times, as a discriminator is to real and fake images."""
+    """One layer applied several times, like a discriminator to real and to fake images."""
 
     times: int
 

@@ -106,7 +106,7 @@ def test_gradient_penalty_differentiates_twice():
         gradient = assert_gradient(penalty, variables['params'], 1e-7)
         kernel = gradient['SNConv_0']['kernel']
         assert float(jnp.linalg.norm(kernel)) > 1e-3
-        # A normalised kernel does not feel its own scale once u and v are fixed: <w, gradient> = 0.
+        # With u and v fixed, the scale of a normalised kernel does not matter: <w, gradient> = 0.
         along = jnp.vdot(kernel, variables['params']['SNConv_0']['kernel'])
         assert float(along) == pytest.approx(0, abs=1e-14)
 
@@ -147,5 +147,5 @@ def test_gradient_penalty_differentiates_twice_through_every_option():
             assert float(jnp.linalg.norm(kernel)) > 1e-3
             if name == 'SNDense_0':  # raw
                 assert abs(along) > 1e-3
-            else:  # blind to its own scale
+            else:  # does not depend on its own scale
                 assert along == pytest.approx(0, abs=1e-13)

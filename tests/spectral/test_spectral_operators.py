@@ -1,4 +1,6 @@
-"""Operator norms against numpy's SVD of the unrolled map: every layer applied to the identity basis."""
+"""Operator norms against numpy's SVD of the unrolled map: every layer applied to the identity
+basis.
+"""
 
 import functools
 
@@ -73,7 +75,9 @@ def drawn(module, x):
 
 @functools.cache
 def everything():
-    """Variables after 2,000 iterations and the maps, raw and normalised, as matrices (inputs, outputs)."""
+    """Variables after 2,000 iterations and the maps, raw and normalised, as matrices (inputs,
+    outputs).
+    """
     inputs = {name: identity(shape) for name, (_, shape) in CASES.items()}
     variables = drawn(Everything(), inputs)
 
@@ -132,7 +136,8 @@ def test_kernel_of_ones_after_the_warm_up_of_init():
         n_warmup_iterations=99,
     )
     sigma = jax.jit(layer.init)(jax.random.key(0), jnp.ones((1, 7, 7, 1)))['spectral']['sigma']
-    # The map is a tensor product of two tridiagonal matrices of ones, with the norm 1 + 2 cos(pi / 8).
+    # The map is a tensor product of two tridiagonal matrices of ones, with the norm 1 + 2 cos(pi /
+    # 8).
     assert float(sigma) == pytest.approx((1 + 2 * np.cos(np.pi / 8)) ** 2, rel=1e-5)
 
 
@@ -236,7 +241,7 @@ def test_power_of_two_is_at_or_below(x):
 
 def test_power_of_two_of_zero_and_of_what_is_below_all_normal_numbers():
     assert power_of_two(jnp.zeros(3)) == 1
-    assert power_of_two(jnp.array([1e-40])) in (1, 2.0**-126)  # 1 where it is flushed to zero
+    assert power_of_two(jnp.array([1e-40])) in (1, 2.0**-126)  # 1 if it is flushed to zero
 
 
 @pytest.mark.parametrize(('u', 'n_steps'), [((3, 3, 2), 1), ((1, 3, 3, 3), 1), ((3, 3, 3), 0)])

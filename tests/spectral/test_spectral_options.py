@@ -1,4 +1,6 @@
-"""Options of the spectrally normalised layers: two sigmas, a Lipschitz constant, a learnt scale, no division."""
+"""Options of the spectrally normalised layers: two sigmas, a Lipschitz constant, a learnt scale, no
+division.
+"""
 
 import jax
 import jax.numpy as jnp

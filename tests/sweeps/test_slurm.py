@@ -1,6 +1,7 @@
-"""Sweeps on SLURM itself, with what only it does: it takes nodes away, loses them, and ends what has had its time.
+"""Sweeps on SLURM itself: preemption, lost nodes and time limits.
 
-What stand-ins can do as well is in test_sweeps_slurm.py. All of it is skipped where SLURM is not installed.
+Tests that stand-ins can run as well are in test_sweeps_slurm.py. All tests here are skipped where
+SLURM is not installed.
 """
 
 import json
@@ -8,17 +9,14 @@ import re
 import signal
 
 import pytest
-from test_sweeps_slurm import runs_of, starts, trains, wait_until
+from test_sweeps_slurm import runs_of, starts, trains
 
-from helpers import launching, slurm_cluster
+from helpers import launching
 from helpers.launching import TINY, assert_same_run, checkpoints, logged_step
+from helpers.waiting import wait_until
 
 pytest.importorskip('submitit')
 pytestmark = pytest.mark.slow
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
-slurm_itself = slurm_cluster.slurm_itself
 
 
 def numbers(out):
@@ -26,7 +24,7 @@ def numbers(out):
 
 
 def test_a_sweep_survives_what_happens_on_a_cluster(launcher, slurm_itself, finished_run, tmp_path):
-    """Its jobs make room for a more urgent one, the process that watches is killed, and then stopped by Ctrl-C."""
+    """Its jobs are preempted, its own process is killed, and then stopped by Ctrl-C."""
     sweep, folder = tmp_path / 's.py', tmp_path / 'x'
     sweep.write_text("def get_sweep(h):\n    return h.product({'seed': range(4)})\n")
     flags = ['--mode=sweep', *TINY, f'--sweep={sweep}', '--engine=slurm', f'--workdir={folder}']
@@ -38,7 +36,7 @@ def test_a_sweep_survives_what_happens_on_a_cluster(launcher, slurm_itself, fini
         return process
 
     def until(process, condition):
-        assert launching.wait_until(process, condition), launching.wait(process)
+        assert wait_until(condition, process), launching.wait(process)
 
     def run(seed):
         return next(iter(folder.glob(f'runs/seed={seed}-*')), folder)
@@ -81,11 +79,11 @@ def test_a_sweep_survives_what_happens_on_a_cluster(launcher, slurm_itself, fini
 
 def test_a_run_goes_on_another_node_when_its_own_is_lost(slurm_itself, tmp_path):
     process = slurm_itself.start(tmp_path, 'stop_when_asked')
-    wait_until(lambda: trains(tmp_path))
+    assert wait_until(lambda: trains(tmp_path))
     slurm_itself.lose(slurm_itself.nodes[0])
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
-    assert set(numbers(out)) == {'1'}  # SLURM has sent it back itself
+    assert set(numbers(out)) == {'1'}  # SLURM itself requeued the job
     nodes = [line['environment']['SLURMD_NODENAME'] for line in starts(tmp_path, 'stop_when_asked')]
     assert nodes == list(slurm_itself.nodes)
     run = runs_of(tmp_path)['stop_when_asked']
@@ -96,7 +94,7 @@ def test_a_run_goes_on_another_node_when_its_own_is_lost(slurm_itself, tmp_path)
 
 
 def test_a_run_saves_before_its_time_is_up(slurm_itself, tmp_path):
-    """SLURM's clock is a coarse one, and the signal may come up to a minute early."""
+    """SLURM's clock is coarse: the signal may come up to a minute early."""
     code, out = slurm_itself.sweep(tmp_path, 'stop_when_asked', 'time=1,signal_delay_s=30')
     assert code == 0, out
     assert set(numbers(out)) == {'1'}

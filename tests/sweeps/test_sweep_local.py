@@ -13,6 +13,7 @@ import time
 import pytest
 
 from helpers import sweep_worker
+from helpers.waiting import wait_until
 from snjax.runs.lock import WorkdirLock, lock_holder
 
 _processes: list[subprocess.Popen] = []
@@ -136,13 +137,6 @@ def test_started_again_only_what_failed_is_run(ended, tmp_path):
     assert len(starts(folder, 'finish')) == before['finish'] + 1
 
 
-def wait_until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def is_alive(pid):
     try:
         return pathlib.Path(f'/proc/{pid}/stat').read_text().split(')')[1].split()[0] != 'Z'
@@ -152,7 +146,7 @@ def is_alive(pid):
 
 def running(folder, behaviour):
     """The process of such a run once it trains."""
-    wait_until(lambda: list(folder.glob('runs/*/checkpoints/20')))
+    assert wait_until(lambda: list(folder.glob('runs/*/checkpoints/20')))
     return starts(folder, behaviour)[-1]['pid']
 
 
@@ -191,7 +185,7 @@ def test_runs_save_and_end_when_the_sweep_is_killed(tmp_path):
     pid = running(tmp_path, 'stop_when_asked')
     process.kill()
     process.communicate()
-    wait_until(lambda: not is_alive(pid))
+    assert wait_until(lambda: not is_alive(pid))
     code, out = sweep(tmp_path, 'stop_when_asked')
     assert code == 0 and 'resumes from step 50' in out
 
@@ -203,7 +197,7 @@ def test_a_workdir_in_use_is_waited_for(tmp_path):
     with WorkdirLock(workdir):
         assert f'process {os.getpid()} on ' in (lock_holder(workdir) or '')
         process = start(tmp_path, 'finish', 'crash_once')
-        wait_until(lambda: 'finished' in str(summary(tmp_path).get('crash_once')))
+        assert wait_until(lambda: 'finished' in str(summary(tmp_path).get('crash_once')))
         assert len(starts(tmp_path, 'finish')) == 1
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""Tests of snjax/sweeps/slurm.py: submitit and stand-ins for SLURM's programs, with runs that are over at once.
+"""snjax/sweeps/slurm.py with submitit and stand-ins for SLURM's programs; the runs end at once.
 
 The slow ones are the same on SLURM itself, and real runs on both.
 """
@@ -8,20 +8,16 @@ import os
 import pathlib
 import re
 import signal
-import time
 
 import pytest
 
-from helpers import launching, slurm_cluster
+from helpers import launching
 from helpers.launching import DIGITS, TINY, assert_same_run, logged_step
+from helpers.waiting import wait_until
 from snjax.sweeps import slurm
 from snjax.sweeps.slurm_task import environment
 
 pytest.importorskip('submitit')
-
-# Fixtures, which pytest finds by their names here.
-launcher, finished_run = launching.launcher, launching.finished_run
-cluster, stand_ins = slurm_cluster.cluster, slurm_cluster.stand_ins
 
 
 def runs_of(folder):
@@ -32,13 +28,6 @@ def runs_of(folder):
 def starts(folder, behaviour):
     path = folder / runs_of(folder)[behaviour]['workdir'] / 'started.jsonl'
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def trains(folder):
@@ -54,7 +43,7 @@ def test_every_end_has_its_consequence(cluster, tmp_path):
         'diverge': ('diverged', 1),
         'crash_once': ('finished', 2),
     }
-    # Together an array, and the second attempt a job of its own.
+    # One array, and a separate job for the second attempt.
     numbers = re.findall(r'queued as (\S+)', out)
     assert numbers[:3] == ['1_0', '1_1', '1_2'] and len(numbers) == 4 and '_' not in numbers[3]
     for name in found:
@@ -69,23 +58,23 @@ def test_every_end_has_its_consequence(cluster, tmp_path):
 def test_a_run_whose_node_is_wanted_saves_and_goes_back_to_the_queue(
     cluster, tmp_path, watched, asked
 ):
-    """Whether somebody watches or the sweep has been killed; one that is started again finds the job.
+    """With the sweep running, or killed and started again: it then finds the job in the queue.
 
-    Whether the run is told ahead, and its job goes by itself, or SLURM takes the node, and sends the job.
+    With a signal ahead, after which the job requeues itself, or requeued by SLURM at once.
     """
     process = cluster.start(tmp_path, 'stop_when_asked,crash_once')
-    wait_until(lambda: trains(tmp_path))
+    assert wait_until(lambda: trains(tmp_path))
     if not watched:
         process.kill()
         process.communicate()
     cluster.call(*asked.split())
-    wait_until(lambda: len(starts(tmp_path, 'stop_when_asked')) == 2)
+    assert wait_until(lambda: len(starts(tmp_path, 'stop_when_asked')) == 2)
     if watched:
         out, _ = process.communicate(timeout=120)
         code, attempts = process.returncode, 1
     else:
         code, out = cluster.sweep(tmp_path, 'stop_when_asked,crash_once')
-        assert 'queued as 1_0' in out  # it was not submitted again
+        assert 'queued as 1_0' in out  # found, not submitted again
         attempts = 2
     assert code == 0, out
     run = runs_of(tmp_path)['stop_when_asked']
@@ -96,7 +85,9 @@ def test_a_run_whose_node_is_wanted_saves_and_goes_back_to_the_queue(
 
 def test_a_stopped_sweep_cancels_its_jobs_and_goes_on_when_started_again(cluster, tmp_path):
     process = cluster.start(tmp_path, 'stop_when_asked,finish')
-    wait_until(lambda: trains(tmp_path) and runs_of(tmp_path)['finish']['state'] == 'finished')
+    assert wait_until(
+        lambda: trains(tmp_path) and runs_of(tmp_path)['finish']['state'] == 'finished'
+    )
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75, out
@@ -108,10 +99,10 @@ def test_a_stopped_sweep_cancels_its_jobs_and_goes_on_when_started_again(cluster
     assert {run['state'] for run in runs_of(tmp_path).values()} == {'finished'}
 
 
-@pytest.mark.slow  # submitit waits for the result that never comes
+@pytest.mark.slow  # submitit waits for a result that never comes
 def test_a_job_that_slurm_loses_is_a_run_that_was_killed(cluster, tmp_path):
     process = cluster.start(tmp_path, 'stop_when_asked')
-    wait_until(lambda: trains(tmp_path))
+    assert wait_until(lambda: trains(tmp_path))
     for line in starts(tmp_path, 'stop_when_asked'):
         parents = pathlib.Path(f'/proc/{line["pid"]}/stat').read_text().rpartition(')')[2].split()
         os.kill(int(parents[1]), signal.SIGKILL)  # submitit's process: no result is written
@@ -169,7 +160,7 @@ def test_a_controller_that_does_not_answer_is_one_line(launcher, stand_ins, tmp_
     assert outcome.code == 2 and 'Unable to contact slurm controller' in outcome.error_line()
 
 
-@pytest.mark.slow  # it is asked again only after a while
+@pytest.mark.slow  # waits ten seconds before it submits again
 def test_a_job_that_is_not_taken_now_is_submitted_later(stand_ins, tmp_path):
     stand_ins.limit.write_text('1')
     process = stand_ins.start(tmp_path, 'crash_once,finish')
@@ -204,9 +195,7 @@ def test_a_preempted_run_ends_as_if_nothing_had_been(launcher, stand_ins, finish
     folder = tmp_path / 'x'
     flags = ['--mode=sweep', *TINY, f'--sweep={sweep}', '--engine=slurm', f'--workdir={folder}']
     process = launcher.start(*flags, **stand_ins.environment)
-    at_20 = launching.wait_until(
-        process, lambda: any(logged_step(w) >= 20 for w in folder.glob('runs/*'))
-    )
+    at_20 = wait_until(lambda: any(logged_step(w) >= 20 for w in folder.glob('runs/*')), process)
     assert at_20, launching.wait(process)
     stand_ins.call('scancel', '--signal=USR2', '1')
     outcome = launching.wait(process)

@@ -15,6 +15,7 @@ from benchmarks import cost
 from configs import glo_digits, r3gan_cifar, sngan_digits
 from experiments import acgan, build
 from helpers import contract, tiny_gan, tiny_glo
+from helpers.filling import filled_state
 from helpers.tiny_gan import IMAGE, compiled, filled, make_gan
 from snjax import parallel, spectral
 from snjax.models import resnet
@@ -354,7 +355,7 @@ def test_a_step_of_glo_in_parts_is_the_step(z_loss):
     if z_loss:
         changes['z_loss'] = tiny_glo.image_loss(z_loss)
     glo = tiny_glo.make_glo(images, **changes)
-    state, batch = tiny_glo.filled(glo), tiny_glo.batch(images, np.array([7, 0, 3, 10, 4, 5]))
+    state, batch = filled_state(glo), tiny_glo.batch(images, np.array([7, 0, 3, 10, 4, 5]))
     found = []
     for method in (glo, dataclasses.replace(glo, accumulate=PARTS)):
         spread, data = parallel.shard(state, glo.state_axes), parallel.replicate(batch)

@@ -1,0 +1,57 @@
+"""Options of `--mode=sample`: pictures of a finished or running run.
+
+    python launch.py --mode=sample --workdir=runs/digits --sample.num=64
+
+A file like this one can be given whole: `--sample=my_sample.py`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    # What to show: samples, interpolation, morph (between classes) or neighbours (in the training
+    # set); of a GLO run also reconstruction, arithmetic and latent_neighbours.
+    c.what = 'samples'
+    # Number of images, of what=samples and what=reconstruction.
+    c.num = 100
+    # grid (one PNG), images (a folder of PNGs) or npz; interpolation and morph also gif and webp.
+    c.format = 'grid'
+    # Seed of z.
+    c.seed = 0
+    # Bound on the absolute value of every entry of z. 0: none.
+    c.truncation = 0.0
+    # Weights of the generator: ema (moving average), raw, or auto (ema if the run kept one).
+    c.weights = 'auto'
+    # Step of the checkpoint. 0: the newest.
+    c.step = 0
+    # Class of the samples; of a morph the first class. -1: all classes in turn.
+    c.label = -1
+    # Last class of a morph. -1 together with label=-1: through all classes.
+    c.label_to = -1
+    # Rows of the grid: interpolations or morphs, each with its own z, or samples with neighbours.
+    c.rows = 8
+    # Images of an interpolation or morph. gif and webp return to the first one and loop.
+    c.frames = 10
+    # Number of z that an interpolation or morph passes through. 0: 2 for an interpolation, and 1
+    # for a morph, which then keeps its z.
+    c.points = 0
+    # Path between two z: slerp (on the sphere) or lerp (straight). Uniform z need lerp.
+    c.path = 'slerp'
+    # Frames per second of gif and webp.
+    c.fps = 10.0
+    # Distribution fitted to the latents of GLO: full, diagonal, mixture (Gaussians), or class (a
+    # full Gaussian per class).
+    c.prior = 'full'
+    # Number of Gaussians of prior=mixture.
+    c.components = 10
+    # Numbers of training images of GLO: 3,17,... to interpolate between or to reconstruct; groups
+    # for arithmetic, as in 1,2-8,9+4.
+    c.images = ''
+    # An .npz file of --mode=invert, to interpolate between encoded images.
+    c.latents = ''
+    # Workdirs of other GLO runs, whose reconstructions are shown as well: a,b.
+    c.others = ''
+    # Number of nearest training images beside each sample.
+    c.neighbours = 5
+    return c.lock()

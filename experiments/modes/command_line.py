@@ -1,0 +1,202 @@
+"""What `launch.py` makes of its flags: defaults, refused flags, the workdir. Imports no JAX."""
+
+import glob
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments.modes import errors, key_errors, list_keys
+
+# The flags that `define` makes are those of its caller, which `--help` lists.
+flags.disclaim_key_flags()
+
+CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
+# Modes of finished runs, each with a file of options in configs/modes/ and a flag of its name.
+OF_RUNS = ('sample', 'invert', 'evaluate')
+# Keys of the config that these modes read: where data lie on this machine.
+_PLACES = ('data.data_dir', 'data.cache_dir', 'data.path')
+# Groups of the config that became options of a mode.
+_GROUPS = {'sample': 'sampling', 'invert': 'inversion', 'evaluate': 'eval'}
+
+# For each flag of `launch.py`, the values of other flags with which it is read; filled by `define`.
+READ_WITH: dict[str, Mapping[str, Iterable[str]]] = {}
+
+
+def define(
+    kind: Callable[..., Any],
+    name: str,
+    default: Any,
+    meaning: str,
+    *,
+    values: Iterable[str] = (),
+    at_least: int | None = None,
+    **read_with: Iterable[str],
+) -> None:
+    """Defines a flag of `launch.py`.
+
+    Args:
+        kind: `flags.DEFINE_string` or another such function.
+        name: of the flag.
+        default: its value if it is left out.
+        meaning: the help text.
+        values: accepted values, for `flags.DEFINE_enum`.
+        at_least: smallest accepted number.
+        **read_with: values of other flags with which this one is read, as `mode=('sweep',)`. With
+            any other value it is refused instead of ignored.
+    """
+    needs = ''.join(f' [--{flag}={"|".join(few)}]' for flag, few in read_with.items())
+    accepted = [list(values)] if values else []
+    bound = {} if at_least is None else {'lower_bound': at_least}
+    kind(name, default, *accepted, meaning + needs, **bound)
+    READ_WITH[name] = read_with
+
+
+def completed(argv: list[str]) -> list[str]:
+    """The command line with the flags that were left out.
+
+    The options of a mode default to its file in `configs/modes/`. Without --config, the config is that
+    of the run in --workdir; for a sweep defined by --sweep it is `configs/base.py`.
+    """
+    mode = _value(argv, 'mode') or 'train'
+    argv = ['--list_keys=' if re.fullmatch('--?list_keys', word) else word for word in argv]
+    added = [
+        f'--{name}={CONFIGS}/modes/{name}.py'
+        for name in OF_RUNS
+        if not _has(argv, name) and (name == mode or _has(argv, name + r'\.\w[\w.]*'))
+    ]
+    if not _has(argv, 'config'):
+        workdir = _value(argv, 'workdir')
+        if mode == 'sweep' and _has(argv, 'sweep'):
+            added.append(f'--config={CONFIGS}/base.py')
+        elif mode not in ('sweep', 'report') and workdir:
+            # Of a pattern, the first run says which keys there are.
+            matches = sorted(glob.glob(f'{workdir}/config.json'))
+            run = pathlib.Path(matches[0]).parent if matches else workdir
+            added.append(f'--config={CONFIGS}/from_workdir.py:{run}')
+    return [argv[0], *added, *argv[1:]]
+
+
+def _check_renamed(argv: list[str]) -> None:
+    """Raises a ValueError for a flag whose key has become an option of a mode, or was removed."""
+    for word in argv[1:]:
+        found = re.match(r'--?(?:no)?config\.([\w.]+)', word)
+        what = found and key_errors.renamed(found[1])
+        if found and what:
+            raise ValueError(f'--config.{found[1]} {what}')
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Reads the flags. Any mistake in them or in a config file is one line and exit code 2.
+
+    Returns:
+        The words that are no flags: the program's name.
+    """
+    try:
+        _check_renamed(argv)
+        rest = flags.FLAGS(completed(argv))
+        if len(rest) > 1:
+            raise ValueError(f'{rest[1]!r} is no flag: write --config=... --workdir=... --mode=...')
+        if flags.FLAGS.list_keys is not None:
+            with errors.reader_may_leave():
+                list_keys.show(flags.FLAGS.list_keys)
+            sys.exit(0)
+        _check_read()
+        if flags.FLAGS.mode != 'report':  # each run has its own config
+            _check_files(flags.FLAGS.mode)
+    except Exception as error:
+        errors.end_at_config(error)
+    return rest
+
+
+def _check_read() -> None:
+    """Raises a ValueError for a flag that nothing would read."""
+    for name, conditions in READ_WITH.items():
+        if not flags.FLAGS[name].present:
+            continue
+        for condition, accepted in conditions.items():
+            value: Any = flags.FLAGS[condition].value
+            if value in accepted:
+                continue
+            of, *others = (f'--{condition}={x}' for x in accepted)
+            remedy = 'leave it out' if others else f'add {of}, or leave it out'
+            raise ValueError(
+                f'--{name} is a flag of {", ".join([of, *others])}, not of --{condition}={value}: '
+                f'{remedy}'
+            )
+
+
+def _check_files(mode: str) -> None:
+    """Raises a ValueError for config files that are missing, lack keys, or set keys that nothing reads."""
+    for name in ('config', *OF_RUNS):
+        flag = flags.FLAGS[name]
+        if flag.value is None:
+            continue
+        file = config_flags.get_config_filename(flag)
+        if not pathlib.Path(file.partition(':')[0]).is_file():
+            raise ValueError(f'--{name}={file.partition(":")[0]}: there is no such file')
+        key_errors.check_keys(name, flag.value, file)
+    if flags.FLAGS['config'].value is None:
+        if mode in OF_RUNS:
+            raise ValueError('--workdir is missing: give a run, as --workdir=runs/sngan_digits')
+        raise ValueError('--config is missing: give a file, as --config=configs/sngan_digits.py')
+    if mode in OF_RUNS:
+        _check_overrides(mode)
+
+
+def _check_overrides(mode: str) -> None:
+    """Raises a ValueError for a `--config.` flag that a mode of finished runs does not read."""
+    options = key_errors.defaults(mode)
+    for key in config_flags.get_override_values(flags.FLAGS['config']):
+        if key in _PLACES:
+            continue
+        group, _, name = key.partition('.')
+        if group == _GROUPS[mode] and name in options:
+            raise ValueError(f'--config.{key} is a flag of --mode=train: use --{mode}.{name}')
+        raise ValueError(
+            f'--config.{key} is a flag of --mode=train: --mode={mode} takes all but '
+            f'{", ".join(_PLACES)} from the run; leave it out'
+        )
+
+
+def places() -> dict[str, str]:
+    """Where data lie, if the command line or a given config file says so; empty strings are left out."""
+    flag = flags.FLAGS['config']
+    keys = _PLACES
+    if config_flags.get_config_filename(flag).startswith(f'{CONFIGS}/from_workdir.py'):
+        keys = [key for key in _PLACES if key in config_flags.get_override_values(flag)]
+    config: Any = flag.value
+    values = {key.removeprefix('data.'): config[key] for key in keys}
+    return {name: value for name, value in values.items() if value}
+
+
+def workdir() -> pathlib.Path:
+    """--workdir, or a folder named after the config and its argument; for a sweep, after its definition."""
+    given = flags.FLAGS['workdir'].value
+    if given:
+        return pathlib.Path(given)
+    above, named = 'runs', config_flags.get_config_filename(flags.FLAGS['config'])
+    if flags.FLAGS['mode'].value == 'sweep':
+        above, named = 'sweeps', flags.FLAGS['sweep'].value or named
+    path, _, argument = named.partition(':')
+    argument = argument.strip('/').replace('/', '_')
+    return pathlib.Path(above) / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
+
+
+def _has(argv: list[str], pattern: str) -> bool:
+    """Whether the command line has a flag whose name matches."""
+    return any(re.match(rf'--?(?:no)?(?:{pattern})(=|$)', word) for word in argv[1:])
+
+
+def _value(argv: list[str], name: str) -> str | None:
+    """The value of a flag, which is not parsed yet; None without it."""
+    value: Any = None
+    for word, following in zip(argv[1:], [*argv[2:], ''], strict=True):
+        found = re.match(rf'--?{name}(?:=(.*))?$', word, re.DOTALL)
+        if found:
+            value = found[1] if found[1] is not None else following
+    return value

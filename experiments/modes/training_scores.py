@@ -1,0 +1,120 @@
+"""Scores of a training run, by the group `eval` of its config: while it trains, and at its end."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments.settings.scores import ScorePlan
+from snjax import parallel
+from snjax.data import ImageSet
+from snjax.generate import fakes as generation
+from snjax.generate.fakes import Variant
+from snjax.generate.load import from_tree
+from snjax.generate.trained import TrainedGenerator
+from snjax.metrics import comparison, evaluate, extractors
+from snjax.metrics.evaluate import Evaluator, Row
+from snjax.metrics.extractors import Yardstick
+from snjax.metrics.live_scores import LiveScores
+from snjax.runs.checkpoint import as_tree, best_scores
+from snjax.runs.workdir import BEST
+
+
+def evaluator_of(scores: ScorePlan, load_split: Callable[[str], ImageSet]) -> Evaluator | None:
+    """The evaluator of a training; None without an extractor.
+
+    Args:
+        scores: what the run is scored by.
+        load_split: maps the name of a split to its images.
+
+    Raises:
+        ValueError, FileNotFoundError: the weights of the extractor are missing or damaged; one line.
+    """
+    if not scores.extractor:
+        return None
+    extractor = extractors.load(scores.extractor, scores.weights)
+    return Evaluator(extractor, load_split, scores.options, scores.cache_dir)
+
+
+def live_scores(
+    scores: ScorePlan, config: Mapping[str, Any], evaluator: Evaluator | None
+) -> LiveScores | None:
+    """Scores while a run trains; None where they are off. `config` is the run's, nested."""
+    if not scores.every or evaluator is None:
+        return None
+    return LiveScores(evaluator, scores.protocol, config, scores.every)
+
+
+# ---- at the end of a training
+
+
+def score_finished(
+    scores: ScorePlan,
+    config: Mapping[str, Any],
+    evaluator: Evaluator | None,
+    state: Any,
+    step: int,
+    folder: pathlib.Path,
+    say: Callable[[str], None],
+) -> dict[str, float]:
+    """Scores the last state of a run into `scores.json`; every process has to call it.
+
+    Args:
+        scores: what the run is scored by.
+        config: of the run, nested.
+        evaluator: of `evaluator_of`.
+        state: on the devices.
+        step: of the state.
+        folder: the workdir.
+        say: prints a line.
+
+    Returns:
+        The scores, for the run's logs.
+    """
+    if evaluator is None:
+        return {}
+    trained = from_tree(config, step, as_tree(state))
+    variant = Variant(trained.kept('auto'), 'running')
+    about = {'checkpoint': 'last', 'seed': config['seed']}
+    rows = evaluator.rows(trained, [scores.protocol], [variant], about)
+    lines = evaluate.table(rows, evaluator.extractor)
+    values = rows[0].scores
+    yardstick = evaluator.extractor.yardstick
+    if yardstick is not None and config['data']['channels'] in yardstick.channels:
+        row, more = _yardstick_row(yardstick, scores, trained, variant, about)
+        rows.append(row)
+        lines += ['', *more]
+    if parallel.is_main():
+        evaluate.add(folder / 'scores.json', rows)
+        title = comparison.title(evaluator.extractor)
+        best = best_scores(folder / BEST)
+        lines += [f'best {title} {s:.4g}, at step {i}: {folder / BEST}' for i, s in best.items()]
+        for line in lines:
+            say(line)
+    return values
+
+
+def _yardstick_row(
+    yardstick: Yardstick,
+    scores: ScorePlan,
+    trained: TrainedGenerator,
+    variant: Variant,
+    about: Mapping[str, Any],
+) -> tuple[Row, list[str]]:
+    """Scores of fakes beside the references of a yardstick: a row of `scores.json`, and lines to print."""
+    o = scores.options
+    num = scores.protocol.fake
+    batches = generation.fakes(trained, variant, num, seed=o.seed, batch_size=o.batch_size)
+    found = yardstick.score(np.concatenate([np.asarray(x)[:count] for x, count in batches]))
+    manifest = {
+        **found.manifest,
+        **about,
+        'protocol': yardstick.name,
+        'step': trained.step,
+        'weights': variant.weights,
+        'batch_statistics': variant.statistics,
+        'eval_seed': o.seed,
+        **found.details,
+    }
+    return Row(found.values, manifest), found.lines()
