@@ -93,7 +93,7 @@ def _sweep() -> None:
 
 def _report() -> None:
     """Compares runs, without JAX: importing it takes longer than writing the page."""
-    from experiments.report import run_report
+    from experiments.modes.report import run_report
 
     try:
         if not FLAGS.workdir:

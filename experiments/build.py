@@ -20,6 +20,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.settings import check, keys
+from experiments.settings.scores import ScorePlan, score_plan
 from snjax import parallel
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
@@ -37,12 +38,17 @@ class Plan:
     Attributes:
         method: what is trained.
         options: intervals and seed of the loop.
-        computed: the keys that touch the arithmetic (`experiments.settings.keys.computed`).
+        scores: what the run is scored by.
+        stream: whether images are streamed from the host: one of `check.STREAM`.
+        record: the config itself as a plain nested dict: for `config.json`, the logs, and
+            `snjax.from_config`.
     """
 
     method: Method
     options: loop.Options
-    computed: Mapping[str, Any]
+    scores: ScorePlan
+    stream: str
+    record: Mapping[str, Any]
 
 
 def plan(config: Config) -> Plan:
@@ -51,11 +57,14 @@ def plan(config: Config) -> Plan:
     Raises:
         ValueError: of one line: a value is not accepted, or does not fit the method.
     """
-    from experiments.modes import training_scores  # which modes import this file
-
     check.streaming(config.data)
-    training_scores.check(config)
-    return Plan(method(config), options(config), keys.computed(config.to_dict()))
+    return Plan(
+        method=method(config),
+        options=options(config),
+        scores=score_plan(config),
+        stream=config.data.stream,
+        record=config.to_dict(),
+    )
 
 
 def methods() -> list[str]:

@@ -26,9 +26,10 @@ from flax import struct
 from flax.traverse_util import flatten_dict
 
 from experiments.build import common, penalties
-from snjax import parallel, spectral
+from snjax import parallel
 from snjax.data.sampler import example_keys
 from snjax.from_config import discriminator, generator
+from snjax.generate.weights import select
 from snjax.latents.sampling import generate, latents
 from snjax.objectives.losses import LOSSES, Loss
 from snjax.objectives.penalties import PENALTIES, PenaltyInputs, clip_weights
@@ -87,7 +88,6 @@ class Gan:
 
     def with_images(self, images: np.ndarray) -> 'Gan':
         """The method itself: it does not depend on the training set."""
-        del images
         return self
 
     def init(self, rng: jax.Array) -> GanState:
@@ -107,14 +107,8 @@ class Gan:
     ) -> tuple[GanState, dict[str, jax.Array]]:
         """One generator update and its n_dis discriminator updates: Goodfellow et al., Algorithm 1.
 
-        Args:
-            state: before the step.
-            batch: `image` (batches_per_step, b, H, W, C) in [-1, 1], and with classes `label`
-                (batches_per_step, b): this device's share of the batches.
-            rng: key of the run; the step, the use and the example are folded in here.
-
-        Returns:
-            The new state, and scalars averaged over devices and over the n_dis updates.
+        Arguments as in `snjax.training.method.Method`; the step, the use and the example are folded
+        into `rng` here. Returned scalars are averaged over devices and over the n_dis updates.
         """
         rng = jax.random.fold_in(rng, state.step)
         real = Batch(batch['image'], batch['label'] if self.num_classes else None)
@@ -207,22 +201,19 @@ class Gan:
     # ---- what a method may override
 
     def dis_loss(self, real_out: Any, fake_out: Any, labels: Any):
-        """The discriminator's loss without penalties, and scalars to log.
+        """D's loss without penalties, and scalars to log.
 
-        Args:
-            real_out, fake_out: the discriminator's outputs, here logits (b,).
-            labels: classes of the real images (b,); None without classes.
+        From D's outputs on real images and fakes, here logits (b,), and the real images' classes
+        (b,), None without classes.
         """
         loss = self.loss.dis(real_out, fake_out, **self._batch_mean())
         return loss, {'real_logits': real_out.mean(), 'fake_logits': fake_out.mean()}
 
     def gen_loss(self, fake_out: Any, real_out: Any, labels: Any):
-        """The generator's loss, and scalars to log.
+        """G's loss, and scalars to log.
 
-        Args:
-            fake_out: the discriminator's output on fakes.
-            real_out: its output on real images; None where the loss is not relativistic.
-            labels: classes that the fakes were generated for (b,); None without classes.
+        From D's outputs on fakes and on real images (None where the loss is not relativistic), and
+        the classes (b,) that the fakes were generated for, None without classes.
         """
         logits = (fake_out, real_out) if self.loss.relativistic else (fake_out,)
         return self.loss.gen(*logits, **self._batch_mean()), {}
@@ -237,8 +228,7 @@ class Gan:
         return {'mean': parallel.batch_mean} if self.loss.batch_wide else {}
 
     def _noise(self, ids, z_rng, label_rng) -> Noise:
-        sizes = {'dim_z': self.dim_z, 'latent': self.latent, 'num_classes': self.num_classes}
-        return draw_noise(ids, z_rng, label_rng, **sizes)
+        return draw_noise(ids, z_rng, label_rng, self.dim_z, self.latent, self.num_classes)
 
     def _fakes_for_dis(self, gen: Player, key: Key) -> tuple[Batch, Any]:
         """Fakes for one discriminator update, and the generator's collections after the pass.
@@ -275,7 +265,8 @@ class Gan:
             return real_out, fake_out, model_state
         both, num = jax.tree.map(lambda *x: jnp.concatenate(x), real, fake), len(real.image)
         out, model_state = self._apply(self.dis, dis, params, *both)
-        real_out, fake_out = (jax.tree.map(lambda x, s=s: x[s], out) for s in _halves(num))
+        real_out = jax.tree.map(lambda x: x[:num], out)
+        fake_out = jax.tree.map(lambda x: x[num:], out)
         return real_out, fake_out, model_state
 
     def _penalty_inputs(
@@ -308,25 +299,17 @@ class Gan:
     # ---- looking
 
     def histogram_arrays(self, state: GanState) -> dict[str, Any]:
-        """Every weight of both players, and the sigmas of all layers as one array."""
-        weights = {'gen': state.gen.params, 'dis': state.dis.params}
-        arrays = flatten_dict(weights, sep='/')
-        sigmas = spectral.sigmas(state.dis.model_state.get('spectral', {}))
-        return arrays | ({'spectral/sigmas': jnp.stack(list(sigmas.values()))} if sigmas else {})
+        """Every weight of both players, and the sigmas of D's layers as one array."""
+        weights = flatten_dict({'gen': state.gen.params, 'dis': state.dis.params}, sep='/')
+        values = list(sigmas(sigma=state.dis).values())
+        return weights | ({'spectral/sigmas': jnp.stack(values)} if values else {})
 
     def sample(
         self, state: GanState, rng: jax.Array, num: int, labels: jax.Array | None = None
     ) -> jax.Array:
         """`num` images (num, H, W, C) in [-1, 1]: EMA weights if there are any, running statistics.
 
-        Args:
-            state: after any step.
-            rng: key of z.
-            num: number of images.
-            labels: classes (num,); None lets all classes take turns.
-
-        Raises:
-            ValueError: if labels are given to an unconditional generator.
+        Labels (num,) are refused by an unconditional generator; without them the classes take turns.
         """
         ids = jnp.arange(num)
         if labels is not None and not self.num_classes:
@@ -334,8 +317,7 @@ class Gan:
         if labels is None and self.num_classes:
             labels = ids % self.num_classes
         z = latents(rng, ids, self.dim_z, self.latent)
-        variables = state.gen.variables if state.ema is None else state.ema
-        return generate(self.gen, variables, z, labels)
+        return generate(self.gen, select(state.gen.variables, state.ema), z, labels)
 
 
 def make(config: Any) -> Gan:
@@ -347,8 +329,3 @@ def make(config: Any) -> Gan:
         loss=LOSSES[config.loss],
         penalties=penalties(config),
     )
-
-
-def _halves(num: int) -> tuple[slice, slice]:
-    """Slices of the `num` real images and of the fakes in a batch of both."""
-    return slice(None, num), slice(num, None)

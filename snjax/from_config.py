@@ -7,6 +7,7 @@ older runs lack newer keys; an argument whose key is absent keeps its default.
 import dataclasses
 import functools
 import json
+from collections import ChainMap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +164,7 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
     # Imported here: sampling alone need not wait for the readers of data sets.
     from snjax import data
 
-    d = {**config['data'], **changes}
+    d = ChainMap(changes, config['data'])
     return data.find(
         d['name'],
         **_present(d, 'image_size', 'channels', 'split', 'skip_broken'),

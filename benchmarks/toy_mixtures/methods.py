@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.gan import Gan
+from experiments.settings.recipes import RECIPES
 from snjax import parallel, spectral
 from snjax.nn import layers
 from snjax.nn.normalization import LAYER_NORM_EPSILON, batch_norm
@@ -78,20 +79,30 @@ def layer_norms(*, train, name):
     return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, use_scale=False, name=name)
 
 
-# Follows its largest singular value and is not divided by it.
+# Keeps sigma, and does not divide the weight by it.
 TRACKED_DENSE = functools.partial(spectral.SNDense, divide=False)
+
+# The layers of D that `model.normalization` names.
+LAYERS: dict[str, dict[str, Any]] = {
+    'none': {},
+    'spectral': {'dense': spectral.SNDense},
+    'tracked': {'dense': TRACKED_DENSE},
+    'weight': {'dense': WNDense},
+    'batch': {'norm': batch_norms},
+    'layer': {'norm': layer_norms},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What tells one method from another.
+class Toy:
+    """A method on toy problems.
 
     Attributes:
         loss: name in `snjax.objectives.losses.LOSSES`.
-        dense, norm, scale: of `Discriminator`.
-        penalties, clip: of `Gan`.
-        lr, dis_lr: of the players; the second is the first unless given.
-        beta1, beta2: of Adam; with `rmsprop` beta2 is the decay.
+        dense, norm, scale: arguments of `Discriminator`.
+        penalties, clip: arguments of `Gan`.
+        lr, dis_lr: learning rates; `dis_lr` None is `lr`.
+        beta1, beta2: of Adam; with `rmsprop`, beta2 is the decay.
         rmsprop: in place of Adam.
     """
 
@@ -108,26 +119,53 @@ class Recipe:
     rmsprop: bool = False
 
 
+def toy(name: str, *, weight: float = 0.0, clip: float = 0.0, **own: Any) -> Toy:
+    """The recipe of that name (`experiments.settings.recipes`) at the scale of a toy problem.
+
+    Args:
+        name: of the recipe.
+        weight: replaces the published weight of each of its penalties.
+        clip: replaces its published bound.
+        own: other attributes of `Toy`.
+
+    Raises:
+        ValueError: a weight or a bound is given that the recipe has no use for, or one is missing.
+    """
+    recipe = RECIPES[name]
+    penalties = {
+        key.removeprefix('penalty.'): weight for key in recipe if key.startswith('penalty.')
+    }
+    if bool(penalties) != bool(weight) or bool(recipe.get('clip')) != bool(clip):
+        raise ValueError(f'{name} is {recipe}, not with weight {weight} and clip {clip}')
+    return Toy(
+        loss=recipe.get('loss', 'non_saturating'),
+        penalties=penalties,
+        clip=clip,
+        **LAYERS[recipe.get('model.normalization', 'none')],
+        **own,
+    )
+
+
 METHODS = {
-    'sngan': Recipe(loss='hinge', dense=spectral.SNDense, scale=30.0),
-    'sngan_non_saturating': Recipe(dense=spectral.SNDense, scale=30.0),
-    'wgan_gp': Recipe(loss='wasserstein', penalties={'gradient': 0.1}),
-    'wgan': Recipe(loss='wasserstein', clip=0.1, rmsprop=True, lr=1e-3),
-    'gan': Recipe(lr=1e-3),
-    'lsgan': Recipe(loss='least_squares', lr=2e-3),
-    'dragan': Recipe(penalties={'dragan': 0.1}),
-    'gan_gp': Recipe(penalties={'gradient': 0.1}),
-    'batch_norm': Recipe(norm=batch_norms),
-    'layer_norm': Recipe(norm=layer_norms, lr=2e-3),
-    'weight_norm': Recipe(dense=WNDense),
-    'orthonormal': Recipe(penalties={'orthonormal': 0.1}, scale=30.0),
-    'spectral_regularization': Recipe(dense=TRACKED_DENSE, penalties={'spectral': 0.01}),
-    'relativistic_average': Recipe(loss='relativistic_average', lr=1e-3),
-    'r3gan': Recipe(loss='relativistic_pairing', penalties={'r1': 0.1, 'r2': 0.1}),
+    'sngan': toy('sngan_hinge', scale=30.0),
+    'sngan_non_saturating': toy('sngan', scale=30.0),
+    'wgan_gp': toy('wgan_gp', weight=0.1),
+    'wgan': toy('wgan', clip=0.1, rmsprop=True, lr=1e-3),
+    'gan': toy('gan', lr=1e-3),
+    'lsgan': toy('lsgan', lr=2e-3),
+    'dragan': toy('dragan', weight=0.1),
+    'gan_gp': toy('gan_gp', weight=0.1),
+    'batch_norm': toy('batch_norm'),
+    'layer_norm': toy('layer_norm', lr=2e-3),
+    'weight_norm': toy('weight_norm'),
+    'orthonormal': toy('orthonormal', weight=0.1, scale=30.0),
+    'spectral_regularization': toy('spectral_regularization', weight=0.01),
+    'relativistic_average': toy('relativistic_average', lr=1e-3),
+    'r3gan': toy('r3gan', weight=0.1),
 }
 
 
-def make_gan(recipe: Recipe, num_steps: int, *, batch_size: int = 128, width: int = 64) -> Gan:
+def make_gan(recipe: Toy, num_steps: int, *, batch_size: int = 128, width: int = 64) -> Gan:
     """The two players in turn, n_dis 1; their rates fall on a straight line to 0 over the second half of the run."""
     rate = functools.partial(linear_decay, decay_start=num_steps // 2, decay_end=num_steps)
     adam = optax.scale_by_adam(recipe.beta1, recipe.beta2, eps=1e-8)

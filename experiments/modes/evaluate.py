@@ -16,9 +16,9 @@ from ml_collections import ConfigDict
 
 from configs.modes import evaluate as defaults
 from experiments.modes.options import NO_PLACES, Options
-from experiments.modes.training_scores import check_scores, options_of, own_protocol
 from experiments.report import leaderboard
 from experiments.settings.check import Config
+from experiments.settings.scores import check_scores, options_of, own_protocol
 from snjax import from_config, parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes as generation

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -27,31 +28,32 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     method, options = plan.method, dataclasses.replace(plan.options, profile=profile)
     main = parallel.is_main()
     say = _say if main else _silent
-    say(f'{config.method} on {parallel.describe()}; workdir {workdir}')
+    record = plan.record
+    say(f'{record["method"]} on {parallel.describe()}; workdir {workdir}')
     with contextlib.ExitStack() as stack:
         stack.enter_context(lock.WorkdirLock(workdir, process_index=parallel.process_index()))
         if main:  # before anything is loaded or compiled
-            config_file.compare_config(workdir, config.to_dict(), keys.computed)
-        ahead = stack.enter_context(AheadOfTime(config, method, options, workdir, say))
+            config_file.compare_config(workdir, record, keys.computed)
+        ahead = stack.enter_context(AheadOfTime(plan, workdir, say))
         # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
-        image_set = load_data(config, say, ahead.announce)
-        options = streaming.choose_options(config, options, image_set.images, say)
-        _check_num_classes(config, image_set)
+        image_set = load_data(record, say, ahead.announce)
+        options = streaming.choose_options(plan.stream, options, image_set.images, say)
+        _check_num_classes(method.num_classes, image_set)
         loop.check_set_size(len(image_set.images), method.batch_size)
-        evaluator = training_scores.evaluator_of(config, lambda split: image_set)
+        evaluator = training_scores.evaluator_of(plan.scores, lambda split: image_set)
         method = method.with_images(image_set.images)
-        live = training_scores.live_scores(config, evaluator)
-        record = RunLogger(workdir, config.seed, config.to_dict(), say, live)
+        live = training_scores.live_scores(plan.scores, record, evaluator)
+        logger = RunLogger(workdir, options.seed, record, say, live)
         if main:
-            config_file.check_config(workdir, config.to_dict(), keys.computed)
+            config_file.check_config(workdir, record, keys.computed)
         trainer = loop.Trainer(
-            method, options, image_set.images, image_set.labels, record, say, ahead.program
+            method, options, image_set.images, image_set.labels, logger, say, ahead.program
         )
         began = time.perf_counter()
         trainer.run()
         say(f'trained to step {trainer.step} in {time.perf_counter() - began:.0f} s')
         values = training_scores.score_finished(
-            config, evaluator, trainer.whole_state(), trainer.step, workdir, say
+            plan.scores, record, evaluator, trainer.whole_state(), trainer.step, workdir, say
         )
         if main:
             trainer.write_scores(trainer.step, values)
@@ -67,14 +69,11 @@ class AheadOfTime:
 
     def __init__(
         self,
-        config: Config,
-        method: Any,
-        options: loop.Options,
+        plan: build.Plan,
         workdir: pathlib.Path,
         say,
     ):
-        self._config, self._method, self._options = config, method, options
-        self._workdir, self._say = workdir, say
+        self._plan, self._workdir, self._say = plan, workdir, say
         self.program: StepProgram | None = None
 
     def __enter__(self) -> 'AheadOfTime':
@@ -86,39 +85,41 @@ class AheadOfTime:
 
     def announce(self, num_images: int) -> None:
         """Starts it for a set of so many images."""
-        d, method = self._config.data, self._method
+        plan, method, d = self._plan, self._plan.method, self._plan.record['data']
         images = jax.ShapeDtypeStruct(
-            (num_images, d.image_size, d.image_size, d.channels), np.uint8
+            (num_images, d['image_size'], d['image_size'], d['channels']), np.uint8
         )
         # Several processes compile with arrays, GLO is made for its images, and a set may be one to stream.
         waits = parallel.process_count() > 1 or method.state_axes is not None
-        if waits or streaming.is_streamed(self._config, images):
+        if waits or streaming.is_streamed(plan.stream, images):
             return
         if num_images >= method.batch_size:
             self.program = loop.compile_ahead(
-                method, self._options, images, self._workdir, self._say
+                method, plan.options, images, self._workdir, self._say
             )
 
 
-def load_data(config: Config, say, announce=None) -> data.ImageSet:
+def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
     """The training set of a config, and a line about it.
 
     `announce` gets the number of images before they are decoded.
     """
-    d, source = config.data, from_config.image_source(config)
+    source = from_config.image_source(config)
     if announce and source.num_images is not None:
         announce(source.num_images)
     image_set = source.read()
     n, h, w, c = image_set.images.shape
-    say(f'{d.name} ({d.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}')
+    say(
+        f'{image_set.name} ({image_set.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}'
+    )
     if image_set.class_names:
         say(data.class_histogram(image_set.labels, image_set.class_names))
     return image_set
 
 
-def _check_num_classes(config: Config, image_set: data.ImageSet) -> None:
+def _check_num_classes(told: int, image_set: data.ImageSet) -> None:
     """Raises a ValueError of one line for a conditional model of other classes than the set's."""
-    told, there = config.model.num_classes, len(image_set.class_names)
+    there = len(image_set.class_names)
     if told and told != there:
         found = f'{there} classes: use --config.model.num_classes={there}' if there else 'no labels'
         raise ValueError(f'model.num_classes is {told}, but {image_set.name} has {found}')

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.settings.check import Config
+from experiments.settings.scores import ScorePlan
 from snjax import parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes as generation
@@ -17,81 +17,41 @@ from snjax.metrics import comparison, evaluate, extractors
 from snjax.metrics.evaluate import Evaluator, Row
 from snjax.metrics.extractors import Yardstick
 from snjax.metrics.live_scores import LiveScores
-from snjax.metrics.protocols import Protocol
 from snjax.runs.checkpoint import as_tree, best_scores
 from snjax.runs.workdir import BEST
 
-# ---- before a training
 
-
-def check(config: Config) -> None:
-    """Raises a ValueError for scores that cannot be computed, before anything is trained."""
-    e = config.eval
-    if e.extractor:
-        check_scores(e)
-    if e.every < 0 or (e.every and not e.extractor):
-        raise ValueError(
-            f'eval.every is {e.every} and eval.extractor {e.extractor!r}: --config.eval.every=0 is '
-            'accepted (no scores while training), or more with one of '
-            f'{", ".join(extractors.EXTRACTORS)}'
-        )
-
-
-def evaluator_of(config: Config, load_split: Callable[[str], ImageSet]) -> Evaluator | None:
-    """The evaluator of a training; None if `eval.extractor` is empty.
+def evaluator_of(scores: ScorePlan, load_split: Callable[[str], ImageSet]) -> Evaluator | None:
+    """The evaluator of a training; None without an extractor.
 
     Args:
-        config: of the run.
+        scores: what the run is scored by.
         load_split: maps the name of a split to its images.
 
     Raises:
         ValueError, FileNotFoundError: the weights of the extractor are missing or damaged; one line.
     """
-    if not config.eval.extractor:
+    if not scores.extractor:
         return None
-    extractor = extractors.load(config.eval.extractor, config.eval.weights)
-    return Evaluator(extractor, load_split, options_of(config.eval), config.data.cache_dir or None)
+    extractor = extractors.load(scores.extractor, scores.weights)
+    return Evaluator(extractor, load_split, scores.options, scores.cache_dir)
 
 
-def live_scores(config: Config, evaluator: Evaluator | None) -> LiveScores | None:
-    """Scores while a run trains; None if its config asks for none."""
-    e = config.eval
-    if not e.every or evaluator is None:
+def live_scores(
+    scores: ScorePlan, config: Mapping[str, Any], evaluator: Evaluator | None
+) -> LiveScores | None:
+    """Scores while a run trains; None where they are off. `config` is the run's, nested."""
+    if not scores.every or evaluator is None:
         return None
-    protocol = own_protocol(config.data.split, e.num_samples)
-    return LiveScores(evaluator, protocol, config.to_dict(), e.every)
-
-
-def own_protocol(split: str, num_samples: int) -> Protocol:
-    """The protocol of a run's own scores: its whole training set and `num_samples` fakes."""
-    return Protocol(f'{split}/all/{num_samples}', split, None, num_samples)
-
-
-def check_scores(e: Config) -> None:
-    """Raises a ValueError for impossible values of the keys that `--mode=evaluate` has as well.
-
-    Args:
-        e: `eval` of a config, or the options of `--mode=evaluate`.
-    """
-    extractors.check_name(e.extractor)
-    if e.num_samples < evaluate.MIN_SAMPLES:
-        raise ValueError(
-            f'eval.num_samples is {e.num_samples}: at least {evaluate.MIN_SAMPLES} are needed, for '
-            'the fifth nearest neighbour'
-        )
-    options_of(e)
-
-
-def options_of(e: Config) -> evaluate.Options:
-    """The evaluator's options; `e` as for `check_scores`."""
-    return evaluate.Options(batch_size=e.batch_size, neighbour_num=e.neighbour_num, seed=e.seed)
+    return LiveScores(evaluator, scores.protocol, config, scores.every)
 
 
 # ---- at the end of a training
 
 
 def score_finished(
-    config: Config,
+    scores: ScorePlan,
+    config: Mapping[str, Any],
     evaluator: Evaluator | None,
     state: Any,
     step: int,
@@ -101,7 +61,8 @@ def score_finished(
     """Scores the last state of a run into `scores.json`; every process has to call it.
 
     Args:
-        config: of the run.
+        scores: what the run is scored by.
+        config: of the run, nested.
         evaluator: of `evaluator_of`.
         state: on the devices.
         step: of the state.
@@ -113,16 +74,15 @@ def score_finished(
     """
     if evaluator is None:
         return {}
-    trained = from_tree(config.to_dict(), step, as_tree(state))
+    trained = from_tree(config, step, as_tree(state))
     variant = Variant(trained.kept('auto'), 'running')
-    about = {'checkpoint': 'last', 'seed': config.seed}
-    protocol = own_protocol(config.data.split, config.eval.num_samples)
-    rows = evaluator.rows(trained, [protocol], [variant], about)
+    about = {'checkpoint': 'last', 'seed': config['seed']}
+    rows = evaluator.rows(trained, [scores.protocol], [variant], about)
     lines = evaluate.table(rows, evaluator.extractor)
     values = rows[0].scores
     yardstick = evaluator.extractor.yardstick
-    if yardstick is not None and config.data.channels in yardstick.channels:
-        row, more = _yardstick_row(yardstick, config.eval, trained, variant, about)
+    if yardstick is not None and config['data']['channels'] in yardstick.channels:
+        row, more = _yardstick_row(yardstick, scores, trained, variant, about)
         rows.append(row)
         lines += ['', *more]
     if parallel.is_main():
@@ -137,15 +97,15 @@ def score_finished(
 
 def _yardstick_row(
     yardstick: Yardstick,
-    e: Config,
+    scores: ScorePlan,
     trained: TrainedGenerator,
     variant: Variant,
     about: Mapping[str, Any],
 ) -> tuple[Row, list[str]]:
     """Scores of fakes beside the references of a yardstick: a row of `scores.json`, and lines to print."""
-    batches = generation.fakes(
-        trained, variant, e.num_samples, seed=e.seed, batch_size=e.batch_size
-    )
+    o = scores.options
+    num = scores.protocol.fake
+    batches = generation.fakes(trained, variant, num, seed=o.seed, batch_size=o.batch_size)
     found = yardstick.score(np.concatenate([np.asarray(x)[:count] for x, count in batches]))
     manifest = {
         **found.manifest,
@@ -154,7 +114,7 @@ def _yardstick_row(
         'step': trained.step,
         'weights': variant.weights,
         'batch_statistics': variant.statistics,
-        'eval_seed': e.seed,
+        'eval_seed': o.seed,
         **found.details,
     }
     return Row(found.values, manifest), found.lines()

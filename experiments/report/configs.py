@@ -1,46 +1,41 @@
-"""Configs and workdirs: what differs, what all have in common, where everything lies."""
+"""Sections about configs and workdirs: which keys differ, which agree, where each run is."""
 
 import json
 from collections.abc import Sequence
 
 from experiments.report.groups import Group
-from snjax.report.records import Cell, Section, Table, Text
+from experiments.report.records import Cell, Section, Table, Text
+from experiments.report.runs import Run
 
 
 def differences(groups: Sequence[Group]) -> list[Section]:
-    """The keys whose values are not the same in all runs."""
+    """The keys whose values are not the same in all runs; no section if there are none."""
     runs = [run for group in groups for run in group.runs]
     keys = [key for key in _keys(runs) if len({_value(run, key) for run in runs}) > 1]
     if not keys:
         return []
-    rows = [
-        [
-            Cell(group.name, style=group.style),
-            *(
-                Cell(', '.join(dict.fromkeys(_value(run, key) for run in group.runs)))
-                for key in keys
-            ),
-        ]
-        for group in groups
-    ]
+    rows = []
+    for group in groups:
+        values = [', '.join(dict.fromkeys(_value(run, key) for run in group.runs)) for key in keys]
+        rows.append([Cell(group.name, style=group.style), *map(Cell, values)])
     table = Table(['run', *keys], rows, 'Keys of the config that are not the same in all runs.')
     return [Section('Differences of the configs', [table])]
 
 
 def common(groups: Sequence[Group]) -> Section:
-    """The keys that all runs have the same value of, folded."""
+    """The keys that have the same value in all runs, folded."""
     runs = [run for group in groups for run in group.runs]
     keys = [key for key in _keys(runs) if len({_value(run, key) for run in runs}) == 1]
     lines = '\n'.join(f'{key}: {_value(runs[0], key)}' for key in keys)
     return Section('Config common to all runs', [Text(lines, is_code=True)], is_folded=True)
 
 
-def _keys(runs):
+def _keys(runs: Sequence[Run]) -> list[str]:
     return sorted({key for run in runs for key in run.flat})
 
 
-def _value(run, key):
-    """As it is written in a flag, so that 1 and true differ; 1 and 1.0 do not."""
+def _value(run: Run, key: str) -> str:
+    """The value as a flag has it: 1 and true differ, 1 and 1.0 do not."""
     if key not in run.flat:
         return '(absent)'
     value = run.flat[key]
@@ -51,7 +46,7 @@ def _value(run, key):
 
 
 def workdirs(groups: Sequence[Group]) -> Section:
-    """Every run, folded."""
+    """Every run with its workdir and its state, folded."""
     rows = [
         [
             Cell(str(run.folder)),

@@ -1,21 +1,20 @@
-"""One table of many runs: mean and standard deviation over seeds, with the protocol, beside what was published."""
+"""The leaderboard: scores of many runs, averaged over seeds, beside published scores."""
 
 import csv
 import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.report.published import PUBLISHED
+from experiments.settings import keys
 from snjax.runs import config_file, scores_file
 
-# Groups and keys that do not make a run another kind of run.
-_INCIDENTAL = ('seed', 'checkpoint', 'log', 'sampling', 'inversion', 'eval', 'steps_per_call')
-_PLACES = ('data_dir', 'cache_dir', 'path')
+# Entries of a manifest that decide which scores can be compared.
 PROTOCOL = (
     'extractor',
     'protocol',
@@ -44,10 +43,20 @@ SCORES = (
 )
 
 
+class Scored(NamedTuple):
+    """A run and its scores."""
+
+    folder: pathlib.Path
+    config: Mapping[str, Any]
+    rows: Sequence[scores_file.Row]
+
+
 def write(folders: Sequence[pathlib.Path], extractor: str) -> None:
-    """Compares runs that have been scored; `leaderboard.md` and `.csv` go where the runs have their folders."""
+    """Writes `leaderboard.md` and `.csv` of runs that have been scored, and prints the table.
+
+    The files go into the deepest folder that holds the folders of all runs.
+    """
     rows = collect(folders, extractor)
-    # Of runs in several places: the deepest folder that holds them all.
     place = pathlib.Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
     text = markdown(rows)
     (place / 'leaderboard.md').write_text(text)
@@ -69,115 +78,108 @@ def collect(folders: Sequence[pathlib.Path], extractor: str) -> list[dict[str, A
     return rows_of(runs, extractor)
 
 
-class Scored(NamedTuple):
-    """A run and its scores."""
-
-    folder: pathlib.Path
-    config: Mapping[str, Any]
-    rows: Sequence[scores_file.Row]
-
-
 def rows_of(runs: Sequence[Scored], extractor: str | None = None) -> list[dict[str, Any]]:
-    """A row for each kind of run and protocol, best Frechet distance first inside a protocol.
+    """A row for each kind of run and each protocol, the best Frechet distance first.
 
     Args:
-        runs: of any kinds.
-        extractor: rows of others are left out: their distances cannot be compared. None: all, which stand apart.
+        runs: of any kinds, see `experiments.settings.keys.kind`.
+        extractor: leaves out the scores of other extractors, whose distances are on other scales;
+            None keeps all, in rows of their own.
 
     Returns:
-        Names of columns to values; scores are (mean, standard deviation over seeds or None of a single one),
-        'each' has a list of their values by name, one a seed, and 'folders' the workdirs. A seed that was run more than
-        once counts once, by the mean of its runs.
+        Columns by name. A score is (mean, standard deviation over seeds, or None for one seed).
+        'each' has the values of the seeds for each score, and 'folders' the workdirs. A seed that
+        was run more than once counts once, by the mean of its runs.
     """
-    groups: dict[str, list[tuple[pathlib.Path, Mapping, scores_file.Row]]] = {}
-    for folder, config, scored in runs:
-        for row in scored:
-            told = row.manifest.get('extractor')
-            if told and extractor in (None, told):
-                # Sets may share a name, as folders do.
-                same = [*PROTOCOL, 'real_sha256', 'eval_seed']
-                if (
-                    row.manifest.get('checkpoint') != 'best'
-                ):  # each seed has its best at its own step
-                    same.append('step')
-                key = [kind(config), *(row.manifest.get(k) for k in same)]
-                groups.setdefault(json.dumps(key), []).append((folder, config, row))
-    kinds = {json.dumps(kind(config)): config for g in groups.values() for _, config, _ in g}
+    groups: dict[str, list[tuple[Scored, scores_file.Row]]] = {}
+    kinds: dict[str, Mapping[str, Any]] = {}
+    for run in runs:
+        kind = json.dumps(_kind(run), sort_keys=True)
+        for row in run.rows:
+            found = row.manifest.get('extractor')
+            if found and extractor in (None, found):
+                kinds.setdefault(kind, run.config)
+                key = json.dumps([kind, *_compared(row.manifest)])
+                groups.setdefault(key, []).append((run, row))
     named = dict(zip(kinds, names(list(kinds.values())), strict=True))
-    rows = [_row(members, named[json.dumps(kind(members[0][1]))]) for members in groups.values()]
+    rows = [_row(members, named[json.loads(key)[0]]) for key, members in groups.items()]
     return sorted(
         rows, key=lambda row: (row['data'], row['protocol'], row['checkpoint'], _distance(row))
     )
+
+
+def _kind(run: Scored) -> dict[str, Any]:
+    try:
+        return keys.kind(run.config)
+    except ValueError as error:
+        raise ValueError(f'{run.folder / "config.json"}: {error}') from error
+
+
+def _compared(manifest: Mapping[str, Any]) -> list[Any]:
+    """The entries of a manifest that are the same for all scores of a row."""
+    # Two data sets may have one name, as folders do.
+    same = [*PROTOCOL, 'real_sha256', 'eval_seed']
+    # The best checkpoint of each seed is at a step of its own.
+    same += ['step'] if manifest.get('checkpoint') != 'best' else []
+    return [manifest.get(key) for key in same]
 
 
 def _distance(row):
     return row.get('fid', row.get('frechet_distance', (np.inf, None)))[0]
 
 
-def _row(members, name):
-    _, config, first = members[0]
+def _row(members: Sequence[tuple[Scored, scores_file.Row]], name: str) -> dict[str, Any]:
+    first_run, first = members[0]
+    steps = {row.manifest['step'] for _, row in members}
     row: dict[str, Any] = {
         'run': name,
-        'data': config['data']['name'],
-        'step': _range({row.manifest['step'] for _, _, row in members}),
+        'data': first_run.config['data']['name'],
+        'step': min(steps) if len(steps) == 1 else f'{min(steps)}-{max(steps)}',
     }
     row |= {key: first.manifest.get(key, '') for key in PROTOCOL}
-    row['seeds'] = len({c['seed'] for _, c, _ in members})
+    row['seeds'] = len({run.config['seed'] for run, _ in members})
     row['each'] = {}
     for key in SCORES:
-        if all(key in m.scores for _, _, m in members):
-            by_seed: dict[int, list[float]] = {}
-            for _, c, m in members:
-                by_seed.setdefault(c['seed'], []).append(m.scores[key])
-            # A run that was copied or done twice is no further draw: it would shrink the deviation.
-            values = [float(np.mean(found)) for found in by_seed.values()]
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            row[key] = float(np.mean(values)), spread
+        if all(key in scored.scores for _, scored in members):
+            values = _by_seed(members, key)
+            std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            row[key] = float(np.mean(values)), std
             row['each'][key] = values
-    row['folders'] = [folder for folder, _, _ in members]
-    row['workdirs'] = ' '.join(str(folder) for folder, _, _ in members)
+    row['folders'] = [run.folder for run, _ in members]
+    row['workdirs'] = ' '.join(map(str, row['folders']))
     return row
 
 
-def _range(steps):
-    low, high = min(steps), max(steps)
-    return low if low == high else f'{low}-{high}'
-
-
-def kind(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what differs between seeds and machines."""
-    kept = {k: v for k, v in config.items() if k not in _INCIDENTAL}
-    kept['data'] = {k: v for k, v in config['data'].items() if k not in _PLACES}
-    return kept
+def _by_seed(members, key: str) -> list[float]:
+    """One value for each seed: a run that was copied or repeated is no further sample."""
+    values: dict[int, list[float]] = {}
+    for run, scored in members:
+        values.setdefault(run.config['seed'], []).append(scored.scores[key])
+    return [float(np.mean(found)) for found in values.values()]
 
 
 def names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The method of each config, and those of its values in which it differs from the others."""
-    flat = [dict(leaves(kind(config))) for config in configs]
+    """For each config its method, and the values in which it differs from the other configs."""
+    kinds = [keys.kind(config) for config in configs]
     differing = [
         key
-        for key in sorted({key for f in flat for key in f})
-        if key not in ('method', 'num_steps') and len({json.dumps(f.get(key)) for f in flat}) > 1
+        for key in sorted({key for kind in kinds for key in kind})
+        if key not in ('method', 'num_steps')
+        and len({json.dumps(kind.get(key)) for kind in kinds}) > 1
     ]
     return [
         ' '.join(
-            [c['method'], *(f'{key.split(".")[-1]}={f[key]}' for key in differing if key in f)]
+            [
+                kind['method'],
+                *(f'{key.split(".")[-1]}={kind[key]}' for key in differing if key in kind),
+            ]
         )
-        for c, f in zip(configs, flat, strict=True)
+        for kind in kinds
     ]
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """('group.key', value) for every leaf of a nested config."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f'{prefix}{key}.')
-        else:
-            yield f'{prefix}{key}', value
-
-
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Two tables: one's own scores, and published ones of the same data sets under their own protocols."""
+    """A table of these scores, and one of published scores on the same data sets."""
     shown = [key for key in SCORES if any(key in row for row in rows)]
     columns = ['run', 'data', 'step', *PROTOCOL[1:], 'seeds', *shown]
     lines = [_line(c.replace('_', ' ') for c in columns), _line('---' for _ in columns)]
@@ -186,15 +188,10 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     if published:
         heads = ('published', 'network', 'data', 'protocol', 'inception score', 'fid', 'source')
         lines += ['', _line(heads), _line('---' for _ in heads)]
-        lines += [
-            _line(
-                map(
-                    _cell,
-                    (p.method, p.network, p.data, p.protocol, p.inception_score, p.fid, p.source),
-                )
-            )
-            for p in published
-        ]
+        for p in published:
+            scores = (p.inception_score, p.fid)
+            cells = (p.method, p.network, p.data, p.protocol, *scores, p.source)
+            lines.append(_line(map(_cell, cells)))
         lines += ['', "FID is Inception's. Distances of other extractors are on another scale."]
     return '\n'.join(lines) + '\n'
 
@@ -213,7 +210,7 @@ def _cell(value) -> str:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The same rows with mean and standard deviation in columns of their own."""
+    """The rows with mean and standard deviation in separate columns."""
     shown = [key for key in SCORES if any(key in row for row in rows)]
     columns = ['run', 'data', 'step', *PROTOCOL, 'seeds', 'workdirs']
     out = io.StringIO()

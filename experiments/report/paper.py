@@ -1,18 +1,18 @@
-"""Which method of SNGAN's paper a run is, and under which of its settings A to F: told from its config."""
+"""Where a run stands in the comparison of SNGAN's paper (Miyato et al. 2018), by its config."""
 
 import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from configs import sngan_paper
-from experiments.report.leaderboard import leaves
 from experiments.report.published import PUBLISHED, Published
+from snjax.runs.config_file import flatten
 
 METHODS = tuple(sngan_paper.METHODS)
 SETTINGS = sngan_paper.SETTINGS
 SETTING_KEYS = ('optimizer.lr', 'optimizer.beta1', 'optimizer.beta2', 'n_dis')
 
-# What `published.py` calls the methods of table 2.
+# Names of the methods of table 2 in `published.py`.
 _PUBLISHED = {
     'weight_clipping': 'wgan',
     'gan_gp': 'gan_gp',
@@ -27,7 +27,7 @@ _PUBLISHED = {
 
 
 class Place(NamedTuple):
-    """Where a run stands in the paper's comparison: a method, a letter, and the name of a data set, any."""
+    """A method of the paper, the letter of a setting A to F, and the name of any data set."""
 
     method: str
     setting: str
@@ -35,9 +35,13 @@ class Place(NamedTuple):
 
 
 def place_of(flat: Mapping[str, Any]) -> Place | None:
-    """The place of a run with this config, by full keys; None where it has none.
+    """The place of a run with this config; None if the paper has no such method or setting.
 
-    The network, its size and the length of the run are not asked for: a small study has the same methods and settings.
+    The network, its size and the length of the run do not matter, so that a small study has the
+    same methods and settings.
+
+    Args:
+        flat: the config by full keys.
     """
     methods = [m for m, wanted in _methods().items() if _agrees(flat, wanted)]
     letters = [
@@ -51,7 +55,7 @@ def place_of(flat: Mapping[str, Any]) -> Place | None:
 
 
 def published(method: str, data: str) -> Published | None:
-    """The row of table 2 for a method on a data set, where it has one."""
+    """The row of table 2 for a method on a data set; None if the table has none."""
     name = _PUBLISHED[method]
     rows = [p for p in PUBLISHED if (p.data, p.method, p.protocol) == (data, name, 'paper')]
     return next((p for p in rows if p.network == 'standard CNN'), None)
@@ -59,16 +63,14 @@ def published(method: str, data: str) -> Published | None:
 
 @functools.cache
 def _methods() -> dict[str, dict[str, Any]]:
-    """The values by which the paper's methods differ, for each of them."""
-    keys = {key for changes in sngan_paper.METHODS.values() for key in changes} | {'method', 'loss'}
+    """For each of the paper's methods the values that tell it from the others."""
+    telling = {key for changes in sngan_paper.METHODS.values() for key in changes}
+    telling |= {'method', 'loss'}
+    flat = {m: flatten(sngan_paper.get_config(m).to_dict()) for m in METHODS}
     return {
-        method: {k: v for k, v in _flat(method).items() if k in keys or k.startswith('penalty.')}
-        for method in sngan_paper.METHODS
+        m: {k: v for k, v in values.items() if k in telling or k.startswith('penalty.')}
+        for m, values in flat.items()
     }
-
-
-def _flat(method):
-    return dict(leaves(sngan_paper.get_config(method).to_dict()))
 
 
 def _agrees(flat, wanted):

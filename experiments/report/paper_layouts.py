@@ -6,55 +6,56 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.report import curves, leaderboard, paper
+from experiments.report import curves, leaderboard, paper, thumbnails
 from experiments.report.curves import MEANING
 from experiments.report.groups import Group, names_of_scalars, span
-from experiments.report.runs import FINISHED
-from experiments.report.samples import equal_steps, picture, sampled
-from experiments.report.scores import protocol, title, titled
-from snjax.report import thumbnails
-from snjax.report.figure import said
-from snjax.report.records import (
-    Categories,
+from experiments.report.records import (
+    CategoryPanel,
     Cell,
-    Curves,
+    CurvePanel,
     Figure,
+    ImageTable,
     Line,
     Section,
     Series,
-    Sheet,
     Table,
 )
-from snjax.report.spreads import spread
+from experiments.report.runs import FINISHED
+from experiments.report.samples import PAGE_BYTES, equal_steps, grid_at, sampled
+from experiments.report.scores import capitalized, protocol, title, titled
+from experiments.report.spreads import format_spread, spread
 
 _DISTANCES, _CLASS_SCORES = ('fid', 'frechet_distance'), ('inception_score', 'classifier_score')
 _PROTOCOL_OF_PAPER = 'published: 10,000 test images, 5,000 fakes, Inception'
 
 
 def refusal(groups: Sequence[Group]) -> str:
-    """Why these runs are not the paper's comparison; '' where they are."""
+    """The reason why these runs are not the paper's comparison; '' if they are."""
     for group in groups:
         if group.place is None:
             keys = ', '.join(paper.SETTING_KEYS)
             return (
-                f'{group.runs[0].folder} is no method of configs/sngan_paper.py ({", ".join(paper.METHODS)}) under one '
-                f'of its settings A to F ({keys})'
+                f'{group.runs[0].folder} is no method of configs/sngan_paper.py '
+                f'({", ".join(paper.METHODS)}) under one of its settings A to F ({keys})'
             )
-    for place, count in Counter(group.place for group in groups).items():
-        if count > 1 and place:
+    for place, count in Counter(group.at for group in groups).items():
+        if count > 1:
             same = [str(g.runs[0].folder) for g in groups if g.place == place]
-            return f'{same[0]} and {same[1]} are both {place.method} under {place.setting} on {place.data}, but differ'
+            return (
+                f'{same[0]} and {same[1]} are both {place.method} under {place.setting} on '
+                f'{place.data}, but differ'
+            )
     return ''
 
 
 def by_method(groups: Sequence[Group]) -> list[Group]:
-    """The groups with a style for each method, whatever the setting."""
+    """The groups with one style for each method, in all settings."""
     methods = methods_of(groups)
     return [dataclasses.replace(g, style=methods.index(g.at.method)) for g in groups if g.place]
 
 
 def methods_of(groups: Sequence[Group]) -> list[str]:
-    """The methods that there are, in the paper's order."""
+    """The methods of these groups, in the paper's order."""
     return sorted({g.at.method for g in groups if g.place}, key=paper.METHODS.index)
 
 
@@ -69,7 +70,13 @@ def _sets_of(groups):
 def sections(
     groups: Sequence[Group], rows: Sequence[Mapping[str, Any]], layout: str
 ) -> tuple[list[Section], Figure | None]:
-    """What the layout puts first, and its figure; table 2 follows the figure of several settings."""
+    """The sections that the layout begins with, and its figure.
+
+    Args:
+        groups: all runs.
+        rows: of the leaderboard.
+        layout: 'settings', whose figure comes before table 2, or 'table2', without the figure.
+    """
     chosen = {data: _chosen(groups, rows, data) for data in _sets_of(groups)}
     chosen = {data: found for data, found in chosen.items() if found}
     if not chosen:
@@ -82,7 +89,7 @@ def sections(
 
 
 def _chosen(groups, rows, data) -> dict[str, Mapping[str, Any]]:
-    """A row for each group of a data set, by its name, all under the protocol that the most groups have."""
+    """A row for each group on a data set, by the group's name, under the most common protocol."""
     of_folder = {run.folder: g.name for g in groups if g.data == data for run in g.runs}
     by_protocol: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for row in rows:
@@ -93,13 +100,13 @@ def _chosen(groups, rows, data) -> dict[str, Mapping[str, Any]]:
             by_protocol.setdefault(key, {}).setdefault(name, []).append(row)
     if not by_protocol:
         return {}
-    # Of several with equally many: the last state before the best, and then the first by name.
+    # Of protocols that are as common: the last state before the best, then the first by name.
     widest = max(sorted(by_protocol), key=lambda key: (len(by_protocol[key]), '"best"' not in key))
     return {name: max(found, key=_preference) for name, found in by_protocol[widest].items()}
 
 
 def _preference(row):
-    """The most seeds; of those the average of the weights, running statistics, and the latest."""
+    """Prefers the most seeds, then EMA, then running batch statistics, then the latest step."""
     step = int(str(row['step']).partition('-')[0])
     return row['seeds'], row['weights'] == 'ema', row['batch_statistics'] == 'running', step
 
@@ -120,10 +127,11 @@ def _settings_figure(groups, chosen) -> Figure:
             if key:
                 heading = f'{data}: {titled(key, extractor)}'
                 panels.append(_settings_panel(groups, found, data, key, heading))
-    told = '. '.join(_told(found) for found in chosen.values())
+    measured = '. '.join(_protocol(found) for found in chosen.values())
     caption = (
-        f'As figures 1 and 2 of Miyato et al. 2018: marks are means over seeds, bars one standard deviation, dots the '
-        f'seeds, † where not all seeds finished. {told}. Settings (lr, beta1, beta2, n_dis): {_settings_told(groups)}.'
+        'As figures 1 and 2 of Miyato et al. 2018: marks are means over seeds, bars one standard '
+        f'deviation, dots the seeds, † where not all seeds finished. {measured}. Settings (lr, '
+        f'beta1, beta2, n_dis): {_setting_values(groups)}.'
     )
     return Figure(panels, _legend(groups), caption)
 
@@ -132,22 +140,22 @@ def _legend(groups):
     return list(dict.fromkeys((g.at.method, g.style) for g in groups))
 
 
-def _told(found):
+def _protocol(found):
+    """How the scores of these rows were measured, and of how many seeds."""
     rows = list(found.values())
     counts = Counter(row['seeds'] for row in rows)
     seeds = span(counts)
     several = len({str(row['step']) for row in rows}) > 1
     row = {**rows[0], 'step': 'of its own'} if several else rows[0]
-    text = protocol(row)
-    return f'{text[0].upper()}{text[1:]}, {seeds} seed{"" if seeds == "1" else "s"}'
+    return f'{capitalized(protocol(row))}, {seeds} seed{"" if seeds == "1" else "s"}'
 
 
-def _settings_told(groups):
+def _setting_values(groups):
     values = {letter: paper.SETTINGS[letter] for letter in _settings_of(groups)}
     return '; '.join(f'{letter} {", ".join(f"{v:g}" for v in vs)}' for letter, vs in values.items())
 
 
-def _settings_panel(groups, found, data, key, heading) -> Categories:
+def _settings_panel(groups, found, data, key, heading) -> CategoryPanel:
     letters = _settings_of(groups)
     series = []
     for method in methods_of(groups):
@@ -158,7 +166,7 @@ def _settings_panel(groups, found, data, key, heading) -> Categories:
         values = [spread(rows.get(x, {}).get('each', {}).get(key, ())) for x in letters]
         remarks = [_remark(mine[x]) if x in mine else '' for x in letters]
         series.append(Series(method, next(iter(mine.values())).style, values, remarks))
-    return Categories(heading, letters, series, 'setting')
+    return CategoryPanel(heading, letters, series, 'setting')
 
 
 def _remark(group) -> str:
@@ -186,11 +194,14 @@ def _table2(groups, chosen) -> Section:
             over.append((_PROTOCOL_OF_PAPER, 2))
         columns.append((data, keys, theirs))
     rows = [_table2_row(groups, chosen, method, columns) for method in methods_of(groups)]
-    told = '. '.join(f'{data}: {_told(found)}' for data, found in chosen.items())
+    measured = '. '.join(f'{data}: {_protocol(found)}' for data, found in chosen.items())
     distance = ' and '.join(
         dict.fromkeys(title(k, '').removesuffix(' ()') for _, keys, _ in columns for k in keys[-1:])
     )
-    caption = f'As table 2 of Miyato et al. 2018: each method under its setting of the lowest mean {distance}. {told}.'
+    caption = (
+        'As table 2 of Miyato et al. 2018: each method under its setting of the lowest mean '
+        f'{distance}. {measured}.'
+    )
     return Section('Methods on data sets', [Table(heads, rows, caption, over, best)])
 
 
@@ -204,7 +215,7 @@ def _table2_row(groups, chosen, method, columns):
             sign = 1 if keys[-1] in _DISTANCES else -1
             row, group = min(scored, key=lambda pair: sign * pair[0][keys[-1]][0])
             found = [spread(row['each'].get(key, ())) for key in keys]
-            cells += [Cell(said(s), s.mean) if s else Cell('') for s in found]
+            cells += [Cell(format_spread(s), s.mean) if s else Cell('') for s in found]
             cells += [Cell(group.at.setting), Cell(str(row['seeds']), row['seeds'])]
         else:
             cells += [Cell('')] * (len(keys) + 2)
@@ -219,7 +230,7 @@ def _table2_row(groups, chosen, method, columns):
 
 
 def score_curves(groups: Sequence[Group]) -> list[Section]:
-    """The distance over steps: a panel for each setting and data set, a line for each method."""
+    """The distance over steps: a panel for each data set and setting, a line for each method."""
     there = names_of_scalars(groups)
     name = next((f'eval/{k}' for k in _DISTANCES if f'eval/{k}' in there), None)
     if name is None:
@@ -231,30 +242,30 @@ def score_curves(groups: Sequence[Group]) -> list[Section]:
             lines = [Line(g.at.method, g.style, g.curve(name)) for g in mine]
             lines = [line for line in lines if line.points]
             if lines:
-                panels.append(Curves(f'{data}, setting {letter}', lines))
+                panels.append(CurvePanel(f'{data}, setting {letter}', lines))
     heading = curves.heading(name, groups)
     caption = f'{heading}. {MEANING} Scores while training: {curves.live_protocol(groups)}'
     return [Section('Scores over training', [Figure(panels, _legend(groups), caption)])]
 
 
 def samples(groups: Sequence[Group]) -> list[Section]:
-    """Methods and settings side by side at the last step that they have in common."""
+    """Samples of methods and settings side by side, at the last step that the most runs have."""
     runs = {g.name: run for g in groups if (run := sampled(g))}
     there = [g for g in groups if g.name in runs]
     if not there:
         return []
     step = equal_steps([runs[g.name].samples for g in there], 1)[0]
-    cut = thumbnails.Budget(8_000_000 // len(there))
-    letters, sheets = _settings_of(there), []
+    budget = thumbnails.Budget(PAGE_BYTES // len(there))
+    letters, tables = _settings_of(there), []
     for data in _sets_of(there):
         rows = []
         for method, style in _legend([g for g in there if g.data == data]):
             mine = {g.at.setting: g for g in there if (g.at.method, g.data) == (method, data)}
-            pictures = [
-                picture(runs[mine[x].name], step, cut) if x in mine else None for x in letters
+            grids = [
+                grid_at(runs[mine[x].name], step, budget) if x in mine else None for x in letters
             ]
-            rows.append((method, style, pictures))
+            rows.append((method, style, grids))
         seeds = span(runs[g.name].seed for g in there if g.data == data)
-        caption = f'{data}, step {step}, from fixed z, seed {seeds}.{cut.remark()}'
-        sheets.append(Sheet([f'setting {x}' for x in letters], rows, caption))
-    return [Section('Samples', sheets)]
+        caption = f'{data}, step {step}, from fixed z, seed {seeds}.{budget.remark()}'
+        tables.append(ImageTable([f'setting {x}' for x in letters], rows, caption))
+    return [Section('Samples', tables)]

@@ -1,13 +1,14 @@
-"""Published scores on CIFAR-10 and STL-10, each with its protocol: for orientation, never mixed with one's own.
+"""Published scores on CIFAR-10 and STL-10, each with its protocol, for orientation.
 
-`paper` is SNGAN's (appendix B.1: 10,000 test images, 5,000 fakes). FID is Inception's throughout.
+The protocol `paper` is SNGAN's (appendix B.1: 10,000 test images, 5,000 fakes). All FIDs are those
+of Inception.
 """
 
 from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """A row. `fid` and `inception_score` are None where none was published."""
+    """One published result. A score is None where it was not published."""
 
     data: str
     method: str

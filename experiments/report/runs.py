@@ -1,4 +1,4 @@
-"""Runs as they lie on the disk, finished or not, for the report: read without jax and without disturbing them."""
+"""Reads workdirs for the report, of runs finished or not, without JAX and without disturbing them."""
 
 import dataclasses
 import glob
@@ -7,27 +7,27 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.report import leaderboard
 from experiments.settings import keys
 from snjax.runs import config_file, lock, scores_file, workdir
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'
-# What only a sweep knows of a run that is neither running nor finished.
+# States that only a sweep's journal tells from `INTERRUPTED`.
 _OF_THE_SWEEP = (DIVERGED, 'crashed', 'refused')
+_REQUIRED = ('method', 'seed', 'num_steps', 'data.name')
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a workdir holds.
+    """The contents of a workdir.
 
     Attributes:
         folder: the workdir.
-        config: as in its `config.json`.
-        flat: the same by full key.
+        config: nested, as in its `config.json`.
+        flat: by today's full keys, with the default where an older run lacks a key.
         step: generator updates done, as far as they are logged or saved.
-        state: finished, running, interrupted, diverged; of a sweep also crashed or refused.
-        note: more on the state; '' mostly.
-        scalars: values by step, for every name in `metrics.jsonl`.
+        state: finished, running, interrupted or diverged; in a sweep also crashed or refused.
+        note: more about the state, or ''.
+        scalars: the values by step of each name in `metrics.jsonl`.
         rows: of `scores.json`.
         samples: grids by step.
     """
@@ -52,10 +52,13 @@ class Run:
 
 
 def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
-    """The workdirs that a path or pattern means, a sweep's folder standing for its runs, and what is none, in lines.
+    """The workdirs that a path or pattern matches; a sweep's folder stands for its runs.
+
+    Returns:
+        The workdirs, and a line for each folder that holds no run.
 
     Raises:
-        FileNotFoundError: there is no run at all.
+        FileNotFoundError: nothing that matches holds a run.
     """
     folders: list[pathlib.Path] = []
     warnings = []
@@ -68,8 +71,8 @@ def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
                 warnings.append(f'{folder} holds no run: there is no config.json')
     if not folders:
         raise FileNotFoundError(
-            f'{pattern} holds no run: there is no config.json in it, nor in runs/*/ below it; give --workdir=SWEEP, a '
-            "run, or a pattern in quotes, as 'runs/*'"
+            f'{pattern} holds no run: there is no config.json in it, nor in runs/*/ below it; give '
+            "--workdir=SWEEP, a run, or a pattern in quotes, as 'runs/*'"
         )
     return folders, warnings
 
@@ -79,7 +82,7 @@ def _is_run(path):
 
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
-    """The runs in these workdirs, and lines on what of them cannot be read."""
+    """The runs in these workdirs, and a line for each file that cannot be read."""
     sweeps = {folder: _sweep_of(folder) for folder in folders}
     journals = {sweep: _journal(sweep / 'journal.jsonl') for sweep in set(sweeps.values())}
     runs, warnings = [], []
@@ -90,22 +93,17 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
     return runs, warnings
 
 
-def _sweep_of(folder):
+def _sweep_of(folder: pathlib.Path) -> pathlib.Path:
     above = folder.parent.parent
     return above if (above / 'journal.jsonl').is_file() else above.parent
 
 
-def _read_one(folder, journal) -> tuple[Run | None, list[str]]:
-    warnings = []
+def _read_one(folder: pathlib.Path, journal) -> tuple[Run | None, list[str]]:
     try:
-        config = config_file.read_config(folder / 'config.json')
-        keys.upgraded(config)  # refuses several runs in one program, as version 0.1.0 made them
-        flat = dict(leaderboard.leaves(config))
-        missing = [key for key in ('method', 'seed', 'num_steps', 'data.name') if key not in flat]
-        if missing:
-            raise ValueError(f'{folder / "config.json"} is of no run: it lacks {missing[0]}')
+        config, flat = _config(folder / 'config.json')
     except (ValueError, OSError) as error:
         return None, [str(error)]
+    warnings = []
     rows: Sequence[scores_file.Row] = ()
     try:
         rows = scores_file.read(folder / 'scores.json')
@@ -131,14 +129,29 @@ def _read_one(folder, journal) -> tuple[Run | None, list[str]]:
     return run, warnings
 
 
+def _config(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A run's config nested and flat."""
+    config = config_file.read_config(path)
+    missing = [key for key in _REQUIRED if key not in config_file.flatten(config)]
+    if missing:
+        raise ValueError(f'{path} is not the config of a run: it lacks {missing[0]}')
+    try:
+        return config, keys.upgraded(config)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
 def _steps(folder: pathlib.Path, suffix: str) -> dict[int, pathlib.Path]:
-    """Entries of a folder that are named after a step."""
+    """The entries of a folder that are named after a step."""
     found = {p.name.removesuffix(suffix): p for p in folder.glob(f'*{suffix}')}
     return {int(name): path for name, path in sorted(found.items()) if name.isdecimal()}
 
 
 def _scalars(path: pathlib.Path) -> tuple[dict[str, dict[int, float]], int]:
-    """Values by name and step, and how many lines are damaged; a torn last one is being written, and no damage."""
+    """The values by name and step, and the number of damaged lines.
+
+    An incomplete last line is not counted: a running process may be writing it.
+    """
     found: dict[str, dict[int, float]] = {}
     damaged = 0
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
@@ -154,10 +167,11 @@ def _scalars(path: pathlib.Path) -> tuple[dict[str, dict[int, float]], int]:
     return found, damaged
 
 
-def _state(folder, saved, num_steps, journal) -> tuple[str, str]:
+def _state(folder: pathlib.Path, saved: int, num_steps: int, journal) -> tuple[str, str]:
+    """The state of a run whose newest checkpoint is `saved`, and a note on it."""
     try:
         holder = lock.lock_holder(folder)
-    except OSError:  # of somebody else: it cannot be asked
+    except OSError:  # another user's lock may not be readable
         holder = None
     if holder:
         return RUNNING, holder
@@ -177,12 +191,12 @@ def _id(name):
 
 
 def _journal(path: pathlib.Path) -> dict[str, tuple[str, str]]:
-    """The last state that a sweep noted of each of its runs, and its remark."""
+    """The last state in a sweep's journal of each of its runs, and a note on it."""
     last = {}
     for text in path.read_text().splitlines() if path.is_file() else []:
         try:
             line = json.loads(text)
             last[str(line['run'])] = str(line['state']), str(line.get('note', ''))
         except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # torn, or of another version: the run's own files say most
+            continue  # incomplete, or of another version: the run's own files say most
     return last

@@ -1,4 +1,4 @@
-"""Tables of scores, one for each protocol, and the published ones."""
+"""Sections of scores: a table for each protocol, and the published scores."""
 
 import json
 from collections import Counter
@@ -8,11 +8,10 @@ from typing import Any
 from experiments.report import leaderboard
 from experiments.report.groups import Group
 from experiments.report.published import PUBLISHED
-from snjax.report.figure import number, said
-from snjax.report.records import Cell, Section, Table
-from snjax.report.spreads import spread
+from experiments.report.records import Cell, Section, Table
+from experiments.report.spreads import format_number, format_spread, spread
 
-# Names of scores for people; -1: lower is better, 1: higher.
+# -1: lower is better, 1: higher is better.
 _SIGNS = {
     'fid': -1,
     'frechet_distance': -1,
@@ -30,23 +29,28 @@ _SIGNS = {
     'class_ms_ssim': -1,
 }
 _ARROWS = {-1: ' ↓', 1: ' ↑'}
-# Of a protocol, what may differ inside one table, in columns.
+# The entries of a protocol that may differ inside one table, which then has columns for them.
 _VARIANT = ('weights', 'batch_statistics')
 
 
 def title(key: str, extractor: str) -> str:
-    """A score as people are told of it: only Inception's distance is called FID."""
+    """The name of a score for people; only the Frechet distance of Inception is called FID."""
     known = {'fid': 'FID', 'kid': 'KID', 'frechet_distance': f'Frechet distance ({extractor})'}
     return known.get(key, key.replace('_', ' ').capitalize())
 
 
 def titled(key: str, extractor: str) -> str:
-    """`title` and an arrow to where it is better."""
+    """`title` with an arrow that points to better scores."""
     return title(key, extractor) + _ARROWS.get(_SIGNS.get(key, 0), '')
 
 
 def protocol(row: Mapping[str, Any], variant: bool = True) -> str:
-    """What a row of the leaderboard was scored by, in a line."""
+    """How the scores of a row were measured, in one line.
+
+    Args:
+        row: of the leaderboard.
+        variant: name the weights and the batch statistics too.
+    """
     fakes = f'{row["fake_count"]} fakes against {row["real_count"]} real images ({row["real"]})'
     parts = [f'protocol {row["protocol"]}: {fakes}', f'extractor {row["extractor"]}']
     parts.append(
@@ -60,70 +64,77 @@ def protocol(row: Mapping[str, Any], variant: bool = True) -> str:
 
 
 def tables(groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """A table for each protocol, best first, and one of kinds that have no scores."""
-    of_folder = {run.folder: group for group in groups for run in group.runs}
-    tables: dict[str, list[Mapping[str, Any]]] = {}
+    """A table for each protocol, best run first, and one of the runs without scores."""
+    group_of = {run.folder: group for group in groups for run in group.runs}
+    by_protocol: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         key = [row[k] for k in leaderboard.PROTOCOL if k not in _VARIANT]
-        tables.setdefault(json.dumps(key), []).append(row)
-    # What says most of a run comes first.
-    ordered = sorted(tables.values(), key=lambda found: -len(found[0]['each']))
-    blocks = [_scores_table(found, of_folder) for found in ordered]
-    scored = {of_folder[folder].name for row in rows for folder in row['folders']}
+        by_protocol.setdefault(json.dumps(key), []).append(row)
+    # The protocol with the most scores comes first.
+    ordered = sorted(by_protocol.values(), key=lambda found: -len(found[0]['each']))
+    blocks = [_scores_table(found, group_of) for found in ordered]
+    scored = {group_of[folder].name for row in rows for folder in row['folders']}
     without = [group for group in groups if group.name not in scored]
     if without:
         blocks.append(_unscored_table(without, 'Without scores' if rows else ''))
     return [Section('Scores', blocks)]
 
 
-def _scores_table(rows, of_folder):
+def _scores_table(rows: Sequence[Mapping[str, Any]], group_of: Mapping[Any, Group]) -> Table:
     keys = [key for key in leaderboard.SCORES if any(key in row for row in rows)]
     variant = [key for key in _VARIANT if len({row[key] for row in rows}) > 1]
     is_one_step = len({str(row['step']) for row in rows}) == 1
     heads = ['run', 'seeds', 'state', 'step', *(v.replace('_', ' ') for v in variant)]
-    extractor = rows[0]['extractor']
     body = []
     for row in rows:
-        group = of_folder[row['folders'][0]]
+        group = group_of[row['folders'][0]]
         cells = [*_who(group, row['seeds']), Cell(str(row['step']), _first(row['step']))]
         cells += [Cell(str(row[key])) for key in variant]
         body.append(cells + [_score_cell(row, key) for key in keys])
-    told = protocol(rows[0] if is_one_step else {**rows[0], 'step': 'below'}, not variant)
-    caption = f'{told[0].upper()}{told[1:]}. Mean ± standard deviation over seeds.'
+    measured = protocol(rows[0] if is_one_step else {**rows[0], 'step': 'below'}, not variant)
+    caption = f'{capitalized(measured)}. Mean ± standard deviation over seeds.'
     best = {len(heads) + i: _SIGNS[key] for i, key in enumerate(keys) if not variant}
-    return Table([*heads, *(titled(key, extractor) for key in keys)], body, caption, best=best)
+    titles = [titled(key, rows[0]['extractor']) for key in keys]
+    return Table([*heads, *titles], body, caption, best=best)
 
 
-def _score_cell(row, key):
+def capitalized(text: str) -> str:
+    """The text with its first letter as a capital, and the rest as it is."""
+    return f'{text[0].upper()}{text[1:]}'
+
+
+def _score_cell(row: Mapping[str, Any], key: str) -> Cell:
     if key not in row:
         return Cell('')
     values = row['each'][key]
     found = spread(values)
     if found is None:
         return Cell('not finite')
-    return Cell(said(found), found.mean, hint=', '.join(map(number, values)))
+    return Cell(format_spread(found), found.mean, hint=', '.join(map(format_number, values)))
 
 
-def _who(group, seeds):
+def _who(group: Group, seeds: int) -> list[Cell]:
+    """The cells that say which runs a row is of, and how they ended."""
     counts = Counter(run.state for run in group.runs)
     state = ', '.join(f'{n} {s}' if len(group.runs) > 1 else s for s, n in counts.most_common())
     notes = '; '.join(sorted({run.note for run in group.runs if run.note}))
     return [Cell(group.name, style=group.style), Cell(str(seeds), seeds), Cell(state, hint=notes)]
 
 
-def _unscored_table(groups, caption):
+def _unscored_table(groups: Sequence[Group], caption: str) -> Table:
     rows = [
         [*_who(g, len({r.seed for r in g.runs})), Cell(g.steps(), g.runs[0].step)] for g in groups
     ]
     return Table(['run', 'seeds', 'state', 'step'], rows, caption)
 
 
-def _first(step):
+def _first(step: int | str) -> float:
+    """The first number of a step such as '40-80'."""
     return float(str(step).partition('-')[0])
 
 
 def published(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """What others published on the same data sets; nothing where there is nothing."""
+    """Published scores on the same data sets; no section if there are none."""
     found = [p for p in PUBLISHED if p.data in {row['data'] for row in rows}]
     if not found:
         return []
@@ -137,8 +148,8 @@ def published(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
     ]
     heads = ('method', 'network', 'data', 'protocol', 'inception score ↑', 'FID ↓', 'source')
     caption = (
-        "Not measured here, each under its own protocol. FID and inception score are Inception's: scores of other "
-        'extractors are on other scales.'
+        "Not measured here, each under its own protocol. FID and inception score are Inception's: "
+        'scores of other extractors are on other scales.'
     )
     table = Table(heads, body, caption, groups=[('published', len(heads))])
     return [Section('Published scores', [table])]

@@ -103,7 +103,9 @@ def is_incidental(key: str) -> bool:
 def kind(config: Mapping[str, Any]) -> dict[str, Any]:
     """What runs have in common that are repetitions of each other: all that is computed but the seed, and the length.
 
-    The updates in one call (`steps_per_call`) change rounding at most.
+    The updates in one call (`steps_per_call`) change rounding at most. The folder of the images (`data.path`) may be
+    another on another machine; a score's manifest has the checksum of the images.
     """
-    same = {k: v for k, v in computed(config).items() if k not in ('seed', 'steps_per_call')}
+    free = ('seed', 'steps_per_call', 'data.path')
+    same = {k: v for k, v in computed(config).items() if k not in free}
     return same | {'num_steps': config['num_steps']}

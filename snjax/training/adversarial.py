@@ -51,7 +51,6 @@ def draw_noise(
     ids: jax.Array,
     z_rng: jax.Array,
     label_rng: jax.Array,
-    *,
     dim_z: int,
     latent: str,
     num_classes: int,

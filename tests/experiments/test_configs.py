@@ -549,6 +549,7 @@ def test_every_key_is_read(finished_run, tmp_path):
     workdir, seen = finished_run.copy(tmp_path / 'run'), set()
     config = from_workdir.get_config(str(workdir)).lock()
     train.run_train(Watched(config, seen), workdir)
+    train.load_data(Watched(config, seen), say=lambda line: None)  # from a plain dict above
     for name in ('acgan_cifar', 'glo_digits'):  # groups of other methods
         build.method(Watched(load(name), seen))
     assert set(flat(config)) - seen == set()

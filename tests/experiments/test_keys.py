@@ -44,6 +44,7 @@ def test_what_touches_an_update_is_computed(key, value):
 def test_seeds_and_harmless_keys_are_one_kind_and_lengths_are_several():
     first = keys.kind(changed())
     assert keys.kind(changed(seed=1, data__workers=8, data__stream='on', steps_per_call=5)) == first
+    assert keys.kind(changed(data__path='/elsewhere')) == first
     assert keys.kind(changed(num_steps=7)) != first
     assert keys.kind(changed(n_dis=2)) != first
 

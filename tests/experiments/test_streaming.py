@@ -21,9 +21,8 @@ def chosen(images=IMAGES, **changes):
     """(whether it streams, what it says)."""
     config, said = sngan_digits.get_config(), []
     config.data.update(changes)
-    streaming.check(config)
-    options = build.options(config)
-    found = streaming.choose_options(config, options, images, said.append)
+    plan = build.plan(config)
+    found = streaming.choose_options(plan.stream, plan.options, images, said.append)
     assert found.workers == config.data.workers
     return found.stream, said
 

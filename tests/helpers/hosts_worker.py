@@ -1,4 +1,4 @@
-"""One of several processes that something happens to: `hosts_worker.py ADDRESS NUM ID FOLDER CASE`."""
+"""One process of a small distributed run: `hosts_worker.py ADDRESS NUM ID FOLDER CASE`."""
 
 import ctypes
 import functools
@@ -9,7 +9,7 @@ import time
 from snjax.host import supervisor
 from snjax.runs.workdir import describe_newest
 
-SECONDS = 8  # without a sign until a process is taken for gone
+SECONDS = 8  # without a heartbeat until a process is taken for lost
 
 
 def main(address, num, process_id, folder, case):
@@ -45,7 +45,7 @@ def main(address, num, process_id, folder, case):
             checkpoints.save(20, state)
             checkpoints.wait()
         elif case == 'busy':
-            if not is_odd:  # and nobody else in this process can do anything meanwhile
+            if not is_odd:  # holds the GIL, so no other thread of this process runs
                 ctypes.PyDLL(None).sleep(2 * SECONDS)
             assert parallel.any_process(not is_odd)
         elif case == 'error' and is_odd:

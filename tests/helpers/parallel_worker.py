@@ -1,9 +1,9 @@
-"""Trains the tiny GAN on all devices of this process, or of several processes, for `test_parallel.py`.
+"""Trains the tiny GAN on all devices of one or several processes, for `test_parallel.py`.
 
     python tests/helpers/parallel_worker.py '{"out": "folder", "cases": ["synchronised"], "address": null, ...}'
 
-Writes `<out>/<case>-<process>.npz` with every leaf of the final state, `<out>/table-<process>.npz` with what became of
-a table that is cut over the devices, and `<out>/facts-<process>.json`.
+Writes `<out>/<case>-<process>.npz` with every leaf of the final state,
+`<out>/table-<process>.npz` with the results on a sharded table, and `<out>/facts-<process>.json`.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from jax import lax
 from configs import sngan_digits
 from experiments import build, gan
 from helpers import tiny_gan, tiny_glo
+from helpers.filling import filled_state
 from snjax import data, parallel
 from snjax.objectives.losses import LOSSES
 from snjax.training import adversarial, cost, loop
@@ -59,7 +60,7 @@ def with_mean(mean, fn, *args):
 
 
 class Recorded:
-    """Images that know which of them were read."""
+    """Images that record which of them were read."""
 
     def __init__(self, images):
         self.images, self.shape, self.read = images, images.shape, []
@@ -116,10 +117,10 @@ def digits():
 
 
 def make_method(name):
-    """The case's method, and what makes its first state."""
+    """The method of a case, and the function that makes its first state."""
     if name in GLO_CASES:
         changes = {'batch_size': 16, 'initial': 'normal', **GLO_CASES[name]}
-        return tiny_glo.make_glo(digits().images, **changes), tiny_glo.filled
+        return tiny_glo.make_glo(digits().images, **changes), filled_state
     tiny = tiny_gan.make_gan(
         **{
             'loss': LOSSES['non_saturating'],  # smooth: rounding is not amplified at a kink
@@ -135,7 +136,7 @@ def make_method(name):
 
 
 def train_case(name):
-    """Twenty steps on the digits: every device sees other images. Then which were read, where they are streamed."""
+    """Twenty steps on the digits; returns state, metrics and, if streamed, the images read."""
     tiny, filled = make_method(name)
     options = dataclasses.replace(OPTIONS, stream=name == 'streamed', workers=2)
     images = Recorded(digits().images)
@@ -170,7 +171,7 @@ def flat(tree):
 
 
 def is_frozen():
-    """Whether a generator update leaves the discriminator as it was, bit for bit, u and sigma too."""
+    """Whether a generator update keeps all bits of the discriminator, u and sigma included."""
     size = 2 * parallel.device_count()
     tiny = tiny_gan.make_gan(gen_batch_size=size)
     before = tiny_gan.filled(tiny)
@@ -182,7 +183,7 @@ def is_frozen():
 
 
 TABLE = {
-    # The fifth row is of numbers that arithmetic may not keep: a zero's sign, a tiny number, and none.
+    # The fifth row has values that arithmetic may not preserve: -0, a subnormal and NaN.
     'z': np.insert(
         np.random.default_rng(0).standard_normal((6, 3), np.float32),
         4,
@@ -195,24 +196,24 @@ INDEX = np.array([5, 0, 6, 2], np.int32)  # a global batch of rows
 
 
 class Held(struct.PyTreeNode):
-    """A table with a row for each of seven images, which no number of devices divides but one."""
+    """A table of seven rows, which divide over no tested number of devices but one."""
 
     table: dict
     step: jax.Array
 
 
 def table_case():
-    """The table after `spread` and `whole`; then what a step takes from it, adds up and leaves behind."""
+    """The table after `shard` and `gather`; then what a step reads from it and writes to it."""
     before, axes = Held(TABLE, np.int32(0)), Held(table=0, step=None)
-    spread = parallel.shard(before, axes)
-    # Fetched at once: `whole` hands on the step itself, which the run below donates.
-    arrays = flat({'round_trip': parallel.first_replica(parallel.gather(spread, axes, before))})
-    arrays |= {f'shapes/{name}': np.array(leaf.shape) for name, leaf in spread.table.items()}
+    sharded = parallel.shard(before, axes)
+    # Fetched at once: `gather` returns the same `step` array, which the run below donates.
+    arrays = flat({'round_trip': parallel.first_replica(parallel.gather(sharded, axes, before))})
+    arrays |= {f'shapes/{name}': np.array(leaf.shape) for name, leaf in sharded.table.items()}
     index = INDEX[: len(INDEX) // parallel.device_count() * parallel.device_count()]
     if index.size:
         run = parallel.DataParallel(functools.partial(table_step, size=len(index)), axes)
         placed = parallel.replicate(index)
-        state, seen = run.compile(spread, placed, quickly=True)(spread, placed)
+        state, seen = run.compile(sharded, placed, quickly=True)(sharded, placed)
         after = parallel.gather(state, axes, before)
         arrays |= flat(parallel.first_replica({'seen': seen, 'after': after}))
     return arrays
@@ -230,7 +231,7 @@ def table_step(state, index, size):
 
 
 def stop_together():
-    """The step that the processes agree to stop at, when one of them alone is told to."""
+    """The step at which all processes stop when one of them receives SIGTERM."""
     stop = parallel.StopSignal()
     for step in range(1, 3000):
         if step == 20 and jax.process_index() == jax.process_count() - 1:
@@ -243,7 +244,7 @@ def stop_together():
 
 
 def refusal():
-    """What a batch size is answered with that the devices do not divide."""
+    """The message for a batch size that does not divide over the devices; None if it does."""
     config = sngan_digits.get_config()
     config.gen_batch_size = 30
     try:

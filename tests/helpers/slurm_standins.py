@@ -1,7 +1,8 @@
-"""A stand-in for SLURM on one machine: sbatch, srun, squeue, scancel and scontrol by the name this file is called by.
+"""Stand-ins for SLURM's programs on one machine: sbatch, srun, squeue, scancel and scontrol.
 
-It knows what submitit asks for: arrays with a limit, tasks, signals and requeue. State lies in $SLURM_STANDIN, one
-folder per job and index: `state`, `pid` (of the process group), and `requeue` while one is asked for.
+The first argument names the program. They support what submitit needs: arrays with a limit, tasks,
+signals and requeueing. $SLURM_STANDIN holds one folder per job and index, with the files `state`,
+`pid` (of the process group), and `requeue` while the job is to be requeued.
 """
 
 import os
@@ -36,13 +37,13 @@ def sbatch(script):
     for index in indices:
         _state(number, index, 'PENDING')
     command = [sys.executable, __file__, 'supervise', number, str(limit), *indices]
-    nothing = subprocess.DEVNULL  # whoever called waits until nobody holds its pipes
+    nothing = subprocess.DEVNULL  # the caller waits until all its pipes are closed
     subprocess.Popen(command, start_new_session=True, stdin=nothing, stdout=nothing, stderr=nothing)
     print(f'Submitted batch job {number}')
 
 
 def supervise(number, limit, *indices):
-    """SLURM's controller: runs the indices, `limit` at a time, and those that are to be requeued again."""
+    """SLURM's controller: runs the indices, `limit` at a time, and requeued ones again."""
     waiting, running = list(indices), {}
     while waiting or running:
         while waiting and len(running) < int(limit):
@@ -91,7 +92,7 @@ def srun(*arguments):
         if option in ('--output', '--error'):
             files[option] = arguments.pop(0)
     names = {'%A': 'SLURM_ARRAY_JOB_ID', '%a': 'SLURM_ARRAY_TASK_ID', '%j': 'SLURM_JOB_ID'}
-    # Of a signal to the whole job srun hands nothing on: the tasks have had it themselves.
+    # srun ignores signals to the whole job: its tasks receive them directly.
     for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT):
         signal.signal(number, lambda *_: None)
     processes = []
@@ -112,7 +113,7 @@ def srun(*arguments):
 
 
 def squeue(*arguments):
-    """All jobs, as snjax asks for them; one that is being sent back to the queue is not over."""
+    """Lists all jobs; a job that is being requeued is not over."""
     _answer()
     assert set(arguments) >= {'--array', '--states=all', '--noheader', '--format=%i|%T'}
     for path in sorted(ROOT.glob('*/state')):
@@ -145,7 +146,7 @@ def _answer():
 
 
 def _signal(number, index, which):
-    """To all processes of the job, as SLURM does; the shell of its script minds none."""
+    """Signals all processes of the job, as SLURM does, except the shell of its script."""
     path = _folder(number, index) / 'pid'
     if not path.exists():
         return
@@ -154,7 +155,7 @@ def _signal(number, index, which):
         try:
             fields = status.read_text().rpartition(')')[2].split()
             process = int(status.parent.name)
-            # Not this one: SLURM's own programs may be called inside the job.
+            # Not this process: SLURM's programs may be called inside the job.
             if int(fields[3]) == group and process not in (group, os.getpid()):
                 os.kill(process, which)
         except (OSError, IndexError):
@@ -179,7 +180,7 @@ COMMANDS = {f.__name__: f for f in (sbatch, supervise, srun, squeue, scancel, sc
 
 
 def install(folder):
-    """Programs of these names in `folder`, for the PATH."""
+    """Writes the programs to `folder`, which the PATH can name."""
     for name in COMMANDS:
         program = folder / name
         command = shlex.join([sys.executable, __file__, name])

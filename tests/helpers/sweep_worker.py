@@ -1,10 +1,10 @@
-"""A stand-in for launch.py that is over at once, and a sweep of such runs in a process of its own, for test_sweeps.py.
+"""A stand-in for launch.py that ends at once, and a sweep of such runs, for tests/sweeps.
 
     python sweep_worker.py --config=... --config.behaviour=crash --workdir=...    # a run
-    python sweep_worker.py sweep FOLDER BEHAVIOUR,BEHAVIOUR,...                   # a sweep, on two slots
-    python sweep_worker.py slurm FOLDER BEHAVIOUR,BEHAVIOUR,... nodes=2           # and as jobs of SLURM
+    python sweep_worker.py sweep FOLDER BEHAVIOUR,BEHAVIOUR,...              # a sweep on two slots
+    python sweep_worker.py slurm FOLDER BEHAVIOUR,BEHAVIOUR,... nodes=2      # a sweep on SLURM
 
-What a run does is in BEHAVIOURS; it notes its process, environment and cores in `started.jsonl`.
+BEHAVIOURS says what a run does; it writes its pid, environment and cores to `started.jsonl`.
 """
 
 import json
@@ -43,7 +43,7 @@ def crash_once(workdir, attempt):
 
 
 def killed_but_gets_further(workdir, attempt):
-    """Four times, each after a checkpoint."""
+    """Killed four times, each time after a new checkpoint."""
     if attempt <= 4:
         _reach(workdir, 10 * attempt)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -55,7 +55,7 @@ def preempted_once(workdir, attempt):
 
 
 def stop_when_asked(workdir, attempt):
-    """Trains until it is asked to stop, and then saves; finishes when started again."""
+    """Trains until SIGTERM, then saves; finishes when it is started again."""
     if attempt == 1:
         signal.signal(signal.SIGTERM, lambda *_: (_reach(workdir, 50), sys.exit(75)))
         _reach(workdir, 20)
@@ -63,7 +63,7 @@ def stop_when_asked(workdir, attempt):
 
 
 def deaf(workdir, attempt):
-    """Does not stop when it is asked to."""
+    """Ignores SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _reach(workdir, 20)
     time.sleep(60)
@@ -85,7 +85,7 @@ def _say(line):
 
 
 def run(*flags):
-    """What launch.py would do."""
+    """Acts as launch.py."""
     given = dict(flag.removeprefix('--').split('=', 1) for flag in flags)
     workdir = pathlib.Path(given['workdir'])
     (workdir / 'config.json').write_text('{}')
@@ -99,7 +99,7 @@ def run(*flags):
 
 
 def sweep(folder, behaviours, retries='2'):
-    """Runs all behaviours; the exit code is 0 if the sweep came to its end, and 75 if it was stopped."""
+    """Runs all behaviours; exit code 0 if the sweep completed, 75 if it was stopped."""
     from snjax.sweeps import local, slots
 
     places = [slots.Slot('first', {'PLACE': '1'}, (0,)), slots.Slot('second', {'PLACE': '2'})]

@@ -1,24 +1,18 @@
-"""One device, several, and several processes: the same run. In processes of their own, with forced CPU devices."""
+"""One device, several devices and several processes give the same run (forced CPU devices)."""
 
 import importlib.util
 import json
 import os
 import pathlib
 import re
-import signal
 import socket
 import subprocess
 import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import sngan_digits
-from experiments import build
 from helpers.parallel_worker import INDEX, TABLE
-from snjax import parallel
 from snjax.data.host_order import HostOrder
 from snjax.training import loop as train
 
@@ -27,7 +21,7 @@ TIMEOUT = 300  # seconds; a deadlock ends here
 
 
 def start(out, cases, devices, address=None, num_processes=1, process_id=0):
-    """A worker process (`parallel_worker.py`) with that many CPU devices."""
+    """Starts a worker process (`parallel_worker.py`) with `devices` CPU devices."""
     job = {
         'out': str(out),
         'cases': cases,
@@ -52,7 +46,7 @@ def start(out, cases, devices, address=None, num_processes=1, process_id=0):
 
 
 class Run:
-    """Worker processes that write to one folder, and what they wrote."""
+    """Worker processes that write to one folder, and their results."""
 
     def __init__(self, out, processes):
         self._out, self._processes, self._is_done = out, processes, False
@@ -80,7 +74,7 @@ class Run:
 
 
 class Runs(dict):
-    """Runs by name, each started when it is first asked for."""
+    """Runs by name; a run starts when it is first accessed."""
 
     def __init__(self, plans, make_folder):
         self._plans, self._make_folder = plans, make_folder
@@ -93,9 +87,9 @@ class Runs(dict):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Workers by their number of devices, and '2x2': two processes that talk over gloo.
+    """Workers by their number of devices, and '2x2': two processes connected by Gloo.
 
-    All that quick tests want start at once.
+    The workers of the quick tests start at once.
     """
     with socket.socket() as free:
         free.bind(('localhost', 0))
@@ -110,7 +104,7 @@ def runs(tmp_path_factory):
         2: [([], 2)],
         8: [([], 8)],
         3: [([], 3)],
-        # Asked for by slow tests alone, so these start when they are.
+        # Used by slow tests only.
         'trained 2': [(all_cases[:1], 2)],
         'trained 8': [(all_cases[:1], 8)],
     }
@@ -134,9 +128,9 @@ def two_processes(runs):
 
 
 def distance(a, b):
-    """Relative L2 distance of all that a run learns, the worst of: each player's weights, statistics, u; the EMA.
+    """Largest relative L2 distance over the groups of arrays that a run learns.
 
-    Batch statistics are there if G has batch norm.
+    The groups are each player's weights and u, G's batch statistics if it has any, and the EMA.
     """
     assert a.keys() == b.keys()
     groups = {}
@@ -175,7 +169,7 @@ def test_several_devices_are_one(run, devices):
 
 @pytest.mark.parametrize('broken', ['unaveraged', 'summed'])
 def test_a_wrong_average_of_the_gradients_is_seen(run, broken):
-    """The comparison above would fail: without the average, and with the factor that Adam would hide."""
+    """The comparison above fails without the average, and with a sum, which Adam would hide."""
     assert distance(run(1).leaves('synchronised'), run(4).leaves(broken)) > 1e-2
     assert run(4).facts()['shards_equal'][broken] == (broken == 'summed')
 
@@ -186,8 +180,8 @@ def test_per_device_batch_norm_differs_and_leaves_equal_shards(run):
     assert 1e-3 < away < 1
 
 
-def test_parts_in_turn_are_parts_on_several_devices(run):
-    """Eight in turn, or two in turn on each of four devices: the same examples, and the same rule for statistics."""
+def test_accumulated_parts_are_the_same_on_several_devices(run):
+    """Eight parts on one device, or two on each of four: the same examples and statistics."""
     assert run(4).facts()['shards_equal']['in_2_parts_per_device']
     one, four = run(1).leaves('in_8_parts'), run(4).leaves('in_2_parts_per_device')
     assert distance(one, four) < 1e-4
@@ -198,7 +192,7 @@ def test_parts_in_turn_are_parts_on_several_devices(run):
 
 
 def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):
-    """The average of three equal numbers may differ from them in the last bit, so none may be taken of u."""
+    """u must not be averaged: the mean of three equal numbers may differ in the last bit."""
     assert run(3).facts()['is_frozen']
 
 
@@ -209,7 +203,7 @@ def test_parts_of_a_batch_on_several_devices_are_the_batch_on_one(run):
 
 
 def test_the_run_has_moved(run):
-    """Otherwise equality would say little: the weights after 20 steps are not those of the average over them."""
+    """Otherwise equality would mean little: after 20 steps the weights differ from their EMA."""
     leaves = run(1).leaves('synchronised')
     kernels = [name for name in leaves if re.match(r'state/gen/params/.*/kernel', name)]
     for name in kernels:
@@ -232,7 +226,7 @@ def test_two_processes_of_two_devices_are_one_of_four(run, two_processes):
 
 
 def test_a_step_is_counted_the_same_in_every_process(run, two_processes):
-    """Though none of them could trace the program of all."""
+    """Although no process can trace the program of all processes."""
     counted = run(4).facts()['flops']
     for case in ('synchronised', 'glo'):
         assert run(1).facts()['flops'][case] / 4 <= counted[case] < run(1).facts()['flops'][case]
@@ -245,32 +239,16 @@ def test_processes_agree_on_the_step_to_stop_at(two_processes):
     assert stopped[0] == stopped[1] and 20 <= stopped[0] < 2999
 
 
-def test_one_process_keeps_the_signal_itself():
-    heard = []
-    before = signal.signal(signal.SIGTERM, lambda *_: heard.append('the former handler'))
-    try:
-        stop = parallel.StopSignal()
-        assert not stop.at(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)  # as SLURM does
-        assert stop.at(2) and stop.at(3) and not heard
-        stop.close()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert heard == ['the former handler']
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-# ---- a table that is cut over the devices
+# ---- a table sharded over the devices
 
 
 def tables(run, devices):
-    """What every process has seen of it."""
+    """The table's results in every process."""
     return [run(devices).leaves('table', i) for i in range(2 if devices == '2x2' else 1)]
 
 
 @pytest.mark.parametrize(('devices', 'rows'), [(1, 7), (2, 4), (3, 3), (4, 2), (8, 1), ('2x2', 2)])
-def test_a_table_is_cut_and_put_together_bit_for_bit(run, devices, rows):
+def test_a_table_is_sharded_and_gathered_bit_for_bit(run, devices, rows):
     for seen in tables(run, devices):
         assert seen['shapes/z'].tolist() == [4 if devices == '2x2' else devices, rows, 3]
         assert seen['round_trip/step'] == 0
@@ -281,13 +259,13 @@ def test_a_table_is_cut_and_put_together_bit_for_bit(run, devices, rows):
 
 @pytest.mark.skipif(not importlib.util.find_spec('grain'), reason='Grain is not installed')
 def test_each_process_reads_its_own_half_of_a_streamed_batch(run, two_processes):
-    """And trains as if the set lay on the devices: there the same bits, and on one device the same but for rounding."""
+    """And trains as with a resident set: the same bits, and on one device equal up to rounding."""
     order = HostOrder(train.seed_key(3, 'data'), 16, 1797)
     for process in (0, 1):
         read = two_processes.facts(process)['read']['streamed']
         half = np.arange(8) + 8 * process
         expected = [order.indices(batch, half).tolist() for batch in range(40)]
-        assert sorted(read) == sorted(expected)  # several threads read, in no order
+        assert sorted(read) == sorted(expected)  # threads read in any order
         streamed, resident = (
             two_processes.leaves(name, process) for name in ('streamed', 'synchronised')
         )
@@ -296,8 +274,8 @@ def test_each_process_reads_its_own_half_of_a_streamed_batch(run, two_processes)
 
 
 @pytest.mark.parametrize('devices', [1, 2, 3, 4, '2x2'])
-def test_rows_are_taken_and_put_wherever_they_lie(run, devices):
-    """In the order of the batch; and all others stay as they are, to the bit."""
+def test_rows_are_read_and_written_whichever_device_holds_them(run, devices):
+    """In the order of the batch; all other rows keep their bits."""
     index = INDEX[:3] if devices == 3 else INDEX
     for seen in tables(run, devices):
         assert seen['after/step'] == 1
@@ -311,14 +289,14 @@ def test_rows_are_taken_and_put_wherever_they_lie(run, devices):
 
 @pytest.mark.parametrize('devices', [4, '2x2'])
 def test_glo_on_several_devices_is_glo_on_one(run, devices):
-    """Twenty steps of plain gradient descent, the table of 1,797 rows, which four does not divide, included."""
+    """Twenty steps of plain gradient descent, with a table of 1,797 rows on four devices."""
     one = run(1).leaves('glo')
     assert_same_glo(one, run(devices).leaves('glo'))
     first = np.asarray(one['state/table/z'])
     assert first.shape == (1797, 4) and one['state/step'] == 20
 
 
-def test_parts_of_glo_in_turn_are_parts_on_several_devices(run):
+def test_accumulated_parts_of_glo_are_the_same_on_several_devices(run):
     one = run(1).leaves('glo_in_8_parts')
     assert_same_glo(one, run(4).leaves('glo_in_2_parts_per_device'))
     assert not np.allclose(one['state/table/z'], run(1).leaves('glo')['state/table/z'], rtol=1e-3)
@@ -331,57 +309,7 @@ def assert_same_glo(one, other):
         assert np.linalg.norm(one[name].astype(np.float64) - other[name]) <= 1e-5 * norm, name
 
 
-@pytest.mark.parametrize(
-    ('mode', 'where', 'words'),
-    [
-        ('on', {}, ['--distributed=on', 'off, auto, explicit']),
-        (
-            'explicit',
-            {'coordinator_address': None, 'num_processes': 2, 'process_id': 0},
-            ['--distributed=explicit needs --coordinator_address', 'host:port'],
-        ),
-        (
-            'explicit',
-            {'coordinator_address': '', 'num_processes': None, 'process_id': None},
-            ['--coordinator_address --num_processes --process_id'],
-        ),
-        ('explicit', {}, ['--coordinator_address --num_processes --process_id']),
-        (
-            'explicit',
-            {'coordinator_address': 'host0', 'num_processes': 2, 'process_id': 1},
-            ['--coordinator_address=host0: accepted is host:port'],
-        ),
-    ],
-)
-def test_initialize_refuses(mode, where, words):
-    before = jax.config.jax_cpu_collectives_implementation
-    jax.devices()  # a backend there is already, so that nothing can be joined
-    try:
-        with pytest.raises(ValueError) as caught:
-            parallel.initialize(mode, **where)
-        assert jax.config.jax_cpu_collectives_implementation == before
-    finally:
-        jax.config.update('jax_cpu_collectives_implementation', before)
-    assert '\n' not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value)
-
-
-def test_initialize_refuses_a_port_that_is_in_use():
-    with socket.create_server(('', 0)) as server:
-        address = f'localhost:{server.getsockname()[1]}'
-        with pytest.raises(ValueError, match=f'--coordinator_address={address}: process 0 cannot'):
-            parallel.initialize(
-                'explicit', coordinator_address=address, num_processes=2, process_id=0
-            )
-
-
-def test_initialize_off_does_nothing():
-    parallel.initialize('off', coordinator_address=None, num_processes=None, process_id=None)
-    assert parallel.is_main() and not jax.distributed.is_initialized()
-
-
-# ---- sizes, scan, placing
+# ---- batch sizes
 
 
 def test_batch_sizes_that_the_devices_do_not_divide(run):
@@ -392,121 +320,3 @@ def test_batch_sizes_that_the_devices_do_not_divide(run):
     assert run(1).facts()['refusal'] is None
     small = run(8).facts()['refusal']
     assert small.startswith('gen_batch_size 30 does not divide over 8 devices: use 24 or 32')
-
-
-def test_check_batch_size_names_the_first_that_does_not_fit(monkeypatch):
-    monkeypatch.setattr(jax, 'device_count', lambda: 8)
-    assert parallel.check_batch_size(batch_size=8, gen_batch_size=64) is None
-    with pytest.raises(
-        ValueError, match=r'^batch_size 5 .* over 8 devices: use 8, --config.batch_size=8$'
-    ):
-        parallel.check_batch_size(gen_batch_size=64, batch_size=5)
-
-
-@pytest.mark.parametrize('length', [1, 3])
-def test_scan_is_the_same_written_out_and_as_a_loop(monkeypatch, length):
-    def body(carry, x):
-        carry = {'sum': carry['sum'] + x['a'], 'n': carry['n'] + 1}
-        return carry, (carry['sum'] * x['b'], None)
-
-    carry = {'sum': jnp.zeros(2), 'n': jnp.int32(0)}
-    xs = {'a': jnp.arange(2.0 * length).reshape(length, 2), 'b': jnp.arange(1.0, length + 1)}
-    written_out = parallel.scan_or_unroll(body, carry, xs, length)
-    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-    loop = parallel.scan_or_unroll(body, carry, xs, length)
-    assert 'scan' in str(
-        jax.make_jaxpr(lambda c: parallel.scan_or_unroll(body, c, xs, length))(carry)
-    )
-    assert jax.tree.structure(written_out) == jax.tree.structure(loop)
-    jax.tree.map(np.testing.assert_array_equal, written_out, loop)
-    sums = np.cumsum(np.arange(2.0 * length).reshape(length, 2), axis=0)
-    np.testing.assert_array_equal(loop[0]['sum'], sums[-1])
-    np.testing.assert_array_equal(loop[1][0], sums * np.arange(1, length + 1)[:, None])
-    assert int(loop[0]['n']) == length
-
-
-def test_place_like_and_local():
-    tree = {'a': np.arange(3, dtype=np.int32), 'b': None, 'c': jnp.float32(2)}
-    placed = parallel.replicate(tree)
-    assert placed['a'].sharding.is_fully_replicated and placed['b'] is None
-    shapes = parallel.abstract(jax.eval_shape(lambda: {'a': jnp.arange(3), 'c': jnp.float32(2)}))
-    assert shapes['a'].shape == (3,) and shapes['a'].sharding == placed['a'].sharding
-    local = parallel.first_replica(placed)
-    np.testing.assert_array_equal(local['a'], tree['a'])
-    assert len(local['a'].devices()) == 1 and float(local['c']) == 2
-
-
-# ---- other machines
-
-
-def test_the_step_lowers_for_tpu_and_cuda(monkeypatch):
-    """SNGAN's whole per-device step with its collectives, as a loop of 50 updates, on a machine that has neither.
-
-    Lowering is where an operation that a platform lacks is refused; wrapping `pmap` in `jit` serves this alone.
-    """
-    monkeypatch.setattr(
-        jax, 'default_backend', lambda: 'tpu'
-    )  # loops are written out on a CPU only
-    config = sngan_digits.get_config()
-    config.update(
-        {'num_steps': 50, 'steps_per_call': 0, 'n_dis': 2, 'model': {'dtype': 'bfloat16'}}
-    )
-    config.log.every = config.log.histograms_every = config.sampling.every = 50
-    config.checkpoint.every = 50
-    sngan, options = build.method(config), build.options(config)
-    assert options.steps_per_call == 50
-    step = parallel.DataParallel(train.make_step(sngan, options), sngan.state_axes)
-    arguments = jax.eval_shape(
-        lambda: (
-            sngan.init(jax.random.key(0)),
-            {
-                'image': jnp.zeros((1797, 16, 16, 1), jnp.uint8),
-                'label': jnp.zeros(1797, jnp.int32),
-                'data_rng': jax.random.key_data(jax.random.key(0)),
-                'train_rng': jax.random.key_data(jax.random.key(1)),
-            },
-        )
-    )
-    for platform in ('tpu', 'cuda'):
-        text = step.lower(*arguments, platform).as_text()
-        assert 'stablehlo.while' in text and 'stablehlo.convolution' in text
-        assert 'stablehlo.all_reduce' in text and 'bf16' in text
-        assert len(text) < 3_000_000  # the loop's body once
-
-
-_A_QUEUE = """
-import sys, time
-import jax, jax.numpy as jnp, numpy as np
-from snjax import parallel
-
-spreads = parallel.OverBatches(lambda v, x: (x @ v).var(0) + ((x @ v) ** 2).mean(0))
-matrix = parallel.replicate(np.ones((16, 16), np.float32))
-end = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
-    given = [spreads(matrix, np.ones((8, 16), np.float32)) for _ in range(32)]
-    assert np.asarray(sum(given[1:], given[0]))[0] == 32 * 256
-"""
-
-
-@pytest.mark.slow
-def test_many_programs_on_several_cpu_devices_do_not_lock_up():
-    """Queued, they did: within 15 seconds in each of three processes at once, on two cores."""
-    flags = (
-        '--xla_force_host_platform_device_count=4'
-        ' --xla_cpu_collective_call_warn_stuck_timeout_seconds=5'
-        ' --xla_cpu_collective_call_terminate_timeout_seconds=20'
-    )
-    environment = os.environ | {'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-c', _A_QUEUE, '60'],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    ended = [(process.communicate(timeout=TIMEOUT)[0], process.returncode) for process in processes]
-    for said, code in ended:
-        assert code == 0, said[:1000]

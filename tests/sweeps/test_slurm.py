@@ -1,6 +1,7 @@
-"""Sweeps on SLURM itself, with what only it does: it takes nodes away, loses them, and ends what has had its time.
+"""Sweeps on SLURM itself: preemption, lost nodes and time limits.
 
-What stand-ins can do as well is in test_sweeps_slurm.py. All of it is skipped where SLURM is not installed.
+Tests that stand-ins can run as well are in test_sweeps_slurm.py. All tests here are skipped where
+SLURM is not installed.
 """
 
 import json
@@ -23,7 +24,7 @@ def numbers(out):
 
 
 def test_a_sweep_survives_what_happens_on_a_cluster(launcher, slurm_itself, finished_run, tmp_path):
-    """Its jobs make room for a more urgent one, the process that watches is killed, and then stopped by Ctrl-C."""
+    """Its jobs are preempted, its own process is killed, and then stopped by Ctrl-C."""
     sweep, folder = tmp_path / 's.py', tmp_path / 'x'
     sweep.write_text("def get_sweep(h):\n    return h.product({'seed': range(4)})\n")
     flags = ['--mode=sweep', *TINY, f'--sweep={sweep}', '--engine=slurm', f'--workdir={folder}']
@@ -82,7 +83,7 @@ def test_a_run_goes_on_another_node_when_its_own_is_lost(slurm_itself, tmp_path)
     slurm_itself.lose(slurm_itself.nodes[0])
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
-    assert set(numbers(out)) == {'1'}  # SLURM has sent it back itself
+    assert set(numbers(out)) == {'1'}  # SLURM itself requeued the job
     nodes = [line['environment']['SLURMD_NODENAME'] for line in starts(tmp_path, 'stop_when_asked')]
     assert nodes == list(slurm_itself.nodes)
     run = runs_of(tmp_path)['stop_when_asked']
@@ -93,7 +94,7 @@ def test_a_run_goes_on_another_node_when_its_own_is_lost(slurm_itself, tmp_path)
 
 
 def test_a_run_saves_before_its_time_is_up(slurm_itself, tmp_path):
-    """SLURM's clock is a coarse one, and the signal may come up to a minute early."""
+    """SLURM's clock is coarse: the signal may come up to a minute early."""
     code, out = slurm_itself.sweep(tmp_path, 'stop_when_asked', 'time=1,signal_delay_s=30')
     assert code == 0, out
     assert set(numbers(out)) == {'1'}

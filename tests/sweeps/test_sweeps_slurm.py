@@ -1,4 +1,4 @@
-"""Tests of snjax/sweeps/slurm.py: submitit and stand-ins for SLURM's programs, with runs that are over at once.
+"""snjax/sweeps/slurm.py with submitit and stand-ins for SLURM's programs; the runs end at once.
 
 The slow ones are the same on SLURM itself, and real runs on both.
 """
@@ -43,7 +43,7 @@ def test_every_end_has_its_consequence(cluster, tmp_path):
         'diverge': ('diverged', 1),
         'crash_once': ('finished', 2),
     }
-    # Together an array, and the second attempt a job of its own.
+    # One array, and a separate job for the second attempt.
     numbers = re.findall(r'queued as (\S+)', out)
     assert numbers[:3] == ['1_0', '1_1', '1_2'] and len(numbers) == 4 and '_' not in numbers[3]
     for name in found:
@@ -58,9 +58,9 @@ def test_every_end_has_its_consequence(cluster, tmp_path):
 def test_a_run_whose_node_is_wanted_saves_and_goes_back_to_the_queue(
     cluster, tmp_path, watched, asked
 ):
-    """Whether somebody watches or the sweep has been killed; one that is started again finds the job.
+    """With the sweep running, or killed and started again: it then finds the job in the queue.
 
-    Whether the run is told ahead, and its job goes by itself, or SLURM takes the node, and sends the job.
+    With a signal ahead, after which the job requeues itself, or requeued by SLURM at once.
     """
     process = cluster.start(tmp_path, 'stop_when_asked,crash_once')
     assert wait_until(lambda: trains(tmp_path))
@@ -74,7 +74,7 @@ def test_a_run_whose_node_is_wanted_saves_and_goes_back_to_the_queue(
         code, attempts = process.returncode, 1
     else:
         code, out = cluster.sweep(tmp_path, 'stop_when_asked,crash_once')
-        assert 'queued as 1_0' in out  # it was not submitted again
+        assert 'queued as 1_0' in out  # found, not submitted again
         attempts = 2
     assert code == 0, out
     run = runs_of(tmp_path)['stop_when_asked']
@@ -99,7 +99,7 @@ def test_a_stopped_sweep_cancels_its_jobs_and_goes_on_when_started_again(cluster
     assert {run['state'] for run in runs_of(tmp_path).values()} == {'finished'}
 
 
-@pytest.mark.slow  # submitit waits for the result that never comes
+@pytest.mark.slow  # submitit waits for a result that never comes
 def test_a_job_that_slurm_loses_is_a_run_that_was_killed(cluster, tmp_path):
     process = cluster.start(tmp_path, 'stop_when_asked')
     assert wait_until(lambda: trains(tmp_path))
@@ -160,7 +160,7 @@ def test_a_controller_that_does_not_answer_is_one_line(launcher, stand_ins, tmp_
     assert outcome.code == 2 and 'Unable to contact slurm controller' in outcome.error_line()
 
 
-@pytest.mark.slow  # it is asked again only after a while
+@pytest.mark.slow  # waits ten seconds before it submits again
 def test_a_job_that_is_not_taken_now_is_submitted_later(stand_ins, tmp_path):
     stand_ins.limit.write_text('1')
     process = stand_ins.start(tmp_path, 'crash_once,finish')

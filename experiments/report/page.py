@@ -1,53 +1,60 @@
-"""A page from its records: one HTML file that needs nothing else, neither network nor server."""
+"""A `Page` as one HTML file that needs no network, no server and no JavaScript."""
 
 import base64
 import html
+import pathlib
 from collections.abc import Sequence
 
-from snjax.report import figure as figures
-from snjax.report import style
-from snjax.report.records import Block, Cell, Figure, Page, Section, Sheet, Table, Text
+from experiments.report import figure as figures
+from experiments.report import style
+from experiments.report.records import Block, Cell, Figure, ImageTable, Page, Section, Table, Text
 
-_SHORT = 32  # letters that stay in one line of a table
+_SHORT = 32  # a text of at most so many characters is not broken into lines
+_CSS, _SCRIPT = (pathlib.Path(__file__).with_name(f'page.{end}') for end in ('css', 'js'))
 
 
 def render(page: Page) -> str:
     """The whole document."""
     title = html.escape(page.title)
     about = ''.join(f'<p class="about">{html.escape(line)}</p>' for line in page.about)
+    css = style.variables() + style.screen(_CSS.read_text())
+    sections = ''.join(_section(s, str(i)) for i, s in enumerate(page.sections))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<title>{title}</title><style>{style.PAGE_CSS}</style></head>\n'
-        f'<body><h1>{title}</h1>{about}\n{"".join(map(_section, page.sections))}'
-        f'<script>{style.SCRIPT}</script></body></html>\n'
+        f'<title>{title}</title><style>{css}</style></head>\n'
+        f'<body><h1>{title}</h1>{about}\n{sections}'
+        f'<script>{_SCRIPT.read_text()}</script></body></html>\n'
     )
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, number: str) -> str:
     head = f'<h2>{html.escape(section.title)}</h2>'
-    body = '\n'.join(map(_block, section.blocks))
+    body = '\n'.join(_block(b, f'{number}.{i}') for i, b in enumerate(section.blocks))
     if section.is_folded:
         return f'<details><summary>{head}</summary>\n{body}</details>\n'
     return f'<section>{head}\n{body}</section>\n'
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, number: str) -> str:
     match block:
         case Table():
             return _table(block)
         case Figure():
-            return _figure(block)
-        case Sheet():
-            return _sheet(block)
+            return _figure(block, number)
+        case ImageTable():
+            return _image_table(block)
         case Text():
             text = html.escape(block.text)
             return f'<pre>{text}</pre>' if block.is_code else f'<p>{text}</p>'
 
 
+# ---- tables
+
+
 def _table(table: Table) -> str:
     best = _best(table)
-    apart = _apart(table.groups)
+    apart = _published_columns(table.groups)
     groups = ''.join(
         f'<th class="group" colspan="{n}" scope="colgroup">{html.escape(name)}</th>'
         for name, n in table.groups
@@ -69,8 +76,8 @@ def _table(table: Table) -> str:
     )
 
 
-def _apart(groups: Sequence[tuple[str, int]]) -> set[int]:
-    """Columns of the groups after the first named one: what others published stands apart from one's own."""
+def _published_columns(groups: Sequence[tuple[str, int]]) -> set[int]:
+    """Columns of published numbers, which are set apart from scores measured here."""
     columns, start = set(), 0
     for name, count in groups:
         if name.startswith('published'):
@@ -80,6 +87,7 @@ def _apart(groups: Sequence[tuple[str, int]]) -> set[int]:
 
 
 def _best(table: Table) -> set[tuple[int, int]]:
+    """(row, column) of the cells in bold."""
     found = set()
     for column, sign in table.best.items():
         orders = [(row[column].order, r) for r, row in enumerate(table.rows)]
@@ -104,44 +112,50 @@ def _class(names: str) -> str:
 
 
 def _mark(number: int | None) -> str:
-    if number is None:
-        return ''
-    shape = style.mark(number, 6, 6, 5)
-    return f'<svg class="mark {style.colour_class(number)}" viewBox="0 0 12 12">{shape}</svg>'
-
-
-def _figure(figure: Figure) -> str:
-    panels = ''.join(map(figures.panel, figure.panels))
-    legend = ''.join(
-        f'<li data-series="{number}"><svg class="{style.colour_class(number)}" viewBox="0 0 26 12">'
-        f'{figures.sample(number)}</svg>{html.escape(name)}</li>'
-        for name, number in figure.legend
-    )
-    caption = f'<figcaption>{html.escape(figure.caption)}</figcaption>' if figure.caption else ''
-    return f'<figure><div class="panels">{panels}</div><ul class="legend">{legend}</ul>{caption}</figure>'
+    return '' if number is None else style.mark_svg(number)
 
 
 def _captioned(caption: str, table: str) -> str:
-    """A table under its caption, which stays in sight where a wide table is scrolled."""
-    told = f'<figcaption>{html.escape(caption)}</figcaption>' if caption else ''
-    return f'<figure>{told}{table}</figure>'
+    """A table under its caption, which stays in sight while a wide table is scrolled."""
+    head = f'<figcaption>{html.escape(caption)}</figcaption>' if caption else ''
+    return f'<figure>{head}{table}</figure>'
 
 
-def _sheet(sheet: Sheet) -> str:
-    heads = ''.join(f'<th scope="col">{html.escape(head)}</th>' for head in sheet.columns)
-    rows = '\n'.join(
-        f'<tr><th scope="row">{_mark(number)}{html.escape(name)}</th>'
-        f'{"".join(_picture(png, f"{name}, {head}") for png, head in zip(pngs, sheet.columns, strict=True))}</tr>'
-        for name, number, pngs in sheet.rows
+# ---- figures and images
+
+
+def _figure(figure: Figure, number: str) -> str:
+    panels = ''.join(
+        figures.panel_svg(panel, f'{number}.{i}') for i, panel in enumerate(figure.panels)
     )
+    legend = ''.join(
+        f'<li data-series="{series}">{style.line_svg(series)}{html.escape(name)}</li>'
+        for name, series in figure.legend
+    )
+    caption = f'<figcaption>{html.escape(figure.caption)}</figcaption>' if figure.caption else ''
+    return (
+        f'<figure><div class="panels">{panels}</div><ul class="legend">{legend}</ul>{caption}'
+        '</figure>'
+    )
+
+
+def _image_table(table: ImageTable) -> str:
+    heads = ''.join(f'<th scope="col">{html.escape(head)}</th>' for head in table.columns)
+    rows = []
+    for name, number, pngs in table.rows:
+        images = ''.join(
+            _image(png, f'{name}, {head}') for png, head in zip(pngs, table.columns, strict=True)
+        )
+        rows.append(f'<tr><th scope="row">{_mark(number)}{html.escape(name)}</th>{images}</tr>')
+    body = '\n'.join(rows)
     return _captioned(
-        sheet.caption,
-        f'<div class="wide"><table class="sheet"><thead><tr><th></th>{heads}</tr></thead>\n'
-        f'<tbody>{rows}</tbody></table></div>',
+        table.caption,
+        f'<div class="wide"><table class="images"><thead><tr><th></th>{heads}</tr></thead>\n'
+        f'<tbody>{body}</tbody></table></div>',
     )
 
 
-def _picture(png: bytes | None, alt: str) -> str:
+def _image(png: bytes | None, alt: str) -> str:
     if png is None:
         return '<td class="none">none</td>'
     data = base64.b64encode(png).decode()

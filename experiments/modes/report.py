@@ -1,0 +1,62 @@
+"""`launch.py --mode=report`: runs, finished or not, as one HTML page and one figure.
+
+It reads only files that runs write, and imports no JAX, so it can be repeated while runs train.
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from experiments.report import contents, figure, page
+from experiments.report import runs as run_folders
+from experiments.report.groups import groups_of
+
+# The kinds of files that the main figure is written as.
+FIGURES = ('svg', 'pdf', 'png')
+
+
+def run_report(pattern: pathlib.Path, layout: str = 'auto') -> None:
+    """Writes `report.html` and the main figure as `report.svg`, `.pdf` and `.png`.
+
+    The files go into the folder that `pattern` names, or the deepest one that holds all its runs.
+
+    Args:
+        pattern: a sweep's folder, a run, or a pattern of either.
+        layout: one of `contents.LAYOUTS`; see `contents.choose_layout`.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: no run can be read, or the runs do not have the layout.
+    """
+    folders, not_runs = run_folders.find(pattern)
+    runs, damaged = run_folders.read(folders)
+    if not runs:
+        raise ValueError('; '.join(damaged))
+    groups = groups_of(runs)
+    layout = contents.choose_layout(layout, groups)
+    place = _place(pattern, [run.folder for run in runs])
+    warnings = not_runs + damaged
+    made, main = contents.build(str(place), groups, layout, warnings)
+    _write(place / 'report.html', page.render(made).encode())
+    for kind, content in (figure.files(main) if main else {}).items():
+        _write(place / f'report.{kind}', content)
+    for line in warnings:
+        print(f'left out: {line}')
+    drawn = f' and {", ".join(f".{kind}" for kind in FIGURES)}' if main else ''
+    print(
+        f'{contents.counts(groups)}, {contents.states(runs)}; layout {layout}: '
+        f'{place / "report.html"}{drawn}'
+    )
+
+
+def _place(pattern: pathlib.Path, folders: Sequence[pathlib.Path]) -> pathlib.Path:
+    if pattern.is_dir():
+        return pattern
+    return pathlib.Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
+    """Replaces a file, which is at every moment the old one or the whole new one."""
+    new = path.with_name(f'.{path.name}.new')
+    new.write_bytes(content)
+    os.replace(new, path)

@@ -1,0 +1,80 @@
+"""The group `eval` of a config, resolved: what a run is scored by, while it trains and at its end."""
+
+import dataclasses
+from typing import Any
+
+from experiments.settings.check import Config
+from snjax.metrics import evaluate, extractors
+from snjax.metrics.protocols import Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class ScorePlan:
+    """How a run is scored.
+
+    Attributes:
+        extractor: name of the feature network; '' for no scores.
+        weights: file or folder of the extractor's weights; '' for the default place.
+        protocol: of the run's own scores.
+        options: of the evaluator.
+        every: generator updates between scores while training; 0 for none.
+        cache_dir: where features are kept; None for the default place.
+    """
+
+    extractor: str
+    weights: str
+    protocol: Protocol
+    options: evaluate.Options
+    every: int
+    cache_dir: str | None
+
+
+def score_plan(config: Config) -> ScorePlan:
+    """The scores that a config asks for.
+
+    Raises:
+        ValueError: they cannot be computed; one line.
+    """
+    e = config.eval
+    if e.extractor:
+        check_scores(e)
+    if e.every < 0 or (e.every and not e.extractor):
+        raise ValueError(
+            f'eval.every is {e.every} and eval.extractor {e.extractor!r}: --config.eval.every=0 is '
+            'accepted (no scores while training), or more with one of '
+            f'{", ".join(extractors.EXTRACTORS)}'
+        )
+    return ScorePlan(
+        extractor=e.extractor,
+        weights=e.weights,
+        protocol=own_protocol(config.data.split, e.num_samples),
+        # Values without an extractor are read by nothing, and are not checked.
+        options=options_of(e) if e.extractor else evaluate.Options(),
+        every=e.every,
+        cache_dir=config.data.cache_dir or None,
+    )
+
+
+def own_protocol(split: str, num_samples: int) -> Protocol:
+    """The protocol of a run's own scores: its whole training set and `num_samples` fakes."""
+    return Protocol(f'{split}/all/{num_samples}', split, None, num_samples)
+
+
+def check_scores(e: Any) -> None:
+    """Raises a ValueError for impossible values of the keys that `--mode=evaluate` has as well.
+
+    Args:
+        e: `eval` of a config, or the options of `--mode=evaluate`.
+    """
+    extractors.check_name(e.extractor)
+    if e.num_samples < evaluate.MIN_SAMPLES:
+        raise ValueError(
+            f'eval.num_samples is {e.num_samples}: at least {evaluate.MIN_SAMPLES} are needed, for '
+            'the fifth nearest neighbour'
+        )
+    options_of(e)
+
+
+def options_of(e: Any) -> evaluate.Options:
+    """The evaluator's options; `e` as for `check_scores`."""
+    return evaluate.Options(batch_size=e.batch_size, neighbour_num=e.neighbour_num, seed=e.seed)
