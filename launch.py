@@ -106,7 +106,7 @@ def _report() -> None:
 
 
 def _main(argv: list[str]) -> None:
-    """`main`; in a run of several processes, one that a supervisor and the other processes watch."""
+    """`main`; if the run has several processes, watched by a supervisor and by the others."""
     if FLAGS.distributed == 'off':
         return main(argv)
     from snjax.host import supervisor

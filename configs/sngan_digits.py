@@ -3,7 +3,7 @@
 Reproduces no row of a paper: the paper's standard CNN at 16 px and a fraction of its width.
 
     python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
-    python launch.py --mode=sweep --config=configs/sngan_digits.py --workdir=sweeps/digits  # 12 runs
+    python launch.py --mode=sweep --config=configs/sngan_digits.py --workdir=sweeps/digits # 12 runs
 """
 
 from ml_collections import ConfigDict

@@ -23,8 +23,8 @@ def get_config(argument: str = 'resnet') -> ConfigDict:
     network, _, width = argument.partition(',')
     if network not in ('resnet', 'cnn') or not (width or '128').isdigit():
         raise ValueError(
-            f'wgan_gp_cifar.py:{argument}: accepted are NETWORK and NETWORK,WIDTH with a network of resnet, cnn '
-            "and the generator's width, 128 or 256"
+            f'wgan_gp_cifar.py:{argument}: accepted are NETWORK and NETWORK,WIDTH with a network of '
+            "resnet, cnn and the generator's width, 128 or 256"
         )
     c = base.get_config()
     c.method = 'wgan_gp'
