@@ -217,12 +217,12 @@ class Job:
             '--mode=evaluate',
             f'--workdir={workdir}',
             *_data(data_dir),
-            f'--config.eval.extractor={extractor}',
-            *([f'--config.eval.weights={weights}'] if weights else []),
-            f'--config.eval.protocols={",".join(self.scale.protocols)}',
-            f'--config.eval.variants={",".join(self.variants)}',
-            f'--config.eval.batch_size={self.scale.batch_size}',
-            f'--config.eval.steps={",".join(map(str, steps))}',
+            f'--evaluate.extractor={extractor}',
+            *([f'--evaluate.weights={weights}'] if weights else []),
+            f'--evaluate.protocols={",".join(self.scale.protocols)}',
+            f'--evaluate.variants={",".join(self.variants)}',
+            f'--evaluate.batch_size={self.scale.batch_size}',
+            f'--evaluate.steps={",".join(map(str, steps))}',
         ]
 
     def sampling(self, workdir: pathlib.Path, step: int) -> list[str]:
@@ -231,9 +231,9 @@ class Job:
             *_launch(),
             '--mode=sample',
             f'--workdir={workdir}',
-            '--config.sampling.format=npz',
-            f'--config.sampling.num={self.scale.num_samples}',
-            f'--config.sampling.step={step}',
+            '--sample.format=npz',
+            f'--sample.num={self.scale.num_samples}',
+            f'--sample.step={step}',
         ]
 
     def _flags(self):
