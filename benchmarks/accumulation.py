@@ -15,10 +15,9 @@ from unittest import mock
 
 from jax import lax
 
-from benchmarks import command, machine
+from benchmarks import command, cost, machine
 from benchmarks.workloads import Step, load_config
 from snjax import parallel
-from snjax.training import cost
 
 _REMAT = command.names(('False', 'True'))
 

@@ -36,7 +36,6 @@ from experiments import build
 from snjax import data, parallel
 from snjax.data.folder import IMAGE_SUFFIXES
 from snjax.data.host_order import HostOrder
-from snjax.runs.run_logger import RunLogger
 from snjax.training import feed, loop
 
 BATCH_SIZE, NUM_BATCHES = 64, 5
@@ -219,9 +218,8 @@ def whole_run(folder, size, stream, args, workspace):
     options = dataclasses.replace(options, stream=stream != 'resident')
     image_set = load(folder, size, stream, workspace)
     workdir = pathlib.Path(tempfile.mkdtemp(dir=workspace))
-    record = RunLogger(workdir, options.seed, {})
     trainer = loop.Trainer(
-        build.method(config), options, image_set.images, image_set.labels, record
+        build.method(config), options, image_set.images, image_set.labels, workdir, {}
     )
     with Dispatches() as dispatches:
         trainer.run()

@@ -16,12 +16,12 @@ import itertools
 import jax
 import numpy as np
 
-from benchmarks import command, machine
+from benchmarks import command, cost, machine
 from benchmarks.workloads import load_config
 from experiments import build
 from snjax import parallel
 from snjax.latents.sampling import seed_key
-from snjax.training import cost, loop
+from snjax.training import loop
 
 _DTYPES = command.names(('float32', 'bfloat16'))
 _REMAT = command.names(('False', 'True'))

@@ -42,9 +42,10 @@ part memory "$python" -m benchmarks.memory --config=sngan_imagenet --compile \
 part accumulation "$python" -m benchmarks.accumulation --config=sngan_imagenet --set=steps_per_call=1 --accumulate=1,2,4,8
 part data_feed "$python" -m benchmarks.data_feed
 
-# Every method at full length, by docs/results/cifar10.md's own list: hours, and it goes on where it was.
-"$python" -m benchmarks.cifar10_results --data_dir="$DATA" --workdirs="$OUT/cifar10_runs" --out="$OUT/cifar10" \
-    ${WEIGHTS:+--weights="$WEIGHTS"} --page="$OUT/cifar10.md" || failed+=("cifar10_results")
+# Every method at full length, the runs of docs/results/cifar10.md: hours; started again, it resumes.
+"$python" launch.py --mode=sweep --sweep=configs/sweeps/cifar10.py --config.data.data_dir="$DATA" \
+    --workdir="$OUT/cifar10" || failed+=("cifar10")
+"$python" launch.py --mode=report --workdir="$OUT/cifar10" || failed+=("cifar10 report")
 
 # Whole runs with scores and checkpoints: wall time, and bfloat16 beside float32 over seeds.
 for seed in 0 1 2; do

@@ -30,11 +30,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks import command, conv, machine
+from benchmarks import command, conv, cost, machine
 from benchmarks.workloads import Step, load_config
 from snjax import parallel
 from snjax.nn import convolution, strided
-from snjax.training import cost
 
 # One config of every method and network.
 CONFIGS = (

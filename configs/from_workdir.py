@@ -31,7 +31,7 @@ def get_config(workdir: str) -> ConfigDict:
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `snjax.runs.resume.flatten`."""
+    """The inverse of `snjax.runs.config_file.flatten`."""
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *groups, name = key.split('.')

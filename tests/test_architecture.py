@@ -33,7 +33,6 @@ MAX_LINES = 320
 # Files that may be longer, and why.
 LONG = {
     'snjax/runs/checkpoint.py': 'the order of writing, hashing and committing is one argument',
-    'snjax/nn/convolution.py': 'eight forms of one convolution, read beside each other',
 }
 
 

@@ -111,7 +111,7 @@ def end_at_key(error: AttributeError | KeyError) -> NoReturn:
 
 
 def _place(error: Exception) -> str:
-    """'FILE, line N' of the faulty line in a config or in a file of the command line; '' for none."""
+    """'FILE, line N' of the faulty line in a config or in a file named by a flag; '' for none."""
     given = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
     files = {pathlib.Path(name).resolve() for name in given} | set(_CONFIGS.rglob('*.py'))
     places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]

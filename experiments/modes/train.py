@@ -1,6 +1,5 @@
-"""What `launch.py --mode=...` does: a config and a workdir to a finished run, or to samples of one."""
+"""Training: `launch.py` without a --mode."""
 
-import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -16,55 +15,83 @@ from experiments.modes import streaming, training_scores
 from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
+from snjax.metrics.evaluate import Evaluator
 from snjax.runs import config_file, lock
-from snjax.runs.run_logger import RunLogger
 from snjax.training import loop
 from snjax.training.program import StepProgram
 
 
 def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
-    """Trains, or goes on training, in `workdir`, and traces `profile` calls of the step."""
+    """Trains in `workdir`, from its newest good checkpoint if there is one, and scores the result.
+
+    Args:
+        config: of the run.
+        workdir: its folder.
+        profile: calls of the training step to trace; 0 for none.
+    """
     plan = build.plan(config)
-    method, options = plan.method, dataclasses.replace(plan.options, profile=profile)
-    main = parallel.is_main()
-    say = _say if main else _silent
+    plan = dataclasses.replace(plan, options=dataclasses.replace(plan.options, profile=profile))
     record = plan.record
+    say = _say if parallel.is_main() else _silent
     say(f'{record["method"]} on {parallel.describe()}; workdir {workdir}')
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(lock.WorkdirLock(workdir, process_index=parallel.process_index()))
-        if main:  # before anything is loaded or compiled
+    with (
+        lock.WorkdirLock(workdir, process_index=parallel.process_index()),
+        AheadOfTime(plan, workdir, say) as ahead,
+    ):
+        if parallel.is_main():  # before anything is loaded or compiled
             config_file.compare_config(workdir, record, keys.computed)
-        ahead = stack.enter_context(AheadOfTime(plan, workdir, say))
-        # Whatever is wrong is found before config.json is written, which would refuse the corrected config.
         image_set = load_data(record, say, ahead.announce)
-        options = streaming.choose_options(plan.stream, options, image_set.images, say)
-        _check_num_classes(method.num_classes, image_set)
-        loop.check_set_size(len(image_set.images), method.batch_size)
         evaluator = training_scores.evaluator_of(plan.scores, lambda split: image_set)
-        method = method.with_images(image_set.images)
-        live = training_scores.live_scores(plan.scores, record, evaluator)
-        logger = RunLogger(workdir, options.seed, record, say, live)
-        if main:
-            config_file.check_config(workdir, record, keys.computed)
-        trainer = loop.Trainer(
-            method, options, image_set.images, image_set.labels, logger, say, ahead.program
-        )
-        began = time.perf_counter()
+        trainer = _trainer(plan, image_set, evaluator, workdir, say, ahead)
+        start = time.perf_counter()
         trainer.run()
-        say(f'trained to step {trainer.step} in {time.perf_counter() - began:.0f} s')
-        values = training_scores.score_finished(
-            plan.scores, record, evaluator, trainer.whole_state(), trainer.step, workdir, say
+        say(f'trained to step {trainer.step} in {time.perf_counter() - start:.0f} s')
+        state, step = trainer.whole_state(), trainer.step
+        scores = training_scores.score_finished(
+            plan.scores, record, evaluator, state, step, workdir, say
         )
-        if main:
-            trainer.write_scores(trainer.step, values)
-            _show_where(trainer.step, workdir)
+        if parallel.is_main():
+            trainer.write_scores(scores)
+            _show_where(step, workdir)
+
+
+def _trainer(
+    plan: build.Plan,
+    image_set: data.ImageSet,
+    evaluator: Evaluator | None,
+    workdir: pathlib.Path,
+    say,
+    ahead: 'AheadOfTime',
+) -> loop.Trainer:
+    """The trainer of a plan. Writes `config.json` after every check of the config has passed."""
+    options = streaming.choose_options(plan.stream, plan.options, image_set.images, say)
+    _check_num_classes(plan.method.num_classes, image_set)
+    loop.check_set_size(len(image_set.images), plan.method.batch_size)
+    method = plan.method.with_images(image_set.images)
+    live = training_scores.live_scores(plan.scores, plan.record, evaluator)
+    if parallel.is_main():
+        config_file.check_config(workdir, plan.record, keys.computed)
+    return loop.Trainer(
+        method,
+        options,
+        image_set.images,
+        image_set.labels,
+        workdir,
+        plan.record,
+        live=live,
+        say=say,
+        ahead=ahead.program,
+    )
 
 
 class AheadOfTime:
-    """Compiles the training step as soon as it is known how many images there will be, while they are decoded.
+    """Compiles the training step while the images are decoded; a context manager.
+
+    An error inside cancels the compilation.
 
     Attributes:
-        program: see `snjax.training.step.compile_ahead`; None before, and where it has to wait for the images.
+        program: the step being compiled; None until `announce`, and where it must wait for the
+            images (`snjax.training.step.compile_ahead`).
     """
 
     def __init__(
@@ -84,12 +111,13 @@ class AheadOfTime:
             self.program.cancel()
 
     def announce(self, num_images: int) -> None:
-        """Starts it for a set of so many images."""
+        """Starts to compile for a set of `num_images` images."""
         plan, method, d = self._plan, self._plan.method, self._plan.record['data']
         images = jax.ShapeDtypeStruct(
             (num_images, d['image_size'], d['image_size'], d['channels']), np.uint8
         )
-        # Several processes compile with arrays, GLO is made for its images, and a set may be one to stream.
+        # Several processes and streamed sets need arrays to compile; GLO's state has the size of
+        # its images.
         waits = parallel.process_count() > 1 or method.state_axes is not None
         if waits or streaming.is_streamed(plan.stream, images):
             return
@@ -117,12 +145,12 @@ def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
     return image_set
 
 
-def _check_num_classes(told: int, image_set: data.ImageSet) -> None:
-    """Raises a ValueError of one line for a conditional model of other classes than the set's."""
+def _check_num_classes(wanted: int, image_set: data.ImageSet) -> None:
+    """Raises a ValueError if a conditional model has another number of classes than the set."""
     there = len(image_set.class_names)
-    if told and told != there:
+    if wanted and wanted != there:
         found = f'{there} classes: use --config.model.num_classes={there}' if there else 'no labels'
-        raise ValueError(f'model.num_classes is {told}, but {image_set.name} has {found}')
+        raise ValueError(f'model.num_classes is {wanted}, but {image_set.name} has {found}')
 
 
 def _show_where(step: int, workdir: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""This machine and this process, seen without JAX: cores, memory, GPUs, and the parent process that watches a run."""
+"""Facts about this machine and process, without JAX: cores, memory, GPUs, the supervisor."""
 
 from snjax.host.machine import memory, num_cores
 

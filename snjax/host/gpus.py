@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def find_gpus(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The NVIDIA GPUs that a run would see, found without JAX, which would take their memory."""
+    """Names of the NVIDIA GPUs a run would see, found without JAX, which would take their memory."""
     if environ.get('JAX_PLATFORMS') == 'cpu':
         return []
     visible = environ.get('CUDA_VISIBLE_DEVICES')
@@ -28,11 +28,11 @@ def find_gpus(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def own_gpus(environ: Mapping[str, str] = os.environ) -> list[int] | None:
-    """Numbers, among the GPUs that this task sees, of those that its process is to use; None leaves it to JAX.
+    """Numbers of the GPUs this SLURM task uses, among those it sees; None to let JAX decide.
 
-    JAX takes one for each task, whatever their number: a node's only task would leave the node's other GPUs idle. Here
-    the tasks of a node divide what they see. Tasks that see fewer GPUs than there are tasks, or were promised some
-    each, see their own alone.
+    JAX gives one GPU to each task, so a node's only task would leave its other GPUs idle. Here the
+    tasks of a node divide the GPUs that they see equally. Tasks that see fewer GPUs than the node
+    has tasks, or that were given some each, see only their own and use all of them.
     """
     if 'SLURM_LOCALID' not in environ or 'JAX_LOCAL_DEVICE_IDS' in environ:
         return None
@@ -47,7 +47,7 @@ def own_gpus(environ: Mapping[str, str] = os.environ) -> list[int] | None:
 
 
 def _tasks_of_node(environ):
-    """Of '8(x2),4' the number of this node, by its place in the step; 1 where SLURM does not say."""
+    """Tasks of this node, from SLURM's list by node such as '8(x2),4'; 1 if there is no list."""
     text = environ.get('SLURM_STEP_TASKS_PER_NODE') or environ.get('SLURM_TASKS_PER_NODE') or '1'
     counts = []
     for tasks, times in re.findall(r'(\d+)(?:\(x(\d+)\))?', text):

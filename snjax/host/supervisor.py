@@ -1,6 +1,6 @@
 """Parent process that explains why training died when JAX aborts it from C++.
 
-When the coordinator (process 0) is gone, JAX aborts the other processes from C++, and no Python code
+When the coordinator (process 0) is gone, JAX aborts the other processes from C++, where no Python
 runs any more. So a process of a distributed run forks: the child trains; the parent waits, passes
 signals on and exits as the child did. If the child was aborted because process 0 is gone, the
 parent prints one line that says so and exits with `GOES_ON`.

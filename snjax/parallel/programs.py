@@ -226,3 +226,20 @@ class Program:
         """XLA's temporary memory per device, beside arguments and results; None if unknown."""
         analysis = self._compiled.memory_analysis()
         return analysis.temp_size_in_bytes if analysis else None
+
+    @property
+    def argument_bytes(self) -> int | None:
+        """Memory of the arguments per device; None if XLA does not know it."""
+        analysis = self._compiled.memory_analysis()
+        return analysis.argument_size_in_bytes if analysis else None
+
+    @property
+    def flops(self) -> float | None:
+        """Operations of one call per device by XLA's count, which enters a loop's body once.
+
+        None if XLA does not know them.
+        """
+        analysis = self._compiled.cost_analysis()
+        analysis = analysis[0] if isinstance(analysis, list) and analysis else analysis
+        count = analysis.get('flops', 0) if analysis else 0
+        return count if count > 0 else None

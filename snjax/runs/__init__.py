@@ -1,1 +1,1 @@
-"""What a run leaves on disk: config, lock, checkpoints, logs, grids, scores."""
+"""Files that a run writes: config, lock, checkpoints, logs, grids and scores."""

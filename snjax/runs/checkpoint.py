@@ -27,11 +27,9 @@ import concurrent.futures
 import functools
 import itertools
 import json
-import logging as standard_logging
 import math
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,20 +42,19 @@ from orbax.checkpoint import v1
 
 from snjax import parallel
 from snjax.runs import digest
+from snjax.runs.checkpoint_files import missing_files, nested, orbax_options, try_read
 from snjax.runs.files import replace_file
 from snjax.runs.workdir import BEST, steps_in
 
 # In a checkpoint of the folder `best`: its score.
 _SCORE = 'score.json'
-# What a committed checkpoint holds at the least.
-_REQUIRED = ('commit_success.txt', '_CHECKPOINT_METADATA', 'state', 'digest/0.json')
 
 # Names of barriers must differ; all processes save in the same order, so a count agrees among them.
 _SAVES = itertools.count()
 
 
 class Checkpointer:
-    """Saves the state of a run asynchronously and finds the newest good one; a context manager.
+    """Saves states in the background and restores the newest good one; a context manager.
 
     Args:
         directory: where the steps are, made when needed; shared by all processes.
@@ -131,11 +128,11 @@ class Checkpointer:
         barrier = functools.partial(
             v1.multihost.sync_global_processes, f'digest_{next(_SAVES)}', operation_id=str(step)
         )
-        with _context():
+        with orbax_options():
             response = v1.save_checkpointables_async(
                 self._directory / str(step),  # pyright: ignore[reportArgumentType]
                 {
-                    'state': _nested({copy.path: copy.value for copy in copies if copy.is_stored}),
+                    'state': nested({copy.path: copy.value for copy in copies if copy.is_stored}),
                     'digest': digest.Writer(step, copies, barrier),
                 },
             )
@@ -165,7 +162,7 @@ class Checkpointer:
         rejected: dict[int, str] = {}
         # The folder as process 0 sees it counts.
         while (step := parallel.from_main(candidates.pop() if candidates else -1)) >= 0:
-            arrays, reason = _try_read(self._directory, step, wanted=wanted)
+            arrays, reason = try_read(self._directory, step, wanted=wanted)
             if not parallel.any_process(bool(reason)):
                 self._rejected, self._done = set(rejected), {step}
                 placed = (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
@@ -177,12 +174,13 @@ class Checkpointer:
         return None
 
     def keep_best(self, step: int, score: float) -> bool:
-        """Keeps a checkpoint beside the latest, in `best/` next to their folder, if no better score is kept there.
+        """Keeps a checkpoint in `best/`, next to the others' folder, if its score is the best.
 
-        Lower is better. Files are linked where the file system can, else copied. Process 0 alone does anything.
+        A lower score is better. Files are hard links where the file system has them, else copies.
+        Only process 0 writes.
 
         Returns:
-            Whether it is the best now.
+            Whether the score is the best so far.
         """
         self.wait()
         if not parallel.is_main():
@@ -197,7 +195,7 @@ class Checkpointer:
         replace_file(new / _SCORE, json.dumps({'score': score}))
         if (folder / str(step)).exists():
             shutil.rmtree(folder / str(step))
-        # The better one is there before the other goes, so that there is always one.
+        # The new one exists before the old one is deleted, so that there is always one.
         new.rename(folder / str(step))
         for other in kept:
             if other != step:
@@ -218,7 +216,7 @@ class Checkpointer:
             self._executor.shutdown()
 
     def _is_whole(self, step: int) -> bool:
-        return step not in self._rejected and not _missing(self._directory / str(step))
+        return step not in self._rejected and not missing_files(self._directory / str(step))
 
     def _commit(self, wait_for_orbax: Callable[[], object]) -> None:
         wait_for_orbax()
@@ -274,16 +272,16 @@ def load_tree(
         raise FileNotFoundError(f'no checkpoint of step {step} in {directory}, which has {steps}')
     rejected = {}
     for candidate in steps[::-1] if step is None else [step]:
-        arrays, reason = _try_read(directory, candidate, prefix=tuple(prefix))
+        arrays, reason = try_read(directory, candidate, prefix=tuple(prefix))
         if not reason:
-            return candidate, _nested({path[len(prefix) :]: leaf for path, leaf in arrays.items()})
+            return candidate, nested({path[len(prefix) :]: leaf for path, leaf in arrays.items()})
         rejected[candidate] = reason
         logging.warning('checkpoint %s/%d rejected: %s', directory, candidate, reason)
     raise ValueError(_none_is_good(directory, rejected))
 
 
 def best_scores(folder: str | os.PathLike) -> dict[int, float]:
-    """Steps in a folder of `keep_best` and their scores: one, or two after a kill, of which the lower is the best."""
+    """Scores by step in a folder of `keep_best`: one, or two after a kill; the lowest counts."""
     found = {}
     for step in steps_in(Path(folder)):
         path = Path(folder) / str(step) / _SCORE
@@ -301,12 +299,8 @@ def _link(source: str, target: str) -> str:
 
 
 def as_tree(state: PyTree) -> Any:
-    """A state as `load_tree` gives it: nested dicts with strings for keys, of the very arrays of the state."""
-    return _nested(dict(zip(digest.paths(state), jax.tree.leaves(state), strict=True)))
-
-
-def _missing(folder: Path) -> list[str]:
-    return [name for name in _REQUIRED if not (folder / name).exists()]
+    """A state in the form of `load_tree`: nested dicts with string keys; arrays are not copied."""
+    return nested(dict(zip(digest.paths(state), jax.tree.leaves(state), strict=True)))
 
 
 def _none_is_good(directory: Path, rejected: Mapping[int, str]) -> str:
@@ -315,112 +309,6 @@ def _none_is_good(directory: Path, rejected: Mapping[int, str]) -> str:
         f'no good checkpoint in {directory} ({reasons}); use another --workdir, or move that '
         'folder away to start anew'
     )
-
-
-def _context(*, is_alone: bool = False, is_partial: bool = False) -> v1.Context:
-    """Returns Orbax's options; with `is_alone` this process waits for no other."""
-    context = v1.Context()
-    # Weights do not compress and the copies given to Orbax are private: both would cost time only.
-    context.array.saving.use_compression = False
-    context.memory.deepcopy_host_arrays = False
-    # A folder that cannot be made is told at once; in the background it costs a timeout of minutes.
-    context.asynchronous.create_directories_asynchronously = False
-    context.pytree.loading.partial_load = is_partial
-    if is_alone:
-        context.multiprocessing.primary_host = parallel.process_index()
-        context.multiprocessing.active_processes = {parallel.process_index()}
-    return context
-
-
-def _try_read(directory: Path, step: int, **kwargs: Any) -> tuple[dict, str]:
-    """Returns `_read`'s leaves by path and '', or {} and in one line why there are none."""
-    _ignore_late_reads()
-    try:
-        return _read(directory / str(step), step, **kwargs), ''
-    except Exception as error:  # Orbax and TensorStore answer damage with errors of many types
-        # Their outermost error says only that loading failed; the first one says what is broken.
-        while cause := error.__cause__ or (not error.__suppress_context__ and error.__context__):
-            error = cause
-        reason = ' '.join(str(error).split('[tensorstore_spec')[0].split())
-        if not isinstance(error, ValueError | OSError):
-            reason = f'{type(error).__name__} {reason}'
-    # Other leaves that failed are told by asyncio, with tracebacks, when it gets round to it.
-    standard_logging.getLogger('asyncio').addFilter(_is_news)
-    return {}, reason
-
-
-@functools.cache  # one hook serves the process
-def _ignore_late_reads() -> None:
-    """Keeps reads that outlive a failed restore from being reported, one traceback each, on stderr.
-
-    When one leaf cannot be read, Orbax closes its event loop while others are on their way. TensorStore's threads then
-    find it closed, at any later moment, where nobody can catch the error: only the interpreter's hook sees it.
-    """
-    report = sys.unraisablehook
-
-    def hook(unraisable: 'sys.UnraisableHookArgs') -> None:
-        error = unraisable.exc_value
-        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
-            report(unraisable)
-
-    sys.unraisablehook = hook
-
-
-def _is_news(record: standard_logging.LogRecord) -> bool:
-    # TensorStore's messages have nothing in common that others could not have.
-    late = record.getMessage().startswith('Task exception was never retrieved')
-    return not (late and record.exc_info and isinstance(record.exc_info[1], ValueError))
-
-
-def _read(
-    folder: Path,
-    step: int,
-    *,
-    wanted: dict[tuple[str, ...], Any] | None = None,
-    prefix: tuple[str, ...] = (),
-) -> dict[tuple[str, ...], np.ndarray]:
-    """Reads the leaves under `prefix` and verifies them: structure, dtypes, shapes, bytes.
-
-    Raises:
-        ValueError: if they are not what was saved, or not what `wanted` (all leaves by path) is.
-        Exception: whatever Orbax raises on damaged files.
-    """
-    if missing := _missing(folder):
-        raise ValueError(f'incomplete, {" and ".join(missing)} missing')
-    entries = digest.read(folder / 'digest', step)
-    if wanted is not None:
-        digest.check_fits(entries, wanted)
-    chosen = {path: entry for path, entry in entries.items() if path[: len(prefix)] == prefix}
-    if not chosen:
-        tops = ', '.join(sorted({path[0] for path in entries}))
-        raise ValueError(f'nothing is stored at prefix {prefix}; at the root are {tops}')
-    # Plain `np.ndarray` keeps the stored dtype; Orbax would cast silently to one it is asked for.
-    target = _nested({path: np.ndarray for path, entry in chosen.items() if entry.is_stored})
-    stored = {}
-    if target:
-        with _context(is_alone=True, is_partial=len(chosen) < len(entries)):
-            stored = v1.load_checkpointables(folder, {'state': target})['state']  # pyright: ignore[reportArgumentType]
-    arrays = {}
-    for path, entry in chosen.items():
-        if entry.is_stored:
-            array = functools.reduce(lambda tree, key: tree[key], path, stored)
-        else:
-            array = np.empty(entry.shape, entry.dtype)
-        arrays[path] = entry.verified(path, array)  # pyright: ignore[reportArgumentType]
-    return arrays
-
-
-def _nested(leaves: dict[tuple[str, ...], Any]) -> Any:
-    """Returns {('a', 'b'): x} as {'a': {'b': x}}, and {(): x} as x."""
-    root: dict = {}
-    for path, leaf in leaves.items():
-        if not path:
-            return leaf
-        node = root
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = leaf
-    return root
 
 
 def _to_device(array: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:

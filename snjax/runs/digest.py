@@ -1,4 +1,4 @@
-"""Digests of a state: what every leaf was when it left the device.
+"""Digests of a state: type, shape and SHA-256 of every leaf, taken before it is written.
 
 A leaf is named by its path as strings: field names of dataclasses and NamedTuples, dict keys,
 positions in tuples.
@@ -46,13 +46,13 @@ class HostCopy:
 
     @property
     def is_stored(self) -> bool:
-        """False for arrays without elements: Orbax refuses them, and the digest says all."""
+        """False for arrays without elements: Orbax refuses them, and the digest describes them."""
         return self.value.size > 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What the digest says of one leaf; `shards` maps the place of each shard to its SHA-256."""
+    """One leaf in a digest; `shards` maps the place of each shard to its SHA-256."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -105,7 +105,7 @@ class Writer:
         return asyncio.sleep(0)
 
     async def _write(self, directory: Any) -> None:
-        # In a thread: hashlib releases the interpreter, and Orbax's event loop goes on meanwhile.
+        # In a thread: hashlib releases Python's lock, so Orbax's event loop continues.
         text = await asyncio.to_thread(self._json)
         folder = await directory.await_creation()
         (folder / f'{parallel.process_index()}.json').write_text(text)

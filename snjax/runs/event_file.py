@@ -21,7 +21,7 @@ def event_files(folder: Path) -> list[Path]:
 
 
 def new_event_file(folder: Path) -> Path:
-    """A name that sorts last in `folder`: a running TensorBoard reads files in the order of names."""
+    """A name that sorts last in `folder`: TensorBoard reads files in the order of their names."""
     matches = [_NAME.match(path.name) for path in event_files(folder)]
     newest = max((int(match[1]) for match in matches if match), default=0)
     return folder / f'events.out.tfevents.{max(int(time.time()), newest + 1):010d}.snjax'

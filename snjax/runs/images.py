@@ -1,4 +1,4 @@
-"""Images as people see them: [-1, 1] floats to 8-bit pixels, grids, PNG and animation files.
+"""Images in [-1, 1] as 8-bit pixels, grids, PNG files and animations.
 
 Everything here runs on the host, in NumPy and Pillow. The pixel rule is that of the official SNGAN
 code (github.com/pfnet-research/sngan_projection, `evaluation.py`): clip(127.5 x + 127.5, 0, 255),

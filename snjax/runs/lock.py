@@ -67,7 +67,7 @@ class WorkdirLock:
                     raise  # otherwise the process that made the folder has just removed it
 
     def _lock(self, file) -> bool:
-        """Locks `file`. Returns False if the file is no longer at its path: its maker removed it."""
+        """Locks `file`. Returns False if the process that made it has removed it from its path."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -101,7 +101,7 @@ class WorkdirLock:
 
 
 def lock_holder(workdir: str | os.PathLike) -> str | None:
-    """The present holder of a folder's `WorkdirLock`, as 'process 12 on host'; None if it is free."""
+    """Holder of a folder's `WorkdirLock`, as 'process 12 on host'; None if the lock is free."""
     try:
         file = (Path(workdir) / LOCK_NAME).open('r+')
     except FileNotFoundError:

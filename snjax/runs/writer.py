@@ -1,11 +1,11 @@
-"""What a run leaves to watch: `metrics.jsonl` and TensorBoard events, without TensorFlow.
+"""Writes `metrics.jsonl` and TensorBoard events, without TensorFlow.
 
-A point (one tag at one step) is there once, whatever happens to the run. A killed run leaves points
-later than its last checkpoint, which the resumed run makes again. The `Writer` therefore starts by
-cutting off everything later than the step it starts from, including a half-written last line or
-record, and drops points that are already there. Old event files are cut too, because only
-TensorBoard's slow loader honours a restart mark in the stream; the mark is written as well, for a
-TensorBoard that has read the cut points already.
+Every point (one tag at one step) is written exactly once, also if the run is killed and resumed. A
+killed run leaves points later than its last checkpoint, and the resumed run computes them again. So
+the `Writer` first removes everything later than the step it starts from, including a half-written
+last line or record, and then drops points that exist already. Old event files are cut too, because
+only TensorBoard's slow loader honours a restart mark in the stream; the mark is written as well,
+for a TensorBoard that has already read the removed points.
 
 Every call hands its data to the operating system before it returns, so points outlive a SIGKILL of
 the run and TensorBoard sees them at its next reload; `flush` also forces them to the disk.
@@ -20,7 +20,7 @@ import math
 import operator
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex
 
@@ -37,6 +37,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from snjax.runs import event_file
+from snjax.runs.config_file import flatten
 from snjax.runs.files import replace_file
 from snjax.runs.images import encode_png
 
@@ -49,14 +50,13 @@ _PLUGIN_OF_FIELD = {'simple_value': 'scalars', 'image': 'images'}
 class Writer:
     """Writes `workdir/metrics.jsonl` and `workdir/tensorboard/`; one live writer per workdir.
 
-    Steps of a tag increase. A point at or before the last step of its tag is a replay of one that
-    is there (a resumed run repeats its first grid, say) and is dropped: the first one written
-    stays.
+    Steps of a tag increase. A point at or before the last step of its tag repeats an existing one
+    (a resumed run draws its first grid again) and is dropped.
 
     Args:
         workdir: the run's folder; made when missing.
-        start_step: the step the run starts from, >= 0: what earlier runs left after it is removed;
-            lines of `metrics.jsonl` up to and at it stay byte for byte.
+        start_step: the step the run starts from, >= 0. Later points are removed; lines of
+            `metrics.jsonl` up to and at this step stay byte for byte.
         enabled: False (every process but number 0) makes all calls do nothing and touches no file.
 
     Raises:
@@ -127,7 +127,7 @@ class Writer:
             self._line_steps.update(dict.fromkeys(new, step))
 
     def has(self, step: SupportsIndex, name: str) -> bool:
-        """Whether a scalar is in `metrics.jsonl` at this step or a later one; False where disabled."""
+        """Whether `metrics.jsonl` has a scalar at this step or later; False where disabled."""
         return self._enabled and self._line_steps.get(name, -1) >= operator.index(step)
 
     def images(self, step: SupportsIndex, tag: str, grid: UInt8[np.ndarray, 'h w c']) -> None:
@@ -180,7 +180,8 @@ class Writer:
         """
         if not self._enabled:
             return
-        hparams = dict(_leaves(config))
+        leaves = {k: v for k, v in flatten(config).items() if not isinstance(v, Mapping)}
+        hparams = {key: _hparam(value) for key, value in leaves.items()}
         if hparams != self._hparams:
             if self._wrote_hparams:
                 raise ValueError('the run has written another config to HParams; a run has one')
@@ -195,7 +196,7 @@ class Writer:
         self._add(self._last_step, scores)
 
     def flush(self) -> None:
-        """Forces everything written to the disk, so that it outlives a crash of the machine too."""
+        """Forces all data to the disk, so that they survive a crash of the machine."""
         if not self._enabled:
             return
         for file in (self._lines, self._event_file):
@@ -315,15 +316,10 @@ def _buckets(values: Array | np.ndarray) -> np.ndarray:
     return np.stack([edges[:-1], edges[1:], counts], axis=1)
 
 
-def _leaves(config: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, HParam]]:
-    """Yields ('group.key', value) for the leaves of a nested config."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f'{prefix}{key}.')
-        elif isinstance(value, bool):
-            yield f'{prefix}{key}', HParam(bool_value=value)
-        elif isinstance(value, int | float) and math.isfinite(value):
-            yield f'{prefix}{key}', HParam(number_value=value)
-        else:
-            text = value if isinstance(value, str) else repr(value)
-            yield f'{prefix}{key}', HParam(string_value=text)
+def _hparam(value: Any) -> HParam:
+    """A leaf of a config as TensorBoard's HParams plugin stores it."""
+    if isinstance(value, bool):
+        return HParam(bool_value=value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return HParam(number_value=value)
+    return HParam(string_value=value if isinstance(value, str) else repr(value))

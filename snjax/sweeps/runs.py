@@ -106,7 +106,7 @@ def _contents(root: pathlib.Path, names: Sequence[str], identify: Identify):
         try:
             config = read_config(root / name / CONFIG_NAME)
             contents.append((name, config, _as_json_types(identify(config))))
-        except (OSError, ValueError):  # not started yet, damaged, or of a key that is gone
+        except (OSError, ValueError):  # not started yet, damaged, or with a removed key
             continue
     return contents
 
@@ -114,8 +114,9 @@ def _contents(root: pathlib.Path, names: Sequence[str], identify: Identify):
 def _find(contents, config, identity) -> str | None:
     """The folder of a run with this identity, preferably with exactly this config; None if none."""
     wanted, exact = _as_json_types(identity), _as_json_types(config)
-    same = [(name, there) for name, there, found in contents if found == wanted]
-    return next((name for name, there in same if there == exact), same[0][0] if same else None)
+    same = [(name, config) for name, config, identity in contents if identity == wanted]
+    names = [name for name, config in same if config == exact] or [name for name, _ in same]
+    return names[0] if names else None
 
 
 def _as_json_types(config):

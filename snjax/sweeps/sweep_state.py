@@ -5,13 +5,13 @@ An engine reports when a job starts and how it ends; this module decides what fo
 
 import dataclasses
 import json
-import os
 import pathlib
 import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from snjax.runs.files import replace_file
 from snjax.runs.workdir import CONFIG_NAME, JOURNAL_NAME, newest_step
 from snjax.sweeps.journal import Journal, RunState
 from snjax.sweeps.progress import Progress, last_lines
@@ -174,10 +174,7 @@ class SweepState:
 
     def write(self) -> None:
         """Writes `sweep.json`, completely or not at all."""
-        path = self.folder / SUMMARY
-        new = path.with_suffix('.json.new')
-        new.write_text(json.dumps(self.summary(), indent=2) + '\n')
-        os.replace(new, path)
+        replace_file(self.folder / SUMMARY, json.dumps(self.summary(), indent=2) + '\n')
 
     def close(self) -> None:
         self.write()

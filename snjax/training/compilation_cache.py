@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that a second start of a run compiles nothing anew."""
+"""Keeps compiled programs on disk, so that the second start of a run compiles nothing."""
 
 import hashlib
 import os
@@ -8,19 +8,21 @@ import tempfile
 
 import jax
 
-# Bytes of programs that stay; the longest unused go first. A CIFAR ResNet's step takes a few millions.
+# Size limit in bytes; programs unused for the longest time are deleted first. The step of a CIFAR
+# ResNet takes a few million bytes.
 _MAX_BYTES = 4 * 2**30
 
 
 def use(where: str) -> pathlib.Path | None:
-    """Lets JAX keep what it compiles.
+    """Switches JAX's persistent compilation cache on or off.
 
     Args:
-        where: a folder; 'auto' for `$JAX_COMPILATION_CACHE_DIR` where that is set, or else `xla` in `$SNJAX_CACHE` or
-            `~/.cache/snjax`, and no cache where that cannot be written; 'off' for none.
+        where: a folder; 'off' for no cache; or 'auto' for `$JAX_COMPILATION_CACHE_DIR`, else `xla`
+            in `$SNJAX_CACHE`, else `~/.cache/snjax/xla`. 'auto' uses no cache if the folder cannot
+            be written.
 
     Returns:
-        The folder, or None.
+        The folder; None without a cache.
 
     Raises:
         ValueError: `where` is a folder that cannot be written.
@@ -28,9 +30,9 @@ def use(where: str) -> pathlib.Path | None:
     if where == 'off':
         jax.config.update('jax_enable_compilation_cache', False)
         return None
-    told = os.environ.get('JAX_COMPILATION_CACHE_DIR')
-    if where == 'auto' and told:
-        return pathlib.Path(told)
+    chosen = os.environ.get('JAX_COMPILATION_CACHE_DIR')
+    if where == 'auto' and chosen:
+        return pathlib.Path(chosen)
     root = os.environ.get('SNJAX_CACHE') or '~/.cache/snjax'
     folder = pathlib.Path(root, 'xla') if where == 'auto' else pathlib.Path(where)
     try:
@@ -41,7 +43,8 @@ def use(where: str) -> pathlib.Path | None:
         if where == 'auto':
             return None
         raise ValueError(
-            f'--compilation_cache={where} cannot be written ({error}): give another folder, auto or off'
+            f'--compilation_cache={where} cannot be written ({error}): give another folder, auto '
+            'or off'
         ) from error
     jax.config.update('jax_compilation_cache_dir', str(folder))
     jax.config.update('jax_compilation_cache_max_size', _MAX_BYTES)
@@ -51,7 +54,7 @@ def use(where: str) -> pathlib.Path | None:
 
 
 def _machine() -> str:
-    """A name for this kind of processor: homes are shared by machines whose instructions differ."""
+    """A name for this kind of processor: machines with other instructions may share the home."""
     flags = ''
     info = pathlib.Path('/proc/cpuinfo')
     if info.is_file():

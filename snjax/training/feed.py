@@ -1,8 +1,8 @@
-"""What the calls of a run are fed with: a set that lies on the devices, or images streamed to them ahead of time.
+"""Where a run's images come from: a set on the devices, or batches streamed from the host.
 
-A streamed run sees the images of a resident one, in the same order: which they are is a function of the seed and the
-step (`snjax.data.host_order`). So a feed starts at any step, holds no state worth saving, and the number of workers
-that read ahead decides nothing but the speed. Each process reads its own devices' share of a batch alone.
+Both give the same images in the same order, which is a function of the seed and the step
+(`snjax.data.host_order`). So a feed can start at any step, has no state to save, and the number of
+workers only changes the speed. Each process reads only its own devices' share of a batch.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ import numpy as np
 from snjax import host, parallel
 from snjax.data.host_order import HostOrder
 
-# Calls whose images wait on the devices, besides the one that runs.
+# Calls whose images are on the devices in advance.
 _AHEAD = 2
 _POLL_S = 1e-3
 
 
 def check_installed(asked: str) -> None:
-    """Raises a ValueError of one line where Grain, which reads ahead, is not installed.
+    """Raises a ValueError if Grain, which reads images ahead, is not installed.
 
     Args:
         asked: why it is needed, for the message.
@@ -33,13 +33,14 @@ def check_installed(asked: str) -> None:
         import grain  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            f'{asked}, and what streams is Grain, which is not installed ({error}): pip install grain, or '
-            "pip install 'snjax[stream]'; or --config.data.stream=off for a set that fits"
+            f'{asked}, and streaming needs Grain, which is not installed ({error}): '
+            "pip install grain, or pip install 'snjax[stream]'; or --config.data.stream=off for a "
+            'set that fits'
         ) from error
 
 
 class Resident:
-    """Nothing to feed: the set lies on the devices."""
+    """The feed of a set that lies on the devices: nothing to hand out."""
 
     def __enter__(self) -> 'Resident':
         return self
@@ -58,15 +59,15 @@ class Resident:
 
 
 class Streamed:
-    """The images of one call after the other, on the devices before they are asked for.
+    """Reads the images of each call and copies them to the devices ahead of time.
 
     Args:
-        images: uint8 (N, H, W, C): an array, also one mapped from a file, or `snjax.data.LazyImages`.
-        order: which images a batch has.
-        batch_size: of the global batch.
+        images: uint8 (N, H, W, C): an array, a memory-mapped array or `snjax.data.LazyImages`.
+        order: the indices of the images in each batch.
+        batch_size: size of the global batch.
         num_batches: batches per step.
-        steps_per_call: steps whose images are handed out together.
-        steps: from which step to which.
+        steps_per_call: steps per call.
+        steps: range of the steps to read.
         workers: threads that read; 0 for one per core.
     """
 
@@ -106,17 +107,21 @@ class Streamed:
         self._batches.close()
 
     def example(self) -> tuple[jax.Array]:
-        """What `next` gives, but black, to compile for: `pmap` over several processes takes no shapes alone."""
+        """Black images of the shape that `next` returns, to compile for.
+
+        `pmap` over several processes cannot be compiled for shapes.
+        """
         return (parallel.shard_batch([np.zeros(self._shape, np.uint8) for _ in self._examples]),)
 
     def next(self, is_idle: Callable[[], bool]) -> tuple[jax.Array]:
         """The next call's images, uint8 (devices, steps_per_call, num_batches, b, H, W, C).
 
         Args:
-            is_idle: whether the devices have nothing to do meanwhile, which counts as waiting.
+            is_idle: returns whether the devices have nothing to compute; then the time until the
+                images arrive counts as waiting.
 
         Raises:
-            ValueError: an image cannot be read, in one line.
+            ValueError: an image cannot be read.
         """
         idle_since = None
         while True:
@@ -132,7 +137,7 @@ class Streamed:
         return (found,)
 
     def measured(self) -> dict[str, float]:
-        """`perf/data_wait`: the share of the time since it was last asked for in which the devices waited for data."""
+        """`perf/data_wait`: the fraction of the time since the last call that devices waited."""
         elapsed = time.perf_counter() - self._since
         share = self._waited / max(1e-9, elapsed)
         self._waited, self._since = 0.0, time.perf_counter()
@@ -142,14 +147,14 @@ class Streamed:
         try:
             for _ in range(self._calls):
                 images = parallel.shard_batch(self._call())
-                # Only what has arrived is handed out, so that a slow way to the device counts as waiting too.
+                # Handed out after the copy, so that a slow copy counts as waiting too.
                 if not self._hand_out(jax.block_until_ready(images)):
                     return
         except BaseException as error:
             self._hand_out(error)
 
     def _call(self):
-        """The images of one call for each of this process's devices, in memory of its own: it may be kept as it is."""
+        """The images of one call for each of this process's devices, in new arrays."""
         arrays = [np.empty(self._shape, np.uint8) for _ in self._examples]
         for step in range(self._shape[0]):
             for number in range(self._shape[1]):
@@ -169,13 +174,13 @@ class Streamed:
 
 
 class Batches:
-    """One process's share of batches, read when it is asked for by number.
+    """One process's share of the batches, as a sequence; reads a batch on access.
 
     Args:
         images: see `Streamed`.
-        order: which images a batch has.
-        examples: positions in the global batch of those that are read.
-        numbers: the batches, counted from the run's start.
+        order: the indices of the images in each batch.
+        examples: positions in the global batch that this process reads.
+        numbers: numbers of the batches, counted from the run's start.
     """
 
     def __init__(self, images: Any, order: HostOrder, examples: np.ndarray, numbers: range):
@@ -190,13 +195,13 @@ class Batches:
 
 
 def read_ahead(batches: Batches, workers: int) -> Any:
-    """An iterator over all of `batches` in order, of which Grain's threads keep some read.
+    """An iterator over `batches` in order; Grain's threads read ahead.
 
-    Threads serve: decoding and copying let go of Python's lock.
+    Threads suffice because decoding and copying release Python's lock.
     """
     import grain
 
     workers = workers or host.num_cores()
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
-    source: Any = batches  # Grain asks for no more than length and items
+    source: Any = batches  # Grain uses only its length and items
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))

@@ -1,6 +1,11 @@
-"""The training loop. It knows no method: state in, state and scalars out, and what people watch is written."""
+"""The training loop: runs the compiled step, and logs, samples, saves and stops when it is due.
 
-from collections.abc import Mapping
+The loop knows no particular method. It holds a state, and asks the method for updates and samples.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,26 +14,45 @@ import numpy as np
 from snjax import parallel
 from snjax.data.host_order import HostOrder
 from snjax.latents.sampling import seed_key
-from snjax.runs.run_logger import Diverged, RunLogger
+from snjax.runs.checkpoint import Checkpointer
+from snjax.runs.run_logger import Diverged, LiveScores, RunLogger
+from snjax.runs.workdir import CHECKPOINTS, TENSORBOARD
 from snjax.runs.writer import Writer
 from snjax.training import feed
+from snjax.training.method import Method
 from snjax.training.profiling import Profile
 from snjax.training.program import StepProgram
 from snjax.training.progress import Progress
 from snjax.training.step import Options, compile_ahead, device_data, make_step
 
-# Calls of the compiled program that may be queued. Two keep a device busy; more would only delay a SIGTERM.
+__all__ = [
+    'Diverged',
+    'Options',
+    'Preempted',
+    'Trainer',
+    'check_set_size',
+    'compile_ahead',
+    'device_data',
+    'make_step',
+    'open_feed',
+    'seed_key',
+]
+
+# Calls of the compiled step in the device's queue. Two keep the device busy; more would only delay
+# the reaction to SIGTERM.
 _IN_FLIGHT = 2
+# Grids have one column per class for up to this many classes.
+_MAX_COLUMNS = 20
 
 
 class Preempted(RuntimeError):
-    """The run was asked to stop, and saved."""
+    """The run received SIGTERM and saved its state."""
 
 
 def open_feed(
-    method: Any, options: Options, pixels: Any, step: int
+    method: Method, options: Options, pixels: Any, step: int
 ) -> feed.Resident | feed.Streamed:
-    """What feeds the calls from `step` on."""
+    """The source of images for all calls from `step` on."""
     if not options.stream:
         return feed.Resident()
     order = HostOrder(seed_key(options.seed, 'data'), method.batch_size, len(pixels))
@@ -53,215 +77,234 @@ def check_set_size(num_images: int, batch_size: int) -> None:
 
 
 class Trainer:
-    """One run in one workdir.
+    """Trains a method in one workdir, from the newest good checkpoint there or from the start.
 
     Args:
-        method: see `experiments/method.py`.
+        method: what is trained.
         options: intervals and seed.
-        pixels, labels: the training set, uint8 (N, H, W, C) and int32 (N,); may be mapped from a file.
-        record: where the run is written.
-        say: prints a line for people.
-        ahead: the step's program (`compile_ahead`), which is used if it is for a set of this shape.
+        pixels, labels: the training set, uint8 (N, H, W, C) and int32 (N,); may be memory-mapped.
+        workdir: where the run is written.
+        config: nested dict, for TensorBoard.
+        live: scores checkpoints during training; None for no scores.
+        say: prints a line.
+        ahead: the step compiled ahead (`compile_ahead`); used if its input shapes match.
+
+    Attributes:
+        state: the state on the devices.
+        step: generator updates done.
+        start: step of the checkpoint that the run resumed from; None for a new run.
+
+    Raises:
+        ValueError: the set does not fill a batch, options exclude each other, or there are
+            checkpoints of which none can be used.
     """
 
     def __init__(
         self,
-        method,
+        method: Method,
         options: Options,
-        pixels,
-        labels,
-        record: RunLogger,
-        say=print,
+        pixels: Any,
+        labels: np.ndarray,
+        workdir: pathlib.Path,
+        config: Mapping[str, Any],
+        *,
+        live: LiveScores | None = None,
+        say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,
     ):
-        if record.live and (
-            not options.checkpoint_every or record.live.every % options.checkpoint_every
-        ):
+        check_set_size(len(pixels), method.batch_size)
+        if live and (not options.checkpoint_every or live.every % options.checkpoint_every):
             raise ValueError(
-                f'eval.every {record.live.every} is not a multiple of checkpoint.every '
+                f'eval.every {live.every} is not a multiple of checkpoint.every '
                 f'{options.checkpoint_every}, and scores are of checkpoints: change one'
             )
-        self.method, self.options, self.record, self.say = method, options, record, say
-        check_set_size(len(pixels), method.batch_size)
-        self._pixels = pixels
+        self._method, self._options, self._say = method, options, say
+        self._pixels, self._workdir, self._config = pixels, pathlib.Path(workdir), config
+        self._live = live
+        self._checkpoints = Checkpointer(
+            self._workdir / CHECKPOINTS, keep=options.keep, keep_every=options.keep_every or None
+        )
+
+        # Compile while the set is copied to the devices and the state is restored.
         images = jax.ShapeDtypeStruct(pixels.shape, np.uint8)
-        self._ahead = ahead or compile_ahead(method, options, images, record.workdir, say)
+        self._ahead = ahead or compile_ahead(method, options, images, self._workdir, say)
         self.data = device_data(None if options.stream else pixels, labels, options.seed)
-        record.prepare(keep=options.keep, keep_every=options.keep_every or None)
-        # As checkpoints have it: whole arrays, whatever the number of devices.
+
+        # Checkpoints hold whole arrays, whatever the number of devices.
         self._shapes = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
-        self.state, self.start = self._start()
+        self.state, self.start = self._restore_or_init()
         self.step = self.start or 0
         self._sample = jax.jit(method.sample, static_argnums=2)
-        self._pending: list[tuple[int, dict]] = []
+        self._pending: list[tuple[int, dict]] = []  # metrics of calls that were not fetched yet
 
-    def _start(self):
-        """The state of the newest good checkpoint and its step, or a fresh one and None."""
-        found = self.record.checkpoints.restore_latest(parallel.abstract(self._shapes))
+    def _restore_or_init(self) -> tuple[Any, int | None]:
+        """The state on the devices, and the step of its checkpoint; None for a new state."""
+        found = self._checkpoints.restore_latest(parallel.abstract(self._shapes))
         if found is None:
-            init = parallel.compile(
-                jax.jit(self.method.init).lower(seed_key(0, 'init')), quickly=True
-            )
-            step, state = None, init(self.record.key('init'))
+            # The key is an argument of the program, so one compiled program serves all seeds.
+            lowered = jax.jit(self._method.init).lower(seed_key(0, 'init'))
+            init = parallel.compile(lowered, quickly=True)
+            step, state = None, init(seed_key(self._options.seed, 'init'))
         else:
             step, state = found
-            if step % self.options.steps_per_call:
+            if step % self._options.steps_per_call:
                 raise ValueError(
                     f'the checkpoint is of step {step}, no multiple of steps_per_call '
-                    f'{self.options.steps_per_call}: go on with --config.steps_per_call=1'
+                    f'{self._options.steps_per_call}: resume with --config.steps_per_call=1'
                 )
-            self.say(f'resuming from step {step}')
-        return parallel.shard(state, self.method.state_axes), step
+            self._say(f'resuming from step {step}')
+        return parallel.shard(state, self._method.state_axes), step
 
     def whole_state(self) -> Any:
-        """The state as `method.init` makes it: nothing of it cut over the devices; every process has to ask."""
-        return parallel.gather(self.state, self.method.state_axes, self._shapes)
+        """The state with no leaf sharded, as from `method.init`; every process must call it."""
+        return parallel.gather(self.state, self._method.state_axes, self._shapes)
 
     def run(self) -> Any:
-        """Trains to `num_steps` and returns the final state, whole.
+        """Trains to `num_steps` and returns the final state, with no leaf sharded.
 
         Raises:
-            Diverged: not all values are finite; the last checkpoint is from before.
+            Diverged: a value is not finite; the last checkpoint is older.
             Preempted: SIGTERM came; the state is saved.
         """
-        o, record = self.options, self.record
-        step = self.start or 0
-        stop = parallel.StopSignal()
-        opened = False
-        try:
-            record.open(step)
-            opened = True
+        with contextlib.closing(parallel.StopSignal()) as stop, self._open_log() as log:
             if self.start is None:
-                self._write_grid(step)
-            record.score_again(step, self.whole_state)
-            if step < o.num_steps:
-                self._loop(step, stop)
-            record.checkpoints.wait()
-            record.collect_scores()
-        finally:
-            stop.close()
-            if opened:
-                record.close()
+                self._write_grid(log)
+            log.score_again(self.step, self.whole_state)
+            if self.step < self._options.num_steps:
+                self._train(log, stop)
+            log.finish()
         return self.whole_state()
 
-    def write_scores(self, step: int, values: Mapping[str, float]) -> None:
+    def write_scores(self, values: Mapping[str, float]) -> None:
         """Adds scores of the finished run to its logs and its row of the HParams table."""
-        with Writer(self.record.workdir, start_step=step) as writer:
-            writer.scalars(step, {f'eval/{name}': value for name, value in values.items()})
+        with Writer(self._workdir, start_step=self.step) as writer:
+            writer.scalars(self.step, {f'eval/{name}': value for name, value in values.items()})
 
-    def _loop(self, step, stop):
-        with (
-            open_feed(self.method, self.options, self._pixels, step) as self._feed,
-            self._profile() as profile,
-        ):
-            program = self._program(self._feed.example())
-            # Only now, so that what is shown is the speed of training, without the compilation.
-            with Progress(step, self.options.num_steps, enabled=parallel.is_main()) as progress:
-                self._train(program, step, stop, profile, progress)
+    # ---- the loop
 
-    def _train(self, program, step, stop, profile, progress):
-        o = self.options
-        while step < o.num_steps:
-            profile.before_call()
-            streamed = self._feed.next(self._is_idle)
-            self.state, metrics = program(self.state, self.data, *streamed)
-            step += o.steps_per_call
-            self.step = step
-            self._pending.append((step, metrics))
-            if len(self._pending) >= _IN_FLIGHT:
-                jax.block_until_ready(self._pending[-_IN_FLIGHT])
-            progress.advance(step)
-            stopping = stop.at(step)
-            last = step >= o.num_steps
-            saving = stopping or last or _due(step, o.checkpoint_every)
-            if saving or _due(step, o.log_every):
-                self._log(step, progress)
-            if _due(step, o.histogram_every):
-                self._write_histograms(step)
-            if last or _due(step, o.sample_every):
-                self._write_grid(step)
-            if saving:
-                self._save(step)
-            if stopping and not last:
-                self.record.checkpoints.wait()
-                raise Preempted(f'asked to stop, and saved at step {step} of {o.num_steps}')
+    def _train(self, log: RunLogger, stop: parallel.StopSignal) -> None:
+        o = self._options
+        with contextlib.ExitStack() as stack:
+            images = stack.enter_context(open_feed(self._method, o, self._pixels, self.step))
+            profile = stack.enter_context(self._profile())
+            program = self._program(images.example())
+            # The speed that is shown excludes the compilation.
+            progress = stack.enter_context(
+                Progress(self.step, o.num_steps, enabled=parallel.is_main())
+            )
+            while self.step < o.num_steps:
+                # `steps_per_call` updates; the call returns before they are computed.
+                profile.before_call()
+                self.state, metrics = program(self.state, self.data, *images.next(self._is_idle))
+                self.step += o.steps_per_call
+                self._pending.append((self.step, metrics))
+                if len(self._pending) >= _IN_FLIGHT:
+                    jax.block_until_ready(self._pending[-_IN_FLIGHT])
+                progress.advance(self.step)
 
-    def _program(self, streamed):
-        """The step's program: the one that was compiled meanwhile, if it is for what there is."""
+                # Logs come before the checkpoint of the same step: see `snjax.runs.run_logger`.
+                stopping, last = stop.at(self.step), self.step >= o.num_steps
+                saving = stopping or last or self._is_due(o.checkpoint_every)
+                if saving or self._is_due(o.log_every):
+                    losses = self._fetch_losses(log)
+                    progress.show(losses)
+                    if self._is_due(o.log_every):
+                        speed = images.measured() | self._speed(progress.rate())
+                        log.scalars(self.step, {_tag(k): v for k, v in losses.items()} | speed)
+                if self._is_due(o.histogram_every):
+                    self._write_histograms(log)
+                if last or self._is_due(o.sample_every):
+                    self._write_grid(log)
+                if saving:
+                    self._checkpoints.wait()  # before the state is gathered: one copy at a time
+                    log.save(self.step, self.whole_state())
+                if stopping and not last:
+                    self._checkpoints.wait()
+                    raise Preempted(
+                        f'asked to stop, and saved at step {self.step} of {o.num_steps}'
+                    )
+
+    def _is_due(self, every: int) -> bool:
+        return bool(every) and self.step % every == 0
+
+    def _is_idle(self) -> bool:
+        """Whether the devices have computed everything in their queue."""
+        return not self._pending or parallel.is_ready(self._pending[-1][1])
+
+    def _program(self, streamed: tuple) -> Callable:
+        """The compiled step: the one compiled ahead if its input shapes match, else a new one."""
         if self._ahead and self._ahead.fits(self.state, self.data, streamed):
             return self._ahead.result()
         if self._ahead:
             self._ahead.cancel()
-            self.say('the set is not what it was taken for: compiling for it again')
-        step = parallel.DataParallel(make_step(self.method, self.options), self.method.state_axes)
-        return StepProgram(
-            step,
-            self.state,
-            self.data,
-            streamed,
-            updates_per_call=self.options.steps_per_call,
-            say=self.say,
-        ).result()
+            self._say('the set has another shape than announced: compiling for it again')
+        step = parallel.DataParallel(
+            make_step(self._method, self._options), self._method.state_axes
+        )
+        per_call = self._options.steps_per_call
+        program = StepProgram(
+            step, self.state, self.data, streamed, updates_per_call=per_call, say=self._say
+        )
+        return program.result()
 
-    def _profile(self):
-        num_calls = self.options.profile if parallel.is_main() else 0
-        folder = self.record.workdir / 'tensorboard'
-        return Profile(folder, num_calls, lambda: jax.block_until_ready(self.state), self.say)
+    # ---- what is written
 
-    def _is_idle(self):
-        """Whether the devices have done all that they were given."""
-        return not self._pending or parallel.is_ready(self._pending[-1][1])
+    def _open_log(self) -> RunLogger:
+        return RunLogger(
+            self._workdir, self.step, self._checkpoints, self._config, self._live, self._say
+        )
 
-    def _save(self, step):
-        self.record.checkpoints.wait()  # before it deletes the step before
-        self.record.save(step, self.whole_state())
+    def _profile(self) -> Profile:
+        return Profile(
+            self._workdir / TENSORBOARD,
+            self._options.profile if parallel.is_main() else 0,
+            lambda: jax.block_until_ready(self.state),
+            self._say,
+        )
 
-    def _log(self, step, progress):
-        """Fetches what is pending, ends a run whose values are not finite, writes what is due."""
-        fetched = [(s, jax.device_get(parallel.first_replica(m))) for s, m in self._pending]
+    def _fetch_losses(self, log: RunLogger) -> dict[str, float]:
+        """Fetches the metrics of all calls since the last fetch, and returns those of the last.
+
+        Raises:
+            Diverged: a value of any of these calls is not finite.
+        """
+        calls = [(s, jax.device_get(parallel.first_replica(m))) for s, m in self._pending]
         self._pending.clear()
-        values: dict[str, float] = {}
-        for s, metrics in fetched:
-            values = {name: float(x) for name, x in metrics.items()}
-            bad = {k: v for k, v in values.items() if not np.isfinite(v)}
+        losses: dict[str, float] = {}
+        for step, metrics in calls:
+            losses = {name: float(value) for name, value in metrics.items()}
+            bad = {name: value for name, value in losses.items() if not np.isfinite(value)}
             if bad:
-                raise Diverged(self.record.diverged(s, bad))
-        progress.show(values)
-        if not _due(step, self.options.log_every):
-            return
-        values = {_tag(k): v for k, v in values.items()} | self._feed.measured()
-        values['train/epoch'] = self._epoch(step)
-        rate = progress.rate()
-        if rate:
-            per_update = self.method.batch_size * self.method.batches_per_step
-            values |= {'perf/steps_per_s': rate, 'perf/images_per_s': rate * per_update}
-        self.record.scalars(step, values)
+                raise log.diverged(step, bad)
+        return losses
 
-    def _epoch(self, step):
-        batches_per_epoch = len(self._pixels) // self.method.batch_size
-        return step * self.method.batches_per_step / batches_per_epoch
+    def _speed(self, steps_per_s: float) -> dict[str, float]:
+        """The epoch, and images per second where a speed is known."""
+        batches_per_epoch = len(self._pixels) // self._method.batch_size
+        per_step = self._method.batches_per_step
+        values = {'train/epoch': self.step * per_step / batches_per_epoch}
+        if steps_per_s:
+            images_per_s = steps_per_s * self._method.batch_size * per_step
+            values |= {'perf/steps_per_s': steps_per_s, 'perf/images_per_s': images_per_s}
+        return values
 
-    def _write_grid(self, step):
-        """Images from fixed z; once per class where the method has classes."""
-        if not self.options.num_samples:
+    def _write_grid(self, log: RunLogger) -> None:
+        """Images from fixed z, one column per class if there are few classes."""
+        if not self._options.num_samples:
             return
-        # One column per class, where that is no wider than people look at.
-        columns = self.method.num_classes if 1 < self.method.num_classes <= 20 else None
+        num_classes = self._method.num_classes
         state = parallel.first_replica(self.whole_state())
         if parallel.is_main():
-            samples = self._sample(state, self.record.key('grid'), self.options.num_samples)
-            self.record.grid(step, samples, columns)
+            key = seed_key(self._options.seed, 'grid')
+            samples = self._sample(state, key, self._options.num_samples)
+            log.grid(self.step, samples, num_classes if 1 < num_classes <= _MAX_COLUMNS else None)
 
-    def _write_histograms(self, step):
+    def _write_histograms(self, log: RunLogger) -> None:
         state = parallel.first_replica(self.whole_state())
         if parallel.is_main():
-            self.record.histograms(step, self.method.histogram_arrays(jax.device_get(state)))
-
-
-def _due(step: int, every: int) -> bool:
-    return bool(every) and step % every == 0
+            log.histograms(self.step, self._method.histogram_arrays(jax.device_get(state)))
 
 
 def _tag(name: str) -> str:
-    """Groups in TensorBoard: one per kind of value."""
+    """The tag of a metric: names without a group belong to `train`."""
     return name if '/' in name else f'train/{name}'

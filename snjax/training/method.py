@@ -1,10 +1,11 @@
 """The contract between the training loop and a method: all that the loop knows of SNGAN, WGAN-GP or GLO."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
 
+@runtime_checkable
 class Method(Protocol):
     """A way to train a generator.
 

@@ -1,22 +1,22 @@
-"""A trace of a few calls of the training step, for TensorBoard's Profile tab, XProf and Perfetto."""
+"""Traces a few calls of the training step for TensorBoard's Profile tab, XProf and Perfetto."""
 
 import pathlib
 from collections.abc import Callable
 
 import jax
 
-# The first calls fill caches and are not like the others.
+# The first calls fill caches and are slower than the others.
 _SKIPPED = 2
 
 
 class Profile:
-    """Traces `num_calls` calls of a program, the third on.
+    """Traces `num_calls` calls of a program, from the third on; a context manager.
 
     Args:
-        folder: a TensorBoard log folder; the trace is in its `plugins/profile`.
-        num_calls: how many; 0 for no trace.
-        wait: returns when the devices have done all that they were given.
-        say: prints a line for people.
+        folder: a TensorBoard log folder; the trace goes to `plugins/profile` in it.
+        num_calls: number of calls to trace; 0 for no trace.
+        wait: blocks until the devices have computed everything in their queue.
+        say: prints a line.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Profile:
             self._say(f'no trace: the run ended before call {_SKIPPED + 1}')
 
     def before_call(self) -> None:
-        """To be called before each call of the program."""
+        """Starts or stops the trace if it is time; call it before each call of the program."""
         if self._calls == _SKIPPED and self._num_calls:
             self._wait()
             options = jax.profiler.ProfileOptions()

@@ -1,7 +1,8 @@
-"""The training step as one compiled program: made beside other work, and what it will need.
+"""The training step as one compiled program, compiled while other work runs.
 
-Compilation takes seconds to minutes and one thread of Python, so it runs while images are read, the state is made or
-restored and the first grid is drawn. What it was compiled for is a guess until then; `StepProgram.fits` checks it.
+Compilation takes seconds to minutes and one thread of Python, so it runs while images are read, the
+state is made or restored and the first grid is drawn. The shapes it is compiled for are a guess until
+then; `StepProgram.fits` checks them.
 """
 
 import concurrent.futures
@@ -13,17 +14,16 @@ from typing import Any
 import jax
 
 from snjax import parallel
-from snjax.training import cost
 
 
 class StepProgram:
-    """Compiles `step` in a thread of its own from the moment it is made.
+    """Compiles a step in a thread that starts at once.
 
     Args:
         step: the step over all devices.
-        state, data, streamed: what it will be called with, or the shapes of it (one process alone takes shapes).
-        updates_per_call: generator updates in one call, for the report.
-        say: prints a line for people.
+        state, data, streamed: arguments of the step; shapes suffice in a run of one process.
+        updates_per_call: generator updates in one call.
+        say: prints a line.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class StepProgram:
         updates_per_call: int = 1,
         say: Callable[[str], None] = print,
     ):
-        self._step, self._updates, self._say = step, updates_per_call, say
+        self._step, self._updates_per_call, self._say = step, updates_per_call, say
         self._shapes = _shapes(state), _shapes(data), _shapes(streamed)
         self._is_cancelled = threading.Event()
         executor = concurrent.futures.ThreadPoolExecutor(1)
@@ -44,50 +44,50 @@ class StepProgram:
         executor.shutdown(wait=False)
 
     def fits(self, state: Any, data: Any, streamed: tuple = ()) -> bool:
-        """Whether it takes these arguments, or others of their shapes and types."""
+        """Whether the program was compiled for arguments of these shapes and types."""
         return self._shapes == (_shapes(state), _shapes(data), _shapes(streamed))
 
     def result(self) -> Callable:
-        """The program, `(state, data, *streamed) -> (state, metrics)`; waits for it.
+        """Waits for the program, `(state, data, *streamed) -> (state, metrics)`.
 
         Raises:
-            concurrent.futures.CancelledError: it was given up.
+            concurrent.futures.CancelledError: `cancel` was called before XLA began to compile.
         """
         return self._compiled.result()
 
     def cancel(self) -> None:
-        """Gives it up, before it is compiled if that has not begun, and without a further word."""
+        """Skips the compilation if it has not begun, and prints nothing from now on."""
         self._is_cancelled.set()
 
     def _compile(self, state, data, streamed):
-        began = time.perf_counter()
-        self._tell(self._costs(state, data, streamed))
+        start = time.perf_counter()
+        lowered = self._step.lower(state, data, streamed=streamed)
         if self._is_cancelled.is_set():
             raise concurrent.futures.CancelledError
-        program = self._step.compile(state, data, *streamed)
-        found = program.temporary_bytes
-        counted = f"; by XLA's count it takes {_mb(found)}" if found else ''
-        seconds = time.perf_counter() - began
-        self._tell(f'compiled the training step in {seconds:.1f} s{counted}')
+        program = parallel.Program(parallel.compile(lowered), self._step.device_ids)
+        costs = '; '.join(['', *self._costs(program)])
+        self._print(f'compiled the training step in {time.perf_counter() - start:.1f} s{costs}')
         if options := parallel.compiler_options():
-            self._tell(f'compiler options: {options}')
+            self._print(f'compiler options: {options}')
         return program
 
-    def _costs(self, state, data, streamed):
-        """A line about operations and memory."""
-        jaxpr = self._step.trace(state, data, streamed)
-        try:
-            operations = cost.flops(jaxpr) / self._updates
-            step = _mb(cost.temporary_bytes(jaxpr))
-        except Exception as error:  # a run does not end for what is only told
-            return f'what an update costs could not be counted: {error!r:.200}'
-        images = cost.bytes_of(data) + cost.bytes_of(streamed) // parallel.device_count()
-        return (
-            f'one update takes {operations / 1e9:,.0f} GFLOP; memory of a device, estimated: '
-            f'state {_mb(cost.bytes_of(self._step.per_device(state)))}, images {_mb(images)}, step {step}'
-        )
+    def _costs(self, program: parallel.Program) -> list[str]:
+        """What XLA knows of the program's operations and memory."""
+        costs = []
+        if program.flops is not None:
+            # On the CPU the updates of a call are written out and all counted. Elsewhere they are
+            # one loop (`parallel.scan_or_unroll`), of which XLA counts the body, one update.
+            # Operations that XLA gives to a library may be missing.
+            updates = self._updates_per_call if parallel.backend() == 'cpu' else 1
+            costs.append(f"{program.flops / updates / 1e9:,.2f} GFLOP an update by XLA's count")
+        if program.argument_bytes is not None and program.temporary_bytes is not None:
+            costs.append(
+                f'memory of a device: state and images {_mb(program.argument_bytes)}, '
+                f'step {_mb(program.temporary_bytes)}'
+            )
+        return costs
 
-    def _tell(self, line):
+    def _print(self, line: str) -> None:
         if not self._is_cancelled.is_set():
             self._say(line)
 

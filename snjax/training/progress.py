@@ -1,4 +1,4 @@
-"""How far a run is, for people: a bar on a terminal, a line now and then elsewhere."""
+"""Shows the progress of a run: a bar on a terminal, a line every 15 seconds elsewhere."""
 
 import sys
 import time
@@ -20,9 +20,14 @@ _SHOWN = ('dis_loss', 'gen_loss', 'rec_loss')
 
 
 class Progress:
-    """Steps done, it/s, time left and the losses, on stderr.
+    """Prints steps done, it/s, time left and losses to stderr; a context manager.
 
-    The bar's speed is the average since the start; `rate` is measured since it was last asked for.
+    The speed that is shown is the average since the start.
+
+    Args:
+        step: generator updates done at the start.
+        total: length of the run.
+        enabled: False prints nothing.
     """
 
     def __init__(self, step: int, total: int, *, enabled: bool = True):
@@ -57,7 +62,7 @@ class Progress:
             self._bar.stop()
 
     def advance(self, step: int) -> None:
-        """Tells that `step` generator updates are done."""
+        """Shows that `step` generator updates are done."""
         self._step = step
         if not self._enabled:
             return
@@ -78,7 +83,7 @@ class Progress:
             )
 
     def show(self, metrics: Mapping[str, SupportsFloat]) -> None:
-        """Keeps the losses for the next line."""
+        """Keeps the losses that the next line shows."""
         self._losses = '  '.join(f'{k} {float(metrics[k]):.3f}' for k in _SHOWN if k in metrics)
 
     def _overall(self) -> float:

@@ -1,10 +1,8 @@
-"""The training step of a method: what is drawn, `steps_per_call` updates in one program, compiled ahead."""
+"""The training step: options of a run, `steps_per_call` updates in one program, compiled ahead."""
 
 import dataclasses
-import math
 import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,25 +11,31 @@ import numpy as np
 from snjax import parallel
 from snjax.data import sampler
 from snjax.latents.sampling import seed_key
-from snjax.runs.checkpoint import Checkpointer
+from snjax.runs.workdir import newest_step
+from snjax.training.method import Method
 from snjax.training.program import StepProgram
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """When the loop does what, in generator updates; 0 for never.
+    """Length, intervals and seed of a run. Intervals are in generator updates; 0 for never.
 
     Attributes:
-        num_steps: the run stops here.
-        steps_per_call: updates per XLA program; divides every other number.
-        log_every, histogram_every: scalars; histograms of weights.
-        sample_every, num_samples: grids of that many images from fixed z.
-        checkpoint_every, keep, keep_every: the latest `keep` checkpoints stay, and every multiple of `keep_every`.
+        num_steps: length of the run in generator updates.
+        steps_per_call: updates per XLA program; divides `num_steps` and every interval.
+        log_every, histogram_every: interval of scalars, and of histograms of weights.
+        sample_every, num_samples: interval of grids, and their number of images; z is fixed.
+        checkpoint_every, keep, keep_every: interval of checkpoints; the newest `keep` are kept, and
+            those at multiples of `keep_every`.
         flip, dequantize: see `snjax.data.sampler.to_float`.
-        seed: of everything.
-        stream: the set stays on the host and is read ahead (`snjax.training.feed`); it changes no bit of a run.
-        workers: threads that read it; 0 for one per core.
-        profile: calls of the program to trace (`snjax.training.profiling`); 0 for none.
+        seed: of the initial state, the data order, z and augmentations.
+        stream: the set stays on the host and is read ahead (`snjax.training.feed`); the results
+            are the same, bit for bit.
+        workers: threads that read the set ahead; 0 for one per core.
+        profile: calls of the step to trace (`snjax.training.profiling`); 0 for none.
+
+    Raises:
+        ValueError: a value is out of range, or an interval is no multiple of `steps_per_call`.
     """
 
     num_steps: int
@@ -56,8 +60,10 @@ class Options:
                 f'num_steps {self.num_steps}, steps_per_call {self.steps_per_call}, log.every '
                 f'{self.log_every}: each must be at least 1'
             )
-        if not 0 <= self.seed < 2**32:  # larger ones repeat these
+        if not 0 <= self.seed < 2**32:  # larger seeds would repeat the results of these
             raise ValueError(f'seed {self.seed}: 0 up to 2**32 - 1 is accepted')
+        if self.keep < 1:
+            raise ValueError(f'checkpoint.keep {self.keep}: at least 1 is accepted')
         intervals = {
             'num_steps': self.num_steps,
             'log.every': self.log_every,
@@ -75,14 +81,19 @@ class Options:
             )
         for name, value in intervals.items():
             if value % self.steps_per_call:
+                multiple = -(-value // self.steps_per_call) * self.steps_per_call
                 raise ValueError(
                     f'{name} {value} is not a multiple of steps_per_call {self.steps_per_call}: '
-                    f'change one, as --config.{name}={math.ceil(value / self.steps_per_call) * self.steps_per_call}'
+                    f'change one, as --config.{name}={multiple}'
                 )
 
 
-def make_step(method: Any, options: Options) -> Callable:
-    """`(state, data) -> (state, metrics)`: `steps_per_call` updates on one device's share, for `parallel`."""
+def make_step(method: Method, options: Options) -> Callable:
+    """A function `(state, data, streamed) -> (state, metrics)` of `steps_per_call` updates.
+
+    It is one device's part and runs under `snjax.parallel.DataParallel`. `data` is from `device_data`; `streamed`
+    are this device's images of a streamed set. The metrics are means over the updates.
+    """
 
     def run(state, data, streamed=None):
         data_rng, train_rng = (jax.random.wrap_key_data(data[k]) for k in ('data_rng', 'train_rng'))
@@ -109,9 +120,14 @@ def make_step(method: Any, options: Options) -> Callable:
 
 
 def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dict[str, jax.Array]:
-    """The set and the run's keys on every device. Keys are data, so that another seed needs no other program.
+    """The training set and the run's keys on every device.
 
-    Of a set that is streamed, whose `pixels` are None here, the labels are there all the same.
+    Keys are data and not constants, so that all seeds share one program.
+
+    Args:
+        pixels: uint8 (N, H, W, C); None for a streamed set.
+        labels: int32 (N,).
+        seed: of the run.
     """
     keys = {f'{role}_rng': jax.random.key_data(seed_key(seed, role)) for role in ('data', 'train')}
     images = {} if pixels is None else {'image': pixels}
@@ -119,20 +135,21 @@ def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dic
 
 
 def compile_ahead(
-    method: Any,
+    method: Method,
     options: Options,
     images: jax.ShapeDtypeStruct,
     workdir: pathlib.Path,
     say: Callable[[str], None],
 ) -> StepProgram | None:
-    """The step's program for a resident set like `images`, compiled while that is being read; None if it cannot be.
+    """Starts to compile the step for a set of the shape of `images`, before the set is read.
 
-    A streamed set's program, and one over several processes, needs arrays: the trainer compiles it. The finished run
-    in `workdir` needs none.
+    Returns:
+        The program; None for a streamed set or several processes, where compilation needs arrays,
+        and for a run in `workdir` that is finished.
     """
     if options.stream or parallel.process_count() > 1:
         return None
-    if any(step >= options.num_steps for step in Checkpointer(workdir / 'checkpoints').steps()):
+    if newest_step(workdir) >= options.num_steps:
         return None
     keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     labels = jax.ShapeDtypeStruct(images.shape[:1], np.int32)

@@ -15,6 +15,7 @@ from benchmarks import (
     command,
     communication,
     conv,
+    cost,
     data_feed,
     glo_reconstruction,
     machine,
@@ -23,7 +24,6 @@ from benchmarks import (
     workloads,
 )
 from snjax import parallel
-from snjax.training import cost
 
 
 def test_mean_distance_by_hand():

@@ -1,4 +1,4 @@
-"""Cores and memory that a process may use."""
+"""Tests of snjax.host: cores and memory that a process may use."""
 
 import os
 

@@ -1,16 +1,19 @@
-"""Runs of launch.py that are prolonged, stopped or killed: they go on, bit for bit."""
+"""Runs that are prolonged, stopped, killed or of an older version resume bit for bit."""
 
 import contextlib
 import dataclasses
 import json
 import random
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from configs import sngan_digits
+import snjax
+from configs import from_workdir, sngan_digits
+from experiments.settings import keys
 from helpers.launching import (
     CHECKPOINT_EVERY,
     DIGITS,
@@ -28,6 +31,7 @@ from helpers.launching import (
 )
 from helpers.tensorboard_server import hparams_rows, serve, wait_for
 from helpers.waiting import wait_until
+from snjax.runs.config_file import compare_config
 
 
 def test_harmless_keys_may_change_and_the_run_goes_on(launcher, finished_run, tmp_path):
@@ -49,6 +53,43 @@ def test_harmless_keys_may_change_and_the_run_goes_on(launcher, finished_run, tm
         (row,) = wait_for(lambda: hparams_rows(url), bool).values()
     assert row['num_steps'] == NUM_STEPS + 10
     assert row['log.every'] == 5
+
+
+def as_version_0_1_0(workdir, num_seeds):
+    """Gives a workdir the config.json of a version with other keys; returns its present config."""
+    path = workdir / 'config.json'
+    config = json.loads(path.read_text())
+    older = json.loads(path.read_text()) | {'num_seeds': num_seeds, 'members': {'lr': ''}}
+    del older['penalty']['r2'], older['data']['workers']
+    path.write_text(json.dumps(older))
+    return config
+
+
+def test_a_run_of_an_older_version_resumes_with_other_keys_at_their_defaults(
+    finished_run, tmp_path
+):
+    workdir = finished_run.copy(tmp_path / 'run')
+    config = as_version_0_1_0(workdir, num_seeds=1)
+    differences = {key: new for key, _, new in compare_config(workdir, config, keys.computed)}
+    assert set(differences) == {'num_seeds', 'members.lr', 'penalty.r2', 'data.workers'}
+    assert from_workdir.get_config(str(workdir)).penalty.r2 == 0
+    config['penalty']['r2'] = 0.1
+    with pytest.raises(ValueError, match=r'penalty\.r2: 0\.0 \(workdir\) != 0\.1 \(now\)'):
+        compare_config(workdir, config, keys.computed)
+
+
+def test_several_runs_in_one_program_of_an_older_version_are_refused_in_one_line(
+    finished_run, tmp_path
+):
+    workdir = finished_run.copy(tmp_path / 'run')
+    config = as_version_0_1_0(workdir, num_seeds=2)
+    finished_run.copy(workdir / 'seed=0')  # each of its runs is an ordinary one
+    shutil.rmtree(workdir / 'checkpoints')
+    with pytest.raises(ValueError, match=r'cannot be resumed: num_seeds is gone, .* runs it$'):
+        compare_config(workdir, config, keys.computed)
+    with pytest.raises(FileNotFoundError, match=r'^no checkpoint in .*/run/checkpoints$'):
+        snjax.load(workdir)
+    assert snjax.load(workdir / 'seed=0').step == NUM_STEPS
 
 
 def test_sigterm_saves_and_exits_75_and_the_next_start_ends_as_if_nothing_had_been(
@@ -80,7 +121,7 @@ def test_sigterm_saves_and_exits_75_and_the_next_start_ends_as_if_nothing_had_be
 
 
 def unfinished_saves(workdir: Path) -> set[tuple[str, int]]:
-    """Checkpoints being written, or left half-written by a kill: names and times, so that they can be told apart."""
+    """Names and times of checkpoints that are being written or were left unfinished by a kill."""
     found = set()
     for path in (workdir / 'checkpoints').glob('*.orbax-checkpoint-tmp*'):
         with contextlib.suppress(FileNotFoundError):  # committed since
@@ -89,7 +130,7 @@ def unfinished_saves(workdir: Path) -> set[tuple[str, int]]:
 
 
 def kill(launcher: Launcher, flags, workdir: Path, moment) -> int:
-    """Starts a run, kills it when it trains and `moment()` has come, and returns the step it started from."""
+    """Starts a run, kills it once it trains and `moment()` is true; returns the step it started from."""
     process = launcher.start(*flags, f'--workdir={workdir}')
     trains = wait_until(lambda: 'compiled the training step' in printed(process), process)
     came = wait_until(moment, process, interval=0.001)
@@ -105,10 +146,10 @@ def resumed_from(outcome) -> int:
 
 
 def kill_and_resume(launcher, flags, workdir, num_steps, second, num_random):
-    """Kills a run at random moments after its checkpoint of step `second`, once while it saves; then it may end.
+    """Kills a run at random moments after its checkpoint of step `second`, and once during a save.
 
     Returns:
-        The step that each start but the first went on from.
+        The steps that all starts but the first resumed from.
     """
     starts = []
     kills = [*['at a random moment'] * num_random, 'while it saves']

@@ -1,4 +1,4 @@
-"""Tests of launch.py --mode=sweep: started as users start it, killed, and compared bit for bit."""
+"""launch.py --mode=sweep: started as users start it, killed, and compared bit for bit."""
 
 import contextlib
 import json
@@ -164,7 +164,7 @@ def test_a_mode_may_be_a_word_of_its_own_and_the_folder_is_named_after_the_sweep
 
 
 def read_only(folder: Path) -> list[str]:
-    """A command that starts another which cannot write in `folder`, not even as root."""
+    """A command prefix under which `folder` is read-only, even for root."""
     mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
     command = ['unshare', '--mount', 'sh', '-c', mount, str(folder)]
     try:
@@ -248,7 +248,7 @@ def test_a_sweep_keeps_apart_what_it_varies(tmp_path, capsys, key, values):
 
 
 def test_an_older_versions_runs_are_found_again(tmp_path):
-    """Their names end in another hash, and their configs lack new keys and have keys that are gone."""
+    """Their names end in another hash; their configs lack new keys and have removed ones."""
     body = "return h.product({'seed': [0, 1]}, {'data.workers': [1]})"
     first, second = plan(tmp_path, body)
     old = json.loads(json.dumps(first.config))
@@ -266,7 +266,7 @@ def test_an_older_versions_runs_are_found_again(tmp_path):
     lines = journal.read(tmp_path / 'x' / 'journal.jsonl')
     states = [job.state for job in restore_jobs([found, other], tmp_path / 'x', lines)]
     assert states == ['finished', 'pending']
-    # A key that is computed differs: it is another run.
+    # A run that computes something else is another run.
     (workdir / 'config.json').write_text(json.dumps(old | {'n_dis': old['n_dis'] + 1}))
     assert plan(tmp_path, body)[0].name == first.name
 
@@ -338,7 +338,7 @@ def test_other_arguments_are_named(module, argument):
 
 
 def last_running(folder: Path, name: str) -> dict | None:
-    """The journal's line of a run's last start."""
+    """The journal's last line of a run, if the run is running; None otherwise."""
     (id_,) = (run['id'] for run in runs_of(folder) if run['name'].startswith(name))
     lines = [line for line in journal.read(folder / 'journal.jsonl') if line['run'] == id_]
     return lines[-1] if lines and lines[-1]['state'] == RunState.RUNNING else None
@@ -350,14 +350,14 @@ def workdir_of(folder: Path, name: str) -> Path:
 
 
 def trained(folder: Path, name: str, step: int) -> bool:
-    """Whether such a run is at work and has logged this step."""
+    """Whether the run whose name starts with `name` is running and has logged `step`."""
     if not (folder / 'sweep.json').exists() or not last_running(folder, name):
         return False
     return logged_step(workdir_of(folder, name)) >= step
 
 
 def kill_the_sweep(launcher, flags, folder, name, step):
-    """Starts it and kills its own process when such a run has come to `step`."""
+    """Starts a sweep, and kills its own process when run `name` has logged `step`."""
     process = launcher.start(*flags)
     came = wait_until(lambda: trained(folder, name, step), process)
     process.send_signal(signal.SIGKILL)
@@ -366,7 +366,7 @@ def kill_the_sweep(launcher, flags, folder, name, step):
 
 
 def kill_a_run(launcher, flags, folder, name, step):
-    """Starts it, kills such a run when it has come to `step`, and lets the sweep end."""
+    """Starts a sweep, kills run `name` when it has logged `step`, and waits for the sweep."""
     process = launcher.start(*flags)
     came = wait_until(lambda: trained(folder, name, step), process)
     line = last_running(folder, name)
@@ -377,7 +377,7 @@ def kill_a_run(launcher, flags, folder, name, step):
 
 @contextlib.contextmanager
 def on_cores(cores):
-    """Processes started meanwhile have these alone."""
+    """Restricts processes that start inside to `cores`."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -388,7 +388,7 @@ def on_cores(cores):
 
 @pytest.fixture(scope='module')
 def undisturbed(launcher, tmp_path_factory):
-    """The first run of the sweep below, as its printed command has it."""
+    """The first run of the sweep below, started by its printed command."""
     where = tmp_path_factory.mktemp('alone')
     sweep = write_sweep(where, "return h.product({'seed': [0, 1]})")
     printed = launcher.run(*SWEEP, *TINY, sweep, f'--workdir={where}', '--dry_run').stdout
@@ -402,7 +402,7 @@ def undisturbed(launcher, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def killed_sweep(launcher, tmp_path_factory):
-    """Two runs; the sweep was killed, and then a run of it."""
+    """A sweep of two runs: the sweep was killed, and after a restart one of its runs."""
     where = tmp_path_factory.mktemp('sweep')
     folder = where / 'x'
     sweep = write_sweep(where, "return h.product({'seed': [0, 1]})")
@@ -447,7 +447,7 @@ def test_started_again_a_finished_sweep_starts_nothing(killed_sweep, launcher):
 
 
 def test_the_sweeps_own_process_imports_neither_jax_nor_tensorflow(killed_sweep, launcher):
-    """With modules of those names first on the path, which say that they were asked for."""
+    """Checked by modules of these names that raise when they are imported."""
     folder, _, flags = killed_sweep
     poison = folder.parent / 'poison'
     poison.mkdir()
@@ -455,7 +455,7 @@ def test_the_sweeps_own_process_imports_neither_jax_nor_tensorflow(killed_sweep,
         (poison / f'{name}.py').write_text(f'raise ImportError("{name} was imported")\n')
     for more in ([], ['--dry_run']):
         assert launcher.run(*flags, *more, PYTHONPATH=str(poison)).code == 0
-    # It would have been noticed.
+    # A run does import them.
     failed = launcher.run(*TINY, f'--workdir={folder.parent / "y"}', PYTHONPATH=str(poison))
     assert 'jax was imported' in failed.stderr
 
@@ -484,7 +484,7 @@ def test_only_one_sweep_works_in_a_folder(killed_sweep, launcher):
 
 @pytest.mark.slow
 def test_a_dozen_runs_killed_twice_end_as_if_nothing_had_been(launcher, tmp_path):
-    """The sweep of the digits config, with networks of a quarter of their width."""
+    """The sweep of the digits config, with narrower networks."""
     folders = tmp_path / 'undisturbed', tmp_path / 'killed'
     undisturbed, killed = ([*SWEEP, *TINY, f'--workdir={folder}'] for folder in folders)
     assert launcher.run(*undisturbed).code == 0

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import cost
 from helpers.networks import (
     DIM_Z,
     drawn,
@@ -15,7 +16,6 @@ from helpers.networks import (
     small_generator,
 )
 from snjax import models
-from snjax.training import cost
 
 
 @pytest.mark.parametrize('layers', ['SPECTRAL', 'LAYER_NORM'])

@@ -1,4 +1,4 @@
-"""Checkpoints: what is restored is what was saved, which are kept, and what cannot be saved or read."""
+"""Checkpoints: restored states equal saved ones, which steps are kept, what is refused."""
 
 from collections import OrderedDict
 

@@ -1,4 +1,4 @@
-"""Damaged, unfinished and foreign checkpoints: passed over for an older one, or it is said why not."""
+"""Damaged, unfinished and foreign checkpoints are skipped for an older one, with the reason."""
 
 import shutil
 import sys
@@ -11,7 +11,7 @@ import pytest
 from orbax.checkpoint import v1
 
 from helpers.checkpointing import assert_same, flip_a_bit_of, make_state, restore, save_all
-from snjax.runs import checkpoint
+from snjax.runs import checkpoint, checkpoint_files
 
 
 def test_flipped_bit_is_found_and_the_run_goes_on(tmp_path, caplog):
@@ -111,7 +111,7 @@ def test_reads_that_outlive_a_failed_restore_are_silent(tmp_path, monkeypatch):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     reported = []
     monkeypatch.setattr(sys, 'unraisablehook', lambda unraisable: reported.append(unraisable))
-    checkpoint._ignore_late_reads.__wrapped__()
+    checkpoint_files.ignore_late_reads.__wrapped__()
     for _ in range(3):  # without the hook tens of reads are reported each time
         with pytest.raises(ValueError, match='no good checkpoint'):
             checkpoint.load_tree(tmp_path)

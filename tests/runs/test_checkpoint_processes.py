@@ -1,4 +1,4 @@
-"""Checkpoints of a process that is killed while it saves, and of several processes that save together."""
+"""Checkpoints of a process that is killed while saving, and of several processes."""
 
 import random
 import signal
@@ -26,7 +26,7 @@ with checkpoint.Checkpointer(sys.argv[1], keep=2) as checkpointer:
 
 
 def test_killed_while_saving(tmp_path):
-    """SIGKILL at random moments, then surely amid a save, of a process that saves all the time."""
+    """Kills a process that saves all the time, at random moments and then during a save."""
     moments, committed = random.Random(0), 0
     for is_amid_save in (False, False, True):
         process = start(SAVE_FOR_EVER, tmp_path)

@@ -1,4 +1,4 @@
-"""Tests of snjax.runs.writer, the last of them against real TensorBoards, asked over HTTP."""
+"""Tests of snjax.runs.writer; the last ones ask a real TensorBoard over HTTP."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def points(workdir, name):
 
 
 def event_points(workdir, tag):
-    """(step, value) of a scalar as TensorBoard's own reader finds them, damage and all."""
+    """(step, value) of a scalar as TensorBoard's own reader returns them, damaged files included."""
     accumulator = EventAccumulator(str(workdir / 'tensorboard'), size_guidance={'tensors': 0})
     accumulator.Reload()
     return [(point.step, point.value) for point in accumulator.Scalars(tag)]
@@ -226,7 +226,7 @@ def test_wrong_calls_are_refused_and_write_nothing(tmp_path, call, message):
 
 
 def test_neither_tensorflow_nor_torch_is_imported(tmp_path):
-    """Both are installed, as far as Python can see, and end the process when imported."""
+    """Python finds both packages, and importing either ends the process."""
     for name in ('tensorflow', 'torch'):
         (tmp_path / f'{name}.py').write_text(f'raise SystemExit("{name} was imported")')
     program = """
@@ -259,7 +259,7 @@ def test_neither_tensorflow_nor_torch_is_imported(tmp_path):
 
 @pytest.fixture(scope='module')
 def logdir(tmp_path_factory):
-    """Runs `a` and `b`, of different methods; `b` was killed at step 400 and goes on from 200."""
+    """Runs `a` and `b`, of different methods; `b` was killed at step 400 and resumed from 200."""
     logdir = tmp_path_factory.mktemp('runs')
     write_run(logdir / 'a', 'hinge', {'n_dis': 5, 'flip': True}).close()
     killed = write_run(logdir / 'b', 'glo', {'dim_z': 8})
@@ -369,7 +369,7 @@ def test_tensorboard_serves_hparams_of_two_runs(server):
 
 
 def test_running_tensorboard_forgets_what_a_resume_cuts(server, logdir):
-    """The server has read the killed run's points when the run goes on, with other values."""
+    """The server has read the killed run's points before the resumed run writes other values."""
     name = f'live{server.rsplit(":", 1)[1]}'
     run = f'{name}/tensorboard'
 

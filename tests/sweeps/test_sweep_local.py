@@ -28,7 +28,7 @@ def _kill_sweeps():
 
 
 def start(folder, *behaviours, retries=2, **env):
-    """A sweep of such runs in a process of its own."""
+    """Starts a sweep of these behaviours in a process of its own."""
     worker = pathlib.Path(sweep_worker.__file__)
     process = subprocess.Popen(
         [sys.executable, str(worker), 'sweep', str(folder), ','.join(behaviours), str(retries)],
@@ -42,7 +42,7 @@ def start(folder, *behaviours, retries=2, **env):
 
 
 def sweep(folder, *behaviours, **options):
-    """Its exit code and output."""
+    """Exit code and output of a sweep of these behaviours."""
     process = start(folder, *behaviours, **options)
     out, err = process.communicate(timeout=60)
     assert err == ''
@@ -50,7 +50,7 @@ def sweep(folder, *behaviours, **options):
 
 
 def summary(folder):
-    """`sweep.json` by behaviour."""
+    """The runs in `sweep.json`, by behaviour."""
     found = json.loads((folder / 'sweep.json').read_text())
     return {run['overrides']['behaviour']: run for run in found['runs']}
 
@@ -103,7 +103,7 @@ def test_what_happens_is_said_and_the_last_lines_of_a_crash_are_shown(ended):
         out,
         re.MULTILINE,
     )
-    # Each attempt's own lines, once.
+    # The lines of each attempt are shown once.
     assert out.count('    RuntimeError: attempt 2 failed') == 1
     assert re.search(r'^behaviour=finish +finished +100/100 +5.0 +0.01', out, re.MULTILINE)
 
@@ -130,7 +130,7 @@ def test_started_again_only_what_failed_is_run(ended, tmp_path):
     assert more == dict.fromkeys(ENDS, 0) | {'refuse': 1, 'crash': 1}
     assert 'gave up after 1 attempt that came no further' in out
     assert (folder / 'journal.jsonl').read_bytes().startswith(journal_before)
-    # And of a finished run whose folder is gone.
+    # A finished run whose config.json is missing is started again.
     (config_file,) = folder.glob('runs/behaviour=finish-*/config.json')
     config_file.unlink()
     sweep(folder, *ENDS, retries=0)
@@ -145,7 +145,7 @@ def is_alive(pid):
 
 
 def running(folder, behaviour):
-    """The process of such a run once it trains."""
+    """Process id of a run, once it trains."""
     assert wait_until(lambda: list(folder.glob('runs/*/checkpoints/20')))
     return starts(folder, behaviour)[-1]['pid']
 

@@ -1,6 +1,5 @@
 """The progress of a run, read from its files."""
 
-from snjax.runs.workdir import newest_step
 from snjax.sweeps.progress import Progress, last_lines
 
 
@@ -17,16 +16,12 @@ def test_progress_follows_a_file_that_grows_and_is_cut(tmp_path):
         file.write('ps_per_s": 4}\n{"step": 20, "eval/frechet_distance": 7.5, "eval/a/b": 1}\n')
     progress.refresh()
     assert (progress.step, progress.rate, progress.scores) == (20, 4, {'frechet_distance': 7.5})
-    lines.write_text(first)  # a resumed run cuts what it will do again
+    lines.write_text(first)  # a resumed run removes the steps that it repeats
     progress.refresh()
     assert progress.step == 10
 
 
-def test_checkpoints_and_last_lines(tmp_path):
-    assert newest_step(tmp_path) == 0
-    for name in ('80', '100', '120.orbax-checkpoint-tmp-1'):
-        (tmp_path / 'checkpoints' / name).mkdir(parents=True)
-    assert newest_step(tmp_path) == 100
+def test_last_lines(tmp_path):
     log = tmp_path / 'log'
     assert last_lines(log) == []
     log.write_text('before\n' * 2000 + '\none\n\ntwo\n')

@@ -13,7 +13,7 @@ def config(**changes):
 
 
 def identify(config):
-    """Everything except where data lie."""
+    """All keys except the folders of the data."""
     if 'members' in config:
         raise ValueError('members is gone')
     return config | {'data': {k: v for k, v in config['data'].items() if k not in PLACES}}
@@ -24,7 +24,7 @@ def make(items, configs, folder):
 
 
 def add_folder(sweep, name, config=None):
-    """A run that a sweep has left in its folder."""
+    """Adds the folder of a run to the folder of a sweep."""
     folder = sweep / 'runs' / name
     folder.mkdir(parents=True)
     if config is not None:
@@ -65,7 +65,7 @@ def test_names_say_what_differs_and_a_folder_keeps_its_name(tmp_path):
 
 
 def test_a_folder_with_another_hash_is_found_by_the_config_inside(tmp_path):
-    """As an older version named it, which hashed other keys."""
+    """Older versions hashed other keys."""
     add_folder(tmp_path, 'seed=0-0123456789', config(data={'name': 'digits', 'cache_dir': '/old'}))
     add_folder(tmp_path, '00000000aa', config(seed=1))
     items = [{'config': 'c', 'seed': seed} for seed in (0, 1, 2)]
@@ -86,7 +86,7 @@ def test_of_equal_folders_the_one_with_exactly_this_config_is_taken(tmp_path):
 
 
 def test_no_two_runs_share_a_folder(tmp_path):
-    """Even if the config in one run's folder has become the other's."""
+    """Even if the config in one run's folder is now that of the other."""
     items, configs = [{'config': 'a'}, {'config': 'b'}], [config(seed=0), config(seed=1)]
     first, second = make(items, configs, tmp_path)
     add_folder(tmp_path, first.name, config(seed=1))

@@ -1,4 +1,4 @@
-"""Where compiled programs are kept."""
+"""Tests of snjax.training.compilation_cache: which folder keeps compiled programs."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture
 def settings(monkeypatch):
-    """JAX's own settings, as they were afterwards; and no folder from the environment."""
+    """Restores JAX's settings afterwards; the environment names no folder."""
     monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)
     names = (
         'jax_compilation_cache_dir',
@@ -78,7 +78,7 @@ print(sum('cache_hit' in name for name in hits))
 
 
 def test_a_second_process_compiles_nothing(tmp_path):
-    """With the compiler options of this backend, whose programs must survive the disk."""
+    """Programs with the compiler options of this backend can be read from disk."""
     env = {k: v for k, v in os.environ.items() if k != 'JAX_COMPILATION_CACHE_DIR'}
     command = [sys.executable, '-c', PROGRAM, str(tmp_path)]
     first, second = (

@@ -1,4 +1,4 @@
-"""The streamed feed: the same images in the same order as of a resident set, and the same run to the bit."""
+"""Tests of snjax.training.feed: a streamed run equals a resident one, bit for bit."""
 
 import dataclasses
 import functools
@@ -16,7 +16,6 @@ from helpers import tiny_gan
 from snjax import data, parallel
 from snjax.data import sampler
 from snjax.data.host_order import HostOrder, permute
-from snjax.runs.run_logger import RunLogger
 from snjax.training import feed
 from snjax.training.loop import Options, Trainer, device_data, make_step, open_feed
 
@@ -47,7 +46,7 @@ def digits():
 
 @functools.cache
 def few():
-    """So few that an epoch ends after five batches of six, in the middle of a step of two."""
+    """Five batches of six images an epoch, which ends in the middle of a step of two batches."""
     return digits().images[:33], digits().labels[:33]
 
 
@@ -55,8 +54,8 @@ def trainer(workdir, images=None, **changes):
     pixels, labels = few()
     options = dataclasses.replace(OPTIONS, **changes)
     images = pixels if images is None else images
-    record = RunLogger(workdir, options.seed, {})
-    return Trainer(tiny_gan.make_gan(n_dis=2), options, images, labels, record, lambda line: None)
+    gan = tiny_gan.make_gan(n_dis=2)
+    return Trainer(gan, options, images, labels, workdir, {}, say=lambda line: None)
 
 
 def bits(state):
@@ -115,7 +114,7 @@ def streamed(images, *, workers=2, start=0, steps_per_call=2, stop=12):
 @pytest.mark.parametrize('workers', [1, 3])
 @pytest.mark.parametrize('start', [0, 4])
 def test_calls_are_what_the_sampler_draws(workers, start):
-    """From any step on, whoever reads: the pixels are those that a resident set gives."""
+    """The pixels equal those of a resident set, from any step and for any number of workers."""
     images, labels = few()
     on_device = {'image': jnp.asarray(images), 'label': jnp.asarray(labels)}
     draw = jax.jit(
@@ -150,7 +149,7 @@ def test_calls_are_what_the_sampler_draws(workers, start):
 
 
 class Slow:
-    """Images that take their time; `broken` of them cannot be read."""
+    """Images that are slow to read; `broken` of them cannot be read."""
 
     def __init__(self, seconds, broken=None):
         self.images, self.seconds, self.broken = few()[0], seconds, broken

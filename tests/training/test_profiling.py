@@ -1,4 +1,4 @@
-"""Real traces of a few calls."""
+"""Tests of snjax.training.profiling, with real traces."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ from snjax.training.profiling import Profile
 
 
 def traced(tmp_path, num_calls, total, say=lambda line: None):
-    """How often `Profile` waited for the devices, in `total` calls of a program."""
+    """Number of times that `Profile` waited for the devices in `total` calls of a program."""
     program, state, waits = jax.jit(lambda x: x @ x), jnp.eye(8), []
 
     def wait():

@@ -1,4 +1,4 @@
-"""Tests of the loop, on a method that is no GAN: it must train whatever keeps the contract of a method."""
+"""Tests of snjax.training.loop with a method that is no GAN: only the contract of a method counts."""
 
 import json
 import os
@@ -20,7 +20,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from snjax import parallel
 from snjax.data import sampler
 from snjax.runs.checkpoint import Checkpointer, load_tree
-from snjax.runs.run_logger import RunLogger
 from snjax.runs.workdir import DIVERGED_NAME
 from snjax.training.loop import Diverged, Options, Preempted, Trainer, device_data, seed_key
 
@@ -49,12 +48,15 @@ class WalkState:
 
 
 class Walk:
-    """A running mean of the images plus noise: the least that has a state, data, randomness and samples."""
+    """A running mean of the images plus noise: a minimal method with state, data, noise and samples."""
 
     batch_size, batches_per_step, num_classes, state_axes = 4, 2, 0, None
 
     def __init__(self, nan_from=None, ballast=0, lost_from=None):
         self.nan_from, self.lost_from, self.ballast = nan_from, lost_from, ballast
+
+    def with_images(self, images):
+        return self
 
     def init(self, rng):
         mean = random.normal(rng, (SIZE, SIZE, 1))
@@ -104,8 +106,8 @@ def by_fives(pixels, tmp_path_factory):
 def trainer(workdir, pixels, method=None, say=lambda line: None, **changes):
     options = Options(**(OPTIONS | changes))
     labels = np.zeros(len(pixels), np.int32)
-    record = RunLogger(workdir, options.seed, {'a': {'b': 1}}, say)
-    return Trainer(method or Walk(), options, pixels, labels, record, say)
+    config = {'a': {'b': 1}}
+    return Trainer(method or Walk(), options, pixels, labels, workdir, config, say=say)
 
 
 def lines(workdir):
@@ -149,6 +151,7 @@ def checkpoints(workdir):
         ({'num_samples': -1}, 'sampling.num -1'),
         ({'checkpoint_every': -1}, 'checkpoint.every -1'),
         ({'keep_every': 7}, 'keep_every 7 is not a multiple of checkpoint.every 5'),
+        ({'keep': 0}, 'checkpoint.keep 0'),
         ({'seed': 2**32}, 'seed 4294967296'),
     ],
 )  # fmt: skip
@@ -254,7 +257,7 @@ def test_epochs_count_whole_batches(whole):
 
 
 def test_the_state_is_a_function_of_seed_step_and_data(whole, pixels):
-    """The whole run by hand: data drawn at the step counter, the run's keys, one update after the other."""
+    """The run is computed by hand: data drawn at the step counter, the run's keys, every update."""
     data = {'image': pixels, 'label': np.zeros(NUM_IMAGES, np.int32)}
 
     @jax.jit
@@ -329,7 +332,7 @@ def test_scores_join_the_finished_run(tmp_path, pixels, whole):
     workdir = Path(shutil.copytree(whole[0], tmp_path / 'run'))
     run = trainer(workdir, pixels)
     for _ in range(2):
-        run.write_scores(20, {'precision': 0.25})
+        run.write_scores({'precision': 0.25})
     *trained, last = lines(workdir)
     assert (last['step'], last['eval/precision']) == (20, 0.25)
     assert trained == lines(whole[0])
@@ -379,7 +382,7 @@ def test_divergence_names_a_checkpoint_that_is_still_being_written(tmp_path, pix
 
 
 def test_a_state_that_is_not_finite_is_no_checkpoint(tmp_path, pixels):
-    """The losses are of the state before the update: a state may be lost at a step whose values are all finite."""
+    """Losses are of the state before the update, so they are finite when the new state is not."""
     lost = Walk(lost_from=10)
     with pytest.raises(Diverged):
         trainer(tmp_path, pixels, lost, sample_every=0, histogram_every=0).run()

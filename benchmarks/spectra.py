@@ -1,10 +1,9 @@
-"""Singular values of the weights of a finished discriminator, as figure 3 of SNGAN's paper shows them.
+"""Singular values of the weights of a trained discriminator, as figure 3 of SNGAN's paper shows them.
 
-    python -m benchmarks.cifar10_results.spectra WORKDIR STEP OUT.json
+    python -m benchmarks.spectra WORKDIR STEP OUT.json
 
-The weights are those that act: divided by sigma where the run normalises them spectrally. A kernel is taken as the
-matrix (height x width x inputs, outputs), an embedding as (classes, features). A process of its own, as reading a
-checkpoint takes JAX.
+Where a run normalises its weights spectrally, they are divided by sigma, as in the network. A kernel
+is taken as the matrix (height x width x inputs, outputs), an embedding as (classes, features).
 """
 
 import json
@@ -18,19 +17,22 @@ from flax.traverse_util import flatten_dict
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.config_file import read_config
 
-_SHOWN = 64  # values of a layer, evenly over their order
+_SHOWN = 64  # values of a layer, evenly spaced in their order
 
 
 def singular_values(weight: np.ndarray) -> np.ndarray:
-    """Of a kernel (..., inputs, outputs) as a matrix, the largest first."""
+    """The singular values of a kernel (..., inputs, outputs) as a matrix, the largest first."""
     matrix = np.asarray(weight, np.float64).reshape(-1, weight.shape[-1])
     return np.linalg.svd(matrix, compute_uv=False)
 
 
 def of_checkpoint(workdir: pathlib.Path, step: int) -> dict[str, Any]:
-    """For each layer of D by its path: its matrix's `shape`, `largest`, `stable_rank`, and `values` over the largest.
+    """The spectrum of each layer of the discriminator; {} for a run without one.
 
-    `values` are at most 64, at the places `at` of the order. Nothing of a run without a discriminator.
+    Returns:
+        For each layer by its path: the `shape` of its matrix, its `largest` singular value, its
+        `stable_rank`, and at most 64 singular `values`, divided by the largest, whose places in the
+        order are `at`.
     """
     config = read_config(workdir / 'config.json')
     _, tree = load_tree(workdir / 'checkpoints', step)

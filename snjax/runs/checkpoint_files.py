@@ -1,0 +1,142 @@
+"""Reads the files of one checkpoint through Orbax and verifies them against their digest."""
+
+import functools
+import logging as standard_logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from orbax.checkpoint import v1
+
+from snjax import parallel
+from snjax.runs import digest
+
+# What a committed checkpoint holds at the least.
+_REQUIRED = ('commit_success.txt', '_CHECKPOINT_METADATA', 'state', 'digest/0.json')
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Names of the files that a complete checkpoint has and `folder` lacks."""
+    return [name for name in _REQUIRED if not (folder / name).exists()]
+
+
+def orbax_options(*, is_alone: bool = False, is_partial: bool = False) -> v1.Context:
+    """Orbax's options.
+
+    Args:
+        is_alone: this process reads without waiting for the others.
+        is_partial: only a part of the checkpoint is read.
+    """
+    context = v1.Context()
+    # Weights do not compress and the copies given to Orbax are private: both would cost time only.
+    context.array.saving.use_compression = False
+    context.memory.deepcopy_host_arrays = False
+    # Fails at once if a folder cannot be made; in the background that takes a timeout of minutes.
+    context.asynchronous.create_directories_asynchronously = False
+    context.pytree.loading.partial_load = is_partial
+    if is_alone:
+        context.multiprocessing.primary_host = parallel.process_index()
+        context.multiprocessing.active_processes = {parallel.process_index()}
+    return context
+
+
+def try_read(directory: Path, step: int, **kwargs: Any) -> tuple[dict, str]:
+    """Reads and verifies a checkpoint; never raises for damage.
+
+    Args:
+        directory: folder of the checkpoints.
+        step: which one.
+        **kwargs: of `_read`.
+
+    Returns:
+        The leaves by path and ''; or {} and one line that says why it cannot be used.
+    """
+    ignore_late_reads()
+    try:
+        return _read(directory / str(step), step, **kwargs), ''
+    except Exception as error:  # Orbax and TensorStore answer damage with errors of many types
+        # Their outermost error says only that loading failed; the first one says what is broken.
+        while cause := error.__cause__ or (not error.__suppress_context__ and error.__context__):
+            error = cause
+        reason = ' '.join(str(error).split('[tensorstore_spec')[0].split())
+        if not isinstance(error, ValueError | OSError):
+            reason = f'{type(error).__name__} {reason}'
+    # asyncio logs the failures of other leaves later, with tracebacks.
+    standard_logging.getLogger('asyncio').addFilter(_is_news)
+    return {}, reason
+
+
+@functools.cache  # one hook serves the process
+def ignore_late_reads() -> None:
+    """Suppresses a traceback on stderr for each read that is unfinished when a restore fails.
+
+    When one leaf cannot be read, Orbax closes its event loop while other reads are in progress.
+    TensorStore's threads then find the loop closed, at any later time, and only the interpreter's
+    hook sees their error.
+    """
+    report = sys.unraisablehook
+
+    def hook(unraisable: 'sys.UnraisableHookArgs') -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+            report(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _is_news(record: standard_logging.LogRecord) -> bool:
+    # TensorStore's messages have no common text, so asyncio's text and the type must do.
+    late = record.getMessage().startswith('Task exception was never retrieved')
+    return not (late and record.exc_info and isinstance(record.exc_info[1], ValueError))
+
+
+def _read(
+    folder: Path,
+    step: int,
+    *,
+    wanted: dict[tuple[str, ...], Any] | None = None,
+    prefix: tuple[str, ...] = (),
+) -> dict[tuple[str, ...], np.ndarray]:
+    """Reads the leaves under `prefix` and verifies them: structure, dtypes, shapes, bytes.
+
+    Raises:
+        ValueError: if they are not what was saved, or not what `wanted` (all leaves by path) is.
+        Exception: whatever Orbax raises on damaged files.
+    """
+    if missing := missing_files(folder):
+        raise ValueError(f'incomplete, {" and ".join(missing)} missing')
+    entries = digest.read(folder / 'digest', step)
+    if wanted is not None:
+        digest.check_fits(entries, wanted)
+    chosen = {path: entry for path, entry in entries.items() if path[: len(prefix)] == prefix}
+    if not chosen:
+        tops = ', '.join(sorted({path[0] for path in entries}))
+        raise ValueError(f'nothing is stored at prefix {prefix}; at the root are {tops}')
+    # Plain `np.ndarray` keeps the stored dtype; Orbax would cast silently to one it is asked for.
+    target = nested({path: np.ndarray for path, entry in chosen.items() if entry.is_stored})
+    stored = {}
+    if target:
+        with orbax_options(is_alone=True, is_partial=len(chosen) < len(entries)):
+            stored = v1.load_checkpointables(folder, {'state': target})['state']  # pyright: ignore[reportArgumentType]
+    arrays = {}
+    for path, entry in chosen.items():
+        if entry.is_stored:
+            array = functools.reduce(lambda tree, key: tree[key], path, stored)
+        else:
+            array = np.empty(entry.shape, entry.dtype)
+        arrays[path] = entry.verified(path, array)  # pyright: ignore[reportArgumentType]
+    return arrays
+
+
+def nested(leaves: dict[tuple[str, ...], Any]) -> Any:
+    """Returns {('a', 'b'): x} as {'a': {'b': x}}, and {(): x} as x."""
+    root: dict = {}
+    for path, leaf in leaves.items():
+        if not path:
+            return leaf
+        node = root
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = leaf
+    return root
