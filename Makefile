@@ -8,7 +8,7 @@ demo: .venv/run.installed
 	$(BIN)/python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Our scores and networks against the reference implementations, which need PyTorch (gigabytes): not part of `make test`.
 oracles: .venv/oracles.installed
