@@ -90,8 +90,9 @@ class Descent:
         gradient, values = jax.grad(total, has_aux=True)(state.z)
         is_better = values < state.best
         updates, adam = self._optimizer.update(gradient, state.adam)
+        moved: Any = optax.apply_updates(state.z, updates)
         return State(
-            z=self._project(optax.apply_updates(state.z, updates)),
+            z=self._project(moved),
             adam=adam,
             best_z=jnp.where(is_better[:, None], state.z, state.best_z),
             best=jnp.where(is_better, values, state.best),

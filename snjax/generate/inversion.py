@@ -167,13 +167,13 @@ def invert(
     images = np.repeat(np.arange(num), num_restarts)
     z, flat = np.asarray(starts).reshape(rows, -1), None if labels is None else labels.reshape(rows)
     # Put on the device once, because the weights of a loaded run lie on the host.
-    functions = jax.device_put((_as_partial(generate), _as_partial(operator.apply)))
+    made_by, taken_by = jax.device_put((_as_partial(generate), _as_partial(operator.apply)))
     parts = []
     for begin in range(0, rows, size):
         # Repeating the last row keeps the shape, so that one program serves; extras are cut.
         ids = np.minimum(np.arange(begin, begin + size), rows - 1)
         classes = None if flat is None else jnp.asarray(flat[ids], jnp.int32)
-        problem = Problem(*functions, jnp.asarray(measured[images[ids]]), classes)
+        problem = Problem(made_by, taken_by, jnp.asarray(measured[images[ids]]), classes)
         parts.append(jax.tree.map(np.asarray, run(problem, jnp.asarray(z[ids]))))
         say(f'{min(begin + size, rows)} of {rows} starts')
     z, made, objective = (np.concatenate(x)[:rows] for x in zip(*parts, strict=True))
