@@ -102,6 +102,8 @@ def _messages_of_this_mode() -> Iterator[None]:
         text = re.sub(
             rf'(--)?(config\.)?\beval\.({"|".join(_SHARED)})\b', r'\1evaluate.\3', str(error)
         )
+        # The loaders name the key that a training takes its split from.
+        text = re.sub(r'--config\.data\.split=(\w+)', r'--evaluate.protocols=\1/all/1000', text)
         if text == str(error):
             raise
         raise type(error)(text) from error
