@@ -1,9 +1,10 @@
-"""GLO: optimizing the latent space of generative networks (Bojanowski et al. 2018, arXiv:1707.05776).
+"""GLO: optimizing the latent space of generative networks (Bojanowski et al. 2018,
+arXiv:1707.05776).
 
 Eq. 2: minimise over theta the mean over images of min over z_i of loss(g_theta(z_i), x_i). There is
-no discriminator and no prior. Every image i has a row z_i of a table. A step takes a batch of images
-and moves theta and the rows of the batch by gradient descent, both along the gradient of the batch's
-mean loss. The rows are then projected onto the unit ball, z / max(|z|_2, 1).
+no discriminator and no prior. Every image i has a row z_i of a table. A step takes a batch of
+images and moves theta and the rows of the batch by gradient descent, both along the gradient of the
+batch's mean loss. The rows are then projected onto the unit ball, z / max(|z|_2, 1).
 
 `Glo.train_step` is the whole method. Unlike the losses of a GAN, the loss shows how training goes:
 it falls.

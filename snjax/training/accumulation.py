@@ -1,7 +1,8 @@
-"""Gradient accumulation: a batch taken in equal parts, one after the other, to hold one part in memory.
+"""Gradient accumulation: a batch taken in equal parts, one after the other, to hold one part in
+memory.
 
-The mean over a batch is the mean over its parts of their means. The same is true of its gradient and
-of the statistics that batch norm moves by. It is not true of quantities that are no mean over
+The mean over a batch is the mean over its parts of their means. The same is true of its gradient
+and of the statistics that batch norm moves by. It is not true of quantities that are no mean over
 examples, such as a relativistic average or a standard deviation.
 
 Batch norm normalises each part by the part's own statistics. The running statistics move once per
@@ -48,7 +49,8 @@ def over_parts(function: Callable[[Any], tuple[Any, Any]], batch: Any, num: int)
 
     def add(means, turn):
         count, part = turn
-        # Without the barrier XLA may run unrolled parts side by side, with all activations in memory.
+        # Without the barrier XLA may run unrolled parts side by side, with all activations in
+        # memory.
         means, part = lax.optimization_barrier((means, part))
         new, rows = function(part)
         # A running mean, not a sum: the mean of equal numbers is then exact for any count.
