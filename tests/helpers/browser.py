@@ -1,4 +1,6 @@
-"""A headless Chromium for slow tests, spoken to over its DevTools protocol: `apt-get install chromium` is enough."""
+"""A headless Chromium for slow tests, spoken to over its DevTools protocol: `apt-get install
+chromium` is enough.
+"""
 
 import base64
 import contextlib

@@ -1,4 +1,6 @@
-"""States whose values are those of a step, and processes that save them, for the tests of checkpoints."""
+"""States whose values are those of a step, and processes that save them, for the tests of
+checkpoints.
+"""
 
 import os
 import subprocess
@@ -101,7 +103,9 @@ from snjax.runs import checkpoint, lock
 
 
 def start(code, *args, **env):
-    """A process that runs `code` after `HEADER`, with `args` in its `sys.argv` and its output in one pipe."""
+    """A process that runs `code` after `HEADER`, with `args` in its `sys.argv` and its output in
+    one pipe.
+    """
     root = str(Path(__file__).parents[2])
     return subprocess.Popen(
         [sys.executable, '-c', HEADER + textwrap.dedent(code), *map(str, args)],

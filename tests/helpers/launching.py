@@ -1,4 +1,6 @@
-"""Runs of `launch.py` as users start it: a tiny SNGAN on the digits, and readers of what a run leaves."""
+"""Runs of `launch.py` as users start it: a tiny SNGAN on the digits, and readers of what a run
+leaves.
+"""
 
 import dataclasses
 import json
@@ -50,7 +52,9 @@ class Outcome:
     stderr: str
 
     def error_line(self) -> str:
-        """Returns the only line on stderr; a second line, of a traceback or a warning, fails the test."""
+        """Returns the only line on stderr; a second line, of a traceback or a warning, fails the
+        test.
+        """
         lines = [line for line in self.stderr.splitlines() if line.strip()]
         assert len(lines) == 1, self.stderr
         return lines[0]
@@ -58,7 +62,8 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Launcher:
-    """Starts `launch.py` in processes that share a compilation cache: each program is compiled once.
+    """Starts `launch.py` in processes that share a compilation cache: each program is compiled
+    once.
 
     Attributes:
         cache: folder of the compiled programs.

@@ -1,4 +1,6 @@
-"""Two "hosts" on one machine: network namespaces with addresses of their own and a cable between them (Linux, root)."""
+"""Two "hosts" on one machine: network namespaces with addresses of their own and a cable between
+them (Linux, root).
+"""
 
 import contextlib
 import os
@@ -49,7 +51,9 @@ class Host:
 
 @contextlib.contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
-    """Makes them, and removes them with whatever still runs there; those that killed tests have left, too."""
+    """Makes them, and removes them with whatever still runs there; those that killed tests have
+    left, too.
+    """
     _remove_leftovers()
     names = [f'{_PREFIX}-{os.getpid()}-{i}' for i in (0, 1)]
     try:

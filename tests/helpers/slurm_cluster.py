@@ -1,4 +1,5 @@
-"""Clusters for tests of sweeps on SLURM: stand-ins for its programs, or SLURM itself, with two nodes on one machine.
+"""Clusters for tests of sweeps on SLURM: stand-ins for its programs, or SLURM itself, with two
+nodes on one machine.
 
 Debian's packages will do (`apt-get install slurmctld slurmd slurm-client munge`); nothing of theirs that is set up
 already is touched. All files and sockets lie in a folder of the test's, ports are free ones, and there is no database.
@@ -26,7 +27,8 @@ _DAEMONS = ('munged', 'slurmctld', 'slurmd')
 _CLIENTS = ('sbatch', 'srun', 'squeue', 'scancel', 'scontrol', 'sinfo')
 _STARTS_WITHIN_S, _STOPS_WITHIN_S, _TRIES = 10, 10, 3
 _PORTS = range(20_000, 30_000)  # where no system takes those for clients from
-# Jobs may go back to the queue only if they ask for it, a job that is not wanted any more has `KillWait` to save, and
+# Jobs may go back to the queue only if they ask for it, a job that is not wanted any more has
+# `KillWait` to save, and
 # one that goes back is started again when its credential has run out.
 _SETTINGS = """
 ClusterName=snjax

@@ -1,4 +1,6 @@
-"""The spectrally normalised layers, their plain twins and the power iteration in float64, for the tests of them."""
+"""The spectrally normalised layers, their plain twins and the power iteration in float64, for the
+tests of them.
+"""
 
 import functools
 

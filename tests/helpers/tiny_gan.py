@@ -1,4 +1,5 @@
-"""The smallest GAN with every part of a real one: it compiles in a second, where the published networks take many.
+"""The smallest GAN with every part of a real one: it compiles in a second, where the published
+networks take many.
 
 Images are 8x8 and grey. Shared by the tests of the method and of its data parallelism.
 """
@@ -81,7 +82,9 @@ def filled(gan, seed=0):
 
 
 def compiled(fn):
-    """`fn(state, *arrays)` as a run does it: over all devices, on host arrays that stay as they are."""
+    """`fn(state, *arrays)` as a run does it: over all devices, on host arrays that stay as they
+    are.
+    """
     program = None
 
     def call(state, *arrays):
