@@ -33,7 +33,6 @@ MAX_LINES = 320
 # Files that may be longer, and why.
 LONG = {
     'experiments/gan.py': 'both updates of Algorithm 1, and what a method may override in them',
-    'snjax/runs/checkpoint.py': 'the order of writing, hashing and committing is one argument',
 }
 
 

@@ -1,9 +1,10 @@
 """What the modes of a finished run share: their options, and where the run's data lie."""
 
-import difflib
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from experiments.settings import check
 from snjax import from_config
 
 if TYPE_CHECKING:
@@ -18,23 +19,8 @@ PLACES = ('data_dir', 'cache_dir', 'path')
 NO_PLACES: Mapping[str, str] = {}
 
 
-def choose(key: str, value: str, accepted: Iterable[str]) -> str:
-    """Returns `value` if it is one of `accepted`.
-
-    Args:
-        key: the option with its mode, as 'sample.what'.
-        value: what was asked for.
-        accepted: the values there are.
-
-    Raises:
-        ValueError: it is another; the message names the nearest.
-    """
-    accepted = list(accepted)
-    if value in accepted:
-        return value
-    near = difflib.get_close_matches(str(value), accepted, n=1, cutoff=0.5)
-    hint = f'; did you mean --{key}={near[0]}?' if near else ''
-    raise ValueError(f'{key} is {value!r}: accepted are {", ".join(accepted)}{hint}')
+# `choose('sample.what', ...)`: keys of a mode's options have the mode in them.
+choose = functools.partial(check.choose, flag='--')
 
 
 def training_set(trained: 'TrainedGenerator', places: Mapping[str, str]) -> 'ImageSet':

@@ -23,8 +23,14 @@ STREAM = ('auto', 'on', 'off', 'decode')
 _PER_IMAGE_PENALTIES = ('gradient', 'gradient_one_sided')
 
 
-def choose(key: str, value: str, accepted: Iterable[str]) -> str:
+def choose(key: str, value: str, accepted: Iterable[str], flag: str = '--config.') -> str:
     """Returns `value` if it is one of `accepted`.
+
+    Args:
+        key: full key of a config, or an option of a mode.
+        value: what was asked for.
+        accepted: the values there are.
+        flag: what stands before the key on the command line.
 
     Raises:
         ValueError: it is not; the message names the nearest.
@@ -33,7 +39,7 @@ def choose(key: str, value: str, accepted: Iterable[str]) -> str:
     if value in accepted:
         return value
     near = difflib.get_close_matches(str(value), accepted, n=1, cutoff=0.5)
-    hint = f'; did you mean --config.{key}={near[0]}?' if near else ''
+    hint = f'; did you mean {flag}{key}={near[0]}?' if near else ''
     raise ValueError(f'{key} is {value!r}: accepted are {", ".join(accepted)}{hint}')
 
 

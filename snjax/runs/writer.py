@@ -40,8 +40,8 @@ from snjax.runs import event_file
 from snjax.runs.config_file import flatten
 from snjax.runs.files import replace_file
 from snjax.runs.images import encode_png
+from snjax.runs.summaries import buckets, hparam
 
-HISTOGRAM_BUCKETS = 64
 HPARAMS_TAG = '_hparams_/session_start_info'
 RESERVED_NAMES = ('step', 'wall_time')
 _PLUGIN_OF_FIELD = {'simple_value': 'scalars', 'image': 'images'}
@@ -145,12 +145,12 @@ class Writer:
         """
         if not self._enabled:
             return
-        buckets = {name: _buckets(value) for name, value in values.items()}
+        found = {name: buckets(value) for name, value in values.items()}
         self._add(
             _checked_step(step),
             (
                 _tensor(name, 'histograms', DT_DOUBLE, rows.shape, tensor_content=rows.tobytes())
-                for name, rows in buckets.items()
+                for name, rows in found.items()
                 if len(rows)
             ),
         )
@@ -181,7 +181,7 @@ class Writer:
         if not self._enabled:
             return
         leaves = {k: v for k, v in flatten(config).items() if not isinstance(v, Mapping)}
-        hparams = {key: _hparam(value) for key, value in leaves.items()}
+        hparams = {key: hparam(value) for key, value in leaves.items()}
         if hparams != self._hparams:
             if self._wrote_hparams:
                 raise ValueError('the run has written another config to HParams; a run has one')
@@ -300,26 +300,3 @@ def _plugin(value: Summary.Value) -> str:
 
 def _holds_hparams(event: Event) -> bool:
     return any(value.tag == HPARAMS_TAG for value in event.summary.value)
-
-
-def _buckets(values: Array | np.ndarray) -> np.ndarray:
-    """Rows (left edge, right edge, count), (k, 3) float64, over the finite elements' range."""
-    # In float32, as weights are: float64 neighbours can be too close for 64 edges between them.
-    values = np.ravel(np.asarray(values)).astype(np.float32).astype(np.float64)
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return np.zeros((0, 3))
-    low, high = values.min(), values.max()
-    if low == high:
-        return np.array([[low, high, values.size]])
-    counts, edges = np.histogram(values, bins=HISTOGRAM_BUCKETS, range=(low, high))
-    return np.stack([edges[:-1], edges[1:], counts], axis=1)
-
-
-def _hparam(value: Any) -> HParam:
-    """A leaf of a config as TensorBoard's HParams plugin stores it."""
-    if isinstance(value, bool):
-        return HParam(bool_value=value)
-    if isinstance(value, int | float) and math.isfinite(value):
-        return HParam(number_value=value)
-    return HParam(string_value=value if isinstance(value, str) else repr(value))
