@@ -1,9 +1,11 @@
-"""Trains, resumes, samples, inverts, scores, sweeps and compares: `launch.py --config=configs/sngan_cifar.py`.
+"""Trains, samples, inverts, scores, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
-`launch.py --list_keys` lists the keys of a config and of the modes, `--list_keys=optimizer` those that match.
+`launch.py --list_keys` lists the keys of a config and of the modes, `--list_keys=optimizer` those
+that match.
 
-Exit codes: 0 done; 1 runs of a sweep failed; 2 bad config, flag or file; 3 diverged; 75 stopped by SIGTERM and saved,
-or another process of the run is gone (start again to resume); 130 ended at once by Ctrl-C.
+Exit codes: 0 done; 1 runs of a sweep failed; 2 bad config, flag or file; 3 diverged; 75 stopped by
+SIGTERM and saved, or another process of the run is gone (start again to resume); 130 ended at once
+by Ctrl-C.
 """
 
 import pathlib
@@ -104,7 +106,7 @@ def _report() -> None:
 
 
 def _main(argv: list[str]) -> None:
-    """`main`; in a run of several processes, with a supervisor and so that the others hear of the end."""
+    """`main`; if the run has several processes, watched by a supervisor and by the others."""
     if FLAGS.distributed == 'off':
         return main(argv)
     from snjax.host import supervisor

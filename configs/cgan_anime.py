@@ -1,12 +1,12 @@
-"""Projection cGAN on your own classes: a folder with one subfolder per class, such as anime faces by character.
+"""Projection cGAN on your own classes: one subfolder per class, such as anime characters.
 
     python launch.py --config=configs/cgan_anime.py:faces --workdir=runs/faces
     python launch.py --config=configs/cgan_anime.py:faces,32 --workdir=runs/faces32
 
-The argument is PATH or PATH,SIZE with a size of 32, 48, 64 (default), 96, 128 or 256 px. Subfolders with an image are
-counted as the classes. Reproduces no row of a paper: the recipe of `cgan_cifar.py` with the ResNets for that size.
-Images are mirrored and, because such classes are small, augmented in all that the discriminator sees (Zhao et al.
-2020).
+The argument is PATH or PATH,SIZE with a size of 32, 48, 64 (default), 96, 128 or 256 px. Each
+subfolder with an image is a class. Reproduces no row of a paper: the recipe of `cgan_cifar.py` with
+the ResNets for that size. Images are mirrored and, because such classes are small, everything the
+discriminator sees is augmented (Zhao et al. 2020).
 """
 
 from ml_collections import ConfigDict

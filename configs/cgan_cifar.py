@@ -1,12 +1,13 @@
 """Projection cGAN on CIFAR-10, ResNet, hinge loss: Miyato and Koyama 2018.
 
-Published: IS 8.62, FID 17.5. mimicry's port: IS 8.25, FID 10.84 for 50k training images against 50k samples.
+Published: IS 8.62, FID 17.5. mimicry's port: IS 8.25, FID 10.84 for 50k training images against 50k
+samples.
 
     python launch.py --config=configs/cgan_cifar.py
 
-`sngan_cifar.py` with classes: conditional batch norm in the generator, projection in the discriminator. Recipe:
-pfnet-research/sngan_projection, sn_cifar10_conditional.yml. Cost, counted: 3.5 TFLOP per generator update as published,
-2.4 as rewritten, with the generator's batch of 128.
+`sngan_cifar.py` with classes: conditional batch norm in the generator, projection in the
+discriminator. Recipe: pfnet-research/sngan_projection, sn_cifar10_conditional.yml. Cost, counted:
+3.5 TFLOP per generator update as published, 2.4 as rewritten, with the generator's batch of 128.
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,12 @@
 """Projection cGAN on Oxford 102 Flowers at 128 px: 102 classes of 40 to 258 images.
 
-Reproduces no row of a paper: the networks of Miyato et al. 2018 (table 6) and Miyato and Koyama 2018, with the
-discriminator's first convolution at stride 2 and 50,000 generator updates.
+Reproduces no row of a paper: the networks of Miyato et al. 2018 (table 6) and Miyato and Koyama
+2018, with the discriminator's first convolution at stride 2 and 50,000 generator updates.
 
     python launch.py --config=configs/cgan_flowers.py
 
-All 8,189 images, training, validation and test, mirrored at random. Needs the TFDS set `oxford_flowers102` prepared in
-array_record files.
+All 8,189 images, training, validation and test, mirrored at random. Needs the TFDS set
+`oxford_flowers102` prepared in array_record files.
 """
 
 from ml_collections import ConfigDict

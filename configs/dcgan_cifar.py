@@ -1,12 +1,14 @@
-"""DCGAN on CIFAR-10 with the standard CNN and batch norm in both players, as the official SNGAN code compares it.
+"""DCGAN on CIFAR-10 as in the official SNGAN code: SNGAN's CNN, batch norm in both players.
 
-Published by pfnet-research/chainer-gan-lib (50k training images against 10k samples, their Inception): IS 6.7, FID
-34.3. pytorch-gan-collections (50k training images against 50k samples, another DCGAN): IS 6.01, FID 42.72.
+Published by pfnet-research/chainer-gan-lib (50k training images against 10k samples, their
+Inception): IS 6.7, FID 34.3. pytorch-gan-collections (50k training images against 50k samples,
+another DCGAN): IS 6.01, FID 42.72.
 
     python launch.py --config=configs/dcgan_cifar.py
 
-Recipe: that library's DCGAN; its discriminator has batch norm without gamma after all convolutions but the first, and
-sees real and fake images in batches of their own. Adam as in Radford et al. 2016 (arXiv:1511.06434).
+Recipe: that library's DCGAN; its discriminator has batch norm without gamma after all convolutions
+but the first, and sees real and fake images in separate batches. Adam as in Radford et al. 2016
+(arXiv:1511.06434).
 """
 
 from ml_collections import ConfigDict

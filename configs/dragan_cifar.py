@@ -1,7 +1,7 @@
 """DRAGAN on CIFAR-10: a gradient penalty around the data (Kodali et al. 2017, arXiv:1705.07215).
 
-Published by pfnet-research/chainer-gan-lib (50k training images against 10k samples, their Inception): IS 7.1, FID
-31.5.
+Published by pfnet-research/chainer-gan-lib (50k training images against 10k samples, their
+Inception): IS 7.1, FID 31.5.
 
     python launch.py --config=configs/dragan_cifar.py
 

@@ -1,12 +1,13 @@
-"""GLO on CelebA at 64 or 128 px: figures 1 to 5 of Bojanowski et al. 2018 (arXiv:1707.05776), by eye.
+"""GLO on CelebA at 64 or 128 px: figures 1 to 5 of Bojanowski et al. 2018, compared by eye.
 
     python launch.py --config=configs/glo_celeba.py
     python launch.py --config=configs/glo_celeba.py:128
 
-Reproduces no row: the paper shows pictures of samples, reconstructions, interpolations and arithmetic, and no scores.
-z has 256 dimensions and starts at the principal components of the pixels. 162,770 images: 25 epochs are 31,800
-updates of 128. The table takes 160 MiB. CelebA is read from TFDS's `celeb_a`, which has to be prepared first, in
-array_record files; images are cropped to their middle square.
+Reproduces no row: the paper (arXiv:1707.05776) shows pictures of samples, reconstructions,
+interpolations and arithmetic, and no scores. z has 256 dimensions and starts at the principal
+components of the pixels. 162,770 images: 25 epochs are 31,800 updates of 128. The table takes 160
+MiB. CelebA is the TFDS set `celeb_a`, prepared in array_record files; images are cropped to their
+middle square.
 """
 
 from ml_collections import ConfigDict

@@ -1,11 +1,11 @@
-"""GLO on CIFAR-10: the recipe of Bojanowski et al. 2018 (arXiv:1707.05776), with their DCGAN at 32 px.
+"""GLO on CIFAR-10: the recipe and DCGAN of Bojanowski et al. 2018 (arXiv:1707.05776) at 32 px.
 
     python launch.py --config=configs/glo_cifar.py
-    python launch.py --config=configs/glo_cifar.py:512 --workdir=runs/glo_cifar_pca --config.glo.initial=pca
+    python launch.py --config=configs/glo_cifar.py:512 --config.glo.initial=pca
 
-The argument is the length of z, 100 unless told otherwise. Reproduces no row: the paper has no CIFAR-10 and no scores.
-Batches of 128 and 25 epochs without decay are those of the port tneumann/minimal_glo, SGD with rates 1 and 10 the
-paper's. Cost, counted: 0.014 TFLOP per update.
+The argument is the length of z; the default is 100. Reproduces no row: the paper has no CIFAR-10
+and no scores. Batches of 128 and 25 epochs without decay come from the port tneumann/minimal_glo,
+SGD with the rates 1 and 10 from the paper. Cost, counted: 0.014 TFLOP per update.
 """
 
 from ml_collections import ConfigDict

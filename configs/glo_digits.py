@@ -1,12 +1,13 @@
-"""GLO on the 1,797 handwritten digits inside scikit-learn, offline, a minute on a laptop's CPU.
+"""GLO on the 1,797 handwritten digits of scikit-learn: offline, a minute on a laptop's CPU.
 
-Bojanowski et al. 2018 (arXiv:1707.05776) show no digits of this set; the network is their DCGAN at 16 px and a quarter
-of the width.
+Bojanowski et al. 2018 (arXiv:1707.05776) show no digits of this set; the network is their DCGAN at
+16 px and a quarter of the width.
 
     python launch.py --config=configs/glo_digits.py --workdir=runs/glo_digits
 
-Measured (2026-11-26, 2 CPU cores, means of seeds 0 to 2): 1,000 samples of the fitted Gaussian show all ten digits, the
-rarest in 6.5 %, with a precision of .58; the demo's SNGAN, seed 0, 5.9 % and .61 (docs/results/glo.md).
+Measured (2026-11-26, 2 CPU cores, means of seeds 0 to 2): 1,000 samples of the fitted Gaussian show
+all ten digits, the rarest in 6.5 %, with a precision of .58; the demo's SNGAN, seed 0, 5.9 % and
+.61 (docs/results/glo.md).
 """
 
 from ml_collections import ConfigDict

@@ -1,11 +1,11 @@
-"""GLO on your own images: a folder, searched through, with its images of any size.
+"""GLO on your own images: a folder and its subfolders, images of any size.
 
     python launch.py --config=configs/glo_faces.py:faces --workdir=runs/glo_faces
     python launch.py --config=configs/glo_faces.py:faces,128 --workdir=runs/glo_faces128
 
-The argument is PATH or PATH,SIZE with a size of 32, 64 (default), 128 or 256 px; images are resized and cropped to it.
-Reproduces no row of a paper: the recipe of `glo_cifar.py`, from principal components. An epoch is as many updates as
-there are images, divided by 128; 25 to 50 of them are usual.
+The argument is PATH or PATH,SIZE with a size of 32, 64 (default), 128 or 256 px; images are resized
+and cropped to it. Reproduces no row of a paper: the recipe of `glo_cifar.py`, started from
+principal components. An epoch is (number of images) / 128 updates; 25 to 50 epochs are usual.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
-"""LSGAN on CIFAR-10: least squares generative adversarial networks (Mao et al. 2017, arXiv:1611.04076).
+"""LSGAN on CIFAR-10: least-squares losses (Mao et al. 2017, arXiv:1611.04076).
 
-Published by PyTorch-StudioGAN (50k training images against 50k samples, best checkpoint, another DCGAN): IS 6.55, FID
-40.22.
+Published by PyTorch-StudioGAN (50k training images against 50k samples, best checkpoint, another
+DCGAN): IS 6.55, FID 40.22.
 
     python launch.py --config=configs/lsgan_cifar.py
 

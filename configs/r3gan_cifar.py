@@ -1,13 +1,14 @@
-"""A modern yardstick on CIFAR-10: the objective of R3GAN (Huang et al. 2024, arXiv:2501.05441) on SNGAN's ResNet.
+"""The objective of R3GAN (Huang et al. 2024, arXiv:2501.05441) on SNGAN's ResNet, CIFAR-10.
 
-Reproduces no row of a paper: R3GAN's scores are those of its own network and of far longer training. Here its loss and
-its two penalties stand beside the others on one network, without normalisation in the discriminator.
+A modern yardstick. Reproduces no row of a paper: R3GAN's scores need its own network and far longer
+training. Here its loss and its two penalties are compared with the other methods on one network,
+without normalisation in the discriminator.
 
     python launch.py --config=configs/r3gan_cifar.py
 
-One discriminator update, Adam without momentum as the ResNet runs, gamma 0.05, and a moving average of the generator.
-No score is published for this combination. Cost, counted: 1.5 TFLOP per generator update as published, 1.0 as
-rewritten.
+One discriminator update, Adam without momentum as in the other ResNet runs, gamma 0.05, and a
+moving average of the generator. No score is published for this combination. Cost, counted: 1.5
+TFLOP per generator update as published, 1.0 as rewritten.
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,12 @@
-"""SAGAN on CIFAR-10, conditional: the changes of Zhang et al. 2019 to the projection cGAN, at 32 px.
+"""SAGAN on CIFAR-10, conditional: the projection cGAN with the changes of Zhang et al. 2019.
 
-The paper has no CIFAR-10. PyTorch-StudioGAN reports IS 8.64, FID 10.35 for its own (50k training images against 50k
-samples, best checkpoint).
+The paper has no CIFAR-10. PyTorch-StudioGAN reports IS 8.64, FID 10.35 for its SAGAN (50k training
+images against 50k samples, best checkpoint).
 
     python launch.py --config=configs/sagan_cifar.py
 
-`cgan_cifar.py`'s networks with attention over 16x16 positions and a normalised generator; two learning rates and one
-discriminator update, as in the paper.
+`cgan_cifar.py`'s networks with attention over 16x16 positions and a normalised generator; two
+learning rates and one discriminator update, as in the paper.
 """
 
 from ml_collections import ConfigDict

@@ -1,15 +1,16 @@
 """SNGAN on CIFAR-10, ResNet, hinge loss, unconditional: Miyato et al. 2018, table 2, last block.
 
-Published (10,000 test images against 5,000 samples, several seeds): IS 8.22 +- .05, FID 21.7 +- .21. Other protocols
-give the same weights other numbers: mimicry reports 16.8 for 50k training images against 50k samples.
+Published (10,000 test images against 5,000 samples, several seeds): IS 8.22 +- .05, FID 21.7 +-
+.21. Another protocol gives the same weights another FID: mimicry reports 16.8 for 50k training
+images against 50k samples.
 
-    python launch.py --config=configs/sngan_cifar.py          # 50,000 generator updates, as the official code
-    python launch.py --config=configs/sngan_cifar.py:100k     # 100,000, as the paper's appendix has it
+    python launch.py --config=configs/sngan_cifar.py          # 50,000 updates, as the official code
+    python launch.py --config=configs/sngan_cifar.py:100k     # 100,000 updates, as the paper
 
 Cost on paper: 2.84 TFLOP per generator update, and about a quarter more for its batch of 128.
-Recipe: appendix B.2 and table 4; order, batches and decay from the
-official code (pfnet-research/sngan_projection). `--config.model.spectral_updates=per_forward` is its schedule of
-power iterations; the default advances once per discriminator update.
+Recipe: appendix B.2 and table 4; order, batches and decay from the official code
+(pfnet-research/sngan_projection). `--config.model.spectral_updates=per_forward` is the schedule of
+power iterations in that code; the default advances once per discriminator update.
 """
 
 from ml_collections import ConfigDict

@@ -1,14 +1,15 @@
 """SNGAN on CIFAR-10, standard CNN: Miyato et al. 2018, tables 1 to 3.
 
-Published (10,000 test images against 5,000 samples): IS 7.58 +- .12, FID 25.5 with the hinge loss; IS 7.42 +- .08, FID
-29.3 with the non-saturating one (the best of the settings A to F).
+Published (10,000 test images against 5,000 samples): IS 7.58 +- .12, FID 25.5 with the hinge loss;
+IS 7.42 +- .08, FID 29.3 with the non-saturating loss (the best of the settings A to F).
 
-    python launch.py --config=configs/sngan_cifar_cnn.py:C                      # setting C, the paper's network, hinge
-    python launch.py --config=configs/sngan_cifar_cnn.py:C,code,non_saturating  # what the official example runs
+    python launch.py --config=configs/sngan_cifar_cnn.py:C     # network of the paper, hinge
+    python launch.py --config=configs/sngan_cifar_cnn.py:C,code,non_saturating  # official example
 
-The argument is SETTING,VARIANT,LOSS; what is left out is paper and hinge. Paper and code disagree on the network:
-'paper' is table 3 (slope 0.1, normal z), 'code' is pfnet-research/chainer-gan-lib (wider 4x4 layers, slope 0.2, uniform
-z). Cost on paper: 0.55 TFLOP per generator update with n_dis 5.
+The argument is SETTING,VARIANT,LOSS; VARIANT and LOSS default to paper and hinge. Paper and code
+disagree on the network: 'paper' is table 3 (slope 0.1, normal z), 'code' is
+pfnet-research/chainer-gan-lib (wider 4x4 layers, slope 0.2, uniform z). Cost on paper: 0.55 TFLOP
+per generator update with n_dis 5.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""SNGAN on the 1,797 handwritten digits inside scikit-learn: the demo, offline, minutes on a laptop's CPU.
+"""The demo: SNGAN on the 1,797 handwritten digits of scikit-learn, offline, minutes on a CPU.
 
-Reproduces no row of a paper; it is the paper's standard CNN at 16 px and a fraction of its width.
+Reproduces no row of a paper: the paper's standard CNN at 16 px and a fraction of its width.
 
     python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
-    python launch.py --mode=sweep --config=configs/sngan_digits.py --workdir=sweeps/digits    # 12 runs
+    python launch.py --mode=sweep --config=configs/sngan_digits.py --workdir=sweeps/digits # 12 runs
 """
 
 from ml_collections import ConfigDict

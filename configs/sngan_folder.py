@@ -1,11 +1,11 @@
-"""SNGAN on your own images: a folder, searched through, with its images of any size.
+"""SNGAN on your own images: a folder and its subfolders, images of any size.
 
     python launch.py --config=configs/sngan_folder.py:photos --workdir=runs/photos
     python launch.py --config=configs/sngan_folder.py:photos,128 --workdir=runs/photos128
 
-The argument is PATH or PATH,SIZE with a size of 32, 48, 64 (default), 96, 128 or 256 px; images are resized and cropped
-to it. Reproduces no row of a paper: the ResNets of Miyato et al. 2018 (tables 4 to 6) and their hinge recipe, with
-mirrored images and a moving average of the generator.
+The argument is PATH or PATH,SIZE with a size of 32, 48, 64 (default), 96, 128 or 256 px; images are
+resized and cropped to it. Reproduces no row of a paper: the ResNets of Miyato et al. 2018 (tables 4
+to 6) and their hinge recipe, with mirrored images and a moving average of the generator.
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,14 @@
-"""The comparison of SNGAN's paper: 8 methods under settings A to F, on CIFAR-10 and STL-10 (figures 1 and 2, table 2).
+"""The comparison of SNGAN's paper: 8 methods, settings A to F, CIFAR-10 and STL-10.
+
+Figures 1 and 2 and table 2 of Miyato et al. 2018.
 
     python launch.py --config=configs/sngan_paper.py:sngan,C,cifar
     python launch.py --config=configs/sngan_paper.py:layer_norm,F,stl
 
-The argument is METHOD,SETTING,SET; what is left out is sngan, C and cifar. The third set, digits, is no row of the
-paper: the demo's, at its size and a short length, to see the comparison on a CPU. `sweeps/paper_settings.py` and
-`sweeps/paper_table2.py` run all of it at once. Published, each at its best setting (10,000 test images against 5,000
-samples; IS / FID):
+The argument is METHOD,SETTING,SET; the defaults are sngan, C and cifar. The third set, digits, is
+not in the paper: it shows the comparison on a CPU, at the size of the demo and in a short run.
+`sweeps/paper_settings.py` and `sweeps/paper_table2.py` run whole comparisons. Published, each at
+its best setting (10,000 test images against 5,000 samples; IS / FID):
 
     method           CIFAR-10       STL-10
     weight_clipping  6.41 / 42.6    7.57 / 64.2
@@ -19,11 +21,12 @@ samples; IS / FID):
     sngan            7.42 / 29.3    8.28 / 53.1
     sngan_hinge      7.58 / 25.5
 
-The standard CNN of table 3 throughout; only the discriminator differs, and no normaliser has a multiplier gamma
-(section 4.1). Clipping at 0.01, gradient penalties at 10. Losses are non-saturating but for wgan_gp and sngan_hinge;
-this is our reading for weight_clipping, of which the paper says only that the constant follows Arjovsky et al. 2017,
-who clip every parameter. The weight of the orthonormal penalty is not in the paper: 1e-4 is that of Brock et al. 2016.
-For STL-10 the paper found setting B the best for SN.
+The standard CNN of table 3 throughout; only the discriminator differs, and no normaliser has a
+multiplier gamma (section 4.1). Clipping at 0.01, gradient penalties at 10. Losses are
+non-saturating except for wgan_gp and sngan_hinge; for weight_clipping this is our reading: the
+paper says only that its constant follows Arjovsky et al. 2017, who clip every parameter. The weight
+of the orthonormal penalty is not in the paper: 1e-4 is from Brock et al. 2016. For STL-10 the paper
+found setting B the best for SN.
 """
 
 from ml_collections import ConfigDict
@@ -77,8 +80,8 @@ def get_config(argument: str = 'sngan') -> ConfigDict:
     known = method in METHODS and setting in SETTINGS and image_set in SETS
     if len(given) > 3 or not known:
         raise ValueError(
-            f'sngan_paper.py:{argument}: accepted are METHOD,SETTING,SET with a method of {", ".join(METHODS)}, '
-            f'a setting of {", ".join(SETTINGS)} and a set of {", ".join(SETS)}'
+            f'sngan_paper.py:{argument}: accepted are METHOD,SETTING,SET with a method of '
+            f'{", ".join(METHODS)}, a setting of {", ".join(SETTINGS)} and a set of {", ".join(SETS)}'
         )
     c = base.get_config()
     c.num_steps = 100_000

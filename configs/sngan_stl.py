@@ -1,11 +1,12 @@
-"""SNGAN on STL-10 at 48 px, ResNet, hinge loss, unconditional: Miyato et al. 2018, table 2, last block.
+"""SNGAN on STL-10 at 48 px, ResNet, hinge loss: Miyato et al. 2018, table 2, last block.
 
-Published (10,000 test images against 5,000 samples, several seeds): IS 9.10 +- .04, FID 40.1 +- .50.
+Published (10,000 test images against 5,000 samples, several seeds): IS 9.10 +- .04, FID 40.1 +-
+.50.
 
     python launch.py --config=configs/sngan_stl.py
 
-Trains on the 100,000 unlabelled images, reduced from 96 px. Recipe: appendix B.2 and table 5; the rest as
-`sngan_cifar.py`, with the paper's 100,000 generator updates.
+Trains on the 100,000 unlabelled images, reduced from 96 px. Recipe: appendix B.2 and table 5;
+everything else as in `sngan_cifar.py`, with the paper's 100,000 generator updates.
 """
 
 from ml_collections import ConfigDict

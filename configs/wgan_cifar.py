@@ -1,11 +1,11 @@
-"""WGAN on CIFAR-10: Wasserstein GAN with clipped weights (Arjovsky et al. 2017, arXiv:1701.07875, Algorithm 1).
+"""WGAN on CIFAR-10 with clipped weights: Arjovsky et al. 2017 (arXiv:1701.07875), Algorithm 1.
 
 Published by pytorch-gan-collections (50k training images against 50k samples): IS 6.62, FID 40.03.
 
     python launch.py --config=configs/wgan_cifar.py
 
-RMSProp at 5e-5, 5 critic updates, every parameter of the critic within 0.01; network and batch norm in the critic as in
-improved_wgan_training (gan_cifar.py, mode wgan), without its multiplier gamma.
+RMSProp at 5e-5, 5 critic updates, every parameter of the critic within 0.01; network and batch norm
+in the critic as in improved_wgan_training (gan_cifar.py, mode wgan), without its multiplier gamma.
 """
 
 from ml_collections import ConfigDict

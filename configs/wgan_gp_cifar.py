@@ -1,16 +1,17 @@
 """WGAN-GP on CIFAR-10, unconditional: Gulrajani et al. 2017, ResNet (table 3) and CNN.
 
-Published: IS 7.86 +- .07 for the ResNet. Ports, 50k training images against 50k samples: mimicry IS 7.33, FID 22.29;
-w86763777/pytorch-gan-collections IS 7.95, FID 16.95, and 7.66, 19.83 for the CNN. In SNGAN's paper (table 2, 10,000
-test images against 5,000 samples) it scores IS 6.68, FID 40.2 with the standard CNN: `sngan_paper.py:wgan_gp,A`.
+Published: IS 7.86 +- .07 for the ResNet. Ports, 50k training images against 50k samples: mimicry IS
+7.33, FID 22.29; w86763777/pytorch-gan-collections IS 7.95, FID 16.95, and 7.66, 19.83 for the CNN.
+In SNGAN's paper (table 2, 10,000 test images against 5,000 samples) it scores IS 6.68, FID 40.2
+with the standard CNN: `sngan_paper.py:wgan_gp,A`.
 
-    python launch.py --config=configs/wgan_gp_cifar.py              # ResNet, 100,000 generator updates
+    python launch.py --config=configs/wgan_gp_cifar.py              # ResNet, 100,000 updates
     python launch.py --config=configs/wgan_gp_cifar.py:resnet,256   # a generator as wide as SNGAN's
-    python launch.py --config=configs/wgan_gp_cifar.py:cnn          # 5x5 layers of stride 2, 200,000 updates
+    python launch.py --config=configs/wgan_gp_cifar.py:cnn          # 5x5 layers, 200,000 updates
 
-Recipe: the official code, igul222/improved_wgan_training (gan_cifar_resnet.py, gan_cifar.py). SNGAN's appendix B.2
-reports that twice the width hurts this method where it helps SN. Cost of the ResNet, counted: 2.5 TFLOP per generator
-update as published, 1.6 as rewritten.
+Recipe: the official code, igul222/improved_wgan_training (gan_cifar_resnet.py, gan_cifar.py).
+SNGAN's appendix B.2 reports that twice the width hurts this method and helps SN. Cost of the
+ResNet, counted: 2.5 TFLOP per generator update as published, 1.6 as rewritten.
 """
 
 from ml_collections import ConfigDict
@@ -22,8 +23,8 @@ def get_config(argument: str = 'resnet') -> ConfigDict:
     network, _, width = argument.partition(',')
     if network not in ('resnet', 'cnn') or not (width or '128').isdigit():
         raise ValueError(
-            f'wgan_gp_cifar.py:{argument}: accepted are NETWORK and NETWORK,WIDTH with a network of resnet, cnn '
-            "and the generator's width, 128 or 256"
+            f'wgan_gp_cifar.py:{argument}: accepted are NETWORK and NETWORK,WIDTH with a network of '
+            "resnet, cnn and the generator's width, 128 or 256"
         )
     c = base.get_config()
     c.method = 'wgan_gp'

@@ -1,4 +1,4 @@
-"""Every method on CIFAR-10 at its published length: the ten runs of docs/results/cifar10.md.
+"""Every method on CIFAR-10 at full length: the runs of docs/results/cifar10.md, by importance.
 
     python launch.py --mode=sweep --sweep=configs/sweeps/cifar10.py --workdir=sweeps/cifar10
 

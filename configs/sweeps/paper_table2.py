@@ -1,10 +1,10 @@
-"""Table 2 of SNGAN's paper on CIFAR-10: its methods on the standard CNN, and SN on the ResNet, each with 3 seeds.
+"""Table 2 of SNGAN's paper on CIFAR-10: its methods on the CNN, SN on the ResNet, 3 seeds each.
 
     python launch.py --mode=sweep --sweep=configs/sweeps/paper_table2.py --workdir=sweeps/table2
-    python launch.py --mode=sweep --sweep=configs/sweeps/paper_table2.py:ABCDEF --workdir=sweeps/table2
+    python launch.py --mode=sweep --sweep=configs/sweeps/paper_table2.py:ABCDEF
 
-The argument names the settings to run the standard CNN under. The paper prints each method's best of A to F; C, which
-is what is run when it is left out, is that of SN's official example. 30 runs with C, 165 with all. The published
+The argument names the settings of the standard CNN. The paper prints each method's best of A to F;
+the default C is the setting of SN's official example. 30 runs with C, 165 with all. The published
 numbers are in `configs/sngan_paper.py` and `sngan_cifar.py`.
 """
 

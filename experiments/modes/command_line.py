@@ -59,8 +59,8 @@ def define(
 def completed(argv: list[str]) -> list[str]:
     """The command line with the flags that were left out.
 
-    The options of a mode default to its file in `configs/modes/`. Without --config, the config is that
-    of the run in --workdir; for a sweep defined by --sweep it is `configs/base.py`.
+    The options of a mode default to its file in `configs/modes/`. Without --config, the config is
+    that of the run in --workdir; for a sweep defined by --sweep it is `configs/base.py`.
     """
     mode = _value(argv, 'mode') or 'train'
     argv = ['--list_keys=' if re.fullmatch('--?list_keys', word) else word for word in argv]
@@ -131,7 +131,7 @@ def _check_read() -> None:
 
 
 def _check_files(mode: str) -> None:
-    """Raises a ValueError for config files that are missing, lack keys, or set keys that nothing reads."""
+    """Raises a ValueError for a config file that is missing, lacks keys or sets unread ones."""
     for name in ('config', *OF_RUNS):
         flag = flags.FLAGS[name]
         if flag.value is None:
@@ -164,7 +164,7 @@ def _check_overrides(mode: str) -> None:
 
 
 def places() -> dict[str, str]:
-    """Where data lie, if the command line or a given config file says so; empty strings are left out."""
+    """Places of data that the command line or the file of --config gives; empty ones left out."""
     flag = flags.FLAGS['config']
     keys = _PLACES
     if config_flags.get_config_filename(flag).startswith(f'{CONFIGS}/from_workdir.py'):
@@ -175,7 +175,7 @@ def places() -> dict[str, str]:
 
 
 def workdir() -> pathlib.Path:
-    """--workdir, or a folder named after the config and its argument; for a sweep, after its definition."""
+    """--workdir, or a folder named after the config (of a sweep, its definition) and argument."""
     given = flags.FLAGS['workdir'].value
     if given:
         return pathlib.Path(given)

@@ -53,12 +53,15 @@ def run_evaluate(
 
     Args:
         options: see `configs/modes/evaluate.py`.
-        config: of the run, or of the first one that matches; it has the values of options left empty.
+        config: of the run, or of the first one that matches; it has the values of options left
+            empty.
         workdir: of the run, or a pattern as in `glob`.
-        places: where the image sets lie, if they are not where the runs found them (`options.PLACES`).
+        places: where the image sets lie, if they are not where the runs found them
+            (`options.PLACES`).
 
     Raises:
-        ValueError, FileNotFoundError: an option is not accepted, or a run or file is missing; one line.
+        ValueError, FileNotFoundError: an option is not accepted, or a run or file is missing; one
+            line.
     """
     with _messages_of_this_mode():
         e = _filled(options, config)
@@ -127,8 +130,8 @@ def _config_file(folder: pathlib.Path) -> pathlib.Path:
     path = folder / 'config.json'
     if not path.is_file():
         raise FileNotFoundError(
-            f'{folder} holds no run: there is no config.json; give the --workdir of a training, or a '
-            'pattern'
+            f'{folder} holds no run: there is no config.json; give the --workdir of a training, '
+            'or a pattern'
         )
     return path
 
@@ -165,7 +168,7 @@ def _splits_of(config: Mapping[str, Any]) -> Callable[[str], ImageSet]:
 def _evaluate_one(
     e: Options, folder: pathlib.Path, evaluator: Evaluator, asked: Sequence[Protocol]
 ) -> None:
-    """Scores the checkpoints of a run into its `scores.json` and TensorBoard, and prints a table."""
+    """Scores the checkpoints of a run: into `scores.json`, TensorBoard and a printed table."""
     by_step: dict[int, list[Row]] = {}
     rows = []
     for name, trained in _checkpoints(folder, e):
@@ -190,7 +193,7 @@ def _evaluate_one(
 
 
 def _checkpoints(folder: pathlib.Path, e: Options) -> Iterator[tuple[str, TrainedGenerator]]:
-    """Loads, one after the other, the checkpoints of the steps asked for, or the newest and the best."""
+    """Loads one by one the checkpoints of the steps asked for, or the newest and the best."""
     asked = _steps(e)
     if asked:
         for step in asked:
@@ -210,8 +213,8 @@ def _steps(e: Options) -> list[int]:
     parts = [part.strip() for part in e.steps.split(',')]
     if e.step or not all(part.isdecimal() and int(part) for part in parts):
         raise ValueError(
-            f'evaluate.steps is {e.steps!r} and evaluate.step {e.step}: one of them is accepted, as '
-            '--evaluate.steps=10000,20000'
+            f'evaluate.steps is {e.steps!r} and evaluate.step {e.step}: one of them is accepted, '
+            'as --evaluate.steps=10000,20000'
         )
     return [int(part) for part in parts]
 

@@ -38,7 +38,8 @@ def run_invert(
         places: where the run's set lies, if it is not where the run found it (`options.PLACES`).
 
     Raises:
-        ValueError, FileNotFoundError: an option is not accepted, or images or checkpoint are missing; one line.
+        ValueError, FileNotFoundError: an option is not accepted, or images or checkpoint are
+            missing; one line.
     """
     _check(options)
     trained = load(workdir, options.step or None)

@@ -61,7 +61,8 @@ def write(
         targets: the images that were to be restored.
         rows: the rows of the grid.
         found: the result.
-        used: 'labels', the class in which each image was found; empty for an unconditional generator.
+        used: 'labels', the class in which each image was found; empty for an unconditional
+            generator.
         about: what the record says of the run and the options.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A missing, misspelt or renamed key in one line: where it stands, and the nearest key. Imports no JAX."""
+"""A missing, misspelt or renamed key in one line: its place and the nearest key. Without JAX."""
 
 import difflib
 import pathlib
@@ -58,7 +58,8 @@ def explained(error: Exception, source: Any = None) -> ValueError | None:
 
     Args:
         error: raised by a ConfigDict, on reading or writing a key.
-        source: the file in which a key was set that is neither on the command line nor in a file of the traceback.
+        source: the file in which a key was set that is neither on the command line nor in a file of
+            the traceback.
 
     Returns:
         None if another error was raised.
@@ -84,7 +85,7 @@ def explained(error: Exception, source: Any = None) -> ValueError | None:
 
 
 def check_keys(flag: str, config: ConfigDict, file: str) -> None:
-    """Raises a ValueError for a config file that lacks a key, or has one that no version reads any more.
+    """Raises a ValueError for a config file that lacks a key, or has a key that was removed.
 
     Args:
         flag: the flag that the file was given to: 'config', 'sample', ...
@@ -129,7 +130,7 @@ def _place(full: str, caller: Any, line: int, source: Any) -> str:
 
 
 def _nearest(key: str, accepted: list[str]) -> str:
-    """The key that was probably meant: the same name in another group, or a similar key; '' for none."""
+    """The key probably meant: a similar one, or the same name in another group; '' for none."""
     groups = {name.rpartition('.')[0] for name in accepted} - {''}
     same_name = [k for k in accepted if k.rpartition('.')[2] == key.rpartition('.')[2]]
     near = difflib.get_close_matches(key, [*accepted, *groups], n=1, cutoff=0.6)
@@ -137,7 +138,7 @@ def _nearest(key: str, accepted: list[str]) -> str:
 
 
 def _group_of(holder: ConfigDict) -> tuple[str, str]:
-    """The flag and the group ('' for the top) of the ConfigDict that lacks a key, known by its other keys."""
+    """The flag and the group ('' for the top) of a ConfigDict, found by its other keys."""
 
     def likeness(group: ConfigDict) -> float:
         mine, its = set(holder.keys()), set(group.keys())

@@ -1,6 +1,7 @@
-"""`launch.py --list_keys`: every key with its default and meaning, read from the config files themselves.
+"""`launch.py --list_keys`: every key with default and meaning, read from the config files.
 
-The meaning of a key is the comment above it in `configs/base.py` or `configs/modes/*.py`. Imports no JAX.
+The meaning of a key is the comment above it in `configs/base.py` or `configs/modes/*.py`. Imports
+no JAX.
 """
 
 import ast

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Options = (
     Any  # an ml_collections.ConfigDict of configs/modes/, whose attributes no type checker knows
 )
-# Keys of the group `data` that say where data lie. A run may be moved to a machine with other places.
+# Keys of the group `data` that say where data lie; another machine may have other places.
 PLACES = ('data_dir', 'cache_dir', 'path')
 NO_PLACES: Mapping[str, str] = {}
 

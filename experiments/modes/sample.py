@@ -1,4 +1,4 @@
-"""`launch.py --mode=sample`: samples, interpolations, morphs between classes, nearest training images.
+"""`launch.py --mode=sample`: samples, interpolations, morphs, nearest training images.
 
 The options are in `configs/modes/sample.py`.
 """
@@ -50,7 +50,8 @@ def run_sample(
         places: where the training set lies, if it is not where the run found it (`PLACES`).
 
     Raises:
-        ValueError, FileNotFoundError: an option is not accepted, or there is no such checkpoint; one line.
+        ValueError, FileNotFoundError: an option is not accepted, or there is no such checkpoint;
+            one line.
     """
     _check(options)
     trained = load(workdir, options.step or None)

@@ -19,8 +19,8 @@ class SampleOutput(NamedTuple):
         title: a description for people.
         name: a description as part of a file name.
         pixels: images (n, h, w, c), or rows of images (n, t, h, w, c).
-        columns: columns of the grid; None for a grid about as wide as high. Ignored for rows of images,
-            whose grid has t columns.
+        columns: columns of the grid; None for a grid about as wide as high. Ignored for rows of
+            images, whose grid has t columns.
         arrays: further arrays of the npz.
         record: content of a JSON file; None for no such file.
     """
@@ -69,7 +69,7 @@ def write(
 
 
 def encoded_corners(options: Options, points: int, dim_z: int) -> np.ndarray:
-    """Latents (rows, points, dim_z) to interpolate between, in the order of the file `sample.latents`.
+    """Latents (rows, points, dim_z) to interpolate between, from the file `sample.latents`.
 
     Raises:
         ValueError: there is no such file, or it has too few z of this length.

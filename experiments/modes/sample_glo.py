@@ -1,4 +1,4 @@
-"""`launch.py --mode=sample` of a GLO run: samples of a fitted prior, and pictures of the learned latents.
+"""`launch.py --mode=sample` of GLO: samples of a fitted prior, pictures of the learned latents.
 
 The learned latents are shown by reconstructions (figures of section 4.2 in Bojanowski et al. 2018,
 arXiv:1707.05776), interpolations between training images, arithmetic with the latents of groups of
@@ -171,7 +171,7 @@ def _reconstruction(options: Options, trained: TrainedGlo, places: Places) -> Sa
 
 
 def _arithmetic(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
-    """The image of each group's mean latent, then that of their signed sum (section 4.4 of the paper)."""
+    """Images of the groups' mean latents, then of their signed sum (section 4.4 of the paper)."""
     terms = re.findall(r'([+-]?)([\d,]+)', options.images)
     if len(terms) < 2 or ''.join(map(''.join, terms)) != options.images:
         raise ValueError(

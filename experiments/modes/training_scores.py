@@ -29,7 +29,8 @@ def evaluator_of(scores: ScorePlan, load_split: Callable[[str], ImageSet]) -> Ev
         load_split: maps the name of a split to its images.
 
     Raises:
-        ValueError, FileNotFoundError: the weights of the extractor are missing or damaged; one line.
+        ValueError, FileNotFoundError: the weights of the extractor are missing or damaged; one
+            line.
     """
     if not scores.extractor:
         return None
@@ -102,7 +103,7 @@ def _yardstick_row(
     variant: Variant,
     about: Mapping[str, Any],
 ) -> tuple[Row, list[str]]:
-    """Scores of fakes beside the references of a yardstick: a row of `scores.json`, and lines to print."""
+    """Scores of fakes by a yardstick: a row of `scores.json`, and lines with its references."""
     o = scores.options
     num = scores.protocol.fake
     batches = generation.fakes(trained, variant, num, seed=o.seed, batch_size=o.batch_size)

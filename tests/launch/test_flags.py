@@ -166,12 +166,12 @@ def test_a_key_that_is_none_is_named_with_its_file_and_the_nearest(tmp_path, bod
         ([DIGITS, '--config.model.gen_wdth=3'], 'did you mean --config.model.gen_width?'),
         ([DIGITS, '--config.qqq=3'], '--config.qqq: there is no key qqq; --list_keys lists all keys'),
         ([DIGITS, '--mode=sample', '--sample.nmu=3'], '--sample.nmu: there is no key nmu; did you mean --sample.num?'),
-        ([DIGITS, '--mode=sweep', '--sweep=S', '--config.seeed=3'], 'did you mean --config.seed?'),
-        ([DIGITS, '--mode=sweep', '--sweep=S'], 'S: there is no key optimizer.lrr; did you mean optimizer.lr?'),
+        ([DIGITS, '--mode=sweep', '--sweep=S.py', '--config.seeed=3'], 'did you mean --config.seed?'),
+        ([DIGITS, '--mode=sweep', '--sweep=S.py'], 'S.py: there is no key optimizer.lrr; did you mean optimizer.lr?'),
     ],
 )  # fmt: skip
 def test_a_misspelt_flag_or_key_of_a_sweep_names_the_nearest(tmp_path, words, expected):
-    (tmp_path / 'S').write_text("def get_sweep(h):\n    return [{'optimizer.lrr': 1}]\n")
+    (tmp_path / 'S.py').write_text("def get_sweep(h):\n    return [{'optimizer.lrr': 1}]\n")
     code, line = answer(*words, cwd=tmp_path)
     assert code == 2 and expected in line
 

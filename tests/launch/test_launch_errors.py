@@ -349,7 +349,7 @@ def test_a_misspelt_key_of_a_config_file_is_one_line(launcher, tmp_path):
     outcome = launcher.run(f'--config={path}', f'--workdir={tmp_path / "run"}')
     assert outcome.code == 2
     line = outcome.error_line()
-    assert '"lrr"' in line and 'Did you mean "lr"' in line and len(line) < 200
+    assert 'mine.py, line 6: there is no key optimizer.lrr; did you mean optimizer.lr?' in line
     assert not (tmp_path / 'run').exists()
 
 
