@@ -8,6 +8,7 @@ SIGTERM and saved, or another process of the run is gone (start again to resume)
 by Ctrl-C.
 """
 
+import importlib
 import pathlib
 import signal
 import sys
@@ -62,6 +63,7 @@ def main(argv: list[str]) -> None:
 
 
 def _run() -> None:
+    """A mode that works on one run: `main` of its file in `experiments/modes/`."""
     # Imported after the flags are read, so that a typo is answered at once.
     from experiments.modes import start
     from snjax import parallel
@@ -70,6 +72,8 @@ def _run() -> None:
     workdir = command_line.workdir()
     try:
         start.start(FLAGS, workdir)
+        mode = importlib.import_module(f'experiments.modes.{FLAGS.mode}')
+        mode.main(FLAGS, workdir)
     except (ValueError, OSError) as error:
         error = errors.input_error(error, workdir)
         parallel.exit_if_peer_lost(error)

@@ -32,7 +32,7 @@ NOT_METHODS = {'__init__', 'build'}
 MAX_LINES = 320
 # Files that may be longer, and why.
 LONG = {
-    'experiments/gan.py': 'Algorithm 1: the state, both updates and the step that orders them',
+    'experiments/gan.py': 'both updates of Algorithm 1, and what a method may override in them',
     'snjax/runs/writer.py': 'metrics.jsonl and the event file are cut and continued together',
 }
 

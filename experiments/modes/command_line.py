@@ -1,6 +1,7 @@
 """What `launch.py` makes of its flags: defaults, refused flags, the workdir. Imports no JAX."""
 
 import glob
+import itertools
 import pathlib
 import re
 import sys
@@ -195,7 +196,7 @@ def _has(argv: list[str], pattern: str) -> bool:
 def _value(argv: list[str], name: str) -> str | None:
     """The value of a flag, which is not parsed yet; None without it."""
     value: Any = None
-    for word, following in zip(argv[1:], [*argv[2:], ''], strict=True):
+    for word, following in itertools.pairwise([*argv[1:], '']):
         found = re.match(rf'--?{name}(?:=(.*))?$', word, re.DOTALL)
         if found:
             value = found[1] if found[1] is not None else following

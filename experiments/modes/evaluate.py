@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import flags
 from ml_collections import ConfigDict
 
 from configs.modes import evaluate as defaults
+from experiments.modes import command_line
 from experiments.modes.options import NO_PLACES, Options
 from experiments.report import leaderboard
 from experiments.settings.check import Config
@@ -39,6 +41,11 @@ _NEAREST = 5  # training images beside each fake
 _SHARED = ('extractor', 'weights', 'num_samples', 'batch_size', 'neighbour_num', 'seed')
 # The parts of a manifest that name a group of tags in TensorBoard.
 _TAGS = ('extractor', 'protocol', 'checkpoint', 'weights', 'batch_statistics')
+
+
+def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
+    """`launch.py --mode=evaluate`, from its flags."""
+    run_evaluate(given.evaluate, given.config, workdir, command_line.places())
 
 
 def run_evaluate(
@@ -95,6 +102,8 @@ def _messages_of_this_mode() -> Iterator[None]:
         text = re.sub(
             rf'(--)?(config\.)?\beval\.({"|".join(_SHARED)})\b', r'\1evaluate.\3', str(error)
         )
+        # The loaders name the key that a training takes its split from.
+        text = re.sub(r'--config\.data\.split=(\w+)', r'--evaluate.protocols=\1/all/1000', text)
         if text == str(error):
             raise
         raise type(error)(text) from error

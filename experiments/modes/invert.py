@@ -11,7 +11,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
+from experiments.modes import command_line
 from experiments.modes.invert_files import Row, Targets, write
 from experiments.modes.options import NO_PLACES, Options, choose
 from snjax import from_config
@@ -25,6 +27,11 @@ from snjax.metrics.distortion import distortion
 
 RESTORED, COMPLETED = 'restored', 'known pixels kept'
 _WHOLE_IMAGES = ('identity', 'denoise')  # operators whose measurement is an image of full size
+
+
+def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
+    """`launch.py --mode=invert`, from its flags."""
+    run_invert(given.invert, workdir, command_line.places())
 
 
 def run_invert(

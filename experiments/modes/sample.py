@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from absl import flags
 
-from experiments.modes import sample_glo
+from experiments.modes import command_line, sample_glo
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
 from snjax.data import ImageSet
@@ -37,6 +38,11 @@ FORMATS = {
     'latent_neighbours': _STILL,
 }
 _MOST_COLUMNS = 20  # a wider grid is hard to look at
+
+
+def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
+    """`launch.py --mode=sample`, from its flags."""
+    run_sample(given.sample, workdir, command_line.places())
 
 
 def run_sample(

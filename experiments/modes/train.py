@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import flags
 
 from experiments import build
 from experiments.modes import streaming, training_scores
@@ -19,6 +20,11 @@ from snjax.metrics.evaluate import Evaluator
 from snjax.runs import config_file, lock
 from snjax.training import loop
 from snjax.training.program import StepProgram
+
+
+def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
+    """`launch.py` without a --mode, from its flags."""
+    run_train(given.config, workdir, profile=given.profile)
 
 
 def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:

@@ -44,6 +44,12 @@ def score_plan(config: Config) -> ScorePlan:
             'accepted (no scores while training), or more with one of '
             f'{", ".join(extractors.EXTRACTORS)}'
         )
+    saves = config.checkpoint.every
+    if e.every and (not saves or e.every % saves):
+        raise ValueError(
+            f'eval.every {e.every} is not a multiple of checkpoint.every {saves}, and scores are of '
+            'checkpoints: change one'
+        )
     return ScorePlan(
         extractor=e.extractor,
         weights=e.weights,

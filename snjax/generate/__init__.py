@@ -1,1 +1,1 @@
-"""A finished run as a generator: loading, GLO's table, inversion, measurements, nearest neighbours."""
+"""A finished run as a generator: loading, GLO's table, fakes, inversion, nearest neighbours."""

@@ -1,9 +1,10 @@
-"""What is measured of an image, as data: the linear operators of inverse problems, and what one does without a model.
+"""Linear operators of inverse problems, as data, and baselines that restore without a generator.
 
-An operator A maps images in [-1, 1], (N, H, W, C), to measurements; `snjax.generate.inversion.invert` seeks z with
-A(g(z)) close to them, for any generator g (Bora et al. 2017, arXiv:1703.08203 has the random projection, inpainting
-and enlargement are as old). Every operator here is linear and the same for all images of a run. Its baselines restore
-an image from the same measurement by a well-kept library and no generator, on the host.
+An operator A maps images in [-1, 1], (N, H, W, C), to measurements. For any generator g,
+`snjax.generate.inversion.invert` seeks z with A(g(z)) close to them. Every operator is linear and
+the same for all images of a run. The random projection is from Bora et al. 2017 (arXiv:1703.08203);
+inpainting and super-resolution are older. The baselines restore an image from the same measurement
+by a well-kept library, on the host.
 """
 
 import math
@@ -26,15 +27,16 @@ Measured = Float[np.ndarray, 'n *shape']
 
 
 class Options(NamedTuple):
-    """What the operators may be told; each takes what concerns it.
+    """Options of the operators; each reads its own.
 
     Attributes:
-        mask: which pixels `inpaint` hides: a square in the centre, single pixels, or the lower part ('half').
-        fraction: of the pixels that are hidden, to the nearest that the mask's form allows.
-        factor: by which `superresolve` makes height and width smaller.
-        noise: standard deviation of what `denoise` adds, in units of [-1, 1].
-        measurements: numbers that `compressed_sensing` takes of an image.
-        seed: of the random pixels and the random projection.
+        mask: pixels that `inpaint` hides: a square in the centre, random single pixels ('random'),
+            or the lower part ('half').
+        fraction: hidden fraction of the pixels, rounded to the form of the mask.
+        factor: divisor of height and width in `superresolve`.
+        noise: standard deviation of the noise in `denoise`, in units of [-1, 1].
+        measurements: numbers per image in `compressed_sensing`.
+        seed: of the random pixels and of the random projection.
     """
 
     mask: str = 'centre'
@@ -54,11 +56,11 @@ class Operator(NamedTuple):
 
     Attributes:
         name: in `OPERATORS`.
-        apply: images (n, h, w, c) to measurements (n, ...), for JAX to differentiate.
-        degrade: the same of given images with the problem's noise, of one key an image.
-        show: measurements as images for people, (n, h, w, c), or None where they are no picture.
-        complete: restored images with what is known put in its place, or None where nothing is known as it is.
-        baselines: by name, measurements to restored images without a generator.
+        apply: images (n, h, w, c) to measurements (n, ...), differentiable by JAX.
+        degrade: `apply` plus the noise of the problem, with one key per image.
+        show: measurements to pictures (n, h, w, c), or to None if they are not pictures.
+        complete: puts known pixels into restored images; None if no pixel is known exactly.
+        baselines: by name, measurements to restored images, without a generator.
     """
 
     name: str
@@ -70,7 +72,7 @@ class Operator(NamedTuple):
 
 
 def _operator(name, apply, **rest) -> Operator:
-    """An operator whose problem has no noise."""
+    """An operator without noise."""
     return Operator(name, apply, lambda images, keys: apply(images), **rest)
 
 
@@ -78,12 +80,12 @@ def _operator(name, apply, **rest) -> Operator:
 
 
 def identity(image_shape: tuple[int, int, int], options: Options) -> Operator:
-    """The whole image: how well does the generator's range hold it?"""
+    """The whole image; shows how well the range of the generator covers it."""
     return _operator('identity', lambda images: images)
 
 
 def inpaint(image_shape: tuple[int, int, int], options: Options) -> Operator:
-    """The known pixels, (n, known, c), in reading order; the rest is to be filled in.
+    """Measures the known pixels, (n, known, c), in reading order.
 
     Raises:
         ValueError: an unknown mask, or a fraction that hides no pixel or all.
@@ -122,7 +124,7 @@ def inpaint(image_shape: tuple[int, int, int], options: Options) -> Operator:
 
 
 def superresolve(image_shape: tuple[int, int, int], options: Options) -> Operator:
-    """The image made smaller by averaging squares of `factor` x `factor` pixels.
+    """Reduces the image by averages over squares of `factor` x `factor` pixels.
 
     Raises:
         ValueError: a factor that does not divide the image.
@@ -153,10 +155,10 @@ def superresolve(image_shape: tuple[int, int, int], options: Options) -> Operato
 
 
 def denoise(image_shape: tuple[int, int, int], options: Options) -> Operator:
-    """The whole image with N(0, noise^2) added to every value.
+    """Adds N(0, noise^2) to every value of the image.
 
     Raises:
-        ValueError: no noise.
+        ValueError: a noise that is not positive.
     """
     sigma = options.noise
     if not 0 < sigma < math.inf:
@@ -179,23 +181,23 @@ def denoise(image_shape: tuple[int, int, int], options: Options) -> Operator:
 
 
 def compressed_sensing(image_shape: tuple[int, int, int], options: Options) -> Operator:
-    """`measurements` inner products with vectors of N(0, 1/measurements), (n, m): Bora et al. 2017, section 6.
+    """Inner products (n, m) with m random vectors of N(0, 1/m): Bora et al. 2017, section 6.
 
     Raises:
-        ValueError: none, or more than there is memory for.
+        ValueError: `measurements` below 1, or a matrix of more than 1 GiB.
     """
     m, size = options.measurements, math.prod(image_shape)
     if m < 1 or m * size > MAX_MATRIX:
         raise ValueError(
-            f'measurements is {m}: 1 to {MAX_MATRIX // size} are accepted for images of {size} values (1 GiB), '
-            'as --invert.measurements=100'
+            f'measurements is {m}: 1 to {MAX_MATRIX // size} are accepted for images of {size} '
+            'values (1 GiB), as --invert.measurements=100'
         )
     rng = np.random.default_rng(options.seed)
     matrix = rng.standard_normal((m, size), np.float32) / np.float32(math.sqrt(m))
 
     def minimum_norm(measured):
-        found = np.linalg.lstsq(matrix, np.asarray(measured).T, rcond=None)[0].T
-        return np.clip(found.reshape(-1, *image_shape), -1, 1)
+        flat = np.linalg.lstsq(matrix, np.asarray(measured).T, rcond=None)[0].T
+        return np.clip(flat.reshape(-1, *image_shape), -1, 1)
 
     # The matrix is an argument of the compiled program, not a constant inside it.
     apply = Partial(_project, jnp.asarray(matrix))
@@ -220,7 +222,7 @@ OPERATORS: dict[str, Callable[[tuple[int, int, int], Options], Operator]] = {
 
 
 def hidden_pixels(height: int, width: int, options: Options) -> np.ndarray:
-    """The mask (height, width) of `inpaint`: True where a pixel is hidden.
+    """The mask (height, width) of `inpaint`; True for a hidden pixel.
 
     Raises:
         ValueError: an unknown mask, or a fraction that hides no pixel or all.
@@ -243,17 +245,17 @@ def hidden_pixels(height: int, width: int, options: Options) -> np.ndarray:
             is_hidden.flat[order[: round(height * width * fraction)]] = True
     if not is_hidden.any() or is_hidden.all():
         raise ValueError(
-            f'fraction is {fraction}: above 0 and below 1 is accepted, so that some of {height}x{width} pixels are '
-            'hidden and some known, as --invert.fraction=0.25'
+            f'fraction is {fraction}: above 0 and below 1 is accepted, so that some of '
+            f'{height}x{width} pixels are hidden and some known, as --invert.fraction=0.25'
         )
     return is_hidden
 
 
 def _total_variation(noisy: np.ndarray, sigma: float) -> np.ndarray:
-    """Total variation (Chambolle 2004), at the weight that takes away as much as the noise is.
+    """Total variation (Chambolle 2004), with the weight chosen by the known noise.
 
-    The discrepancy principle (Morozov 1966): of a few weights, that whose residual has a root mean square nearest to
-    the noise's known deviation.
+    By the discrepancy principle (Morozov 1966) it takes, among a few weights, the one whose
+    residual has a root mean square nearest to the noise's standard deviation.
     """
     from skimage.restoration import denoise_tv_chambolle
 
@@ -263,7 +265,7 @@ def _total_variation(noisy: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _non_local_means(noisy: np.ndarray, sigma: float) -> np.ndarray:
-    """Non-local means (Buades et al. 2005) with the filter strength of scikit-image's example for known noise."""
+    """Non-local means (Buades et al. 2005), with the strength of scikit-image's example."""
     from skimage.restoration import denoise_nl_means
 
     settings: dict[str, Any] = {'patch_size': 5, 'patch_distance': 6, 'fast_mode': True}

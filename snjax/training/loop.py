@@ -113,11 +113,6 @@ class Trainer:
         ahead: StepProgram | None = None,
     ):
         check_set_size(len(pixels), method.batch_size)
-        if live and (not options.checkpoint_every or live.every % options.checkpoint_every):
-            raise ValueError(
-                f'eval.every {live.every} is not a multiple of checkpoint.every '
-                f'{options.checkpoint_every}, and scores are of checkpoints: change one'
-            )
         self._method, self._options, self._say = method, options, say
         self._pixels, self._workdir, self._config = pixels, pathlib.Path(workdir), config
         self._live = live

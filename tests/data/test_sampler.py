@@ -197,8 +197,9 @@ def test_dequantized_pixels_fill_their_step():
 def test_flip_mirrors_about_half_of_the_images_left_to_right():
     plain = as_images(False, False, RAMP, 1)[0]
     flipped = as_images(True, False, RAMP)
-    mirrored = np.array([np.array_equal(x, plain[:, ::-1]) for x in flipped])
-    same = np.array([np.array_equal(x, plain) for x in flipped])
+    # Two programs may round differently; neighbouring pixels are 1e-2 apart.
+    mirrored = np.array([np.abs(x - plain[:, ::-1]).max() < 1e-6 for x in flipped])
+    same = np.array([np.abs(x - plain).max() < 1e-6 for x in flipped])
     assert np.all(mirrored ^ same)
     assert 0.4 < mirrored.mean() < 0.6
 
