@@ -1,8 +1,9 @@
 """What a program costs, read off its jaxpr before it is compiled: operations by layer, and memory.
 
-Operations are the multiplications and additions of matrix products and convolutions, as papers count them; what is left
-out is a few per cent of them. Memory is an estimate of what XLA will need: it allows for what XLA fuses, and knows
-nothing of the order that it chooses or of the scratch space of a GPU's convolutions.
+Operations are the multiplications and additions of matrix products and convolutions, as papers
+count them; what is left out is a few per cent of them. Memory is an estimate of what XLA will need:
+it allows for what XLA fuses, and knows nothing of the order that it chooses or of the scratch space
+of a GPU's convolutions.
 """
 
 import math
@@ -17,11 +18,12 @@ from jax.interpreters import partial_eval
 # What XLA computes inside the operation that uses it, rather than in memory.
 _FUSED = frozenset(
     """
-    abs add add_any and bitcast_convert_type broadcast_in_dim ceil clamp concatenate convert_element_type copy cos div
-    eq erf erf_inv exp exp2 expand_dims floor ge gt integer_pow iota is_finite le log log1p logistic lt max min mul ne
-    neg not or pad pow random_bits random_fold_in random_split random_unwrap random_wrap rem reshape rev round rsqrt
-    select_n shift_left shift_right_arithmetic shift_right_logical sign sin slice split sqrt square squeeze stack
-    stop_gradient sub tanh threefry2x32 transpose unstack xor
+    abs add add_any and bitcast_convert_type broadcast_in_dim ceil clamp concatenate
+    convert_element_type copy cos div eq erf erf_inv exp exp2 expand_dims floor ge gt integer_pow
+    iota is_finite le log log1p logistic lt max min mul ne neg not or pad pow random_bits
+    random_fold_in random_split random_unwrap random_wrap rem reshape rev round rsqrt select_n
+    shift_left shift_right_arithmetic shift_right_logical sign sin slice split sqrt square squeeze
+    stack stop_gradient sub tanh threefry2x32 transpose unstack xor
     """.split()
 )
 # These read many values for one and take what they read as it is computed, too.
@@ -43,7 +45,8 @@ def flops(jaxpr: core.Jaxpr) -> float:
 
 
 def flops_by_layer(jaxpr: core.Jaxpr) -> dict[str, float]:
-    """`flops`, by the path of the flax module that asked for them: `{'ResNetGenerator/block1/conv1': 1e9, ...}`.
+    """`flops`, by the path of the flax module that asked for them:
+    `{'ResNetGenerator/block1/conv1': 1e9, ...}`.
 
     Gradients count for the layer that they are of; what is in no module has the key ''.
     """
@@ -73,7 +76,9 @@ def _operations(jaxpr: core.Jaxpr, outside: str, times: int) -> Iterator[tuple[s
 
 
 def _needed(jaxpr: core.Jaxpr) -> core.Jaxpr:
-    """Without what nothing depends on, which XLA drops as well: the forward pass around an advance of u, say."""
+    """Without what nothing depends on, which XLA drops as well: the forward pass around an advance
+    of u, say.
+    """
     return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)[0]
 
 
@@ -113,7 +118,8 @@ class Exchange(NamedTuple):
 
     Attributes:
         num_bytes: that every device gives.
-        turn: from 0; it needs the result of an exchange of the turn before. Those of one turn may go together.
+        turn: from 0; it needs the result of an exchange of the turn before. Those of one turn may
+            go together.
     """
 
     num_bytes: int
@@ -121,14 +127,18 @@ class Exchange(NamedTuple):
 
 
 def exchanges(jaxpr: core.Jaxpr) -> list[Exchange]:
-    """The sums and averages over devices in a program, in its order: of one device's program, loops written out."""
+    """The sums and averages over devices in a program, in its order: of one device's program, loops
+    written out.
+    """
     found: list[Exchange] = []
     _exchanges(_needed(jaxpr), [0] * len(jaxpr.invars), found)
     return found
 
 
 def _exchanges(jaxpr, turns, found) -> list[int]:
-    """Adds to `found`; the turns from which a program's outputs can be exchanged, given those of its inputs."""
+    """Adds to `found`; the turns from which a program's outputs can be exchanged, given those of
+    its inputs.
+    """
     ready = dict(zip(jaxpr.invars, turns, strict=True))
     for eqn in jaxpr.eqns:
         name, inner = eqn.primitive.name, list(_jaxprs(eqn))
@@ -166,10 +176,11 @@ def bytes_of(tree: Any) -> int:
 
 
 def temporary_bytes(jaxpr: core.Jaxpr) -> int:
-    """Estimate of the most memory that values between a program's inputs and its outputs take at one time.
+    """Estimate of the most memory that values between a program's inputs and its outputs take at
+    one time.
 
-    It walks the program in the order in which it was written. Elementwise operations are taken to be computed where
-    they are used, unless a matrix product, a convolution or the like reads them.
+    It walks the program in the order in which it was written. Elementwise operations are taken to
+    be computed where they are used, unless a matrix product, a convolution or the like reads them.
     """
     operations, sizes, kept = _flatten(_needed(jaxpr))
     alive_until, stored = _lifetimes(operations, kept)
@@ -186,7 +197,9 @@ def temporary_bytes(jaxpr: core.Jaxpr) -> int:
 
 
 def _flatten(jaxpr: core.Jaxpr) -> tuple[list[_Operation], dict[int, int], set[int]]:
-    """A program's operations, calls written out; the bytes of their results; which values are inputs or outputs."""
+    """A program's operations, calls written out; the bytes of their results; which values are
+    inputs or outputs.
+    """
     operations: list[_Operation] = []
     sizes: dict[int, int] = {}
 
@@ -223,7 +236,9 @@ def _flatten(jaxpr: core.Jaxpr) -> tuple[list[_Operation], dict[int, int], set[i
 
 
 def _lifetimes(operations, kept) -> tuple[dict[int, int], set[int]]:
-    """The last operation that needs each value, and which values are in memory rather than computed where used."""
+    """The last operation that needs each value, and which values are in memory rather than computed
+    where used.
+    """
     alive_until: dict[int, int] = {}
     stored = set(kept)
     for i, operation in reversed(list(enumerate(operations))):

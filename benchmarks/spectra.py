@@ -1,9 +1,11 @@
-"""Singular values of the weights of a trained discriminator, as figure 3 of SNGAN's paper shows them.
+"""Singular values of the weights of a trained discriminator, as figure 3 of SNGAN's paper shows
+them.
 
     python -m benchmarks.spectra WORKDIR STEP OUT.json
 
-Where a run normalises its weights spectrally, they are divided by sigma, as in the network. A kernel
-is taken as the matrix (height x width x inputs, outputs), an embedding as (classes, features).
+Where a run normalises its weights spectrally, they are divided by sigma, as in the network. A
+kernel is taken as the matrix (height x width x inputs, outputs), an embedding as (classes,
+features).
 """
 
 import json

@@ -1,4 +1,5 @@
-"""AC-GAN: conditional image synthesis with auxiliary classifier GANs (Odena et al. 2017, arXiv:1610.09585).
+"""AC-GAN: conditional image synthesis with auxiliary classifier GANs (Odena et al. 2017,
+arXiv:1610.09585).
 
 The discriminator has a second output that names the class. It learns to name real images (L_C of
 the paper); the generator is rewarded for fakes that it names as intended. The adversarial pair is

@@ -3,7 +3,7 @@
 As a program it says whether configs describe runs that would start. A sweep asks before it starts
 anything, in a process of its own, because methods import JAX:
 
-    python -m experiments.build < configs.json     # {name: config}; exit 2 and one line at a bad one
+    python -m experiments.build < configs.json    # {name: config}; exit 2, one line at a bad one
 
 What depends on the device or on the data is left to the runs.
 """

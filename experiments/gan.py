@@ -1,4 +1,5 @@
-"""Two players in turn: Goodfellow et al. 2014, Algorithm 1, with n_dis discriminator updates per generator update.
+"""Two players in turn: Goodfellow et al. 2014, Algorithm 1, with n_dis discriminator updates per
+generator update.
 
 Every adversarial method is this file with other data: the layers of both players, a pair of losses,
 penalties, a constraint. Read `Gan.train_step` first; `update_dis` and `update_gen` are its two
@@ -292,7 +293,7 @@ class Gan:
         )
 
     def _descend(self, player: Player, grads, lr):
-        """One optimizer step along the gradient averaged over the devices, and that gradient's norm."""
+        """One optimizer step along the gradient averaged over devices, and the gradient's norm."""
         grads = parallel.mean(grads)
         return player.descend(grads, self.optimizer, lr), optax.tree.norm(grads)
 
@@ -309,7 +310,7 @@ class Gan:
     ) -> jax.Array:
         """`num` images (num, H, W, C) in [-1, 1]: EMA weights if there are any, running statistics.
 
-        Labels (num,) are refused by an unconditional generator; without them the classes take turns.
+        An unconditional generator refuses labels (num,); without labels the classes take turns.
         """
         ids = jnp.arange(num)
         if labels is not None and not self.num_classes:

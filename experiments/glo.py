@@ -1,16 +1,18 @@
-"""GLO: a generator and the latents of its training images, learned together (Bojanowski et al. 2018, arXiv:1707.05776).
+"""GLO: optimizing the latent space of generative networks (Bojanowski et al. 2018,
+arXiv:1707.05776).
 
-"Optimizing the Latent Space of Generative Networks", eq. 2: minimise over theta the mean over images of
-min over z_i of loss(g_theta(z_i), x_i). There is no discriminator and no prior. Every image i has a row z_i of a table;
-a step takes a batch of images, and moves theta and the rows of the batch alone by gradient descent, both along the
-gradient of the batch's mean loss. Rows are then projected onto the unit ball, z / max(|z|_2, 1).
+Eq. 2: minimise over theta the mean over images of min over z_i of loss(g_theta(z_i), x_i). There is
+no discriminator and no prior. Every image i has a row z_i of a table. A step takes a batch of
+images and moves theta and the rows of the batch by gradient descent, both along the gradient of the
+batch's mean loss. The rows are then projected onto the unit ball, z / max(|z|_2, 1).
 
-`Glo.train_step` is the whole method. The loss says how training goes: it falls, unlike a GAN's.
+`Glo.train_step` is the whole method. Unlike the losses of a GAN, the loss shows how training goes:
+it falls.
 
-What the paper leaves open: the normalisation of the loss (`snjax.objectives.reconstruction`: means over pixels, which
-with the mean over the batch give the paper's learning rates 1 and 10 their meaning), and the scale of the initial
-latents (`snjax.latents.initial`). With batch norm in the generator a row's gradient depends on its batch, as any
-GAN's does.
+The paper leaves two things open. The normalisation of the loss: `snjax.objectives.reconstruction`
+takes means over pixels, which with the mean over the batch give the paper's learning rates 1 and 10
+their meaning. And the scale of the initial latents: `snjax.latents.initial`. With batch norm in the
+generator, a row's gradient depends on the other images of its batch, as in any GAN.
 """
 
 import dataclasses
@@ -38,15 +40,16 @@ from snjax.training import accumulation
 from snjax.training.optimizers import OPTIMIZERS, linear_decay
 from snjax.training.player import Player
 
-ImageLoss = Callable[[jax.Array, jax.Array], jax.Array]  # made, real (b, h, w, c) -> (b,)
+# (generated, real) images (b, h, w, c) -> losses (b,)
+ImageLoss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Table(struct.PyTreeNode):
-    """A row for every image of the set.
+    """One row per training image.
 
     Attributes:
         z: latents (n, dim_z), |z| <= 1.
-        opt_state: the optimiser's state of each row, every leaf with n rows; empty for SGD.
+        opt_state: the optimizer's state of each row, every leaf with n rows; empty for SGD.
     """
 
     z: jax.Array
@@ -54,41 +57,30 @@ class Table(struct.PyTreeNode):
 
 
 class GloState(struct.PyTreeNode):
-    """All that a run is: saved, restored and donated as one."""
+    """Everything that a run saves, restores and donates."""
 
     step: Any  # updates done, int32
     gen: Any  # Player
-    table: Any  # Table; its rows are cut over the devices while a run is on
+    table: Any  # Table; its rows are sharded over the devices during training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Glo:
-    """GLO.
+    """GLO. Batches are over all devices."""
 
-    Attributes:
-        gen: (z (B, dim_z), None) -> images (B, H, W, C) in [-1, 1]; takes `train`.
-        accumulate: parts of a batch, one after the other, for one update (`experiments.gan.Gan`).
-        images: of the training set, uint8 (n, H, W, C); None until `with_images`.
-        dim_z: length of z.
-        batch_size: images of a step, over all devices.
-        gen_loss, z_loss: what theta and z descend, one number per image; the same object for one loss.
-        initial: a name of `snjax.latents.initial.INITIAL_LATENTS`.
-        optimizer, z_optimizer: gradients -> unscaled updates, of theta and of one row.
-        learning_rate, z_learning_rate: updates done -> learning rate.
-    """
-
-    gen: nn.Module
+    gen: nn.Module  # (z (B, dim_z), None, train=) -> images (B, H, W, C) in [-1, 1]
     dim_z: int
     batch_size: int
-    gen_loss: ImageLoss
-    z_loss: ImageLoss
-    initial: str
+    gen_loss: ImageLoss  # that theta descends
+    z_loss: ImageLoss  # that z descends; the same object as `gen_loss` for one loss
+    initial: str  # latents at the start: a name of `snjax.latents.initial.INITIAL_LATENTS`
+    # Gradients -> updates not yet scaled by the learning rate: of theta, and of one row.
     optimizer: optax.GradientTransformation
     z_optimizer: optax.GradientTransformation
-    learning_rate: Callable[[jax.Array], jax.Array]
+    learning_rate: Callable[[jax.Array], jax.Array]  # of the updates done
     z_learning_rate: Callable[[jax.Array], jax.Array]
-    images: Any = None
-    accumulate: int = 1
+    images: Any = None  # training set, uint8 (n, H, W, C); None until `with_images`
+    accumulate: int = 1  # parts of a batch, as in `experiments.gan.Gan`
 
     batches_per_step = 1
     num_classes = 0
@@ -98,7 +90,8 @@ class Glo:
         """The method with a table for these images.
 
         Raises:
-            ValueError: they have fewer principal components than a latent, where it starts from those.
+            ValueError: latents start from principal components, and the images have fewer of them
+                than a latent has entries.
         """
         check_initial(self.initial, images, self.dim_z)
         return dataclasses.replace(self, images=images)
@@ -115,12 +108,13 @@ class Glo:
     def train_step(
         self, state: GloState, batch: dict[str, jax.Array], rng: jax.Array
     ) -> tuple[GloState, dict[str, jax.Array]]:
-        """One update of theta and of the batch's rows.
+        """One update of theta and of the batch's rows (eq. 2).
 
         Args:
-            state: before the step; of the table, this device's part.
-            batch: `image` (1, b, H, W, C) in [-1, 1] and `index` (1, b), the images' rows: this device's share.
-            rng: not used: the method draws nothing.
+            state: before the step, with this device's rows of the table.
+            batch: `image` (1, b, H, W, C) in [-1, 1] and `index` (1, b), the images' rows: this
+                device's share.
+            rng: not used, because the method draws nothing.
 
         Returns:
             The new state, and scalars of the whole batch.
@@ -148,7 +142,7 @@ class Glo:
         found, z_grads = accumulation.over_parts(on_part, (rows.z, real), self.accumulate)
         gen_grads, gen_loss, z_loss, moved = found
         if self.accumulate > 1:
-            z_grads = z_grads / self.accumulate  # of the mean over the batch, as a row has it
+            z_grads = z_grads / self.accumulate  # of the mean over the batch, not over a part
 
         gen_grads = parallel.total(gen_grads)
         lr, z_lr = self.learning_rate(state.step), self.z_learning_rate(state.step)
@@ -171,22 +165,15 @@ class Glo:
     # ---- looking
 
     def histogram_arrays(self, state: GloState) -> dict[str, Any]:
-        """The generator's weights and the table."""
+        """Every weight of the generator, and the table."""
         return flatten_dict({'gen': state.gen.params}, sep='/') | {'z': state.table.z}
 
     def sample(
         self, state: GloState, rng: jax.Array, num: int, labels: jax.Array | None = None
     ) -> jax.Array:
-        """`num` images (num, H, W, C) in [-1, 1], of z from one Gaussian fitted to the table (section 4.3).
+        """`num` images (num, H, W, C) in [-1, 1], with z from one Gaussian fitted to the table.
 
-        Args:
-            state: after any step.
-            rng: key of the draw.
-            num: how many.
-            labels: must be None: the generator is told of no classes.
-
-        Raises:
-            ValueError: if labels are given.
+        Section 4.3 of the paper. Labels are refused: the generator is unconditional.
         """
         if labels is not None:
             raise ValueError('labels were given to an unconditional generator: leave them out')
@@ -218,5 +205,5 @@ def make(config: Any) -> Glo:
 
 
 def _mean_loss(loss: ImageLoss, made, real, batch_size):
-    """This device's part of the mean over `batch_size` images, and its gradient with respect to `made`."""
+    """This device's part of the mean over `batch_size` images, and its gradient at `made`."""
     return jax.value_and_grad(lambda x: jnp.sum(loss(x, real)) / batch_size)(made)

@@ -1,8 +1,9 @@
-"""The objective of R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!", arXiv:2501.05441).
+"""The objective of R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!",
+arXiv:2501.05441).
 
-Both players minimise E[softplus(-(D(x) - D(G(z))))] over pairs of a real image and a fake, with real
-and fake exchanged for G. D is penalised at both ends: R1 at real images, R2 at fakes. No layer of D
-is normalised. It runs here on the same ResNet as the other methods: the comparison is of
+Both players minimise E[softplus(-(D(x) - D(G(z))))] over pairs of a real image and a fake, with
+real and fake exchanged for G. D is penalised at both ends: R1 at real images, R2 at fakes. No layer
+of D is normalised. It runs here on the same ResNet as the other methods: the comparison is of
 objectives, not of the paper's network.
 """
 

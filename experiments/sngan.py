@@ -1,4 +1,5 @@
-"""SNGAN: spectral normalization for generative adversarial networks (Miyato et al. 2018, arXiv:1802.05957).
+"""SNGAN: spectral normalization for generative adversarial networks (Miyato et al. 2018,
+arXiv:1802.05957).
 
 Every layer of the discriminator divides its weight by its largest singular value, W / sigma(W)
 (eq. 8). The pieces, in the paper's order:

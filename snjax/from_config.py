@@ -1,7 +1,7 @@
 """Networks and image sets from a run's config: the only file of snjax that reads config keys.
 
-A config is nested, with string keys: a `ConfigDict` or the dict of a run's `config.json`. Configs of
-older runs lack newer keys; an argument whose key is absent keeps its default.
+A config is nested, with string keys: a `ConfigDict` or the dict of a run's `config.json`. Configs
+of older runs lack newer keys; an argument whose key is absent keeps its default.
 """
 
 import dataclasses

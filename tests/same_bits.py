@@ -1,13 +1,16 @@
-"""Shows that this tree computes what another checkout computes, bit for bit: for changes that move code.
+"""Shows that this tree computes what another checkout computes, bit for bit: for changes that move
+code.
 
     git worktree add ../before v0.1.0
     python tests/same_bits.py --before=../before --out=/tmp/bits
 
-Each case trains 60 generator updates with both trees and compares every array of the last checkpoints. Then a workdir
-of the other checkout is cut back to its checkpoint of 30 updates and resumed with this tree, which has to end in the
-same bits. Workdirs of the other checkout that are in --out already are used again.
+Each case trains 60 generator updates with both trees and compares every array of the last
+checkpoints. Then a workdir of the other checkout is cut back to its checkpoint of 30 updates and
+resumed with this tree, which has to end in the same bits. Workdirs of the other checkout that are
+in --out already are used again.
 
-Exits with 1 if an array differs. Both trees have to run on the same machine, with the same versions.
+Exits with 1 if an array differs. Both trees have to run on the same machine, with the same
+versions.
 """
 
 import argparse

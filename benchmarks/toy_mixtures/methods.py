@@ -37,14 +37,15 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Dense, norm if any, ReLU three times, dense; points (b, 1, 1, 2) to logits (b,).
 
-    No norm follows the first layer, as in DCGAN. A batch norm there would hide from D where the points lie and how far
-    apart, since real and fake batches are normalised each by itself.
+    No norm follows the first layer, as in DCGAN. A batch norm there would hide from D where the
+    points lie and how far apart, since real and fake batches are normalised each by itself.
 
     Attributes:
         width: of the hidden layers.
         dense: layer class.
         norm: `norm(train=..., name=...)` of the hidden activations (b, width), None for none.
-        scale: factor on the logits; of a network of 1-Lipschitz layers the bound K of eq. 5 of Miyato et al. 2018.
+        scale: factor on the logits; of a network of 1-Lipschitz layers the bound K of eq. 5 of
+            Miyato et al. 2018.
     """
 
     width: int
@@ -166,7 +167,9 @@ METHODS = {
 
 
 def make_gan(recipe: Toy, num_steps: int, *, batch_size: int = 128, width: int = 64) -> Gan:
-    """The two players in turn, n_dis 1; their rates fall on a straight line to 0 over the second half of the run."""
+    """The two players in turn, n_dis 1; their rates fall on a straight line to 0 over the second
+    half of the run.
+    """
     rate = functools.partial(linear_decay, decay_start=num_steps // 2, decay_end=num_steps)
     adam = optax.scale_by_adam(recipe.beta1, recipe.beta2, eps=1e-8)
     return Gan(

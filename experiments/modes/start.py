@@ -1,4 +1,4 @@
-"""What every mode that works on one run does first: joins its processes and finds compiled programs."""
+"""First steps of every mode that works on one run: joins the processes, finds compiled programs."""
 
 import pathlib
 

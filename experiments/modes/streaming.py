@@ -13,7 +13,9 @@ RESIDENT_SHARE = 0.5
 
 
 def choose_options(stream: str, options: loop.Options, images: Any, say) -> loop.Options:
-    """The loop's options for these images; says so if they are streamed. Every process has to call it.
+    """The loop's options for these images; every process has to call it.
+
+    Says so if the images are streamed.
 
     Args:
         stream: `data.stream`.

@@ -103,8 +103,8 @@ def _saved(canvas: Canvas, kind: str) -> bytes:
 def _tidy(svg: str) -> str:
     """SVG without the names of groups, to which nothing refers.
 
-    The name that `panels.named` gave becomes a `data-series`, by which the page's script picks out a
-    series, and a `<title>`, which is shown while the pointer is over the group.
+    The name that `panels.named` gave becomes a `data-series`, by which the page's script picks out
+    a series, and a `<title>`, which is shown while the pointer is over the group.
     """
     svg = re.sub(r'<g id="[^"]*"/>\s*', '', svg)  # empty
     svg = re.sub(r'<g id="series (\d+) ([^"]*)">', r'<g data-series="\1"><title>\2</title>', svg)

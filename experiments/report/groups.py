@@ -62,8 +62,8 @@ class Group:
 def groups_of(runs: Sequence[Run]) -> list[Group]:
     """The runs by kind: those of one group compute the same but for their seed.
 
-    See `experiments.settings.keys.kind`. Keys that do not touch the arithmetic, such as intervals of logs, may
-    differ inside a group.
+    See `experiments.settings.keys.kind`. Keys that do not touch the arithmetic, such as intervals
+    of logs, may differ inside a group.
     """
     by_kind: dict[str, list[Run]] = {}
     for run in runs:

@@ -1,4 +1,6 @@
-"""Layouts of SNGAN's paper: figures 1 and 2 (methods under settings A to F) and table 2 (methods on data sets)."""
+"""Layouts of SNGAN's paper: figures 1 and 2 (methods under settings A to F) and table 2 (methods on
+data sets).
+"""
 
 import dataclasses
 import json

@@ -1,7 +1,7 @@
 """The keys of a config through the versions, and which of them touch what is computed.
 
-Resuming, sweeps, the leaderboard and the report ask here, so that they agree on when two configs describe the same
-computation. Nothing here imports JAX.
+Resuming, sweeps, the leaderboard and the report ask here, so that they agree on when two configs
+describe the same computation. Nothing here imports JAX.
 """
 
 import fnmatch
@@ -12,7 +12,8 @@ from configs import base
 from configs.modes import evaluate, invert, sample
 from snjax.runs.config_file import flatten
 
-# Keys that change no bit of what an update computes: how long a run is, what is written of it, where data lie.
+# Keys that change no bit of what an update computes: how long a run is, what is written of it,
+# where data lie.
 INCIDENTAL = (
     'num_steps',
     'log.*',
@@ -65,7 +66,8 @@ def moved(key: str) -> str | None:
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config of any version, by today's full keys: `{'optimizer.lr': 2e-4, ...}`.
 
-    A key that is absent has the default of `configs/base.py`, which is what it did before there was the key.
+    A key that is absent has the default of `configs/base.py`, which is what it did before there was
+    the key.
 
     Args:
         config: nested, as in a run's `config.json`.
@@ -87,7 +89,8 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def computed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a config that touch the arithmetic, in today's form: two runs with equal ones compute the same bits.
+    """The keys of a config that touch the arithmetic, in today's form: two runs with equal ones
+    compute the same bits.
 
     Args:
         config: nested, of any version.
@@ -101,10 +104,12 @@ def is_incidental(key: str) -> bool:
 
 
 def kind(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What runs have in common that are repetitions of each other: all that is computed but the seed, and the length.
+    """What runs have in common that are repetitions of each other: all that is computed but the
+    seed, and the length.
 
-    The updates in one call (`steps_per_call`) change rounding at most. The folder of the images (`data.path`) may be
-    another on another machine; a score's manifest has the checksum of the images.
+    The updates in one call (`steps_per_call`) change rounding at most. The folder of the images
+    (`data.path`) may be another on another machine; a score's manifest has the checksum of the
+    images.
     """
     free = ('seed', 'steps_per_call', 'data.path')
     same = {k: v for k, v in computed(config).items() if k not in free}

@@ -2,10 +2,10 @@
 
 Shared by the search for near images (`snjax.generate.neighbours`) and by the scores of near
 features (`snjax.metrics.manifold`). Both need exact ties: equal images at equal distances, in the
-order of the set. scikit-learn's `NearestNeighbors(algorithm='brute')` gives neither. Version 1.9.1 put 76 %
-of tied neighbours in another place than the lower index first, gave duplicates of 64 normal
-features a distance of up to 3e-7 in place of 0, and takes the whole set as one float64 array, which
-a set mapped from a file or decoded on access may not fit.
+order of the set. scikit-learn's `NearestNeighbors(algorithm='brute')` gives neither. Version 1.9.1
+put 76 % of tied neighbours in another place than the lower index first, gave duplicates of 64
+normal features a distance of up to 3e-7 in place of 0, and takes the whole set as one float64
+array, which a set mapped from a file or decoded on access may not fit.
 """
 
 from collections.abc import Iterator

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def find_gpus(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Names of the NVIDIA GPUs a run would see, found without JAX, which would take their memory."""
+    """Names of the NVIDIA GPUs a run would see. JAX is not used: it would take their memory."""
     if environ.get('JAX_PLATFORMS') == 'cpu':
         return []
     visible = environ.get('CUDA_VISIBLE_DEVICES')

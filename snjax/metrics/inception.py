@@ -108,8 +108,8 @@ def resize_tf1(images: UInt8[Array, 'n h w c'], size: int = SIZE) -> Float[Array
     """Bilinear as `tf.image.resize_bilinear(align_corners=False)` of TensorFlow 1.
 
     The resize is part of the graph. Pixel i of the output lies at i * in / out of the input,
-    without half-pixel centres and without antialiasing; the last pixel is repeated past the edge. Values
-    stay in [0, 255].
+    without half-pixel centres and without antialiasing; the last pixel is repeated past the edge.
+    Values stay in [0, 255].
     """
 
     def along(x, axis):

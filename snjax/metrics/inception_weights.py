@@ -1,6 +1,7 @@
 """Converts Inception's published PyTorch weights to a `.safetensors`; only this needs PyTorch.
 
-    python -m snjax.metrics.inception_weights pt_inception-2015-12-05-6726825d.pth inception-2015-12-05.safetensors
+    python -m snjax.metrics.inception_weights pt_inception-2015-12-05-6726825d.pth
+    inception-2015-12-05.safetensors
 
 The published file is the port of TensorFlow's graph of 2015-12-05 in the releases of pytorch-fid
 and torch-fidelity: one file under two names, `inception.WHERE_FROM`. Its state dict is converted as

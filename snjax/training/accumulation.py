@@ -1,13 +1,17 @@
-"""Gradient accumulation: a batch taken in equal parts, one after the other, so that memory holds one part at a time.
+"""Gradient accumulation: a batch taken in equal parts, one after the other, to hold one part in
+memory.
 
-The mean over a batch is the mean over its parts of their means, and so are its gradient and the statistics that batch
-norm moves by. What is not a mean over examples (the relativistic average, a standard deviation) cannot be had in parts.
+The mean over a batch is the mean over its parts of their means. The same is true of its gradient
+and of the statistics that batch norm moves by. It is not true of quantities that are no mean over
+examples, such as a relativistic average or a standard deviation.
 
-Batch norm normalises each part by its own statistics. The running ones move once, from those before the batch to the
-mean of where each part alone would have moved them: r' = m r + (1 - m) mean_k(s_k), the rule that averages over devices
-whose statistics are their own. A part's variance is around the part's mean, so what the means differ by is left out.
-Power iterations start, in every part, from the vectors before the batch and depend on no image: all parts make the same
-ones, and they advance as often as they would without parts.
+Batch norm normalises each part by the part's own statistics. The running statistics move once per
+batch, r' = m r + (1 - m) mean_k(s_k): the mean of where each part alone would have moved them, as
+for devices with statistics of their own. The variance of a part is around the part's mean, so the
+spread of those means is left out.
+
+Power iterations depend on no image and start, in every part, from the vectors before the batch. So
+all parts compute the same vectors, and these advance as often as without parts.
 """
 
 from collections.abc import Callable
@@ -21,19 +25,20 @@ from snjax import parallel
 
 
 def over_parts(function: Callable[[Any], tuple[Any, Any]], batch: Any, num: int) -> tuple[Any, Any]:
-    """`function(batch)`, computed on `num` equal parts of the batch one after the other.
+    """Computes `function(batch)` on `num` equal parts of the batch, one after the other.
 
-    It is the same but for rounding where what is averaged is a mean over examples, and no example looks at another.
-    Part k has the examples from k b / num on.
+    Up to rounding this is `function(batch)` itself, if the first value of `function` is a mean over
+    examples and no example depends on another.
 
     Args:
-        function: of a part, to what is averaged over the parts (gradients, losses) and arrays of one row per example.
-        batch: arrays (b, ...); `num` divides b.
-        num: parts; with one, `function` is called as it is.
+        function: maps a part to values that are averaged over the parts (gradients, losses), and to
+            arrays with one row per example.
+        batch: arrays (b, ...); `num` divides b. Part k has the examples from k b / num on.
+        num: number of parts; with 1, `function` is called on the batch itself.
 
     Returns:
-        Both of what `function` gives, the rows in the order of the batch. Of the first, what all parts agree on stays
-        as it is, bit for bit.
+        The averaged values, and the rows in the order of the batch. Values on which all parts agree
+        come back bit for bit.
     """
     if num == 1:
         return function(batch)
@@ -44,10 +49,11 @@ def over_parts(function: Callable[[Any], tuple[Any, Any]], batch: Any, num: int)
 
     def add(means, turn):
         count, part = turn
-        # Written out, the parts would otherwise be free to run side by side, with the activations of all at once.
+        # Without the barrier XLA may run unrolled parts side by side, with all activations in
+        # memory.
         means, part = lax.optimization_barrier((means, part))
         new, rows = function(part)
-        # A running mean and not a sum: equal numbers have themselves as their mean, whatever their count.
+        # A running mean, not a sum: the mean of equal numbers is then exact for any count.
         means = jax.tree.map(lambda m, x: m + ((x - m) / count).astype(m.dtype), means, new)
         return means, rows
 
@@ -60,9 +66,9 @@ def value_and_grad(loss_fn: Callable[..., Any], num: int) -> Callable[..., Any]:
     """`jax.value_and_grad(loss_fn, has_aux=True)` over `num` parts of a batch in turn.
 
     Args:
-        loss_fn: `(params, *examples) -> (loss, aux)`, of which loss and aux are means over the examples, or do not
+        loss_fn: `(params, *examples) -> (loss, aux)`; both are means over the examples, or do not
             depend on them, as penalties on weights.
-        num: parts; divides the examples.
+        num: number of parts; divides the number of examples.
 
     Returns:
         `(params, *examples) -> ((loss, aux), gradient)`.

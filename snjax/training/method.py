@@ -1,4 +1,6 @@
-"""The contract between the training loop and a method: all that the loop knows of SNGAN, WGAN-GP or GLO."""
+"""The contract between the training loop and a method: all that the loop knows of SNGAN, WGAN-GP or
+GLO.
+"""
 
 from typing import Any, Protocol, runtime_checkable
 

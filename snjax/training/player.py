@@ -72,7 +72,8 @@ class Player(struct.PyTreeNode):
         """
         if 'spectral' not in self.model_state:
             return self
-        # The power iteration reads the weights alone; train=False leaves batch statistics as they are.
+        # The power iteration reads the weights alone; train=False leaves batch statistics as they
+        # are.
         moved = spectral.advance(module, self.variables, *inputs, train=False)
         return self.replace(model_state={**self.model_state, 'spectral': moved})
 

@@ -1,8 +1,8 @@
 """The training step as one compiled program, compiled while other work runs.
 
 Compilation takes seconds to minutes and one thread of Python, so it runs while images are read, the
-state is made or restored and the first grid is drawn. The shapes it is compiled for are a guess until
-then; `StepProgram.fits` checks them.
+state is made or restored and the first grid is drawn. The shapes it is compiled for are a guess
+until then; `StepProgram.fits` checks them.
 """
 
 import concurrent.futures

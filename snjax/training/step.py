@@ -91,8 +91,9 @@ class Options:
 def make_step(method: Method, options: Options) -> Callable:
     """A function `(state, data, streamed) -> (state, metrics)` of `steps_per_call` updates.
 
-    It is one device's part and runs under `snjax.parallel.DataParallel`. `data` is from `device_data`; `streamed`
-    are this device's images of a streamed set. The metrics are means over the updates.
+    It is one device's part and runs under `snjax.parallel.DataParallel`. `data` is from
+    `device_data`; `streamed` are this device's images of a streamed set. The metrics are means over
+    the updates.
     """
 
     def run(state, data, streamed=None):

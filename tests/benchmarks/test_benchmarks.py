@@ -159,7 +159,9 @@ def test_a_config_by_name_with_changes_as_text():
 
 
 def test_operations_as_published_and_as_they_run():
-    """2.83 TFLOP an update of the CIFAR ResNet, by hand: 5 updates of D on 64 + 64 images, one of G on 64."""
+    """2.83 TFLOP an update of the CIFAR ResNet, by hand: 5 updates of D on 64 + 64 images, one of G
+    on 64.
+    """
     found = workloads.WORKLOADS['sngan_resnet']
     config = workloads.load_config(found.config, found.changes)
     step = workloads.Step(config, num_images=100)
@@ -241,7 +243,8 @@ def test_a_step_exchanges_its_gradients_once_an_update():
     gen, dis = (cost.bytes_of(player.params) for player in (step.state.gen, step.state.dis))
     assert counted['bytes']['gradients'] == {'of_dis': 2 * dis, 'of_gen': gen}
     assert 0 < counted['bytes']['statistics_and_metrics'] < 0.01 * gen
-    # Two of D after each other; G waits for three batch norms, forth and back, and gives its gradients.
+    # Two of D after each other; G waits for three batch norms, forth and back, and gives its
+    # gradients.
     assert counted['all_reduces']['at_best'] >= 2 + 3 + 3 + 1
     assert counted['all_reduces']['at_best'] < counted['all_reduces']['as_written'] < 120
     flops = counted['flops_of_a_device']

@@ -1,4 +1,6 @@
-"""The toy benchmark: its scorers in closed form, its sets against other draws of them, and a short run end to end."""
+"""The toy benchmark: its scorers in closed form, its sets against other draws of them, and a short
+run end to end.
+"""
 
 import functools
 import json
@@ -170,7 +172,8 @@ def test_a_run_writes_its_row_and_picture_and_is_not_repeated(
     assert f'**{row["modes"]}** ({row["modes"]})' in (tmp_path / 'table.md').read_text()
     with Image.open(tmp_path / 'ring.png') as picture:
         assert picture.size == (600, 164)
-    # It has found the ring, of radius 1.414: an untrained generator's points are strewn around the origin.
+    # It has found the ring, of radius 1.414: an untrained generator's points are strewn around the
+    # origin.
     assert 1.2 < np.median(np.linalg.norm(points, axis=1)) < 1.6
 
     monkeypatch.setattr(training, 'Program', None)  # a second run needs none

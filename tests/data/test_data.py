@@ -45,7 +45,8 @@ def test_digits_resized_and_repeated_to_rgb():
     large = data.load('digits', image_size=16, channels=3)
     assert large.images.shape == (1797, 16, 16, 3)
     assert np.all(large.images == large.images[..., :1])
-    # Averaged back to 8x8, the enlarged digits are the real ones: 8 levels of 255 at the worst pixel.
+    # Averaged back to 8x8, the enlarged digits are the real ones: 8 levels of 255 at the worst
+    # pixel.
     back = large.images[..., 0].reshape(-1, 8, 2, 8, 2).mean((2, 4))
     assert np.abs(back - small.images[..., 0]).max() < 8.0
     assert np.sqrt(np.mean((back - small.images[..., 0]) ** 2)) < 1.5

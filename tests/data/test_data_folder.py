@@ -365,7 +365,9 @@ def test_a_killed_build_is_gone_on_with(many, cache_dir, monkeypatch, caplog):
 
 
 def test_what_did_not_reach_the_disk_is_decoded_again(many, cache_dir, monkeypatch):
-    """A machine that goes down loses pages that it had promised to write; and a line of the journal may be cut."""
+    """A machine that goes down loses pages that it had promised to write; and a line of the journal
+    may be cut.
+    """
     noted, left = killed_build(many, cache_dir)
     start = int(noted[0].split()[0])
     np.load(left / 'images.npy', mmap_mode='r+')[start] = 255
@@ -386,7 +388,9 @@ def test_a_broken_file_leaves_no_unfinished_build(many, cache_dir):
 
 
 def test_a_set_for_which_there_is_no_room_at_all(root, cache_dir, tmp_path, monkeypatch):
-    """In a line of its own: half of the memory would not hold it, and what is left is decoding it anew each time."""
+    """In a line of its own: half of the memory would not hold it, and what is left is decoding it
+    anew each time.
+    """
     monkeypatch.setattr(host, 'memory', lambda: 4 * 8 * 8 * 3 * 2 - 1)
 
     def no_space(*args):

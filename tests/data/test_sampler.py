@@ -1,4 +1,6 @@
-"""The sampler: permutations, batches of an epoch, pixels; all of it pure and independent of the sharding."""
+"""The sampler: permutations, batches of an epoch, pixels; all of it pure and independent of the
+sharding.
+"""
 
 import functools
 
@@ -23,8 +25,8 @@ def round_keys(seed, shape=(6,)):
 permute = jax.jit(sampler.permute, static_argnums=1)
 
 
-# Every number is a compilation. The examples stand around the powers of four, where the network's domain is just large
-# enough, and where it is almost four times too large.
+# Every number is a compilation. The examples stand around the powers of four, where the network's
+# domain is just large enough, and where it is almost four times too large.
 @settings(max_examples=6, deadline=None)
 @given(num=st.integers(1, 5000), seed=st.integers(0, 2**31 - 1))
 @example(num=1, seed=0)
@@ -50,7 +52,9 @@ def test_permute_of_very_large_sets():
 
 
 def test_an_index_goes_to_the_same_place_alone_and_among_others():
-    """Cycle walking runs until the last of a batch has arrived; the others must stay where they are."""
+    """Cycle walking runs until the last of a batch has arrived; the others must stay where they
+    are.
+    """
     whole = permute(jnp.arange(1797), 1797, round_keys(2))
     for i in (0, 5, 1796):
         assert int(permute(jnp.array([i]), 1797, round_keys(2))[0]) == int(whole[i])
@@ -60,7 +64,8 @@ def test_keys_name_different_permutations():
     keys = round_keys(0, (200, 6))
     orders = jax.jit(jax.vmap(lambda k: sampler.permute(jnp.arange(50), 50, k)))(keys)
     assert len(np.unique(np.asarray(orders), axis=0)) == 200
-    # Two permutations at random agree in one place on average; 200 * 199 / 2 pairs leave little to chance.
+    # Two permutations at random agree in one place on average; 200 * 199 / 2 pairs leave little to
+    # chance.
     agree = (orders[:, None] == orders[None]).sum(-1)[np.triu_indices(200, 1)]
     assert agree.mean() == pytest.approx(1, abs=0.05)
 
@@ -76,7 +81,8 @@ def test_every_bit_of_every_round_key_counts(bit):
 
 
 def test_places_are_uniform():
-    """Chi-square over keys: any place for an index, any pair of places for two neighbours, and any step between.
+    """Chi-square over keys: any place for an index, any pair of places for two neighbours, and any
+    step between.
 
     The bounds are four standard deviations of the statistic above its mean, for a fixed seed.
     """
@@ -181,7 +187,9 @@ def test_plain_pixels_are_exact():
 
 
 def test_dequantized_pixels_fill_their_step():
-    """x / 128 - 1 + U(0, 1/128): between the pixel's value and the next one's, uniform, apart for every pixel."""
+    """x / 128 - 1 + U(0, 1/128): between the pixel's value and the next one's, uniform, apart for
+    every pixel.
+    """
     x = as_images(False, True, RAMP).astype(np.float64)
     low = RAMP.astype(np.float64) / 128 - 1
     noise = (x - low) * 128

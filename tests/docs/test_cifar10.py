@@ -1,4 +1,6 @@
-"""The sweep behind docs/results/cifar10.md: the runs that its table lists, with five checkpoints each."""
+"""The sweep behind docs/results/cifar10.md: the runs that its table lists, with five checkpoints
+each.
+"""
 
 import importlib
 import re

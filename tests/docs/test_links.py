@@ -1,4 +1,6 @@
-"""Pages: their links and names exist, the README leads to all of them, their code and commands work."""
+"""Pages: their links and names exist, the README leads to all of them, their code and commands
+work.
+"""
 
 import ast
 import json
@@ -85,7 +87,9 @@ def test_named_modules_and_what_is_in_them_exist(page):
 
 
 def is_defined(name: str) -> bool:
-    """Whether a dotted name is a module, or a module and something that its text defines or imports."""
+    """Whether a dotted name is a module, or a module and something that its text defines or
+    imports.
+    """
     parts = name.split('.')
     for end in range(len(parts), 0, -1):
         path = ROOT.joinpath(*parts[:end])
@@ -260,7 +264,9 @@ def commands(page: str, place: Path) -> list[list[str]]:
 
 
 def make_workdirs(calls: list[list[str]], place: Path) -> None:
-    """A run in every workdir that a command names: what a mode may be asked does not depend on which."""
+    """A run in every workdir that a command names: what a mode may be asked does not depend on
+    which.
+    """
     config = json.dumps(sngan_digits.get_config().to_dict())
     for word in (word for call in calls for word in call):
         if word.startswith('--workdir='):

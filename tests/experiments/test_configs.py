@@ -1,4 +1,6 @@
-"""Tests of configs/: each loads, says what it reproduces, and holds the published values (sources in its docstring)."""
+"""Tests of configs/: each loads, says what it reproduces, and holds the published values (sources
+in its docstring).
+"""
 
 import importlib
 import importlib.util
@@ -182,7 +184,8 @@ def values(config, keys):
     }
 
 
-# Appendix B.2 and the official configs/sn_cifar10_unconditional.yml: ResNet runs have these in common.
+# Appendix B.2 and the official configs/sn_cifar10_unconditional.yml: ResNet runs have these in
+# common.
 RESNET = {
     'method': 'sngan',
     'loss': 'hinge',
@@ -258,7 +261,8 @@ def test_resnet_runs_have_the_published_values(name, args, expected):
     assert values(load(name, *args), expected) == expected
 
 
-# What a config changes of its source's values: recipes of the official codes and papers named in the docstrings.
+# What a config changes of its source's values: recipes of the official codes and papers named in
+# the docstrings.
 OTHERS = [
     (
         'wgan_gp_cifar',

@@ -1,7 +1,9 @@
-"""One contract for every config in configs/: who moves when, how often, and that numbers stay numbers.
+"""One contract for every config in configs/: who moves when, how often, and that numbers stay
+numbers.
 
-Networks have an eighth of the published width and batches 4 images. By default one config of every architecture and
-method runs, at 8 or 16 px and in float32; `slow` runs all of them at their own size, in bfloat16, on several devices.
+Networks have an eighth of the published width and batches 4 images. By default one config of every
+architecture and method runs, at 8 or 16 px and in float32; `slow` runs all of them at their own
+size, in bfloat16, on several devices.
 """
 
 import functools
@@ -125,7 +127,8 @@ def test_checkpoints_round_trip(case, tmp_path):
     assert same(restored, ran.state)
 
 
-# The compute type is the networks', which `test_models.py` looks at one by one; a game in it is one of these.
+# The compute type is the networks', which `test_models.py` looks at one by one; a game in it is one
+# of these.
 @pytest.mark.parametrize(
     'case',
     [('sngan_cifar', ''), pytest.param(('sngan_cifar_cnn', 'C'), marks=pytest.mark.slow)],
@@ -148,7 +151,9 @@ def test_contract_at_its_own_size(case, dtype):
 
 
 def on_devices(cases, num_devices, tmp_path, **changes):
-    """Final states of `cases`, flat, after a few steps of plain gradient descent on that many devices."""
+    """Final states of `cases`, flat, after a few steps of plain gradient descent on that many
+    devices.
+    """
     task = {'cases': cases, 'out': str(tmp_path / f'{num_devices}.npz'), 'changes': changes}
     flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={num_devices}'
     env = os.environ | {'XLA_FLAGS': flags}
@@ -184,9 +189,11 @@ def test_one_device_is_four_at_its_own_size(case, tmp_path):
 @pytest.mark.parametrize(
     ('name', 'argument', 'gen', 'dis'),
     [
-        # Labels add 9 rows to the gamma and beta of each of 6 norms, and an embedding: 6 * 2 * 9 * 256, 10 * 128.
+        # Labels add 9 rows to the gamma and beta of each of 6 norms, and an embedding: 6 * 2 * 9 *
+        # 256, 10 * 128.
         ('cgan_cifar', '', 4_276_739 + 27_648, 1_053_824 + 1_280),
-        # 4,928 channels in the norms of 5 blocks, 999 further rows of gamma and beta; an embedding of 1000 * 1024.
+        # 4,928 channels in the norms of 5 blocks, 999 further rows of gamma and beta; an embedding
+        # of 1000 * 1024.
         ('cgan_imagenet', '', 32_150_787 + 2 * 999 * 4_928, 29_017_857 + 1_024_000),
         ('wgan_gp_cifar', 'resnet', 1_204_483, 1_053_825),  # "1.2M"; the output layer has a bias
         ('wgan_gp_cifar', 'resnet,256', 4_276_739, 1_053_825),

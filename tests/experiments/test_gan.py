@@ -1,4 +1,6 @@
-"""The game against a second implementation, and the contract of a method: who moves when, and nothing else."""
+"""The game against a second implementation, and the contract of a method: who moves when, and
+nothing else.
+"""
 
 import functools
 
@@ -19,7 +21,8 @@ from snjax.training.optimizers import linear_decay
 KEY = jax.random.key_data(jax.random.key(5))
 LR = 0.05
 NO_REAL = Batch(jnp.zeros((0, *tiny_gan.IMAGE)), None)
-# Falls from 2 LR at step 0 to LR at step 2 and to 0 at step 4, where weights rest. One program shows all three.
+# Falls from 2 LR at step 0 to LR at step 2 and to 0 at step 4, where weights rest. One program
+# shows all three.
 FALLING = linear_decay(2 * LR, 0, 4)
 EMA_DECAY = 0.2
 
@@ -157,7 +160,8 @@ def parts(state):
 
 @pytest.mark.parametrize('order', ['dis_first', 'gen_first'])
 def test_steps_are_those_of_a_second_implementation(order):
-    """Covers the concatenated pass too: the reference judges real and fake images in passes of their own.
+    """Covers the concatenated pass too: the reference judges real and fake images in passes of
+    their own.
 
     Metrics are the losses before each update, averaged over the two of D.
     """
@@ -310,7 +314,9 @@ def test_a_step_is_pure():
 
 
 def test_init():
-    """One power iteration is done, the average starts at the weights, another key gives other weights."""
+    """One power iteration is done, the average starts at the weights, another key gives other
+    weights.
+    """
     init = jax.jit(falling_gan()[0].init)
     state, other = jax.device_get((init(jax.random.key(0)), init(jax.random.key(1))))
     assert int(state.step) == 0 and state.step.dtype == jnp.int32
@@ -328,7 +334,9 @@ def test_init():
 
 @pytest.mark.parametrize('ema_decay', [0.0, 0.9])
 def test_the_state_keeps_its_types(ema_decay):
-    """Shapes, dtypes and strong types come back as they went in: a second call needs no second compilation."""
+    """Shapes, dtypes and strong types come back as they went in: a second call needs no second
+    compilation.
+    """
     gan = make_gan(ema_decay=ema_decay, optimizer=optax.scale_by_adam())
     before = jax.eval_shape(gan.init, jax.random.key(0))
     axis = functools.partial(jax.vmap, in_axes=None, axis_name='batch', axis_size=1)
@@ -347,7 +355,9 @@ def test_the_state_keeps_its_types(ema_decay):
 
 
 def test_both_players_follow_the_schedule_of_generator_updates():
-    """At step 4 both rest, whatever their optimisers counted, while u and the running statistics go on."""
+    """At step 4 both rest, whatever their optimisers counted, while u and the running statistics go
+    on.
+    """
     gan, run = falling_gan()
     state = filled(gan).replace(step=np.int32(4))
     after, metrics = run(state, images(), KEY)

@@ -1,4 +1,6 @@
-"""Configs of a GAN: every number arrives where it belongs, every key is read, impossible values are named."""
+"""Configs of a GAN: every number arrives where it belongs, every key is read, impossible values are
+named.
+"""
 
 import dataclasses
 import functools
@@ -205,7 +207,9 @@ def leaf_keys(config, prefix=''):
 
 
 def test_every_key_is_read():
-    """Making a method, the loop's options and the data reads all keys but those of other modes and other methods."""
+    """Making a method, the loop's options and the data reads all keys but those of other modes and
+    other methods.
+    """
     read = set()
     config = Recorder(sngan_digits.get_config(), read)
     build.plan(config)

@@ -1,4 +1,6 @@
-"""GLO against its paper: what a step changes, along which gradient, and that runs resume bit for bit."""
+"""GLO against its paper: what a step changes, along which gradient, and that runs resume bit for
+bit.
+"""
 
 import functools
 import json

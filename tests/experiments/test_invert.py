@@ -1,4 +1,6 @@
-"""`--mode=invert`: what it writes through the real launch.py, from a split, from a folder, with classes; its errors."""
+"""`--mode=invert`: what it writes through the real launch.py, from a split, from a folder, with
+classes; its errors.
+"""
 
 import concurrent.futures
 import dataclasses
@@ -46,7 +48,9 @@ def conditional(workdir):
 
 @pytest.fixture
 def write(monkeypatch, capsys):
-    """Runs `run_invert` with some options changed; returns the printed lines and the files by suffix."""
+    """Runs `run_invert` with some options changed; returns the printed lines and the files by
+    suffix.
+    """
     monkeypatch.setattr(invert, 'load', load_once)
 
     def run(workdir, **changes):

@@ -1,4 +1,6 @@
-"""`--mode=sample` and the latent tools behind it, on an unconditional and on a conditional run of launch.py."""
+"""`--mode=sample` and the latent tools behind it, on an unconditional and on a conditional run of
+launch.py.
+"""
 
 import concurrent.futures
 import dataclasses

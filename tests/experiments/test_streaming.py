@@ -1,4 +1,6 @@
-"""`data.stream`: when a set is streamed, what is said of it, and that a run is the same run either way."""
+"""`data.stream`: when a set is streamed, what is said of it, and that a run is the same run either
+way.
+"""
 
 import shutil
 

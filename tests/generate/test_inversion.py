@@ -1,4 +1,6 @@
-"""Tests of snjax.generate.inversion, its operators and its scores: closed forms, NumPy, and hand-made traps."""
+"""Tests of snjax.generate.inversion, its operators and its scores: closed forms, NumPy, and
+hand-made traps.
+"""
 
 import re
 
@@ -93,7 +95,9 @@ def test_what_is_in_the_range_is_restored_behind_the_mask():
 
 
 def test_the_most_probable_z_of_noisy_values():
-    """prior_weight = 2 s^2 d / m makes the objective the posterior's, up to a factor: eq. of the module's docstring."""
+    """prior_weight = 2 s^2 d / m makes the objective the posterior's, up to a factor: eq. of the
+    module's docstring.
+    """
     sigma = 0.3
     operator = made('denoise', noise=sigma)
     measured = np.asarray(operator.degrade(uniform(2, *SHAPE), keys(2)))
@@ -117,16 +121,21 @@ def test_one_step_is_adams_first_and_is_looked_at():
 
 
 def test_the_rate_falls_to_nothing():
-    """At a constant rate Adam ends within about the rate of the minimum; here two steps of it are all there is."""
+    """At a constant rate Adam ends within about the rate of the minimum; here two steps of it are
+    all there is.
+    """
     operator, real = made('identity'), np.zeros((1, *SHAPE), np.float32)
     start = np.asarray(spread(None, jnp.arange(1)))
-    # Adam's first two steps have the length of the rate where the slope keeps its sign and size: 0.01, then half.
+    # Adam's first two steps have the length of the rate where the slope keeps its sign and size:
+    # 0.01, then half.
     found = run(real, operator, num_steps=2, lr=1e-4)
     np.testing.assert_allclose(np.abs(found.z - start), 1.5e-4, rtol=0.02)
 
 
 def two_basins(z):
-    """Images of the one value (z^2 - 1)^2 + 0.3 (z - 1)^2, which is 0 at z = 1, and has a trap near z = -0.8."""
+    """Images of the one value (z^2 - 1)^2 + 0.3 (z - 1)^2, which is 0 at z = 1, and has a trap near
+    z = -0.8.
+    """
     value = (z[:, 0] ** 2 - 1) ** 2 + 0.3 * (z[:, 0] - 1) ** 2
     return jnp.broadcast_to(value[:, None, None, None], (len(z), *SHAPE))
 
@@ -427,7 +436,9 @@ def test_impossible_operators_are_named(name, options, message):
 
 @pytest.mark.parametrize('size', [5, 8, 16])
 def test_scores_of_known_pairs(size):
-    """Constant images: PSNR 10 log10(4 / 0.25); SSIM has the luminance term alone, C1 = (0.01 * 2)^2."""
+    """Constant images: PSNR 10 log10(4 / 0.25); SSIM has the luminance term alone, C1 = (0.01 *
+    2)^2.
+    """
     black = np.zeros((3, size, size, 3), np.float32)
     other = black.copy()
     other[1] = 0.5

@@ -103,7 +103,8 @@ def test_samples_are_images_and_not_all_the_same(trained):
     assert samples.min() >= -1 and samples.max() <= 1
     assert np.isfinite(samples).all()
     assert np.ptp(samples, axis=0).max() > 0.01  # z matters
-    # And so does the place: in most images, for so small a network may have all of a layer's ReLU at 0.
+    # And so does the place: in most images, for so small a network may have all of a layer's ReLU
+    # at 0.
     assert np.median(np.ptp(samples, axis=(1, 2))) > 0.01
 
 
@@ -165,7 +166,9 @@ def test_export_holds_the_variables_and_what_they_are(trained, tmp_path, weights
 
 
 def test_exported_variables_make_the_same_images(trained, tmp_path):
-    """With nothing but the file: its metadata say which network, its names where each array belongs."""
+    """With nothing but the file: its metadata say which network, its names where each array
+    belongs.
+    """
     path = trained.export(tmp_path / 'gen.safetensors')
     with safe_open(path, framework='numpy') as file:
         config = json.loads(file.metadata()['config'])
@@ -197,7 +200,8 @@ def test_no_run_no_step_and_damage_are_named(finished_run, tmp_path):
         snjax.load(workdir)
 
 
-# Orbax leaves its failed reads to the garbage collector, which reports them; it is run before other tests start.
+# Orbax leaves its failed reads to the garbage collector, which reports them; it is run before other
+# tests start.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_a_damaged_newest_checkpoint_is_passed_over(finished_run, tmp_path):
     workdir = finished_run.copy(tmp_path / 'run')
@@ -222,7 +226,9 @@ def test_a_damaged_config_is_named(finished_run, tmp_path):
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
-    """What `pip install .` installs, dependencies left out: built from a copy, for builds leave files behind."""
+    """What `pip install .` installs, dependencies left out: built from a copy, for builds leave
+    files behind.
+    """
     source = tmp_path_factory.mktemp('source')
     for path in ROOT.iterdir():
         if path.name in ('snjax', 'experiments', 'configs', 'tests', 'benchmarks', 'docs'):
@@ -288,7 +294,9 @@ assert not xla_bridge._backends, xla_bridge._backends
 
 
 def test_checkpoints_of_one_network_share_its_module():
-    """Else every score of a training would compile the generator again: normalised layers are not equal otherwise."""
+    """Else every score of a training would compile the generator again: normalised layers are not
+    equal otherwise.
+    """
     config = sagan_cifar.get_config().to_dict()
     tree = {'gen': {'params': {}}}
     first, later = (from_tree(config, step, tree) for step in (1, 2))

@@ -48,7 +48,9 @@ def digits(num_steps: int = 100) -> ConfigDict:
 
 
 class Outline(html.parser.HTMLParser):
-    """What a page holds: tables as rows of texts, attributes of tags; fails where tags do not match."""
+    """What a page holds: tables as rows of texts, attributes of tags; fails where tags do not
+    match.
+    """
 
     VOID = ('meta', 'img', 'path', 'circle', 'rect', 'br', 'link')
 

@@ -119,7 +119,9 @@ def test_the_best_is_kept_beside_the_last(finished_run):
 
 
 def test_sigmas_are_those_of_the_state(finished_run):
-    """One power iteration an update follows the largest singular value from below, as the weights move on."""
+    """One power iteration an update follows the largest singular value from below, as the weights
+    move on.
+    """
     _, leaves = state(finished_run.workdir)
     line = [line for line in metrics(finished_run.workdir) if 'train/dis_loss' in line][-1]
     for name in SN_LAYERS:

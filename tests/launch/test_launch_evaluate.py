@@ -1,4 +1,6 @@
-"""`--mode=evaluate` of launch.py: several runs and checkpoints by every protocol, and what cannot be evaluated."""
+"""`--mode=evaluate` of launch.py: several runs and checkpoints by every protocol, and what cannot
+be evaluated.
+"""
 
 import csv
 import json

@@ -130,7 +130,9 @@ def unfinished_saves(workdir: Path) -> set[tuple[str, int]]:
 
 
 def kill(launcher: Launcher, flags, workdir: Path, moment) -> int:
-    """Starts a run, kills it once it trains and `moment()` is true; returns the step it started from."""
+    """Starts a run, kills it once it trains and `moment()` is true; returns the step it started
+    from.
+    """
     process = launcher.start(*flags, f'--workdir={workdir}')
     trains = wait_until(lambda: 'compiled the training step' in printed(process), process)
     came = wait_until(moment, process, interval=0.001)

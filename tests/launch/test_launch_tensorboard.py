@@ -1,4 +1,6 @@
-"""What TensorBoard finds in the runs of launch.py, read from the event files and asked of its server."""
+"""What TensorBoard finds in the runs of launch.py, read from the event files and asked of its
+server.
+"""
 
 import numpy as np
 import pytest

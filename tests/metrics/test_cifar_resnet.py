@@ -1,4 +1,6 @@
-"""ResNet-56: against a second implementation with batch norm apart, and its published error on the real test set."""
+"""ResNet-56: against a second implementation with batch norm apart, and its published error on the
+real test set.
+"""
 
 import os
 
@@ -37,7 +39,9 @@ def random_state_dict(num_blocks=1, seed=0):
 
 
 def reference(arrays, image):
-    """One image (3, 32, 32) through the published network as its authors wrote it, batch norm apart."""
+    """One image (3, 32, 32) through the published network as its authors wrote it, batch norm
+    apart.
+    """
 
     def conv(name, norm, x, stride=1):
         weight = arrays[f'{name}.weight'].astype(np.float64)
@@ -90,7 +94,9 @@ def test_grey_images_of_another_size_are_brought_to_its_own():
 
 
 def test_has_the_published_number_of_parameters():
-    """853,018 in He et al.'s count (0.85 M), of which batch norm's two vectors a layer are folded into one bias."""
+    """853,018 in He et al.'s count (0.85 M), of which batch norm's two vectors a layer are folded
+    into one bias.
+    """
     shape = jax.eval_shape(cifar_resnet.ResNet().init, jax.random.key(0), np.zeros((1, 32, 32, 3)))
     sizes = [leaf.size for leaf in jax.tree.leaves(shape)]
     convolutions = 16 + 18 * (16 + 32 + 64)

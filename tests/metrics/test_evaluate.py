@@ -1,4 +1,6 @@
-"""Scores of fakes: real digits, collapsed ones, the cache of the reference, protocols and `scores.json`."""
+"""Scores of fakes: real digits, collapsed ones, the cache of the reference, protocols and
+`scores.json`.
+"""
 
 import dataclasses
 import json

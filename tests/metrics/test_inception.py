@@ -1,4 +1,6 @@
-"""Inception: against a second implementation that folds and rewrites nothing; its resize, weights and errors."""
+"""Inception: against a second implementation that folds and rewrites nothing; its resize, weights
+and errors.
+"""
 
 import sys
 
@@ -135,7 +137,9 @@ def reference(arrays, x):
 
 
 def test_is_the_published_network(state_dict, variables):
-    """On maps small enough for NumPy, whose last is 2x3 and so still tells the pools and factors apart."""
+    """On maps small enough for NumPy, whose last is 2x3 and so still tells the pools and factors
+    apart.
+    """
     x = np.random.default_rng(6).uniform(-1, 1, (1, 107, 139, 3)).astype(np.float32)
     got = jit(inception.Inception().apply)(variables, x)
     wanted = reference(state_dict, x[0].transpose(2, 0, 1).astype(float))
@@ -176,7 +180,9 @@ def test_images_are_scaled_and_grey_ones_repeated(variables, monkeypatch):
 
 
 def test_has_the_published_parameters(state_dict):
-    """23,834,568 of Inception v3 without auxiliary head, 8 classes more, and gamma of 17,216 channels folded away."""
+    """23,834,568 of Inception v3 without auxiliary head, 8 classes more, and gamma of 17,216
+    channels folded away.
+    """
     shapes = inception.shapes()
     assert sum(int(np.prod(s)) for s in shapes.values()) == 23_834_568 + 8 * 2049 - 17_216
     assert len(shapes) == 2 * 95

@@ -1,4 +1,6 @@
-"""Precision, recall, density and coverage: the authors' package, closed forms, a naive loop, ties, bounded memory."""
+"""Precision, recall, density and coverage: the authors' package, closed forms, a naive loop, ties,
+bounded memory.
+"""
 
 import contextlib
 import io
@@ -188,7 +190,9 @@ def test_prdc_is_the_authors_package(k, block):
 
 
 def test_prdc_on_a_line():
-    """Balls of real points, k = 1: [-1, 1], [0, 2], [1, 19]; of fake ones: [2, 2.5] twice over, [2.5, 11.5]."""
+    """Balls of real points, k = 1: [-1, 1], [0, 2], [1, 19]; of fake ones: [2, 2.5] twice over,
+    [2.5, 11.5].
+    """
     got = manifold.prdc(column(0, 1, 10), column(2, 2.5, 7), k=1)
     # Fake 2 lies in two balls, 2.5 and 7 in one: density 4/3. The balls of 1 and of 10 hold fakes.
     assert got == pytest.approx((1, 1 / 3, 4 / 3, 2 / 3))

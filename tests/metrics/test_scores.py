@@ -60,7 +60,9 @@ def test_frechet_distance_is_scipys_on_full_ranks():
 
 @pytest.mark.parametrize('ranks', [(2, 2), (3, 8), (8, 1), (8, 8)])
 def test_frechet_distance_is_that_of_50_digits(ranks):
-    """Rank-deficient covariances, as of fewer images than features; the reference knows their factors exactly."""
+    """Rank-deficient covariances, as of fewer images than features; the reference knows their
+    factors exactly.
+    """
     rng = np.random.default_rng(3)
     factors = [rng.normal(size=(8, rank)) for rank in ranks]
     means = rng.normal(size=(2, 8))

@@ -1,4 +1,6 @@
-"""Batches in parts: the step that they make is that of the whole batch, but for rounding, and takes less memory."""
+"""Batches in parts: the step that they make is that of the whole batch, but for rounding, and takes
+less memory.
+"""
 
 import dataclasses
 import functools
@@ -71,7 +73,8 @@ def test_one_part_is_the_plain_program():
 
 
 class Told(nn.Module):
-    """A discriminator that is told the class: by projection, or with logits of the classes beside its own.
+    """A discriminator that is told the class: by projection, or with logits of the classes beside
+    its own.
 
     It is smooth, so that its slope tells where a penalty looked.
     """
@@ -140,7 +143,9 @@ def without_batch_norm(**changes):
 
 
 def begun(gan):
-    """A filled state with the zeros that optimisers begin with, and singular vectors that are near D's own."""
+    """A filled state with the zeros that optimisers begin with, and singular vectors that are near
+    D's own.
+    """
     state = filled(gan)
     vectors = state.dis.model_state.get('spectral', {})
     for name, layer in vectors.items():
@@ -181,7 +186,9 @@ def assert_close(a, b, rtol=3e-5):
 
 @pytest.mark.parametrize('name', STEPS)
 def test_a_step_in_parts_is_the_step(name):
-    """State, metrics, u and sigma: all examples keep their numbers, and nothing is counted more or less often."""
+    """State, metrics, u and sigma: all examples keep their numbers, and nothing is counted more or
+    less often.
+    """
     gan = without_batch_norm(**STEPS[name])
     in_parts = dataclasses.replace(gan, accumulate=2)
     state, batch = begun(gan), batch_of(gan)
@@ -245,7 +252,9 @@ def test_a_generator_update_in_parts_leaves_the_discriminator():
     ids='{0[0]}-{0[1]}'.format,
 )
 def test_every_config_in_parts(case, monkeypatch):
-    """With generators that normalise by their running statistics in training too, which mixes no images."""
+    """With generators that normalise by their running statistics in training too, which mixes no
+    images.
+    """
     of_batches = normalization.batch_norm
     frozen = lambda *, train, **kwargs: of_batches(train=False, **kwargs)  # noqa: E731
     monkeypatch.setattr(normalization, 'batch_norm', frozen)
@@ -267,7 +276,9 @@ def test_every_config_in_parts(case, monkeypatch):
 
 
 def normalised(params, z):
-    """The tiny generator on parts of `z`, each by its own statistics: images, and the statistics of every part."""
+    """The tiny generator on parts of `z`, each by its own statistics: images, and the statistics of
+    every part.
+    """
     images, statistics = [], []
     for part in np.split(np.asarray(z, np.float64), PARTS):
         h = part @ params['project']['kernel'] + params['project']['bias']

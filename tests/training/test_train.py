@@ -48,7 +48,9 @@ class WalkState:
 
 
 class Walk:
-    """A running mean of the images plus noise: a minimal method with state, data, noise and samples."""
+    """A running mean of the images plus noise: a minimal method with state, data, noise and
+    samples.
+    """
 
     batch_size, batches_per_step, num_classes, state_axes = 4, 2, 0, None
 

@@ -1,4 +1,6 @@
-"""Tests of --mode=report as users start it, and of its page in a browser (`apt-get install chromium`)."""
+"""Tests of --mode=report as users start it, and of its page in a browser (`apt-get install
+chromium`).
+"""
 
 import subprocess
 import sys
