@@ -81,7 +81,7 @@ def filled(gan, seed=0):
 
 
 def compiled(fn):
-    """Compiles `fn(state, *arrays)` over all devices on first use; does not change its arguments."""
+    """Compiles `fn(state, *arrays)` over all devices on first use; never donates its arguments."""
     program = None
 
     def call(state, *arrays):
