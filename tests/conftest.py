@@ -1,6 +1,4 @@
-"""How tests run: compiled quickly, on one core each, and with the shapes in `snjax`'s signatures
-enforced.
-"""
+"""How tests run: compiled quickly, on one core each, with the shapes in signatures enforced."""
 
 import atexit
 import gc
@@ -56,8 +54,7 @@ def own_errors():
     jaxtyping.config.update('jaxtyping_disable', False)
 
 
-# helpers.launching is imported inside the fixtures: files that launch nothing do without its
-# imports.
+# helpers.launching is imported inside the fixtures, so files that launch nothing start sooner.
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,4 @@
-"""A headless Chromium for slow tests, spoken to over its DevTools protocol: `apt-get install
-chromium` is enough.
-"""
+"""A headless Chromium, driven by its DevTools protocol: `apt-get install chromium`."""
 
 import base64
 import contextlib
@@ -24,9 +22,10 @@ import pytest
 from helpers.waiting import wait_until
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
-# Everything that a reader sees, inside the shadow roots of TensorBoard's components too.
+# The visible text of a page, with the shadow roots of TensorBoard's components.
 _TEXT = """(() => {
-  const seen = node => node.nodeType === 3 ? node.data : node.nodeType !== 1 && node.nodeType !== 11 ? '' :
+  const seen = node => node.nodeType === 3 ? node.data :
+    node.nodeType !== 1 && node.nodeType !== 11 ? '' :
     ['SCRIPT', 'STYLE'].includes(node.nodeName) ? '' :
     [node.shadowRoot, ...node.childNodes].filter(Boolean).map(seen).join(' ');
   return seen(document.body).replace(/\\s+/g, ' ');
@@ -41,7 +40,7 @@ class Tab:
         self._ids = itertools.count(1)
 
     def call(self, method: str, **params: Any) -> Any:
-        """A command of the protocol, and its answer; what the page reports meanwhile is dropped."""
+        """Sends a command and returns its answer; drops the events that arrive meanwhile."""
         number = next(self._ids)
         self._websocket.send(json.dumps({'id': number, 'method': method, 'params': params}))
         while True:
@@ -51,7 +50,7 @@ class Tab:
                 return answer['result']
 
     def go(self, url: str, *, dark: bool = False, width: int = 1300, height: int = 900) -> None:
-        """Opens a page at a size, for a screen that is light or dark, and waits until it is there."""
+        """Opens a page in a light or dark window of this size, and waits until it has loaded."""
         scheme = {'name': 'prefers-color-scheme', 'value': 'dark' if dark else 'light'}
         self.call('Emulation.setEmulatedMedia', features=[scheme])
         size = {'width': width, 'height': height, 'deviceScaleFactor': 1, 'mobile': False}
@@ -60,13 +59,13 @@ class Tab:
         self.wait(lambda: self.evaluate('document.readyState') == 'complete')
 
     def evaluate(self, javascript: str) -> Any:
-        """The value of an expression in the page (of JSON types)."""
+        """Returns the value of an expression in the page, as JSON types."""
         answer = self.call('Runtime.evaluate', expression=javascript, returnByValue=True)
         assert 'exceptionDetails' not in answer, answer
         return answer['result'].get('value')
 
     def text(self) -> str:
-        """All text of the page."""
+        """Returns all text of the page."""
         return self.evaluate(_TEXT)
 
     def wait(self, condition: Callable[[], Any], seconds: float = 60) -> None:
@@ -74,14 +73,14 @@ class Tab:
         assert wait_until(condition, seconds=seconds, interval=0.2), self.text()[:3000]
 
     def screenshot(self, path: Path, *, whole: bool = False) -> Path:
-        """What is seen, or with `whole` all of the page, as PNG."""
+        """Writes the visible part of the page, or all of it, as PNG."""
         answer = self.call('Page.captureScreenshot', format='png', captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(answer['data']))
         return path
 
 
 class WebSocket:
-    """A client's end, as RFC 6455 has it, for text of any length on this machine."""
+    """A client of RFC 6455 for text messages from this machine."""
 
     def __init__(self, url: str):
         parts = urllib.parse.urlsplit(url)
@@ -108,7 +107,7 @@ class WebSocket:
         self._socket.sendall(head + mask + masked)
 
     def receive(self) -> str:
-        """The next message; its parts are joined, and what is no text is dropped."""
+        """Returns the next text message, its fragments joined; drops all other frames."""
         parts = []
         while True:
             first, length = self._file.read(2)
@@ -129,7 +128,7 @@ class WebSocket:
 
 @contextlib.contextmanager
 def open_tab() -> Iterator[Tab]:
-    """A tab of a browser of its own; skips the test, with what to install, where there is none."""
+    """Opens a tab of a new browser; skips the test where Chromium is not installed."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f'none of {", ".join(NAMES)} is installed: apt-get install chromium')
@@ -155,7 +154,7 @@ def open_tab() -> Iterator[Tab]:
 
 
 def _page_of(port_file: Path, process: subprocess.Popen) -> str:
-    """The address of the first page, once the browser has written its port."""
+    """Returns the WebSocket address of the first page, once the browser has written its port."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, IndexError, StopIteration):

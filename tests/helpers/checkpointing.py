@@ -1,6 +1,4 @@
-"""States whose values are those of a step, and processes that save them, for the tests of
-checkpoints.
-"""
+"""States that differ by step, and processes that save them, for the tests of checkpoints."""
 
 import os
 import subprocess
@@ -33,7 +31,7 @@ class State:
 
 
 def make_state(step: int, dtype=jnp.float32) -> State:
-    """A state with every kind of leaf, whose values are those of `step` alone."""
+    """Returns a state with every kind of leaf, whose values depend only on `step`."""
     kernel_rng, bias_rng = jax.random.split(jax.random.key(step))
     params = {
         'kernel': jax.random.normal(kernel_rng, (40, 40), dtype),
@@ -48,12 +46,12 @@ def make_state(step: int, dtype=jnp.float32) -> State:
 
 
 def abstract(state):
-    """Its shapes and dtypes alone."""
+    """Returns the shapes and dtypes of a state."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
 
 
 def assert_same(actual, expected):
-    """Bit for bit, with types, dtypes and structure."""
+    """Fails unless two states have the same structure, types, dtypes and bits."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert isinstance(a, jax.Array)
@@ -62,20 +60,20 @@ def assert_same(actual, expected):
 
 
 def save_all(directory, steps, **kwargs):
-    """Saves the states of `steps` as a run does."""
+    """Saves the states of `steps` in turn, as a run does."""
     with checkpoint.Checkpointer(directory, **kwargs) as checkpointer:
         for step in steps:
             checkpointer.save(step, make_state(step))
 
 
 def restore(directory, like=None):
-    """(step, state) of the latest good checkpoint, None without any."""
+    """Returns (step, state) of the latest good checkpoint, or None."""
     with checkpoint.Checkpointer(directory) as checkpointer:
         return checkpointer.restore_latest(abstract(make_state(0)) if like is None else like)
 
 
 def flip_a_bit_of(array, folder):
-    """Changes one stored bit of an array, which a disk or a copy may do."""
+    """Flips one stored bit of an array, as a failing disk would."""
     needle = np.asarray(array).tobytes()
     for path in folder.rglob('*'):
         content = bytearray(path.read_bytes()) if path.is_file() else b''
@@ -87,11 +85,11 @@ def flip_a_bit_of(array, folder):
 
 
 def big_state(step):
-    """A state with one large array, whose save takes long enough to be cut short."""
+    """Returns a state with one large array: a kill can interrupt its save."""
     return {'state': make_state(step), 'big': jnp.full((500_000,), step, jnp.float32)}
 
 
-# What the code of `start` finds imported.
+# Imports for the code of `start`.
 HEADER = f"""
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
@@ -103,9 +101,7 @@ from snjax.runs import checkpoint, lock
 
 
 def start(code, *args, **env):
-    """A process that runs `code` after `HEADER`, with `args` in its `sys.argv` and its output in
-    one pipe.
-    """
+    """Starts a process that runs `HEADER` and `code` with `args`; its output is in one pipe."""
     root = str(Path(__file__).parents[2])
     return subprocess.Popen(
         [sys.executable, '-c', HEADER + textwrap.dedent(code), *map(str, args)],

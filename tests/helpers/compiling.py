@@ -1,10 +1,8 @@
 """How the tests compile: quickly rather than well, because compiling is most of what they take."""
 
-# LLVM optimises nothing, the older emitters take a third of the time of the fusion emitters, and a
-# program stays one
-# LLVM module instead of up to 32, for the test processes have one core each. XLA ends a process
-# that it gives a flag
-# it does not know, so look here first when a new jaxlib fails at once.
+# LLVM optimises nothing. The older emitters compile in a third of the time of the fusion emitters.
+# A program is one LLVM module instead of up to 32, which several cores could compile side by side.
+# XLA ends the process at a flag that it does not know: look here if a new jaxlib fails at once.
 QUICKLY = ' '.join(
     (
         '--xla_backend_optimization_level=0',

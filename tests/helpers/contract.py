@@ -2,7 +2,7 @@
 
 As a program it trains on all devices of its process and writes the final states:
 
-    python tests/helpers/contract.py '{"cases": [["cgan_cifar", ""]], "out": "states.npz", "changes": {}}'
+    python tests/helpers/contract.py '{"cases": [["cgan_cifar", ""]], "out": "x.npz", "changes": {}}'
 """
 
 import dataclasses
@@ -132,7 +132,7 @@ class Turn(NamedTuple):
 
 @dataclasses.dataclass
 class Ran:
-    """A small run: the updates of its first step, its final state and the metrics of its last step."""
+    """A small run: updates of its first step, final state, metrics of its last step."""
 
     method: Any
     turns: list[Turn]
@@ -168,7 +168,7 @@ def batches(method, seed) -> dict[str, np.ndarray]:
 
 
 def start(method) -> Any:
-    """Returns a first state of NumPy's numbers: compiling `init` takes as long as compiling a step."""
+    """Returns a first state of NumPy's numbers; compiling `init` takes as long as a step."""
 
     def fill(name, shape, rng):
         if len(shape) > 1 and name not in ('gamma', 'beta'):

@@ -1,4 +1,4 @@
-"""States and variables of NumPy's numbers: compiling an `init` takes as long as compiling a step."""
+"""States and variables of NumPy's numbers; compiling an `init` takes as long as a step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ def filled(shapes: Any, fill: Fill, seed: int = 0) -> Any:
 
     Args:
         shapes: a pytree of leaves with `shape` and `dtype`, as `jax.eval_shape` returns it.
-        fill: called with the last key of the leaf's path, its shape and one generator for all leaves.
+        fill: called with the last key of the leaf's path, its shape and one common generator.
         seed: seed of the generator.
 
     Returns:

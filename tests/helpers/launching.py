@@ -1,6 +1,4 @@
-"""Runs of `launch.py` as users start it: a tiny SNGAN on the digits, and readers of what a run
-leaves.
-"""
+"""Runs of `launch.py` as users start it: a tiny SNGAN on digits, and readers of its files."""
 
 import dataclasses
 import json
@@ -52,9 +50,7 @@ class Outcome:
     stderr: str
 
     def error_line(self) -> str:
-        """Returns the only line on stderr; a second line, of a traceback or a warning, fails the
-        test.
-        """
+        """Returns the only line on stderr; fails if a traceback or a warning adds another."""
         lines = [line for line in self.stderr.splitlines() if line.strip()]
         assert len(lines) == 1, self.stderr
         return lines[0]
@@ -62,8 +58,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Launcher:
-    """Starts `launch.py` in processes that share a compilation cache: each program is compiled
-    once.
+    """Starts `launch.py` in processes that share a compilation cache.
 
     Attributes:
         cache: folder of the compiled programs.
@@ -81,7 +76,7 @@ class Launcher:
         Args:
             flags: command-line flags.
             cwd: folder the process starts in.
-            before: command that launch.py is an argument of, such as `('ip', 'netns', 'exec', name)`.
+            before: command that runs launch.py, such as `('ip', 'netns', 'exec', name)`.
             env: environment variables to add.
         """
         shared = {
@@ -218,7 +213,7 @@ def state(workdir: Path, step: int | None = None) -> tuple[int, dict[str, np.nda
 
 
 def events(workdir: Path) -> Iterator[tuple[str, int, object]]:
-    """Yields (tag, step, value) of every point in the event files; value is None unless a scalar."""
+    """Yields (tag, step, value) of every point in the event files; None unless a scalar."""
     for path in sorted((workdir / 'tensorboard').glob('*tfevents*')):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:

@@ -1,6 +1,4 @@
-"""Two "hosts" on one machine: network namespaces with addresses of their own and a cable between
-them (Linux, root).
-"""
+"""Two "hosts" on one machine: network namespaces joined by a virtual cable (Linux, root)."""
 
 import contextlib
 import os
@@ -18,7 +16,7 @@ _ETC = Path('/etc/netns')
 
 
 def why_not() -> str:
-    """Why namespaces cannot be made here; empty if they can."""
+    """Returns why network namespaces cannot be made here; empty if they can."""
     if not shutil.which('ip'):
         return 'network namespaces need ip: apt-get install iproute2'
     name = f'{_PREFIX}-{os.getpid()}-try'
@@ -30,11 +28,11 @@ def why_not() -> str:
 
 
 class Host:
-    """One of the two.
+    """One of the two hosts.
 
     Attributes:
-        address: by which the other reaches it.
-        command: what to put before a command that is to run there.
+        address: its IP address, which the other host reaches.
+        command: prefix of a command that runs on it.
     """
 
     def __init__(self, name: str, address: str):
@@ -42,7 +40,7 @@ class Host:
         self.command = ('ip', 'netns', 'exec', name)
 
     def unplug(self) -> None:
-        """Nothing comes or goes any more, and nobody is told: packets are lost."""
+        """Cuts the cable: packets are lost without an error."""
         _ip('-n', self.name, 'link', 'set', 'cable', 'down')
 
     def plug_in(self) -> None:
@@ -51,8 +49,9 @@ class Host:
 
 @contextlib.contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
-    """Makes them, and removes them with whatever still runs there; those that killed tests have
-    left, too.
+    """Makes both hosts; at the end kills their processes and removes them.
+
+    Also removes the hosts that killed tests have left behind.
     """
     _remove_leftovers()
     names = [f'{_PREFIX}-{os.getpid()}-{i}' for i in (0, 1)]
@@ -77,7 +76,7 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
 
 
 def _remove(name):
-    """A namespace, the processes in it, its files; what is not there is no error."""
+    """Removes a namespace, its processes and its files, as far as they exist."""
     run = subprocess.run(['ip', 'netns', 'pids', name], capture_output=True, text=True)
     for pid in map(int, run.stdout.split()):
         with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Small networks and their variables for tests of `snjax.models`, most of them made without `init`."""
+"""Small networks and their variables, most made without `init`, for tests of `snjax.models`."""
 
 import functools
 
@@ -60,7 +60,7 @@ def drawn(structure, *, neutral=True):
 
     Args:
         structure: a pytree of shapes.
-        neutral: whether biases are 0, scales 1 and running statistics untouched; else all are random.
+        neutral: whether biases are 0, scales 1 and running statistics fresh; else all are random.
     """
     constant = {'bias': 0, 'scale': 1, 'mean': 0, 'var': 1, 'v': 0, 'sigma': 0}
 

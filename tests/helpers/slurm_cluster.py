@@ -1,8 +1,8 @@
-"""Clusters for tests of sweeps on SLURM: stand-ins for its programs, or SLURM itself, with two
-nodes on one machine.
+"""Clusters for tests of sweeps: stand-ins for SLURM's programs, or SLURM with two nodes here.
 
-Debian's packages will do (`apt-get install slurmctld slurmd slurm-client munge`); nothing of theirs that is set up
-already is touched. All files and sockets lie in a folder of the test's, ports are free ones, and there is no database.
+`apt-get install slurmctld slurmd slurm-client munge` installs SLURM on Debian. A cluster that is
+set up already is not touched: all files and sockets lie in a folder of the test, ports are free
+ones, and there is no accounting database.
 """
 
 import getpass
@@ -26,10 +26,9 @@ WORKER = pathlib.Path(sweep_worker.__file__)
 _DAEMONS = ('munged', 'slurmctld', 'slurmd')
 _CLIENTS = ('sbatch', 'srun', 'squeue', 'scancel', 'scontrol', 'sinfo')
 _STARTS_WITHIN_S, _STOPS_WITHIN_S, _TRIES = 10, 10, 3
-_PORTS = range(20_000, 30_000)  # where no system takes those for clients from
-# Jobs may go back to the queue only if they ask for it, a job that is not wanted any more has
-# `KillWait` to save, and
-# one that goes back is started again when its credential has run out.
+_PORTS = range(20_000, 30_000)  # below the ephemeral ports of clients
+# JobRequeue=0: a job is requeued only if it asks for it. A cancelled job has `KillWait` seconds to
+# save. A requeued job starts again once its credential has expired (`cred_expire`).
 _SETTINGS = """
 ClusterName=snjax
 SlurmctldHost={host}(127.0.0.1)
@@ -65,14 +64,14 @@ PartitionName=urgent Nodes=ALL PriorityTier=2 MaxTime=60
 
 
 class Cluster:
-    """Sweeps on SLURM. `environment` is what its programs need to be called and to find it."""
+    """Runs sweeps on SLURM; `environment` is what finds its programs and the cluster."""
 
     def __init__(self, environment):
         self.environment = environment
         self.processes = []
 
     def start(self, folder, behaviours, options=''):
-        """A sweep of `sweep_worker.py` in a process of its own."""
+        """Starts a sweep of `sweep_worker.py` in a new process."""
         process = subprocess.Popen(
             [sys.executable, str(WORKER), 'slurm', str(folder), behaviours, options],
             stdout=subprocess.PIPE,
@@ -89,7 +88,7 @@ class Cluster:
         return process.returncode, out
 
     def call(self, *command, seconds=60):
-        """What one of SLURM's programs says."""
+        """Returns the output of one of SLURM's programs."""
         environ = os.environ | self.environment
         program = shutil.which(command[0], path=environ['PATH'])
         done = subprocess.run(
@@ -109,13 +108,13 @@ class Cluster:
 
 
 class StandIns(Cluster):
-    """Stand-ins on the PATH, with their state in a folder of its own."""
+    """Stand-ins for SLURM's programs on the PATH, with their state in a folder."""
 
     def __init__(self, folder):
         programs, self.state = folder / 'bin', folder / 'state'
         programs.mkdir(), self.state.mkdir()
-        self.down = self.state / 'down'  # where it is, the controller does not answer
-        self.limit = self.state / 'limit'  # where it is, it has how many jobs and arrays are taken
+        self.down = self.state / 'down'  # while it exists, the controller does not answer
+        self.limit = self.state / 'limit'  # if it exists: number of jobs and arrays accepted
         slurm_standins.install(programs)
         path = f'{programs}:{os.environ["PATH"]}'
         super().__init__({'SLURM_STANDIN': str(self.state), 'PATH': path})
@@ -127,10 +126,10 @@ class StandIns(Cluster):
 
 
 class Slurm(Cluster):
-    """SLURM itself, with daemons of its own; skips the test where it cannot be.
+    """SLURM with daemons of its own; skips the test where it is missing or does not start.
 
     Attributes:
-        nodes: the names of two; jobs go to the first as long as there is room.
+        nodes: names of the two nodes; jobs go to the first while it has room.
     """
 
     def __init__(self, folder):
@@ -140,13 +139,13 @@ class Slurm(Cluster):
         ]
         if missing:
             pytest.skip(f'SLURM is not installed here: there is no {", ".join(missing)}')
-        # Whatever has it in its environment belongs to this cluster.
+        # A process with this in its environment belongs to this cluster.
         self._mark = f'SNJAX_TEST_CLUSTER={folder}'
         name, _, value = self._mark.partition('=')
         self._settings = folder / 'slurm.conf'
         super().__init__({'SLURM_CONF': str(self._settings), 'PATH': path, name: value})
         self._folder, self._daemons = folder, {}
-        # The first is preferred, and has a name that processes of a run find each other by.
+        # The first is preferred; processes of a run resolve its name.
         self.nodes = socket.gethostname().partition('.')[0], 'other'
         for _ in range(_TRIES):
             complaint = self._begin()
@@ -156,7 +155,7 @@ class Slurm(Cluster):
         pytest.skip(f'SLURM does not start here: {complaint}')
 
     def _begin(self):
-        """Starts the daemons; returns what is wrong where one does not come."""
+        """Starts the daemons; returns the reason if one does not start, else ''."""
         folder, (host, other) = self._folder, self.nodes
         controller_port, *ports = _free_ports(3)
         about = {'host': host, 'other': other, 'user': getpass.getuser(), 'ports': ports}
@@ -174,7 +173,7 @@ class Slurm(Cluster):
         if not self._comes('munged', (folder / 'munge.socket').exists):
             return self._last_words('munged')
         self._daemon('slurmctld', '-D')
-        # A node that comes before its controller comes back late.
+        # A node that starts before its controller registers late.
         if self._comes('slurmctld', lambda: self._nodes('all')):
             for node in self.nodes:
                 self._daemon('slurmd', '-D', '-N', node, name=node, SLURMD_NODENAME=node)
@@ -183,7 +182,7 @@ class Slurm(Cluster):
         return '; '.join(map(self._last_words, list(self._daemons)[1:]))
 
     def _daemon(self, *command, name='', **environment):
-        """One that goes when this process does, whatever becomes of it."""
+        """Starts a daemon that ends with this process, even if it is killed."""
         name = name or command[0]
         with open(self._folder / f'{name}.log', 'ab') as log:
             self._daemons[name] = subprocess.Popen(
@@ -212,7 +211,7 @@ class Slurm(Cluster):
             return set()
 
     def lose(self, node):
-        """A node is gone with all that ran on it."""
+        """Kills a node and all that runs on it."""
         self.kill_processes(lambda environ: f'SLURMD_NODENAME={node}'.encode() in environ)
         daemon = self._daemons.pop(node)
         daemon.kill()
@@ -220,7 +219,7 @@ class Slurm(Cluster):
         self.call('scontrol', 'update', f'node={node}', 'state=down', 'reason=lost')
 
     def kill_processes(self, which=lambda environ: True):
-        """Of those that this cluster has started, and that are not a test's own."""
+        """Kills processes that this cluster has started and whose environment satisfies `which`."""
         for path in pathlib.Path('/proc').glob('[0-9]*/environ'):
             try:
                 environ = path.read_bytes().split(b'\0')

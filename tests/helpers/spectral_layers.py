@@ -1,6 +1,4 @@
-"""The spectrally normalised layers, their plain twins and the power iteration in float64, for the
-tests of them.
-"""
+"""Spectrally normalised layers, their plain twins, and power iteration in NumPy's float64."""
 
 import functools
 
@@ -33,7 +31,7 @@ each_layer = pytest.mark.parametrize('name', ['dense_wide', 'conv', 'conv_transp
 
 
 def drawn(module, *args):
-    """Variables of `module` filled by numpy: compiling its `init` would take seconds."""
+    """Returns random variables of `module`; compiling its `init` would take seconds."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(module.init, jax.random.key(0), *args)
     return jax.tree.map(lambda s: jnp.asarray(rng.standard_normal(s.shape), s.dtype) / 2, shapes)
@@ -60,7 +58,7 @@ def example_input(name):
 
 @functools.cache
 def example(name):
-    """A layer with its variables, an input, and the name of its weight."""
+    """Returns a layer, its variables after one iteration, an input and the name of its weight."""
     layer, _, _, weight = LAYERS[name]
     x = example_input(name)
     return layer, advanced(layer, drawn(layer, x), x, 1), x, weight
@@ -80,7 +78,7 @@ def largest_singular_value(kernel):
 
 
 def numpy_iteration(kernel, u, n_steps):
-    """The same algorithm in float64: sigma, u, v."""
+    """Returns sigma, u and v of the same algorithm in float64."""
     w, u = as_matrix(kernel), np.asarray(u, np.float64)
     for _ in range(n_steps):
         v = w @ u / np.linalg.norm(w @ u)

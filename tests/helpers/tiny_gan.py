@@ -1,5 +1,4 @@
-"""The smallest GAN with every part of a real one: it compiles in a second, where the published
-networks take many.
+"""The smallest GAN with every part of a real one; it compiles in a second.
 
 Images are 8x8 and grey. Shared by the tests of the method and of its data parallelism.
 """
@@ -23,7 +22,7 @@ DIM_Z = 4
 
 
 class Generator(nn.Module):
-    """Dense, batch norm unless it is asked to do without, ReLU, dense, tanh."""
+    """Dense, batch norm unless turned off, ReLU, dense, tanh."""
 
     batch_norm_axis: str | None = parallel.AXIS
     has_batch_norm: bool = True
@@ -39,7 +38,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Dense, leaky ReLU, dense; batch norm after the first layer where it is asked for."""
+    """Dense, batch norm if turned on, leaky ReLU, dense."""
 
     dense: type[nn.Module] = spectral.SNDense
     has_batch_norm: bool = False
@@ -53,7 +52,7 @@ class Discriminator(nn.Module):
 
 
 def make_gan(cls: type[gan.Gan] = gan.Gan, **changes) -> gan.Gan:
-    """A `Gan` of the two networks above: plain gradient descent, 'dis_first', one D update a step."""
+    """Returns a `Gan` of these networks: gradient descent, D first, one D update per G update."""
     return cls(
         **{
             'gen': Generator(),
@@ -82,9 +81,7 @@ def filled(gan, seed=0):
 
 
 def compiled(fn):
-    """`fn(state, *arrays)` as a run does it: over all devices, on host arrays that stay as they
-    are.
-    """
+    """Compiles `fn(state, *arrays)` over all devices on first use; never donates its arguments."""
     program = None
 
     def call(state, *arrays):
@@ -99,13 +96,13 @@ def compiled(fn):
 
 
 def images(num_batches=2, batch_size=6, seed=0):
-    """Real images of a step, (num_batches, batch_size, 8, 8, 1)."""
+    """Returns real images of one step, (num_batches, batch_size, 8, 8, 1)."""
     rng = np.random.default_rng(seed)
     return rng.uniform(-1, 1, (num_batches, batch_size, *IMAGE)).astype(np.float32)
 
 
 def step_of(gan):
-    """`(state, images, key) -> (state, metrics)`, compiled on first use."""
+    """Returns `(state, images, key) -> (state, metrics)`, compiled on first use."""
 
     def step(state, image, key):
         return gan.train_step(state, {'image': image}, jax.random.wrap_key_data(key))

@@ -1,4 +1,4 @@
-"""The smallest GLO with every part of a real one, on the generator of `tiny_gan`; shared like it."""
+"""The smallest GLO with every part of a real one, on the generator of `tiny_gan`."""
 
 import functools
 
@@ -18,7 +18,7 @@ def image_loss(name):
 
 
 def make_glo(images, **changes) -> glo.Glo:
-    """A `Glo` by plain gradient descent, with a table for `images`."""
+    """Returns a `Glo` that trains by gradient descent, with a table for `images`."""
     loss = image_loss('l2_lap1')
     return glo.Glo(
         **{
@@ -38,6 +38,6 @@ def make_glo(images, **changes) -> glo.Glo:
 
 
 def batch(images, index):
-    """One step's batch of these rows."""
+    """Returns the batch of one step, of the images at `index`."""
     pixels = jnp.asarray(images[index], jnp.float32) / 127.5 - 1
     return {'image': pixels[None], 'index': jnp.asarray(index, jnp.int32)[None]}
