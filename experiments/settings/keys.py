@@ -1,4 +1,4 @@
-"""The keys of a config through the versions, and which of them touch what is computed.
+"""The keys of configs of all versions, and which of them change what is computed.
 
 Resuming, sweeps, the leaderboard and the report ask here, so that they agree on when two configs
 describe the same computation. Nothing here imports JAX.
@@ -27,7 +27,7 @@ INCIDENTAL = (
     'data.workers',
 )
 _BASE = base.get_config().to_dict()
-# Keys that are gone, with the value that means the same as their absence.
+# Keys that were removed in version 0.2, with the value that means the same as their absence.
 REMOVED = {
     'num_seeds': 1,
     'members.lr': '',
@@ -37,12 +37,18 @@ REMOVED = {
 }
 # Values that have another name now.
 RENAMED_VALUES = {'model.architecture': {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}}
-# Groups of older configs that have become options of a mode, except the keys that a training reads.
+# The modes of finished runs and the files of their options, by the group of older configs that held
+# the options. Keys of a group that a training reads are still keys of its config.
 MOVED = {
     'sampling': ('sample', sample),
     'inversion': ('invert', invert),
     'eval': ('evaluate', evaluate),
 }
+MODES_OF_RUNS = tuple(mode for mode, _ in MOVED.values())
+# The file with all keys of a flag of `launch.py`, and their defaults.
+FILES = {'config': base, **dict(MOVED.values())}
+# Keys of the config that the modes of finished runs read: where data lie on this machine.
+PLACES = ('data.data_dir', 'data.cache_dir', 'data.path')
 
 
 def moved(key: str) -> str | None:
@@ -79,7 +85,8 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, neutral in REMOVED.items():
         if flat.pop(key, neutral) != neutral:
             raise ValueError(
-                f'{key} is gone, and this config sets it to something else than {neutral!r}: version 0.1.0 runs it'
+                f'{key} was removed in 0.2, and this config sets another value than {neutral!r}: '
+                'version 0.1.0 runs it'
             )
     flat.pop('members', None)
     for key, names in RENAMED_VALUES.items():
