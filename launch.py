@@ -4,8 +4,8 @@
 that match.
 
 Exit codes: 0 done; 1 runs of a sweep failed; 2 bad config, flag or file; 3 diverged; 75 stopped by
-SIGTERM and saved, or another process of the run is gone (start again to resume); 130 ended at once
-by Ctrl-C.
+SIGTERM or a first Ctrl-C and saved, or another process of the run is gone (start again to resume);
+130 ended at once: Ctrl-C while nothing trains, or a second Ctrl-C.
 """
 
 import importlib
@@ -19,6 +19,7 @@ from ml_collections import config_flags
 from experiments.modes import command_line, errors
 from experiments.modes.command_line import define
 from experiments.modes.errors import BAD_INPUT, DIVERGED, PREEMPTED, end
+from experiments.report import LAYOUTS
 
 FLAGS = flags.FLAGS
 MODES = ('train', 'sample', 'invert', 'evaluate', 'sweep', 'report')
@@ -26,13 +27,16 @@ TRAIN, SAMPLE, INVERT, EVALUATE, SWEEP, REPORT = ((mode,) for mode in MODES)
 ONE_RUN, CONFIGURED = MODES[:4], MODES[:5]
 EXPLICIT, SEVERAL = ('explicit',), ('auto', 'explicit')
 LOCAL, SLURM = ('local',), ('slurm',)
-LAYOUTS = ('auto', 'runs', 'settings', 'table2')
 
 config, text, number = config_flags.DEFINE_config_file, flags.DEFINE_string, flags.DEFINE_integer
 choice, switch = flags.DEFINE_enum, flags.DEFINE_bool
+CONFIG = (
+    'a file in configs/; --config.KEY=... sets a key. The modes sample and invert read only '
+    'data.data_dir, data.cache_dir and data.path of it, all else from --workdir'
+)
 # Every flag, with the modes and the other flags that read it. Elsewhere it is refused, not ignored.
 define(choice, 'mode', 'train', 'what to do', values=MODES)
-define(config, 'config', None, 'a file in configs/; --config.KEY=... sets a key', mode=CONFIGURED)
+define(config, 'config', None, CONFIG, mode=CONFIGURED)
 define(config, 'sample', None, 'a file of options; --sample.KEY=... sets one', mode=SAMPLE)
 define(config, 'invert', None, 'a file of options; --invert.KEY=... sets one', mode=INVERT)
 define(config, 'evaluate', None, 'a file of options; --evaluate.KEY=... sets one', mode=EVALUATE)
@@ -63,7 +67,7 @@ def main(argv: list[str]) -> None:
 
 
 def _run() -> None:
-    """A mode that works on one run: `main` of its file in `experiments/modes/`."""
+    """Calls `main` of the file in `experiments/modes/` for a mode that works on one run."""
     # Imported after the flags are read, so that a typo is answered at once.
     from experiments.modes import start
     from snjax import parallel
@@ -87,7 +91,7 @@ def _run() -> None:
 
 
 def _sweep() -> None:
-    """Runs in processes of their own. This process never imports JAX, which would hold a device."""
+    """Runs a sweep. Only the runs import JAX: here it would hold a device that they need."""
     from experiments.modes import start_sweep
 
     workdir = command_line.workdir()
@@ -98,7 +102,7 @@ def _sweep() -> None:
 
 
 def _report() -> None:
-    """Compares runs, without JAX: importing it takes longer than writing the page."""
+    """Compares runs. It imports no JAX, which takes longer than writing the page."""
     from experiments.modes.report import run_report
 
     try:
@@ -110,7 +114,7 @@ def _report() -> None:
 
 
 def _main(argv: list[str]) -> None:
-    """`main`; if the run has several processes, watched by a supervisor and by the others."""
+    """Runs `main`; in a distributed run under a supervisor, reporting the exit code to peers."""
     if FLAGS.distributed == 'off':
         return main(argv)
     from snjax.host import supervisor

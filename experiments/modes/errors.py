@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 from experiments.modes import key_errors
+from experiments.modes.lines import complain
 
 BAD_INPUT, DIVERGED, PREEMPTED, INTERRUPTED = 2, 3, 75, 130
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
@@ -74,7 +75,7 @@ def end(error: Exception, code: int) -> NoReturn:
         message = before + trace.strip().splitlines()[-1].partition(': ')[2]
     for pattern, meaning in _ARGUMENTS:
         message = re.sub(pattern, meaning, message)
-    print(f'launch.py: {" ".join(message.split())}', file=sys.stderr, flush=True)
+    complain(' '.join(message.split()))
     sys.exit(code)
 
 

@@ -33,13 +33,20 @@ from snjax.metrics.evaluate import Evaluator, Row
 from snjax.metrics.protocols import Protocol
 from snjax.runs import config_file, images, lock
 from snjax.runs.checkpoint import best_scores, load_tree
-from snjax.runs.workdir import BEST
+from snjax.runs.workdir import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG_NAME,
+    METRICS_NAME,
+    SCORES_NAME,
+    steps_in,
+)
 from snjax.runs.writer import Writer
 
 _NEAREST = 5  # training images beside each fake
 # Options that are also keys of `eval` in the config of a training.
 _SHARED = ('extractor', 'weights', 'num_samples', 'batch_size', 'neighbour_num', 'seed')
-# The parts of a manifest that name a group of tags in TensorBoard.
+# Entries of a manifest that make up the name of a group of tags in TensorBoard.
 _TAGS = ('extractor', 'protocol', 'checkpoint', 'weights', 'batch_statistics')
 
 
@@ -101,11 +108,12 @@ def _messages_of_this_mode() -> Iterator[None]:
         text = re.sub(
             rf'(--)?(config\.)?\beval\.({"|".join(_SHARED)})\b', r'\1evaluate.\3', str(error)
         )
-        # The loaders name the key that a training takes its split from.
+        # The loaders name the key of a training that holds the split.
         text = re.sub(r'--config\.data\.split=(\w+)', r'--evaluate.protocols=\1/all/1000', text)
         if text == str(error):
             raise
-        raise type(error)(text) from error
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(text) from error
 
 
 def _filled(options: Options, config: Config) -> Options:
@@ -131,14 +139,14 @@ def _check(e: Options) -> None:
 def _folders(workdir: pathlib.Path) -> list[pathlib.Path]:
     """The folders of the runs that a workdir or pattern names."""
     found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    return [folder for folder in found if (folder / 'config.json').is_file()] or [workdir]
+    return [folder for folder in found if (folder / CONFIG_NAME).is_file()] or [workdir]
 
 
 def _config_file(folder: pathlib.Path) -> pathlib.Path:
-    path = folder / 'config.json'
+    path = folder / CONFIG_NAME
     if not path.is_file():
         raise FileNotFoundError(
-            f'{folder} holds no run: there is no config.json; give the --workdir of a training, '
+            f'{folder} holds no run: there is no {path}; give the --workdir of a training, '
             'or a pattern'
         )
     return path
@@ -148,17 +156,13 @@ def _with_checkpoints(
     runs: Sequence[tuple[pathlib.Path, Any]],
 ) -> Sequence[tuple[pathlib.Path, Any]]:
     """The runs that have a checkpoint; all of them if none has, so that loading explains it."""
-    without = [folder for folder, _ in runs if not _has_checkpoint(folder)]
+    without = [folder for folder, _ in runs if not steps_in(folder / CHECKPOINTS)]
     if len(without) == len(runs):
         return runs
     # A run that diverged early has saved nothing.
     for folder in without if parallel.is_main() else []:
         print(f'left out: no checkpoint in {folder}', flush=True)
     return [(folder, config) for folder, config in runs if folder not in without]
-
-
-def _has_checkpoint(folder: pathlib.Path) -> bool:
-    return any(path.name.isdecimal() for path in (folder / 'checkpoints').glob('*'))
 
 
 def _splits_of(config: Mapping[str, Any]) -> Callable[[str], ImageSet]:
@@ -189,7 +193,7 @@ def _evaluate_one(
         found = [Row(row.scores, row.manifest | about) for row in by_step[trained.step]]
         # Saved at once, so that a job killed among many checkpoints loses one of them.
         if parallel.is_main():
-            evaluate.add(folder / 'scores.json', found)
+            evaluate.add(folder / SCORES_NAME, found)
         rows += found
     if not parallel.is_main():
         return
@@ -231,7 +235,7 @@ def _log(folder: pathlib.Path, rows: Sequence[Row]) -> None:
     """Writes scores to TensorBoard, unless a training is writing there."""
     try:
         with lock.WorkdirLock(folder):
-            last = load_tree(folder / 'checkpoints', prefix=('step',))[0]
+            last = load_tree(folder / CHECKPOINTS, prefix=('step',))[0]
             with Writer(folder, start_step=max(last, _last_line(folder))) as writer:
                 for row in rows:
                     group = '/'.join(row.manifest[key] for key in _TAGS)
@@ -243,7 +247,7 @@ def _log(folder: pathlib.Path, rows: Sequence[Row]) -> None:
 
 def _last_line(folder: pathlib.Path) -> int:
     """The last step in metrics.jsonl; 0 without any."""
-    path = folder / 'metrics.jsonl'
+    path = folder / METRICS_NAME
     lines = path.read_text().splitlines() if path.exists() else []
     return max((json.loads(line)['step'] for line in lines if line.endswith('}')), default=0)
 

@@ -15,6 +15,7 @@ from absl import flags
 
 from experiments.modes import command_line
 from experiments.modes.invert_files import Row, Targets, write
+from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose
 from snjax import from_config
 from snjax.generate import inversion, measurements
@@ -70,7 +71,7 @@ def run_invert(
         prior_weight=options.prior_weight,
         labels=labels,
         batch_size=options.batch_size,
-        say=_say,
+        say=say,
     )
     rows = _rows(operator, real, measured, found.images)
     used = {} if labels is None else {'labels': labels[np.arange(len(real)), found.restart]}
@@ -83,7 +84,7 @@ def run_invert(
     }
     stem = workdir / 'inverted' / _stem(options, targets, trained)
     for line in write(stem, targets, rows, found, used, about):
-        _say(line)
+        say(line)
 
 
 # ---- the problem
@@ -170,7 +171,7 @@ def labels_of(targets: Targets, restarts: int, num_classes: int) -> np.ndarray |
     if targets.labels is not None:
         return np.broadcast_to(targets.labels[:, None], shape)
     if restarts < num_classes:
-        _say(
+        say(
             f'the classes of the images are unknown: each start takes another class, and '
             f'{restarts} starts try only the first {restarts} of {num_classes}; '
             f'--invert.restarts={num_classes} tries all'
@@ -221,7 +222,3 @@ def _versions() -> dict[str, str]:
     modules = {'snjax': snjax, 'jax': jax, 'flax': flax, 'optax': optax, 'numpy': np}
     modules |= {'scikit-image': skimage, 'pillow': PIL}
     return {name: module.__version__ for name, module in modules.items()}
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

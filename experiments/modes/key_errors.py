@@ -1,4 +1,4 @@
-"""Errors of one line for missing, misspelt and renamed keys: the place and the nearest key. No JAX."""
+"""Errors of one line for missing, misspelt and renamed keys, with the nearest key. No JAX."""
 
 import difflib
 import pathlib

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # An ml_collections.ConfigDict of configs/modes/, whose attributes no type checker knows.
 Options = Any
-# Where data lie on this machine, by the names in `experiments.settings.keys.PLACES` without 'data.'.
+# The keys are those of `experiments.settings.keys.PLACES`, without 'data.'.
 NO_PLACES: Mapping[str, str] = {}
 
 

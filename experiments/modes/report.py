@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from experiments.report import contents, figure, page
 from experiments.report import runs as run_folders
 from experiments.report.groups import groups_of
+from snjax.runs.files import replace_file
 
 # The kinds of files that the main figure is written as.
 FIGURES = ('svg', 'pdf', 'png')
@@ -22,7 +23,7 @@ def run_report(pattern: pathlib.Path, layout: str = 'auto') -> None:
 
     Args:
         pattern: a sweep's folder, a run, or a pattern of either.
-        layout: one of `contents.LAYOUTS`; see `contents.choose_layout`.
+        layout: one of `experiments.report.LAYOUTS`; see `contents.choose_layout`.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -37,9 +38,9 @@ def run_report(pattern: pathlib.Path, layout: str = 'auto') -> None:
     place = _place(pattern, [run.folder for run in runs])
     warnings = not_runs + damaged
     made, main = contents.build(str(place), groups, layout, warnings)
-    _write(place / 'report.html', page.render(made).encode())
+    replace_file(place / 'report.html', page.render(made))
     for kind, content in (figure.files(main) if main else {}).items():
-        _write(place / f'report.{kind}', content)
+        replace_file(place / f'report.{kind}', content)
     for line in warnings:
         print(f'left out: {line}')
     drawn = f' and {", ".join(f".{kind}" for kind in FIGURES)}' if main else ''
@@ -53,10 +54,3 @@ def _place(pattern: pathlib.Path, folders: Sequence[pathlib.Path]) -> pathlib.Pa
     if pattern.is_dir():
         return pattern
     return pathlib.Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    """Replaces a file, which is at every moment the old one or the whole new one."""
-    new = path.with_name(f'.{path.name}.new')
-    new.write_bytes(content)
-    os.replace(new, path)

@@ -1,4 +1,4 @@
-"""Whether a run's images lie on the devices or are streamed to them: `data.stream`."""
+"""Decides whether the images of a run lie on the devices or are streamed to them: `data.stream`."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ def choose_options(stream: str, options: loop.Options, images: Any, say) -> loop
 
 
 def is_streamed(stream: str, images: Any) -> bool:
-    """Whether images of this shape are streamed under `data.stream`; every process has to call it."""
+    """Whether `data.stream` streams images of this shape; every process has to call it."""
     if stream != 'auto':
         return stream != 'off'
     return parallel.any_process(_bytes(images) > _share())

@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments.modes import key_errors
+from experiments.modes.lines import complain
 from experiments.settings import keys
 from snjax.runs.lock import WorkdirLock
 from snjax.runs.workdir import CONFIG_NAME
@@ -236,16 +237,12 @@ def _conclude(sweep: SweepState, is_complete: bool) -> int:
     print(f'{finished} of {total} runs finished; summary in {sweep.folder / SUMMARY}')
     print(f'compare with   tensorboard --logdir {sweep.folder}')
     if not is_complete:
-        _say(f'stopped, with {finished} of {total} runs finished; run it again to continue')
+        complain(f'stopped, with {finished} of {total} runs finished; run it again to continue')
         return STOPPED
     diverged = sweep.count(RunState.DIVERGED)
     if diverged:
-        _say(f'{diverged} of {total} runs diverged')
+        complain(f'{diverged} of {total} runs diverged')
     failed = total - finished - diverged
     if failed:
-        _say(f'{failed} of {total} runs failed; run it again to retry them')
+        complain(f'{failed} of {total} runs failed; run it again to retry them')
     return FAILED if failed else 0
-
-
-def _say(line: str) -> None:
-    print(f'launch.py: {line}', file=sys.stderr, flush=True)

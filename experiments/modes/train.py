@@ -12,12 +12,13 @@ import numpy as np
 from absl import flags
 
 from experiments import build
-from experiments.modes import streaming, training_scores
+from experiments.modes import lines, streaming, training_scores
 from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
 from snjax.metrics.evaluate import Evaluator
 from snjax.runs import config_file, lock
+from snjax.runs.workdir import SAMPLES, TENSORBOARD
 from snjax.training import loop
 from snjax.training.program import StepProgram
 
@@ -38,7 +39,7 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     plan = build.plan(config)
     plan = dataclasses.replace(plan, options=dataclasses.replace(plan.options, profile=profile))
     record = plan.record
-    say = _say if parallel.is_main() else _silent
+    say = lines.say if parallel.is_main() else _silent
     say(f'{record["method"]} on {parallel.describe()}; workdir {workdir}')
     with (
         lock.WorkdirLock(workdir, process_index=parallel.process_index()),
@@ -144,7 +145,8 @@ def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
     image_set = source.read()
     n, h, w, c = image_set.images.shape
     say(
-        f'{image_set.name} ({image_set.split}): {n} images of {h}x{w}x{c}, sha256 {image_set.sha256[:12]}'
+        f'{image_set.name} ({image_set.split}): {n} images of {h}x{w}x{c}, '
+        f'sha256 {image_set.sha256[:12]}'
     )
     if image_set.class_names:
         say(data.class_histogram(image_set.labels, image_set.class_names))
@@ -160,15 +162,11 @@ def _check_num_classes(wanted: int, image_set: data.ImageSet) -> None:
 
 
 def _show_where(step: int, workdir: pathlib.Path) -> None:
-    grid = workdir / 'samples' / f'{step:08d}.png'
+    grid = workdir / SAMPLES / f'{step:08d}.png'
     if grid.exists():
-        _say(f'samples      {grid}')
-    _say(f'TensorBoard  {workdir / "tensorboard"}')
-    _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+        lines.say(f'samples      {grid}')
+    lines.say(f'TensorBoard  {workdir / TENSORBOARD}')
+    lines.say(f'to look      tensorboard --logdir {workdir / TENSORBOARD}')
 
 
 def _silent(line: str) -> None:

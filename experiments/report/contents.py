@@ -1,4 +1,4 @@
-"""Which sections a page has, in which order, for each layout."""
+"""The sections of a page and their order, for each layout."""
 
 import datetime
 from collections import Counter
@@ -9,18 +9,16 @@ from experiments.report.groups import Group
 from experiments.report.records import Figure, Page, Section, Text
 from experiments.report.runs import Run
 
-LAYOUTS = ('auto', 'runs', 'settings', 'table2')
-
 
 def choose_layout(asked: str, groups: Sequence[Group]) -> str:
     """The layout for these groups.
 
-    'runs' takes any runs, 'settings' and 'table2' take those of the paper's comparison. 'auto' is
+    'runs' takes any runs, 'settings' and 'table2' take runs of the paper's comparison. 'auto' is
     'settings' for several of the paper's settings A to F, 'table2' for several methods or data sets
     under one setting, and 'runs' otherwise.
 
     Args:
-        asked: one of `LAYOUTS`.
+        asked: one of `experiments.report.LAYOUTS`.
         groups: all runs.
 
     Raises:

@@ -13,6 +13,8 @@ import numpy as np
 from experiments.report.published import PUBLISHED
 from experiments.settings import keys
 from snjax.runs import config_file, scores_file
+from snjax.runs.files import replace_file
+from snjax.runs.workdir import CONFIG_NAME, SCORES_NAME
 
 # Entries of a manifest that decide which scores can be compared.
 PROTOCOL = (
@@ -59,19 +61,19 @@ def write(folders: Sequence[pathlib.Path], extractor: str) -> None:
     rows = collect(folders, extractor)
     place = pathlib.Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
     text = markdown(rows)
-    (place / 'leaderboard.md').write_text(text)
-    (place / 'leaderboard.csv').write_text(as_csv(rows))
+    replace_file(place / 'leaderboard.md', text)
+    replace_file(place / 'leaderboard.csv', as_csv(rows))
     print(text)
     print(f'{place / "leaderboard.md"} and .csv', flush=True)
 
 
 def collect(folders: Sequence[pathlib.Path], extractor: str) -> list[dict[str, Any]]:
-    """`rows_of` the runs in these workdirs, each with a `scores.json`, for one extractor."""
+    """Returns `rows_of` the runs in these workdirs, for one extractor. Each has a `scores.json`."""
     runs = [
         Scored(
             folder,
-            config_file.read_config(folder / 'config.json'),
-            scores_file.read(folder / 'scores.json'),
+            config_file.read_config(folder / CONFIG_NAME),
+            scores_file.read(folder / SCORES_NAME),
         )
         for folder in folders
     ]
@@ -112,7 +114,7 @@ def _kind(run: Scored) -> dict[str, Any]:
     try:
         return keys.kind(run.config)
     except ValueError as error:
-        raise ValueError(f'{run.folder / "config.json"}: {error}') from error
+        raise ValueError(f'{run.folder / CONFIG_NAME}: {error}') from error
 
 
 def _compared(manifest: Mapping[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Reads workdirs for the report, of runs finished or not, without JAX and without disturbing them."""
+"""Reads the workdirs of runs, finished or running, for the report. It writes nothing; no JAX."""
 
 import dataclasses
 import glob
@@ -11,7 +11,7 @@ from experiments.settings import keys
 from snjax.runs import config_file, lock, scores_file, workdir
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'
-# States that only a sweep's journal tells from `INTERRUPTED`.
+# Only a sweep's journal can tell these states from `INTERRUPTED`.
 _OF_THE_SWEEP = (DIVERGED, 'crashed', 'refused')
 _REQUIRED = ('method', 'seed', 'num_steps', 'data.name')
 
@@ -78,13 +78,13 @@ def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
 
 
 def _is_run(path):
-    return (path / 'config.json').is_file()
+    return (path / workdir.CONFIG_NAME).is_file()
 
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
     """The runs in these workdirs, and a line for each file that cannot be read."""
     sweeps = {folder: _sweep_of(folder) for folder in folders}
-    journals = {sweep: _journal(sweep / 'journal.jsonl') for sweep in set(sweeps.values())}
+    journals = {sweep: _journal(sweep / workdir.JOURNAL_NAME) for sweep in set(sweeps.values())}
     runs, warnings = [], []
     for folder in folders:
         run, lines = _read_one(folder, journals[sweeps[folder]])
@@ -95,36 +95,36 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
 
 def _sweep_of(folder: pathlib.Path) -> pathlib.Path:
     above = folder.parent.parent
-    return above if (above / 'journal.jsonl').is_file() else above.parent
+    return above if (above / workdir.JOURNAL_NAME).is_file() else above.parent
 
 
 def _read_one(folder: pathlib.Path, journal) -> tuple[Run | None, list[str]]:
     try:
-        config, flat = _config(folder / 'config.json')
+        config, flat = _config(folder / workdir.CONFIG_NAME)
     except (ValueError, OSError) as error:
         return None, [str(error)]
     warnings = []
     rows: Sequence[scores_file.Row] = ()
     try:
-        rows = scores_file.read(folder / 'scores.json')
+        rows = scores_file.read(folder / workdir.SCORES_NAME)
     except ValueError as error:
         warnings.append(str(error))
-    scalars, damaged = _scalars(folder / 'metrics.jsonl')
+    scalars, damaged = _scalars(folder / workdir.METRICS_NAME)
     if damaged:
-        warnings.append(f'{folder / "metrics.jsonl"}: {damaged} lines cannot be read')
-    saved = _steps(folder / 'checkpoints', '')
+        warnings.append(f'{folder / workdir.METRICS_NAME}: {damaged} lines cannot be read')
+    saved = workdir.newest_step(folder)
     logged = max((max(values) for values in scalars.values()), default=0)
-    state, note = _state(folder, max(saved, default=0), flat['num_steps'], journal)
+    state, note = _state(folder, saved, flat['num_steps'], journal)
     run = Run(
         folder=folder,
         config=config,
         flat=flat,
-        step=max(logged, *saved, 0),
+        step=max(logged, saved),
         state=state,
         note=note,
         scalars=scalars,
         rows=rows,
-        samples=_steps(folder / 'samples', '.png'),
+        samples=_grids(folder / workdir.SAMPLES),
     )
     return run, warnings
 
@@ -141,10 +141,10 @@ def _config(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ValueError(f'{path}: {error}') from error
 
 
-def _steps(folder: pathlib.Path, suffix: str) -> dict[int, pathlib.Path]:
-    """The entries of a folder that are named after a step."""
-    found = {p.name.removesuffix(suffix): p for p in folder.glob(f'*{suffix}')}
-    return {int(name): path for name, path in sorted(found.items()) if name.isdecimal()}
+def _grids(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """The grids in a folder by step, from the first on."""
+    found = sorted(folder.glob('*.png'))
+    return {int(path.stem): path for path in found if path.stem.isdecimal()}
 
 
 def _scalars(path: pathlib.Path) -> tuple[dict[str, dict[int, float]], int]:

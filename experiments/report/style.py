@@ -74,7 +74,7 @@ def _mark_path(style):
 
 
 def screen(text: str) -> str:
-    """The text with each colour as a CSS variable, which follows the screen's light or dark scheme."""
+    """Replaces each colour by a CSS variable, which follows the screen's light or dark scheme."""
     for light in SERIES | _GREYS:
         text = text.replace(light, f'var(--c{light[1:]})')
     return text

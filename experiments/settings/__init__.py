@@ -1,1 +1,1 @@
-"""The keys of configs: which there are, which touch the arithmetic, and which values they may have."""
+"""The keys of configs, the values that they accept, and which keys change what is computed."""

@@ -49,8 +49,8 @@ def score_plan(config: Config) -> ScorePlan:
     saves = config.checkpoint.every
     if e.every and (not saves or e.every % saves):
         raise ValueError(
-            f'eval.every {e.every} is not a multiple of checkpoint.every {saves}, and scores are of '
-            'checkpoints: change one'
+            f'eval.every {e.every} is not a multiple of checkpoint.every {saves}, but only '
+            'checkpoints are scored: change one'
         )
     return ScorePlan(
         extractor=e.extractor,

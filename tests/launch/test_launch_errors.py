@@ -137,10 +137,25 @@ def test_samples_without_a_device_do_not_blame_the_checkpoints(launcher, finishe
     assert 'JAX_PLATFORMS' in outcome.error_line() and 'checkpoint' not in outcome.error_line()
 
 
+def full_disk(folder: Path, runs: Path) -> list[str]:
+    """A command prefix under which `folder` is a disk of 4 kB with a link to the folder `runs`."""
+    mount = 'mount -t tmpfs -o size=4k full "$0" && ln -s "$1" "$0/runs" && shift && exec "$@"'
+    for unshare in (['unshare', '--mount'], ['unshare', '--map-root-user', '--mount']):
+        command = [*unshare, 'sh', '-c', mount, str(folder), str(runs)]
+        try:
+            if subprocess.run([*command, 'true'], capture_output=True).returncode == 0:
+                return command
+        except FileNotFoundError:
+            break
+    pytest.skip('unshare cannot mount here: it needs Linux, and root or user namespaces')
+
+
 def test_a_full_disk_is_one_line(launcher, finished_run, tmp_path):
-    workdir = finished_run.copy(tmp_path / 'run')
-    (workdir / '.report.html.new').symlink_to('/dev/full')
-    outcome = launcher.run('--mode=report', f'--workdir={workdir}')
+    workdir = tmp_path / 'sweep'
+    workdir.mkdir()
+    before = full_disk(workdir, finished_run.workdir.parent)
+    process = launcher.start('--mode=report', f'--workdir={workdir}', before=before)
+    outcome = wait(process)
     assert outcome.code == 2
     assert 'No space left on device' in outcome.error_line()
     assert str(workdir) in outcome.error_line()
