@@ -1,7 +1,7 @@
-"""A config resolved and refused once, before data are read and before anything is compiled: `plan`.
+"""`plan` resolves a config, or refuses it before data are read or anything is compiled.
 
-As a program it says whether configs describe runs that would start. A sweep asks before it starts
-anything, in a process of its own, because methods import JAX:
+As a program it checks whether runs with these configs would start. A sweep calls it before it
+starts a run, in a process of its own, because methods import JAX:
 
     python -m experiments.build < configs.json    # {name: config}; exit 2, one line at a bad one
 
@@ -34,12 +34,12 @@ Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker k
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a config describes.
+    """A resolved config.
 
     Attributes:
-        method: what is trained.
+        method: the method to train.
         options: intervals and seed of the loop.
-        scores: what the run is scored by.
+        scores: how the run is scored.
         stream: whether images are streamed from the host: one of `check.STREAM`.
         record: the config itself as a plain nested dict: for `config.json`, the logs, and
             `snjax.from_config`.
@@ -70,7 +70,7 @@ def plan(config: Config) -> Plan:
 
 
 def methods() -> list[str]:
-    """Names of the methods: the files of this folder but this one."""
+    """The names of the methods, which are the names of the other files in this folder."""
     files = pathlib.Path(__file__).parent.glob('*.py')
     return sorted(p.stem for p in files if p.stem not in ('build', '__init__'))
 

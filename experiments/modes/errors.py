@@ -22,7 +22,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GET_CONFIG = 'get_config'
 _CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
 _BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
-# Python's messages for a config file with a surplus or missing argument, and their meaning.
+# Python's messages about an argument of a config file, and their meaning for users.
 _ARGUMENTS = (
     (
         rf'{_GET_CONFIG}\(\) takes 0 positional arguments but 1 was given',
@@ -128,7 +128,7 @@ def _place(error: Exception) -> str:
 
 @contextlib.contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Ignores that the reader of stdout closes it early, as `| head` does."""
+    """Ignores the error of a reader that closes stdout early, as `| head` does."""
     try:
         yield
         sys.stdout.flush()

@@ -67,8 +67,7 @@ def run_evaluate(
 
     Args:
         options: see `configs/modes/evaluate.py`.
-        config: of the run, or of the first one that matches; it has the values of options left
-            empty.
+        config: of the run, or of the first matching run; it gives the values of empty options.
         workdir: of the run, or a pattern as in `glob`.
         places: where the image sets lie, if they are not where the runs found them.
 
@@ -101,7 +100,7 @@ def run_evaluate(
 
 @contextlib.contextmanager
 def _messages_of_this_mode() -> Iterator[None]:
-    """Names the options of this mode in messages that name the keys of a training."""
+    """Replaces keys of a training by options of this mode in the messages of errors."""
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
@@ -117,7 +116,7 @@ def _messages_of_this_mode() -> Iterator[None]:
 
 
 def _filled(options: Options, config: Config) -> Options:
-    """The options, with the run's own values for those that were left at their default."""
+    """Returns the options; an option left at its default has the value of the run's own config."""
     default = defaults.get_config()
     own = {key: config.eval[key] for key in _SHARED if options[key] == default[key]}
     return ConfigDict({**options.to_dict(), **own})
@@ -155,7 +154,7 @@ def _config_file(folder: pathlib.Path) -> pathlib.Path:
 def _with_checkpoints(
     runs: Sequence[tuple[pathlib.Path, Any]],
 ) -> Sequence[tuple[pathlib.Path, Any]]:
-    """The runs that have a checkpoint; all of them if none has, so that loading explains it."""
+    """The runs with a checkpoint, or all runs if none has one: loading then gives the reason."""
     without = [folder for folder, _ in runs if not steps_in(folder / CHECKPOINTS)]
     if len(without) == len(runs):
         return runs
@@ -180,7 +179,7 @@ def _splits_of(config: Mapping[str, Any]) -> Callable[[str], ImageSet]:
 def _evaluate_one(
     e: Options, folder: pathlib.Path, evaluator: Evaluator, asked: Sequence[Protocol]
 ) -> None:
-    """Scores the checkpoints of a run: into `scores.json`, TensorBoard and a printed table."""
+    """Scores the checkpoints of a run; writes `scores.json` and TensorBoard, and prints a table."""
     by_step: dict[int, list[Row]] = {}
     rows = []
     for name, trained in _checkpoints(folder, e):
@@ -205,7 +204,7 @@ def _evaluate_one(
 
 
 def _checkpoints(folder: pathlib.Path, e: Options) -> Iterator[tuple[str, TrainedGenerator]]:
-    """Loads one by one the checkpoints of the steps asked for, or the newest and the best."""
+    """Loads, one by one, the checkpoints of the chosen steps, or the newest and the best."""
     asked = _steps(e)
     if asked:
         for step in asked:

@@ -162,7 +162,7 @@ def prior_of(trained: TrainedGenerator) -> inversion.Prior:
 def labels_of(targets: Targets, restarts: int, num_classes: int) -> np.ndarray | None:
     """The class of each start, (n, restarts).
 
-    An image of known class has it in all starts; otherwise the starts take the classes in turn.
+    An image of known class keeps it in all starts; otherwise the starts take the classes in turn.
     None for an unconditional generator.
     """
     shape = len(targets.pixels), restarts

@@ -1,4 +1,4 @@
-"""The results of `--mode=invert` as a grid, a table, a JSON record and an npz."""
+"""Writes the results of `--mode=invert`: a grid, a table, a JSON record and an npz."""
 
 import json
 import math
@@ -63,7 +63,7 @@ def write(
         found: the result.
         used: 'labels', the class in which each image was found; empty for an unconditional
             generator.
-        about: what the record says of the run and the options.
+        about: further entries of the record, about the run and the options.
 
     Returns:
         Lines for the terminal: the table and the paths.
@@ -108,7 +108,7 @@ def _image_record(
     found: inversion.Inversion,
     used: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """What the JSON file says of image `i`."""
+    """The entry of image `i` in the JSON file."""
     return {
         'index': int(targets.index[i]),
         **({'label': int(used['labels'][i])} if used else {}),

@@ -1,4 +1,4 @@
-"""`launch.py --mode=report`: runs, finished or not, as one HTML page and one figure.
+"""`launch.py --mode=report`: shows runs, finished or not, in one HTML page and one figure.
 
 It reads only files that runs write, and imports no JAX, so it can be repeated while runs train.
 """
@@ -12,7 +12,7 @@ from experiments.report import runs as run_folders
 from experiments.report.groups import groups_of
 from snjax.runs.files import replace_file
 
-# The kinds of files that the main figure is written as.
+# File formats of the main figure.
 FIGURES = ('svg', 'pdf', 'png')
 
 

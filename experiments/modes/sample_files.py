@@ -1,4 +1,4 @@
-"""The output of `--mode=sample`, written as PNG, npz, GIF or WebP; and latents read from a file."""
+"""Writes the output of `--mode=sample` as PNG, npz, GIF or WebP, and reads latents from a file."""
 
 import json
 import pathlib

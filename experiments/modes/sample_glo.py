@@ -126,7 +126,7 @@ def _beside(
     found: neighbours.Neighbours,
     space: str,
 ) -> SampleOutput:
-    """Rows of an image and its neighbours; `space` says between what distances are."""
+    """Rows of an image and its neighbours; `space` names the space of the distances."""
     record = {
         'step': trained.step,
         'seed': options.seed,
@@ -150,7 +150,7 @@ def _beside(
 
 
 def _reconstruction(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
-    """A row of training images, a row of their reconstructions, and one more row per other run."""
+    """Rows: training images, their reconstructions, and the reconstructions by each other run."""
     image_set = _training_set(trained, places)
     first = np.arange(min(options.num, len(trained.table)))
     index = _numbers(options.images, trained) if options.images else first
@@ -171,7 +171,7 @@ def _reconstruction(options: Options, trained: TrainedGlo, places: Places) -> Sa
 
 
 def _arithmetic(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
-    """Images of the groups' mean latents, then of their signed sum (section 4.4 of the paper)."""
+    """Images of the mean latent of each group, then of their signed sum (paper, section 4.4)."""
     terms = re.findall(r'([+-]?)([\d,]+)', options.images)
     if len(terms) < 2 or ''.join(map(''.join, terms)) != options.images:
         raise ValueError(

@@ -34,7 +34,7 @@ _CHECK = 'experiments.build'
 def plan(
     config_file: str, sweep_file: str | None, given: Mapping[str, Any], folder: pathlib.Path
 ) -> list[Run]:
-    """Resolves the configs of all runs of a sweep, so that typos are found before anything starts.
+    """Resolves the configs of all runs of a sweep, and so finds typos before anything starts.
 
     Args:
         config_file: value of --config, with its argument.
@@ -60,9 +60,9 @@ def plan(
 def identifier(configs: Sequence[Mapping[str, Any]]) -> runs.Identify:
     """Returns the function that identifies a run of this sweep by its config.
 
-    A run is identified by the keys that its updates depend on, by its length, and by whatever else
-    the sweep varies, e.g. eval.num_samples. Keys that only say where and how data are read
-    (data.workers, data.cache_dir, ...) never count, because nothing in the results depends on them.
+    A run is identified by the keys that its updates depend on, by its length, and by all other keys
+    that the sweep varies, e.g. eval.num_samples. Keys of the places and the reading of data
+    (data.workers, data.cache_dir, ...) never count, because no result depends on them.
     """
     flat = [keys.upgraded(config) for config in configs]
     names = dict.fromkeys(key for config in flat for key in config)
@@ -129,7 +129,7 @@ def run_sweep(
 
 
 def show_commands(planned: Sequence[Run], folder: pathlib.Path, *, num_slots: int = 0) -> None:
-    """Prints each run's command, which repeats it bit for bit, and its state; writes nothing."""
+    """Prints the state of each run and a command that repeats it bit for bit; writes nothing."""
     slot, *others = slots.find(num_slots)
     # With more cores sums have other last bits.
     cores = ['taskset', '-c', ','.join(map(str, slot.cores))] if slot.cores and others else []
@@ -232,7 +232,7 @@ def _launcher() -> pathlib.Path:
 
 
 def _conclude(sweep: SweepState, is_complete: bool) -> int:
-    """Prints where the results are and what went wrong; returns the exit code."""
+    """Prints the place of the results and the number of failed runs; returns the exit code."""
     finished, total = sweep.count(RunState.FINISHED), len(sweep.jobs)
     print(f'{finished} of {total} runs finished; summary in {sweep.folder / SUMMARY}')
     print(f'compare with   tensorboard --logdir {sweep.folder}')

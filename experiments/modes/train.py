@@ -24,7 +24,7 @@ from snjax.training.program import StepProgram
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
-    """`launch.py` without a --mode, from its flags."""
+    """Trains as the flags of `launch.py` say."""
     run_train(given.config, workdir, profile=given.profile)
 
 
@@ -97,8 +97,8 @@ class AheadOfTime:
     An error inside cancels the compilation.
 
     Attributes:
-        program: the step being compiled; None until `announce`, and where it must wait for the
-            images (`snjax.training.step.compile_ahead`).
+        program: the step that is being compiled; None before `announce`, and if compiling has to
+            wait for the images (`snjax.training.step.compile_ahead`).
     """
 
     def __init__(
@@ -135,9 +135,9 @@ class AheadOfTime:
 
 
 def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
-    """The training set of a config, and a line about it.
+    """Loads the training set of a config, and says a line about it.
 
-    `announce` gets the number of images before they are decoded.
+    `announce` is called with the number of images before they are decoded.
     """
     source = from_config.image_source(config)
     if announce and source.num_images is not None:

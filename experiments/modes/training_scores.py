@@ -25,7 +25,7 @@ def evaluator_of(scores: ScorePlan, load_split: Callable[[str], ImageSet]) -> Ev
     """The evaluator of a training; None without an extractor.
 
     Args:
-        scores: what the run is scored by.
+        scores: how the run is scored.
         load_split: maps the name of a split to its images.
 
     Raises:
@@ -41,7 +41,7 @@ def evaluator_of(scores: ScorePlan, load_split: Callable[[str], ImageSet]) -> Ev
 def live_scores(
     scores: ScorePlan, config: Mapping[str, Any], evaluator: Evaluator | None
 ) -> LiveScores | None:
-    """Scores while a run trains; None where they are off. `config` is the run's, nested."""
+    """Makes the scores of a training run; None if they are off. `config` is nested."""
     if not scores.every or evaluator is None:
         return None
     return LiveScores(evaluator, scores.protocol, config, scores.every)
@@ -62,7 +62,7 @@ def score_finished(
     """Scores the last state of a run into `scores.json`; every process has to call it.
 
     Args:
-        scores: what the run is scored by.
+        scores: how the run is scored.
         config: of the run, nested.
         evaluator: of `evaluator_of`.
         state: on the devices.
@@ -103,7 +103,7 @@ def _yardstick_row(
     variant: Variant,
     about: Mapping[str, Any],
 ) -> tuple[Row, list[str]]:
-    """Scores of fakes by a yardstick: a row of `scores.json`, and lines with its references."""
+    """Scores fakes by a yardstick: a row of `scores.json`, and lines with the references."""
     o = scores.options
     num = scores.protocol.fake
     batches = generation.fakes(trained, variant, num, seed=o.seed, batch_size=o.batch_size)

@@ -1,4 +1,4 @@
-"""Sections about configs and workdirs: which keys differ, which agree, where each run is."""
+"""Sections about configs and workdirs: the keys that differ, the keys that agree, the workdirs."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from experiments.report.runs import Run
 
 
 def differences(groups: Sequence[Group]) -> list[Section]:
-    """The keys whose values are not the same in all runs; no section if there are none."""
+    """A section with the keys whose values differ between runs; none if no key differs."""
     runs = [run for group in groups for run in group.runs]
     keys = [key for key in _keys(runs) if len({_value(run, key) for run in runs}) > 1]
     if not keys:
@@ -23,7 +23,7 @@ def differences(groups: Sequence[Group]) -> list[Section]:
 
 
 def common(groups: Sequence[Group]) -> Section:
-    """The keys that have the same value in all runs, folded."""
+    """A folded section with the keys that have the same value in all runs."""
     runs = [run for group in groups for run in group.runs]
     keys = [key for key in _keys(runs) if len({_value(run, key) for run in runs}) == 1]
     lines = '\n'.join(f'{key}: {_value(runs[0], key)}' for key in keys)
@@ -35,7 +35,7 @@ def _keys(runs: Sequence[Run]) -> list[str]:
 
 
 def _value(run: Run, key: str) -> str:
-    """The value as a flag has it: 1 and true differ, 1 and 1.0 do not."""
+    """The value as a flag writes it: 1 and true differ, 1 and 1.0 do not."""
     if key not in run.flat:
         return '(absent)'
     value = run.flat[key]
@@ -46,7 +46,7 @@ def _value(run: Run, key: str) -> str:
 
 
 def workdirs(groups: Sequence[Group]) -> Section:
-    """Every run with its workdir and its state, folded."""
+    """A folded section with the workdir and the state of every run."""
     rows = [
         [
             Cell(str(run.folder)),

@@ -13,7 +13,7 @@ _SCORE_CURVES = (
     'eval/classifier_score',
 )
 _LOSS_CURVES = ('train/dis_loss', 'train/gen_loss', 'train/rec_loss')
-# These say nothing about how the runs compare.
+# Scalars that do not help to compare runs.
 _DULL = ('train/lr', 'train/epoch', 'perf/images_per_s')
 MOST_LINES = 24
 _MOST_PANELS = 18
@@ -24,7 +24,7 @@ MEANING = (
 
 
 def live_protocol(groups: Sequence[Group]) -> str:
-    """How the scores over steps were measured."""
+    """Describes how the scores over steps were measured."""
     protocols = set()
     for run in (run for group in groups for run in group.runs):
         flat = run.flat
@@ -48,7 +48,7 @@ def heading(name: str, groups: Sequence[Group]) -> str:
 
 
 def figure_of(groups: Sequence[Group], names: Sequence[str], caption: str) -> Figure | None:
-    """A panel for each scalar with a line for each group, of the first groups if there are many."""
+    """A panel for each scalar, with a line for each of the first `MOST_LINES` groups."""
     if len(groups) > MOST_LINES:
         caption = f'{caption} The first {MOST_LINES} of {len(groups)} kinds.'
     groups = groups[:MOST_LINES]

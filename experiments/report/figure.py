@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from experiments.report import panels, style
 from experiments.report.records import Figure, Panel
 
-# Pixels, which are the SVG's units: of a panel, and from its edges to its axes.
+# Size of a panel, and distances from its edges to its axes: pixels, the unit of the SVG.
 WIDTH, HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 34, 46
 _LETTER = 6.6  # width of a character of the legend and the caption, about
@@ -42,7 +42,7 @@ _SETTINGS: dict[Any, Any] = {
     'svg.fonttype': 'none',  # text stays text
     'pdf.fonttype': 42,
 }
-# None of these entries is written: a date and a version would make two equal figures differ.
+# Entries that are left out: a date or a version would make two equal figures differ.
 _NO_METADATA: dict[str, dict[str, Any]] = {
     'svg': dict.fromkeys(('Date', 'Creator', 'Format', 'Type')),
     'pdf': dict.fromkeys(('CreationDate', 'Creator', 'Producer')),
@@ -83,7 +83,7 @@ def files(figure: Figure) -> dict[str, bytes]:
 
 @contextlib.contextmanager
 def _settings(salt: str = '') -> Iterator[None]:
-    """Matplotlib with the settings of this module and no others."""
+    """Gives Matplotlib the settings of this module and no others."""
     # On its first start on a machine Matplotlib lists the fonts, and would report that on stderr.
     logging.getLogger('matplotlib.font_manager').setLevel(logging.ERROR)
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -101,7 +101,7 @@ def _saved(canvas: Canvas, kind: str) -> bytes:
 
 
 def _tidy(svg: str) -> str:
-    """SVG without the names of groups, to which nothing refers.
+    """Removes the names of groups from an SVG, because nothing refers to them.
 
     The name that `panels.named` gave becomes a `data-series`, by which the page's script picks out
     a series, and a `<title>`, which is shown while the pointer is over the group.

@@ -45,7 +45,7 @@ class Group:
 
     @property
     def at(self) -> Place:
-        """The place in the paper's comparison of a group that has one."""
+        """The group's place in the paper's comparison; only for a group with such a place."""
         assert self.place, self.name
         return self.place
 
@@ -60,7 +60,7 @@ class Group:
 
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:
-    """The runs by kind: those of one group compute the same but for their seed.
+    """Puts runs of one kind into a group: they compute the same but for the seed.
 
     See `experiments.settings.keys.kind`. Keys that do not touch the arithmetic, such as intervals
     of logs, may differ inside a group.
@@ -77,7 +77,7 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
 
 
 def _names(found: Sequence[Sequence[Run]], places: Sequence[Place | None]) -> list[str]:
-    """By the places in the paper where all groups have one of their own, else by the configs."""
+    """Names groups by their places in the paper if these differ, otherwise by their configs."""
     known = [place for place in places if place]
     if len(known) == len(set(known)) == len(places):
         has_sets = len({place.data for place in known}) > 1

@@ -54,7 +54,7 @@ class Scored(NamedTuple):
 
 
 def write(folders: Sequence[pathlib.Path], extractor: str) -> None:
-    """Writes `leaderboard.md` and `.csv` of runs that have been scored, and prints the table.
+    """Writes `leaderboard.md` and `.csv` of scored runs, and prints the table.
 
     The files go into the deepest folder that holds the folders of all runs.
     """
@@ -118,10 +118,10 @@ def _kind(run: Scored) -> dict[str, Any]:
 
 
 def _compared(manifest: Mapping[str, Any]) -> list[Any]:
-    """The entries of a manifest that are the same for all scores of a row."""
+    """The entries of a manifest that all scores of a row share."""
     # Two data sets may have one name, as folders do.
     same = [*PROTOCOL, 'real_sha256', 'eval_seed']
-    # The best checkpoint of each seed is at a step of its own.
+    # Each seed has its best checkpoint at another step.
     same += ['step'] if manifest.get('checkpoint') != 'best' else []
     return [manifest.get(key) for key in same]
 
@@ -153,7 +153,7 @@ def _row(members: Sequence[tuple[Scored, scores_file.Row]], name: str) -> dict[s
 
 
 def _by_seed(members, key: str) -> list[float]:
-    """One value for each seed: a run that was copied or repeated is no further sample."""
+    """One value for each seed: a copied or repeated run is no further sample."""
     values: dict[int, list[float]] = {}
     for run, scored in members:
         values.setdefault(run.config['seed'], []).append(scored.scores[key])
@@ -161,7 +161,7 @@ def _by_seed(members, key: str) -> list[float]:
 
 
 def names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each config its method, and the values in which it differs from the other configs."""
+    """Names each config by its method and the values in which it differs from the others."""
     kinds = [keys.kind(config) for config in configs]
     differing = [
         key
@@ -212,7 +212,7 @@ def _cell(value) -> str:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows with mean and standard deviation in separate columns."""
+    """Writes the rows as CSV, with mean and standard deviation in separate columns."""
     shown = [key for key in SCORES if any(key in row for row in rows)]
     columns = ['run', 'data', 'step', *PROTOCOL, 'seeds', 'workdirs']
     out = io.StringIO()

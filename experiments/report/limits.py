@@ -1,4 +1,4 @@
-"""The part of an axis that a figure shows."""
+"""The range of values that an axis shows."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from experiments.report.spreads import Point
 
 # An axis of positive numbers is logarithmic from this ratio of the largest to the smallest.
 _LOG_RATIO = 50.0
-# The outermost 2 % at each end are cut off where they make the axis over 5 times as long.
+# The outermost 2 % at each end are cut off if they make the axis more than 5 times as long.
 _OUTLIERS, _STRETCH = 0.02, 5.0
 
 
@@ -39,7 +39,7 @@ def limits(values: Iterable[float | int], *, may_cut: bool = False) -> Limits:
         edge = (high / low) ** 0.04
         return Limits(low / edge, high * edge, is_log=True)
     edge = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
-    # An axis that would begin close to zero begins at zero.
+    # Zero replaces a lower limit close to it.
     return Limits(0.0 if 0 <= low <= 0.3 * high else low - edge, high + edge)
 
 
@@ -48,7 +48,7 @@ def _quantile(found: Sequence[float], share: float) -> float:
 
 
 def curve_limits(points: Sequence[Point]) -> Limits:
-    """Limits for curves with bands: all means but outliers, and the bands where they are near.
+    """Limits for curves with bands: all means but outliers, and the nearby parts of the bands.
 
     Bands widen the axis by at most half its length at each end, so that one seed far from the
     others does not squash the means.

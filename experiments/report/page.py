@@ -77,7 +77,7 @@ def _table(table: Table) -> str:
 
 
 def _published_columns(groups: Sequence[tuple[str, int]]) -> set[int]:
-    """Columns of published numbers, which are set apart from scores measured here."""
+    """The columns of published numbers, which the page sets apart from scores measured here."""
     columns, start = set(), 0
     for name, count in groups:
         if name.startswith('published'):
@@ -116,7 +116,7 @@ def _mark(number: int | None) -> str:
 
 
 def _captioned(caption: str, table: str) -> str:
-    """A table under its caption, which stays in sight while a wide table is scrolled."""
+    """Puts a caption above a table; it stays in sight while a wide table is scrolled."""
     head = f'<figcaption>{html.escape(caption)}</figcaption>' if caption else ''
     return f'<figure>{head}{table}</figure>'
 

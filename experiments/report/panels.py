@@ -80,7 +80,7 @@ def _draw_band(axes: Axes, line: Line) -> None:
 
 
 def _draw_line(axes: Axes, line: Line) -> None:
-    """The mean, thin between two points where a seed is missing at one of them, and its marks."""
+    """Draws the mean and its marks; the line is thin beside a point that lacks a seed."""
     steps = [p.step for p in line.points]
     means = [p.spread.mean for p in line.points]
     whole = [p.is_whole for p in line.points]
@@ -98,7 +98,7 @@ def _draw_line(axes: Axes, line: Line) -> None:
 
 
 def _only(values: Sequence[float], flags: Sequence[bool]) -> list[float]:
-    """The values, with gaps where the flag is off."""
+    """Replaces the values whose flag is off by NaN, which leaves gaps."""
     return [v if flag else math.nan for v, flag in zip(values, flags, strict=True)]
 
 
@@ -119,7 +119,7 @@ def _category_limits(panel: CategoryPanel) -> Limits:
     values = [v for s in spreads for v in (*s.values, s.mean)]
     lowest = min(values, default=0)
     bars = [s.mean + sign * (s.std or 0) for s in spreads for sign in (1, -1)]
-    # A bar that reaches far below all values, of a distance even below zero, is cut off.
+    # A bar is cut off if it reaches far below all values, which for a distance can be below zero.
     return limits([*values, *(b for b in bars if lowest < 0 or b >= 0.5 * lowest)])
 
 
@@ -182,5 +182,5 @@ def mark_style(number: int) -> dict[str, Any]:
 
 
 def named(number: int, hint: str) -> str:
-    """The name of an artist that belongs to a series, with a text to show on the page."""
+    """The name of an artist of a series, with a text that the page shows."""
     return f'series {number} {hint}'

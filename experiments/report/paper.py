@@ -1,4 +1,4 @@
-"""Where a run stands in the comparison of SNGAN's paper (Miyato et al. 2018), by its config."""
+"""The place of a run in the comparison of SNGAN's paper (Miyato et al. 2018), by its config."""
 
 import functools
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ def published(method: str, data: str) -> Published | None:
 
 @functools.cache
 def _methods() -> dict[str, dict[str, Any]]:
-    """For each of the paper's methods the values that tell it from the others."""
+    """For each method of the paper, the values in which it differs from the others."""
     telling = {key for changes in sngan_paper.METHODS.values() for key in changes}
     telling |= {'method', 'loss'}
     flat = {m: flatten(sngan_paper.get_config(m).to_dict()) for m in METHODS}

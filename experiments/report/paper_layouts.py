@@ -72,7 +72,7 @@ def _sets_of(groups):
 def sections(
     groups: Sequence[Group], rows: Sequence[Mapping[str, Any]], layout: str
 ) -> tuple[list[Section], Figure | None]:
-    """The sections that the layout begins with, and its figure.
+    """The first sections of the layout, and its figure.
 
     Args:
         groups: all runs.
@@ -102,7 +102,7 @@ def _chosen(groups, rows, data) -> dict[str, Mapping[str, Any]]:
             by_protocol.setdefault(key, {}).setdefault(name, []).append(row)
     if not by_protocol:
         return {}
-    # Of protocols that are as common: the last state before the best, then the first by name.
+    # Among equally common protocols: the last state before the best, then the first by name.
     widest = max(sorted(by_protocol), key=lambda key: (len(by_protocol[key]), '"best"' not in key))
     return {name: max(found, key=_preference) for name, found in by_protocol[widest].items()}
 
@@ -143,7 +143,7 @@ def _legend(groups):
 
 
 def _protocol(found):
-    """How the scores of these rows were measured, and of how many seeds."""
+    """Describes the protocol of these rows and their numbers of seeds."""
     rows = list(found.values())
     counts = Counter(row['seeds'] for row in rows)
     seeds = span(counts)
@@ -251,7 +251,7 @@ def score_curves(groups: Sequence[Group]) -> list[Section]:
 
 
 def samples(groups: Sequence[Group]) -> list[Section]:
-    """Samples of methods and settings side by side, at the last step that the most runs have."""
+    """Samples of methods and settings side by side, at the last of the most common steps."""
     runs = {g.name: run for g in groups if (run := sampled(g))}
     there = [g for g in groups if g.name in runs]
     if not there:

@@ -24,7 +24,7 @@ class Run:
         folder: the workdir.
         config: nested, as in its `config.json`.
         flat: by today's full keys, with the default where an older run lacks a key.
-        step: generator updates done, as far as they are logged or saved.
+        step: generator updates that are logged or saved.
         state: finished, running, interrupted or diverged; in a sweep also crashed or refused.
         note: more about the state, or ''.
         scalars: the values by step of each name in `metrics.jsonl`.
@@ -191,12 +191,12 @@ def _id(name):
 
 
 def _journal(path: pathlib.Path) -> dict[str, tuple[str, str]]:
-    """The last state in a sweep's journal of each of its runs, and a note on it."""
+    """The last state of each run in a sweep's journal, and a note on it."""
     last = {}
     for text in path.read_text().splitlines() if path.is_file() else []:
         try:
             line = json.loads(text)
             last[str(line['run'])] = str(line['state']), str(line.get('note', ''))
         except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # incomplete, or of another version: the run's own files say most
+            continue  # incomplete, or of another version: the run has files of its own
     return last

@@ -32,12 +32,12 @@ def samples(groups: Sequence[Group]) -> list[Section]:
 
 
 def sampled(group: Group) -> Run | None:
-    """The run whose samples are shown for a group: the lowest seed that has any."""
+    """The run that shows the samples of a group: the lowest seed with samples."""
     return next((run for run in group.runs if run.samples), None)
 
 
 def equal_steps(found: Sequence[Mapping[int, Any]], most: int) -> list[int]:
-    """At most `most` steps, evenly spaced over the steps that the most runs have.
+    """At most `most` steps, evenly spaced over the most common steps.
 
     Step 0 is left out unless there is no other.
 

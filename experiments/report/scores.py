@@ -11,7 +11,7 @@ from experiments.report.published import PUBLISHED
 from experiments.report.records import Cell, Section, Table
 from experiments.report.spreads import format_number, format_spread, spread
 
-# -1: lower is better, 1: higher is better.
+# -1: lower is better; 1: higher is better.
 _SIGNS = {
     'fid': -1,
     'frechet_distance': -1,
@@ -29,7 +29,7 @@ _SIGNS = {
     'class_ms_ssim': -1,
 }
 _ARROWS = {-1: ' ↓', 1: ' ↑'}
-# The entries of a protocol that may differ inside one table, which then has columns for them.
+# Entries of a protocol that may differ inside one table; the table then has columns for them.
 _VARIANT = ('weights', 'batch_statistics')
 
 
@@ -45,7 +45,7 @@ def titled(key: str, extractor: str) -> str:
 
 
 def protocol(row: Mapping[str, Any], variant: bool = True) -> str:
-    """How the scores of a row were measured, in one line.
+    """Describes in one line how the scores of a row were measured.
 
     Args:
         row: of the leaderboard.
@@ -99,7 +99,7 @@ def _scores_table(rows: Sequence[Mapping[str, Any]], group_of: Mapping[Any, Grou
 
 
 def capitalized(text: str) -> str:
-    """The text with its first letter as a capital, and the rest as it is."""
+    """Makes the first letter a capital and leaves the rest as it is."""
     return f'{text[0].upper()}{text[1:]}'
 
 
@@ -114,7 +114,7 @@ def _score_cell(row: Mapping[str, Any], key: str) -> Cell:
 
 
 def _who(group: Group, seeds: int) -> list[Cell]:
-    """The cells that say which runs a row is of, and how they ended."""
+    """The cells with the runs of a row and their states."""
     counts = Counter(run.state for run in group.runs)
     state = ', '.join(f'{n} {s}' if len(group.runs) > 1 else s for s, n in counts.most_common())
     notes = '; '.join(sorted({run.note for run in group.runs if run.note}))

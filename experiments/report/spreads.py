@@ -1,4 +1,4 @@
-"""Several seeds as one number or one curve: mean and standard deviation."""
+"""Means and standard deviations over seeds, of numbers and of curves."""
 
 import math
 import statistics
@@ -46,7 +46,7 @@ def spread(values: Sequence[float | int]) -> Spread | None:
 def curve(seeds: Sequence[Mapping[int, float]], *, bins: int = 150) -> list[Point]:
     """The mean curve of several seeds, thinned to at most `bins` points.
 
-    Where there are more steps than bins, each seed enters a bin with the mean of its values there.
+    If there are more steps than bins, a bin holds for each seed the mean of its values there.
     The standard deviation is therefore between seeds, and not along the curve.
 
     Args:

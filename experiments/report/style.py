@@ -6,7 +6,7 @@ to each other in the order, colours differ in lightness as well as in hue, and e
 own mark, so a grey print can be read.
 """
 
-# Each colour on white paper -> on a dark screen.
+# By colour on white paper: the colour on a dark screen.
 SERIES = {
     '#0072b2': '#56a8e8',
     '#d55e00': '#ff8145',
@@ -20,7 +20,7 @@ SERIES = {
 INK, SOFT, RULE, PAPER = '#1d1d1f', '#5c5c62', '#d9d9de', '#ffffff'
 _GREYS = {INK: '#ececee', SOFT: '#a5a5ad', RULE: '#3a3a40', PAPER: '#161618', '#f5f5f7': '#212124'}
 _DASHES = ('', '6 3', '2 2', '8 3 2 3')
-# Matplotlib's name of a marker -> the same shape as an SVG path in a box of 12 by 12.
+# By Matplotlib's name of a marker: the same shape as an SVG path in a box of 12 by 12.
 _MARKS = {
     'o': 'M10 6a4 4 0 1 1-8 0a4 4 0 1 1 8 0z',
     's': 'M2 2h8v8h-8z',

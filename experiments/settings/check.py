@@ -1,4 +1,4 @@
-"""Which values a config may have: an impossible one is refused in one line that names its key.
+"""Checks the values of a config: an impossible value is refused in one line that names its key.
 
 `experiments.build.plan` asks before any data are read and before anything is compiled.
 """
@@ -29,12 +29,12 @@ def choose(key: str, value: str, accepted: Iterable[str], flag: str = '--config.
 
     Args:
         key: full key of a config, or an option of a mode.
-        value: what was asked for.
-        accepted: the values there are.
-        flag: what stands before the key on the command line.
+        value: the chosen value.
+        accepted: all accepted values.
+        flag: the prefix of the key on the command line.
 
     Raises:
-        ValueError: it is not; the message names the nearest.
+        ValueError: `value` is not accepted; the message names the nearest accepted one.
     """
     accepted = list(accepted)
     if value in accepted:
@@ -94,7 +94,7 @@ def _classes(model: Config) -> None:
 
 
 def _penalties(config: Config) -> None:
-    """Checks the weights, and what each penalty needs of the discriminator."""
+    """Checks the weights, and whether the discriminator fits each penalty."""
     for name in PENALTIES:
         if not 0 <= config.penalty[name] < math.inf:
             raise ValueError(

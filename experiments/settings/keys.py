@@ -1,7 +1,7 @@
 """The keys of configs of all versions, and which of them change what is computed.
 
-Resuming, sweeps, the leaderboard and the report ask here, so that they agree on when two configs
-describe the same computation. Nothing here imports JAX.
+Resuming, sweeps, the leaderboard and the report use this file, so they agree on whether two
+configs describe the same computation. Nothing here imports JAX.
 """
 
 import fnmatch
@@ -12,8 +12,8 @@ from configs import base
 from configs.modes import evaluate, invert, sample
 from snjax.runs.config_file import flatten
 
-# Keys that change no bit of what an update computes: how long a run is, what is written of it,
-# where data lie.
+# Keys that change no bit of an update: the length of a run, the files that it writes, the places of
+# data.
 INCIDENTAL = (
     'num_steps',
     'log.*',
@@ -79,7 +79,7 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
         config: nested, as in a run's `config.json`.
 
     Raises:
-        ValueError: it asks for something that this version does not do.
+        ValueError: this version does not do what the config asks for.
     """
     flat = flatten(config)
     for key, neutral in REMOVED.items():
@@ -96,8 +96,9 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def computed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a config that touch the arithmetic, in today's form: two runs with equal ones
-    compute the same bits.
+    """The keys that change what is computed, in today's form.
+
+    Two runs with equal values of these keys compute the same bits.
 
     Args:
         config: nested, of any version.
@@ -111,8 +112,7 @@ def is_incidental(key: str) -> bool:
 
 
 def kind(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What runs have in common that are repetitions of each other: all that is computed but the
-    seed, and the length.
+    """The values that repetitions of a run share: all computed keys but the seed, and the length.
 
     The updates in one call (`steps_per_call`) change rounding at most. The folder of the images
     (`data.path`) may be another on another machine; a score's manifest has the checksum of the

@@ -9,7 +9,26 @@ import shutil
 
 import pytest
 
+from experiments.modes import evaluate
 from helpers.launching import checkpoints, events
+
+
+@pytest.mark.parametrize(
+    ('error', 'kind'),
+    [
+        (json.JSONDecodeError('eval.weights is no JSON', 'x', 0), ValueError),
+        (UnicodeDecodeError('utf-8', b'x', 0, 1, 'eval.weights'), ValueError),
+        (FileNotFoundError(2, 'No such file', 'eval.weights'), FileNotFoundError),
+    ],
+    ids=lambda value: getattr(value, '__name__', None),
+)
+def test_an_error_of_any_kind_names_the_options_of_this_mode(error, kind):
+    with (
+        pytest.raises(kind, match=r'evaluate\.weights') as raised,
+        evaluate._messages_of_this_mode(),
+    ):
+        raise error
+    assert type(raised.value) is kind
 
 
 def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, finished_run, tmp_path):
