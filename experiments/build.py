@@ -1,4 +1,4 @@
-"""A config resolved and refused once, before data are read and before anything is compiled: `plan`.
+"""Turns a config into a plan, or refuses it, once: before data are read or anything is compiled.
 
 As a program it says whether configs describe runs that would start. A sweep asks before it starts
 anything, in a process of its own, because methods import JAX:
@@ -14,8 +14,8 @@ import importlib
 import json
 import pathlib
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -85,14 +85,14 @@ def method(config: Config) -> Method:
     for key, value in getattr(module, 'FIXED', {}).items():
         if flat[key] != value:
             raise ValueError(
-                f'{key} is {flat[key]!r}, but {config.method} is defined by {key}={value}: leave '
-                'it so, or take another --config.method (gan takes them all)'
+                f'{key} is {flat[key]!r}, but {config.method} is defined by {key}={value}: keep '
+                'that value, or use another --config.method (gan accepts any)'
             )
     return module.make(config)
 
 
 def common(config: Config) -> dict[str, Any]:
-    """The arguments of `experiments.gan.Gan` beside the players, the loss, the penalties.
+    """All arguments of `experiments.gan.Gan` except players, loss, penalties and clipping.
 
     Raises:
         ValueError: a value is not accepted; the message names its key.
@@ -114,7 +114,6 @@ def common(config: Config) -> dict[str, Any]:
         'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
         'learning_rate': rate(o.lr),
         'dis_learning_rate': rate(o.dis_lr) if o.dis_lr else None,
-        'clip': config.clip,
         'augment': parse_policy(config.data.augment),
         'ema_decay': o.ema_decay,
     }
@@ -152,6 +151,13 @@ def main() -> None:
         except ValueError as error:
             print(f'{name}: {error}', file=sys.stderr)
             sys.exit(2)
+
+
+if TYPE_CHECKING:
+    # The contract, checked on the side that fulfils it.
+    from experiments import gan, glo
+
+    _MAKERS: tuple[Callable[[Config], Method], ...] = (gan.make, glo.make)
 
 
 if __name__ == '__main__':
