@@ -5,7 +5,8 @@ anything, in a process of its own, because methods import JAX:
 
     python -m experiments.build < configs.json    # {name: config}; exit 2, one line at a bad one
 
-What depends on the device or on the data is left to the runs.
+It looks for the weights of an extractor, but not into them. What depends on the device or on the
+data is left to the runs.
 """
 
 import dataclasses
@@ -56,8 +57,9 @@ def plan(config: Config) -> Plan:
 
     Raises:
         ValueError: of one line: a value is not accepted, or does not fit the method.
+        FileNotFoundError: of one line: the weights of the extractor are not there.
     """
-    check.streaming(config.data)
+    check.data(config.data)
     return Plan(
         method=method(config),
         options=options(config),
@@ -148,7 +150,7 @@ def main() -> None:
     for name, values in json.load(sys.stdin).items():
         try:
             plan(ConfigDict(values).lock())
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             print(f'{name}: {error}', file=sys.stderr)
             sys.exit(2)
 

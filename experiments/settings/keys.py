@@ -1,4 +1,4 @@
-"""The keys of a config through the versions, and which of them touch what is computed.
+"""The keys of configs of all versions, and which of them change what is computed.
 
 Resuming, sweeps, the leaderboard and the report ask here, so that they agree on when two configs
 describe the same computation. Nothing here imports JAX.
@@ -36,12 +36,18 @@ REMOVED = {
 }
 # Renamed values: old to new.
 RENAMED_VALUES = {'model.architecture': {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}}
-# Groups of older configs whose keys, except those that training reads, are now options of a mode.
+# The modes of finished runs and the files of their options, by the group of older configs that held
+# the options. Keys of a group that a training reads are still keys of its config.
 MOVED = {
     'sampling': ('sample', sample),
     'inversion': ('invert', invert),
     'eval': ('evaluate', evaluate),
 }
+MODES_OF_RUNS = tuple(mode for mode, _ in MOVED.values())
+# The file with all keys of a flag of `launch.py`, and their defaults.
+FILES = {'config': base, **dict(MOVED.values())}
+# Keys of the config that the modes of finished runs read: where data lie on this machine.
+PLACES = ('data.data_dir', 'data.cache_dir', 'data.path')
 
 
 def moved(key: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`find` and `load`: an image set by name."""
+"""`find` and `load`: an image set by name; `check_request`: whether a name could be found."""
 
 import difflib
 import functools
@@ -51,6 +51,43 @@ def find(
         ValueError: in one line, the wrong value, the accepted ones and the config key to change.
             `read` raises it too, for images that cannot be decoded.
     """
+    check_request(name, image_size, channels, data_dir=data_dir, path=path)
+    pixels = {'split': split, 'image_size': image_size, 'channels': channels}
+    places = {'cache_dir': cache_dir, 'decode_later': decode_later}
+    if name == 'digits':
+        return ImageSource(None, functools.partial(load_digits, **pixels))
+    if name == 'folder':
+        return find_folder(path, skip_broken=skip_broken, **places, **pixels)
+    if name == 'npz':
+        return ImageSource(None, functools.partial(load_npz, path, cache_dir=cache_dir, **pixels))
+    return find_tfds(name, data_dir=data_dir, **places, **pixels)
+
+
+def check_request(
+    name: str,
+    image_size: int,
+    channels: int,
+    *,
+    data_dir: str | None = None,
+    path: str | None = None,
+) -> None:
+    """Checks the arguments of `find` as far as that needs no data.
+
+    Raises:
+        ValueError: in one line, the wrong value, the accepted ones and the config key to change.
+    """
+    check_pixels(image_size, channels)
+    if path and name not in ('folder', 'npz'):
+        raise ValueError(
+            f'the set {name!r} takes no path, but path is {path!r}; accepted with a path: '
+            "'folder', 'npz'; set --config.data.name or leave --config.data.path empty"
+        )
+    if name not in _OWN_SETS:
+        _check_name(name, data_dir)
+
+
+def check_pixels(image_size: int, channels: int) -> None:
+    """Raises a ValueError of one line for an impossible size or number of channels."""
     if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
         raise ValueError(
             f'image_size is {image_size!r}; accepted: a whole number of pixels >= 1; '
@@ -60,21 +97,6 @@ def find(
         raise ValueError(
             f'channels is {channels!r}; accepted: 1 (grey) or 3 (RGB); set --config.data.channels'
         )
-    if path and name not in ('folder', 'npz'):
-        raise ValueError(
-            f'the set {name!r} takes no path, but path is {path!r}; accepted with a path: '
-            "'folder', 'npz'; set --config.data.name or leave --config.data.path empty"
-        )
-    pixels = {'split': split, 'image_size': image_size, 'channels': channels}
-    places = {'cache_dir': cache_dir, 'decode_later': decode_later}
-    if name == 'digits':
-        return ImageSource(None, functools.partial(load_digits, **pixels))
-    if name == 'folder':
-        return find_folder(path, skip_broken=skip_broken, **places, **pixels)
-    if name == 'npz':
-        return ImageSource(None, functools.partial(load_npz, path, cache_dir=cache_dir, **pixels))
-    _check_name(name, data_dir)
-    return find_tfds(name, data_dir=data_dir, **places, **pixels)
 
 
 def _check_name(name: str, data_dir: str | None) -> None:
