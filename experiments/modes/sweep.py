@@ -48,7 +48,8 @@ def plan(
         raise ValueError(f'{folder} holds a run: give the sweep another --workdir')
     items = items_of(config_file, sweep_file, given)
     configs = [resolve(item) for item in items]
-    planned = runs.make(items, configs, folder, identifier(configs))
+    num_steps = [config['num_steps'] for config in configs]
+    planned = runs.make(items, configs, folder, identifier(configs), num_steps=num_steps)
     if len(planned) < len(items):
         left_out = len(items) - len(planned)
         print(f'left out {left_out} of {len(items)} items: they compute the same as others')

@@ -25,11 +25,7 @@ from absl import logging
 from snjax.data.image_set import ImageSet, content_sha256, image_set
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: concurrent runs repeat each other's work
-    fcntl = None
+from snjax.host import file_lock
 
 # To be raised with every change of the stored arrays or of the way from files to pixels.
 _FORMAT = 1
@@ -122,9 +118,10 @@ def undecoded(
 
 @contextlib.contextmanager
 def exclusive(path: pathlib.Path) -> Iterator[bool]:
-    """Holds an advisory lock on `path`, which the system drops even if the process is killed.
+    """Waits for the lock on `path` and holds it; a context manager.
 
-    Yields whether the lock is held: not every file system has locks.
+    Yields whether the lock is held. Not every system has locks: concurrent runs then repeat each
+    other's work.
     """
     try:
         file = open(path, 'a')
@@ -132,11 +129,11 @@ def exclusive(path: pathlib.Path) -> Iterator[bool]:
         yield False
         return
     with file:
-        is_alone = False
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-                is_alone = True
+        try:
+            file_lock.lock(file, wait=True)
+            is_alone = True
+        except OSError:
+            is_alone = False
         yield is_alone
 
 
