@@ -26,6 +26,7 @@ from snjax.data.image_set import ImageSet, content_sha256, image_set
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
 from snjax.host import file_lock
+from snjax.host.folders import cache_folder
 
 # To be raised with every change of the stored arrays or of the way from files to pixels.
 _FORMAT = 1
@@ -63,8 +64,7 @@ def cached(
     Raises:
         ValueError: neither the folder nor the memory has room for the set.
     """
-    folder = pathlib.Path(cache_dir or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax')
-    folder = folder.expanduser()
+    folder = cache_folder(cache_dir)
     key = {'name': name, 'split': split, 'image_size': image_size, 'channels': channels}
     key |= {'source': source, 'format': _FORMAT, 'pillow': PIL.__version__}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
