@@ -18,7 +18,8 @@ from ml_collections import config_flags
 
 from experiments.modes import command_line, errors
 from experiments.modes.command_line import define
-from experiments.modes.errors import BAD_INPUT, DIVERGED, PREEMPTED, end
+from experiments.modes.errors import end
+from snjax.host.exit_codes import BAD_INPUT, DIVERGED, RESUMABLE
 
 FLAGS = flags.FLAGS
 MODES = ('train', 'sample', 'invert', 'evaluate', 'sweep', 'report')
@@ -83,7 +84,7 @@ def _run() -> None:
     except Diverged as error:
         end(error, DIVERGED)
     except Preempted as error:
-        end(error, PREEMPTED)
+        end(error, RESUMABLE)
 
 
 def _sweep() -> None:

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from experiments.settings import check, keys
 from experiments.settings.scores import ScorePlan, score_plan
 from snjax import parallel
+from snjax.host.exit_codes import BAD_INPUT
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
 from snjax.training import loop
@@ -152,7 +153,7 @@ def main() -> None:
             plan(ConfigDict(values).lock())
         except (ValueError, FileNotFoundError) as error:
             print(f'{name}: {error}', file=sys.stderr)
-            sys.exit(2)
+            sys.exit(BAD_INPUT)
 
 
 if TYPE_CHECKING:

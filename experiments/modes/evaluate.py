@@ -33,7 +33,7 @@ from snjax.metrics.evaluate import Evaluator, Row
 from snjax.metrics.protocols import Protocol
 from snjax.runs import config_file, images, lock
 from snjax.runs.checkpoint import best_scores, load_tree
-from snjax.runs.workdir import BEST
+from snjax.runs.workdir import BEST, CHECKPOINTS, CONFIG_NAME, METRICS_NAME, SCORES_NAME
 from snjax.runs.writer import Writer
 
 _NEAREST = 5  # training images beside each fake
@@ -131,11 +131,11 @@ def _check(e: Options) -> None:
 def _folders(workdir: pathlib.Path) -> list[pathlib.Path]:
     """The folders of the runs that a workdir or pattern names."""
     found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    return [folder for folder in found if (folder / 'config.json').is_file()] or [workdir]
+    return [folder for folder in found if (folder / CONFIG_NAME).is_file()] or [workdir]
 
 
 def _config_file(folder: pathlib.Path) -> pathlib.Path:
-    path = folder / 'config.json'
+    path = folder / CONFIG_NAME
     if not path.is_file():
         raise FileNotFoundError(
             f'{folder} holds no run: there is no config.json; give the --workdir of a training, '
@@ -158,7 +158,7 @@ def _with_checkpoints(
 
 
 def _has_checkpoint(folder: pathlib.Path) -> bool:
-    return any(path.name.isdecimal() for path in (folder / 'checkpoints').glob('*'))
+    return any(path.name.isdecimal() for path in (folder / CHECKPOINTS).glob('*'))
 
 
 def _splits_of(config: Mapping[str, Any]) -> Callable[[str], ImageSet]:
@@ -189,7 +189,7 @@ def _evaluate_one(
         found = [Row(row.scores, row.manifest | about) for row in by_step[trained.step]]
         # Saved at once, so that a job killed among many checkpoints loses one of them.
         if parallel.is_main():
-            evaluate.add(folder / 'scores.json', found)
+            evaluate.add(folder / SCORES_NAME, found)
         rows += found
     if not parallel.is_main():
         return
@@ -231,7 +231,7 @@ def _log(folder: pathlib.Path, rows: Sequence[Row]) -> None:
     """Writes scores to TensorBoard, unless a training is writing there."""
     try:
         with lock.WorkdirLock(folder):
-            last = load_tree(folder / 'checkpoints', prefix=('step',))[0]
+            last = load_tree(folder / CHECKPOINTS, prefix=('step',))[0]
             with Writer(folder, start_step=max(last, _last_line(folder))) as writer:
                 for row in rows:
                     group = '/'.join(row.manifest[key] for key in _TAGS)
@@ -243,7 +243,7 @@ def _log(folder: pathlib.Path, rows: Sequence[Row]) -> None:
 
 def _last_line(folder: pathlib.Path) -> int:
     """The last step in metrics.jsonl; 0 without any."""
-    path = folder / 'metrics.jsonl'
+    path = folder / METRICS_NAME
     lines = path.read_text().splitlines() if path.exists() else []
     return max((json.loads(line)['step'] for line in lines if line.endswith('}')), default=0)
 

@@ -18,6 +18,7 @@ from experiments.settings.check import Config
 from snjax import data, from_config, parallel
 from snjax.metrics.evaluate import Evaluator
 from snjax.runs import config_file, lock
+from snjax.runs.workdir import SAMPLES, TENSORBOARD
 from snjax.training import loop
 from snjax.training.program import StepProgram
 
@@ -161,11 +162,11 @@ def _check_num_classes(wanted: int, image_set: data.ImageSet) -> None:
 
 
 def _show_where(step: int, workdir: pathlib.Path) -> None:
-    grid = workdir / 'samples' / f'{step:08d}.png'
+    grid = workdir / SAMPLES / f'{step:08d}.png'
     if grid.exists():
         _say(f'samples      {grid}')
-    _say(f'TensorBoard  {workdir / "tensorboard"}')
-    _say(f'to look      tensorboard --logdir {workdir / "tensorboard"}')
+    _say(f'TensorBoard  {workdir / TENSORBOARD}')
+    _say(f'to look      tensorboard --logdir {workdir / TENSORBOARD}')
 
 
 def _say(line: str) -> None:

@@ -18,7 +18,7 @@ from snjax.metrics.evaluate import Evaluator, Row
 from snjax.metrics.extractors import Yardstick
 from snjax.metrics.live_scores import LiveScores
 from snjax.runs.checkpoint import as_tree, best_scores
-from snjax.runs.workdir import BEST
+from snjax.runs.workdir import BEST, SCORES_NAME
 
 
 def evaluator_of(scores: ScorePlan, load_split: Callable[[str], ImageSet]) -> Evaluator | None:
@@ -87,7 +87,7 @@ def score_finished(
         rows.append(row)
         lines += ['', *more]
     if parallel.is_main():
-        evaluate.add(folder / 'scores.json', rows)
+        evaluate.add(folder / SCORES_NAME, rows)
         title = comparison.title(evaluator.extractor)
         best = best_scores(folder / BEST)
         lines += [f'best {title} {s:.4g}, at step {i}: {folder / BEST}' for i, s in best.items()]

@@ -13,6 +13,7 @@ import numpy as np
 from experiments.report.published import PUBLISHED
 from experiments.settings import keys
 from snjax.runs import config_file, scores_file
+from snjax.runs.workdir import CONFIG_NAME, SCORES_NAME
 
 # Entries of a manifest that decide which scores can be compared.
 PROTOCOL = (
@@ -70,8 +71,8 @@ def collect(folders: Sequence[pathlib.Path], extractor: str) -> list[dict[str, A
     runs = [
         Scored(
             folder,
-            config_file.read_config(folder / 'config.json'),
-            scores_file.read(folder / 'scores.json'),
+            config_file.read_config(folder / CONFIG_NAME),
+            scores_file.read(folder / SCORES_NAME),
         )
         for folder in folders
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.settings import keys
 from snjax.runs import config_file, lock, scores_file, workdir
+from snjax.runs.workdir import CHECKPOINTS, CONFIG_NAME, METRICS_NAME, SAMPLES, SCORES_NAME
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'
 # States that only a sweep's journal tells from `INTERRUPTED`.
@@ -78,7 +79,7 @@ def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
 
 
 def _is_run(path):
-    return (path / 'config.json').is_file()
+    return (path / CONFIG_NAME).is_file()
 
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
@@ -100,19 +101,19 @@ def _sweep_of(folder: pathlib.Path) -> pathlib.Path:
 
 def _read_one(folder: pathlib.Path, journal) -> tuple[Run | None, list[str]]:
     try:
-        config, flat = _config(folder / 'config.json')
+        config, flat = _config(folder / CONFIG_NAME)
     except (ValueError, OSError) as error:
         return None, [str(error)]
     warnings = []
     rows: Sequence[scores_file.Row] = ()
     try:
-        rows = scores_file.read(folder / 'scores.json')
+        rows = scores_file.read(folder / SCORES_NAME)
     except ValueError as error:
         warnings.append(str(error))
-    scalars, damaged = _scalars(folder / 'metrics.jsonl')
+    scalars, damaged = _scalars(folder / METRICS_NAME)
     if damaged:
-        warnings.append(f'{folder / "metrics.jsonl"}: {damaged} lines cannot be read')
-    saved = _steps(folder / 'checkpoints', '')
+        warnings.append(f'{folder / METRICS_NAME}: {damaged} lines cannot be read')
+    saved = _steps(folder / CHECKPOINTS, '')
     logged = max((max(values) for values in scalars.values()), default=0)
     state, note = _state(folder, max(saved, default=0), flat['num_steps'], journal)
     run = Run(
@@ -124,7 +125,7 @@ def _read_one(folder: pathlib.Path, journal) -> tuple[Run | None, list[str]]:
         note=note,
         scalars=scalars,
         rows=rows,
-        samples=_steps(folder / 'samples', '.png'),
+        samples=_steps(folder / SAMPLES, '.png'),
     )
     return run, warnings
 

@@ -3,7 +3,7 @@
 When the coordinator (process 0) is gone, JAX aborts the other processes from C++, where no Python
 runs any more. So a process of a distributed run forks: the child trains; the parent waits, passes
 signals on and exits as the child did. If the child was aborted because process 0 is gone, the
-parent prints one line that says so and exits with `GOES_ON`.
+parent prints one line that says so and exits with `RESUMABLE`.
 
 Imports no JAX: a process must fork before JAX starts threads.
 """
@@ -18,7 +18,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-GOES_ON = 75  # exit code of a run that resumes when it is started again
+from snjax.host.exit_codes import RESUMABLE
+
 _PR_SET_PDEATHSIG = 1
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _ABORTED = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
@@ -57,7 +58,7 @@ def explain(what: str, code: int, unless_answers: str = '') -> None:
 
     Args:
         what: the line to print, without the program's name; '' to print the signal only.
-        code: exit code. With `GOES_ON` the line also names the newest checkpoint.
+        code: exit code. With `RESUMABLE` the line also names the newest checkpoint.
         unless_answers: host:port; the explanation does not apply if a process answers there.
     """
     if _to_guard is not None:
@@ -109,7 +110,7 @@ def _explain(received: str, newest: Callable[[], str]) -> None:
     if not last['what'] or (last['unless_answers'] and _answers(last['unless_answers'])):
         return
     what, code = last['what'], last['code']
-    say(last_words(what, newest()) if code == GOES_ON else what)
+    say(last_words(what, newest()) if code == RESUMABLE else what)
     os._exit(code)
 
 
