@@ -68,7 +68,8 @@ def _run() -> None:
     # Imported after the flags are read, so that a typo is answered at once.
     from experiments.modes import start
     from snjax import parallel
-    from snjax.training.loop import Diverged, Preempted
+    from snjax.runs.run_logger import Diverged
+    from snjax.training.loop import Preempted
 
     workdir = command_line.workdir()
     try:

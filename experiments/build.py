@@ -26,9 +26,9 @@ from snjax import parallel
 from snjax.host.exit_codes import BAD_INPUT
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
-from snjax.training import loop
 from snjax.training.method import Method
 from snjax.training.optimizers import OPTIMIZERS, linear_decay
+from snjax.training.step import Options
 
 Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 
@@ -47,7 +47,7 @@ class Plan:
     """
 
     method: Method
-    options: loop.Options
+    options: Options
     scores: ScorePlan
     stream: str
     record: Mapping[str, Any]
@@ -127,9 +127,9 @@ def penalties(config: Config) -> dict[str, float]:
     return {name: float(config.penalty[name]) for name in PENALTIES if config.penalty[name]}
 
 
-def options(config: Config) -> loop.Options:
+def options(config: Config) -> Options:
     """The loop's options; `steps_per_call` is this backend's where the config leaves it open."""
-    return loop.Options(
+    return Options(
         num_steps=config.num_steps,
         steps_per_call=config.steps_per_call or parallel.default_steps_per_call(),
         log_every=config.log.every,

@@ -21,6 +21,7 @@ from snjax.runs import config_file, lock
 from snjax.runs.workdir import SAMPLES, TENSORBOARD
 from snjax.training import loop
 from snjax.training.program import StepProgram
+from snjax.training.step import compile_ahead
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
@@ -130,9 +131,7 @@ class AheadOfTime:
         if waits or streaming.is_streamed(plan.stream, images):
             return
         if num_images >= method.batch_size:
-            self.program = loop.compile_ahead(
-                method, plan.options, images, self._workdir, self._say
-            )
+            self.program = compile_ahead(method, plan.options, images, self._workdir, self._say)
 
 
 def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:

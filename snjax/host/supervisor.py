@@ -26,7 +26,7 @@ _ABORTED = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 _SI_KERNEL = 128  # si_code of a signal from the terminal, which reaches the child as well
 _PROBE_S = 5.0
 
-_to_guard: int | None = None  # in the child: the pipe to its parent
+_to_parent: int | None = None  # in the child: the pipe to its parent
 
 
 def supervise(newest: Callable[[], str]) -> None:
@@ -35,21 +35,21 @@ def supervise(newest: Callable[[], str]) -> None:
     Args:
         newest: returns a clause on the run's newest checkpoint, for the message after an abort.
     """
-    global _to_guard
-    from_child, to_guard = os.pipe()
-    guard = os.getpid()
+    global _to_parent
+    from_child, to_parent = os.pipe()
+    parent = os.getpid()
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_HANDED_ON, signal.SIGCHLD})
     child = os.fork()
     if child:
-        os.close(to_guard)
+        os.close(to_parent)
         _watch(child, from_child, newest)
     os.close(from_child)
-    _to_guard = to_guard
+    _to_parent = to_parent
     if sys.platform == 'linux':  # the child dies with the parent, also if that is killed
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_HANDED_ON, signal.SIGCHLD})
     signal.signal(signal.SIGABRT, signal.SIG_DFL)  # absl would print the stacks of all threads
-    if os.getppid() != guard:  # the parent was killed before the call above
+    if os.getppid() != parent:  # the parent was killed before the call above
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -61,9 +61,9 @@ def explain(what: str, code: int, unless_answers: str = '') -> None:
         code: exit code. With `RESUMABLE` the line also names the newest checkpoint.
         unless_answers: host:port; the explanation does not apply if a process answers there.
     """
-    if _to_guard is not None:
+    if _to_parent is not None:
         line = json.dumps({'what': what, 'code': code, 'unless_answers': unless_answers})
-        os.write(_to_guard, f'{line}\n'.encode())
+        os.write(_to_parent, f'{line}\n'.encode())
 
 
 def say(line: str) -> None:
