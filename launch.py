@@ -18,8 +18,9 @@ from ml_collections import config_flags
 
 from experiments.modes import command_line, errors
 from experiments.modes.command_line import define
-from experiments.modes.errors import BAD_INPUT, DIVERGED, PREEMPTED, end
+from experiments.modes.errors import end
 from experiments.report import LAYOUTS
+from snjax.host.exit_codes import BAD_INPUT, DIVERGED, RESUMABLE
 
 FLAGS = flags.FLAGS
 MODES = ('train', 'sample', 'invert', 'evaluate', 'sweep', 'report')
@@ -71,7 +72,8 @@ def _run() -> None:
     # Imported after the flags are read, so that a typo is answered at once.
     from experiments.modes import start
     from snjax import parallel
-    from snjax.training.loop import Diverged, Preempted
+    from snjax.runs.run_logger import Diverged
+    from snjax.training.loop import Preempted
 
     workdir = command_line.workdir()
     try:
@@ -87,7 +89,7 @@ def _run() -> None:
     except Diverged as error:
         end(error, DIVERGED)
     except Preempted as error:
-        end(error, PREEMPTED)
+        end(error, RESUMABLE)
 
 
 def _sweep() -> None:

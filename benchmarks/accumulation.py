@@ -34,8 +34,8 @@ def main() -> None:
     parser.add_argument('--loop', action='store_true')
     parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
-    told = command.changes(args.set)
-    report = {**machine.describe(), 'config': args.config, 'changes': told, 'forms': {}}
+    given = command.changes(args.set)
+    report = {**machine.describe(), 'config': args.config, 'changes': given, 'forms': {}}
     forms = {
         f'accumulate {num}{", remat" * (remat == "True")}': {
             'accumulate': num,
@@ -46,7 +46,7 @@ def main() -> None:
     }
     steps = {}
     for name, changes in forms.items():
-        config = load_config(args.config, told | changes)
+        config = load_config(args.config, given | changes)
         found = report['forms'][name] = {}
         if args.loop:
             with mock.patch.object(parallel, 'scan', lax.scan):

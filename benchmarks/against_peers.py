@@ -79,9 +79,9 @@ def _jobs(name, args):
     """The job of each side by its name; ours first."""
     workload = WORKLOADS[name]
     jobs = {'snjax': {'side': 'ours', 'workload': name}}
-    for told in args.ours:
-        changes = command.changes(told.split(';'), '--ours')
-        jobs[f'snjax {told}'] = {'side': 'ours', 'workload': name, 'changes': changes}
+    for given in args.ours:
+        changes = command.changes(given.split(';'), '--ours')
+        jobs[f'snjax {given}'] = {'side': 'ours', 'workload': name, 'changes': changes}
     for form in args.forms:
         jobs[f'pytorch {form}'] = {'side': 'pytorch', 'workload': name, 'form': form}
     if args.mimicry and workload.mimicry:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
-BAD_INPUT = 2
+from snjax.host.exit_codes import BAD_INPUT
 
 
 def run(main: Callable[[], None]) -> None:

@@ -26,7 +26,7 @@ from benchmarks.workloads import load_config
 from experiments import build
 from snjax import parallel
 from snjax.latents.sampling import seed_key
-from snjax.training import loop
+from snjax.training.step import device_data, make_step
 
 CONFIGS = ('sngan_cifar', 'sngan_cifar_cnn:C', 'wgan_gp_cifar', 'sngan_imagenet')
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
@@ -158,10 +158,10 @@ def _step(config):
     size = config.data.image_size
     pixels = np.zeros((config.batch_size, size, size, config.data.channels), np.uint8)
     method = build.method(config).with_images(pixels)
-    data = loop.device_data(pixels, np.zeros(len(pixels), np.int32), 0)
+    data = device_data(pixels, np.zeros(len(pixels), np.int32), 0)
     state = jax.eval_shape(method.init, seed_key(0, 'init'))
     options = build.options(config)
-    return parallel.DataParallel(loop.make_step(method, options)), state, data
+    return parallel.DataParallel(make_step(method, options)), state, data
 
 
 if __name__ == '__main__':

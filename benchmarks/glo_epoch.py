@@ -25,17 +25,17 @@ from benchmarks import command
 from benchmarks.workloads import load_config
 from experiments import build, glo
 from snjax import from_config, parallel
-from snjax.training import loop
+from snjax.training.step import device_data, make_step
 
 
 class OnDevice:
     """This project's design: one program per step."""
 
     def __init__(self, method, options, image_set):
-        self.data = loop.device_data(image_set.images, image_set.labels, options.seed)
+        self.data = device_data(image_set.images, image_set.labels, options.seed)
         state = parallel.run_once(method.init, jax.random.key(0))
         self.state = parallel.shard(state, method.state_axes)
-        step = parallel.DataParallel(loop.make_step(method, options), method.state_axes)
+        step = parallel.DataParallel(make_step(method, options), method.state_axes)
         self.program = step.compile(self.state, self.data)
         self.calls = len(image_set.images) // method.batch_size // options.steps_per_call
 

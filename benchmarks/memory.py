@@ -21,7 +21,7 @@ from benchmarks.workloads import load_config
 from experiments import build
 from snjax import parallel
 from snjax.latents.sampling import seed_key
-from snjax.training import loop
+from snjax.training.step import device_data, make_step
 
 _DTYPES = command.names(('float32', 'bfloat16'))
 _REMAT = command.names(('False', 'True'))
@@ -39,15 +39,15 @@ def main() -> None:
     )
     parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
-    told = command.changes(args.set)
-    report = {**machine.describe(), 'changes': told, 'configs': {}}
+    given = command.changes(args.set)
+    report = {**machine.describe(), 'changes': given, 'configs': {}}
     for name in args.config:
-        load_config(name, told)
+        load_config(name, given)
     for name in args.config:
         found = report['configs'][name] = {}
         options = itertools.product(args.dtypes, args.remat, args.accumulate)
         for dtype, remat, accumulate in options:
-            changes = {**told, 'model.dtype': dtype, 'model.remat': remat}
+            changes = {**given, 'model.dtype': dtype, 'model.remat': remat}
             form = dtype + ', remat' * (remat == 'True')
             if args.accumulate != [1]:
                 changes['accumulate'] = accumulate
@@ -64,11 +64,11 @@ def measure(config, compiles):
     shape = (config.batch_size, size, size, config.data.channels)
     pixels = np.zeros(shape, np.uint8)
     method = build.method(config).with_images(pixels)
-    data = loop.device_data(pixels, np.zeros(shape[0], np.int32), 0)
+    data = device_data(pixels, np.zeros(shape[0], np.int32), 0)
     state = parallel.shard_shapes(
         jax.eval_shape(method.init, seed_key(0, 'init')), method.state_axes
     )
-    step = parallel.DataParallel(loop.make_step(method, options), method.state_axes)
+    step = parallel.DataParallel(make_step(method, options), method.state_axes)
     found = {
         'state': cost.bytes_of(state),
         'estimated': cost.temporary_bytes(step.trace(state, data)),

@@ -32,24 +32,24 @@ def main() -> None:
     parser.add_argument('--rounds', type=command.count, default=7)
     parser.add_argument('--out', type=command.report)
     args = parser.parse_args()
-    told = command.changes(args.set)
-    report = {**machine.describe(), 'changes': told, 'configs': {}}
+    given = command.changes(args.set)
+    report = {**machine.describe(), 'changes': given, 'configs': {}}
     names = args.config or ['sngan_cifar', 'sngan_cifar_cnn:C']
     for name in names:
-        load_config(name, told)
+        load_config(name, given)
     for name in names:
-        report['configs'][name] = measure(name, told, args.rounds)
+        report['configs'][name] = measure(name, given, args.rounds)
         machine.write(report, args.out)
 
 
-def measure(name, told, rounds):
+def measure(name, given, rounds):
     """Medians of one config, in seconds."""
-    config = load_config(name, told)
+    config = load_config(name, given)
     normalised = Step(config)
     dis = getattr(normalised.state, 'dis', None)
     if dis is None or 'spectral' not in dis.model_state:
         raise ValueError(f'--config={name} has no spectral normalisation to measure: give another')
-    plain = Step(load_config(name, {**told, 'method': 'gan', 'model.normalization': 'none'}))
+    plain = Step(load_config(name, {**given, 'method': 'gan', 'model.normalization': 'none'}))
     for step in (normalised, plain):
         step.compile()
     advance = _advance(normalised.method, normalised.state)

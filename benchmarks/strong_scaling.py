@@ -38,8 +38,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker:
         return work(args)
-    told = command.changes(args.set)
-    load_config(args.config, told)  # an error is reported once, not by every worker
+    given = command.changes(args.set)
+    load_config(args.config, given)  # an error is reported once, not by every worker
     counts = args.devices
     workers = {n: start(n) for n in counts}
     for worker in workers.values():  # one after the other: compiling takes all cores
@@ -54,7 +54,7 @@ def main() -> None:
     report = {
         **machine.describe(),
         'config': args.config,
-        'changes': told,
+        'changes': given,
         'updates_per_round': args.updates,
         'seconds_per_update': seconds,
         'median': medians,

@@ -67,9 +67,9 @@ def main() -> None:
     names = [*(args.config or []), *(CONFIGS if args.all else ())]
     if not names:
         parser.error('name a --config, or --all')
-    told = command.changes(args.set)
-    configs = {name: load_config(name, told) for name in names}
-    report = {**machine.describe(), 'changes': told, 'configs': {}}
+    given = command.changes(args.set)
+    configs = {name: load_config(name, given) for name in names}
+    report = {**machine.describe(), 'changes': given, 'configs': {}}
     peaks = {}
     for name, config in configs.items():
         dtype = config.model.dtype

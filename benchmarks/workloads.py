@@ -15,7 +15,7 @@ from jax.extend import core
 
 from experiments import build
 from snjax import parallel
-from snjax.training import loop
+from snjax.training.step import device_data, make_step
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
 
@@ -98,10 +98,10 @@ class Step:
         labels = rng.integers(0, max(config.model.num_classes, 1), num_images, np.int32)
         self.method = build.method(config).with_images(pixels)
         self.options = build.options(config)
-        self.data = loop.device_data(pixels, labels, config.seed)
+        self.data = device_data(pixels, labels, config.seed)
         state = parallel.run_once(self.method.init, jax.random.key(0))
         self.state = parallel.shard(state, self.method.state_axes)
-        self._run = loop.make_step(self.method, self.options)
+        self._run = make_step(self.method, self.options)
         self.parallel = parallel.DataParallel(self._run, self.method.state_axes)
 
     def jaxpr(self) -> core.Jaxpr:

@@ -6,14 +6,13 @@
 """
 
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from configs import base
 from experiments.settings import keys
 from snjax.runs.config_file import flatten, read_config
+from snjax.runs.nested import nested
 from snjax.runs.workdir import CONFIG_NAME
 
 
@@ -27,17 +26,6 @@ def get_config(workdir: str) -> ConfigDict:
     kept = {k: v for k, v in flatten(read_config(path)).items() if k not in keys.REMOVED}
     config = base.get_config()
     with config.unlocked():  # for keys that a method outside this repository has added
-        config.update(_nested(keys.upgraded(kept)))
+        values = {tuple(key.split('.')): value for key, value in keys.upgraded(kept).items()}
+        config.update(nested(values))
     return config
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `snjax.runs.config_file.flatten`."""
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *groups, name = key.split('.')
-        holder = nested
-        for group in groups:
-            holder = holder.setdefault(group, {})
-        holder[name] = value
-    return nested

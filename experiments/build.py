@@ -1,4 +1,4 @@
-"""`plan` resolves a config, or refuses it before data are read or anything is compiled.
+"""Turns a config into a plan, or refuses it, once: before data are read or anything is compiled.
 
 As a program it checks whether runs with these configs would start. A sweep calls it before it
 starts a run, in a process of its own, because methods import JAX:
@@ -15,19 +15,20 @@ import importlib
 import json
 import pathlib
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
 from experiments.settings import check, keys
 from experiments.settings.scores import ScorePlan, score_plan
 from snjax import parallel
+from snjax.host.exit_codes import BAD_INPUT
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
-from snjax.training import loop
 from snjax.training.method import Method
 from snjax.training.optimizers import OPTIMIZERS, linear_decay
+from snjax.training.step import Options
 
 Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 
@@ -46,7 +47,7 @@ class Plan:
     """
 
     method: Method
-    options: loop.Options
+    options: Options
     scores: ScorePlan
     stream: str
     record: Mapping[str, Any]
@@ -87,14 +88,14 @@ def method(config: Config) -> Method:
     for key, value in getattr(module, 'FIXED', {}).items():
         if flat[key] != value:
             raise ValueError(
-                f'{key} is {flat[key]!r}, but {config.method} is defined by {key}={value}: leave '
-                'it so, or take another --config.method (gan takes them all)'
+                f'{key} is {flat[key]!r}, but {config.method} is defined by {key}={value}: keep '
+                'that value, or use another --config.method (gan accepts any)'
             )
     return module.make(config)
 
 
 def common(config: Config) -> dict[str, Any]:
-    """The arguments of `experiments.gan.Gan` beside the players, the loss, the penalties.
+    """All arguments of `experiments.gan.Gan` except players, loss, penalties and clipping.
 
     Raises:
         ValueError: a value is not accepted; the message names its key.
@@ -116,7 +117,6 @@ def common(config: Config) -> dict[str, Any]:
         'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
         'learning_rate': rate(o.lr),
         'dis_learning_rate': rate(o.dis_lr) if o.dis_lr else None,
-        'clip': config.clip,
         'augment': parse_policy(config.data.augment),
         'ema_decay': o.ema_decay,
     }
@@ -127,9 +127,9 @@ def penalties(config: Config) -> dict[str, float]:
     return {name: float(config.penalty[name]) for name in PENALTIES if config.penalty[name]}
 
 
-def options(config: Config) -> loop.Options:
+def options(config: Config) -> Options:
     """The loop's options; `steps_per_call` is this backend's where the config leaves it open."""
-    return loop.Options(
+    return Options(
         num_steps=config.num_steps,
         steps_per_call=config.steps_per_call or parallel.default_steps_per_call(),
         log_every=config.log.every,
@@ -153,7 +153,14 @@ def main() -> None:
             plan(ConfigDict(values).lock())
         except (ValueError, FileNotFoundError) as error:
             print(f'{name}: {error}', file=sys.stderr)
-            sys.exit(2)
+            sys.exit(BAD_INPUT)
+
+
+if TYPE_CHECKING:
+    # The contract, checked on the side that fulfils it.
+    from experiments import gan, glo
+
+    _MAKERS: tuple[Callable[[Config], Method], ...] = (gan.make, glo.make)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 """Networks and image sets from a run's config: the only file of snjax that reads config keys.
 
 A config is nested, with string keys: a `ConfigDict` or the dict of a run's `config.json`. Configs
-of older runs lack newer keys; an argument whose key is absent keeps its default.
+of older runs lack newer keys. An argument whose key is absent keeps its default, which is what the
+code did before there was the key.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ def generator(
     return models.make_generator(
         architecture=models.RENAMED.get(name, name),
         layers=generator_layers(config) if layers is None else layers,
-        batch_norm_axis=parallel.AXIS if training and model['sync_batch_norm'] else None,
+        batch_norm_axis=parallel.AXIS if training and model.get('sync_batch_norm', True) else None,
         **_present(data, 'image_size', 'channels'),
         **_present(model, 'gen_width', 'variant', 'num_classes', 'attention', 'dtype', 'remat'),
     )
@@ -44,7 +45,7 @@ def generator(
 def discriminator(
     config: Any, *, layers: Layers | None = None, head: str | None = None
 ) -> models.Discriminator:
-    """The discriminator in training that a config of this version describes.
+    """The discriminator in training that a config describes.
 
     Args:
         config: of this version.
@@ -53,12 +54,13 @@ def discriminator(
     """
     model = config['model']
     layers = discriminator_layers(config) if layers is None else layers
-    if choose('dis_init', model['dis_init'], ('published', 'orthogonal')) == 'orthogonal':
+    dis_init = model.get('dis_init', 'published')
+    if choose('dis_init', dis_init, ('published', 'orthogonal')) == 'orthogonal':
         layers = models.orthogonal_start(layers)
     return models.make_discriminator(
         layers=layers,
-        head=model['head'] if head is None else head,
-        batch_norm_axis=parallel.AXIS if model['sync_batch_norm'] else None,
+        head=model.get('head', 'none') if head is None else head,
+        batch_norm_axis=parallel.AXIS if model.get('sync_batch_norm', True) else None,
         **_present(config['data'], 'image_size'),
         **_present(model, 'architecture', 'dis_width', 'variant', 'num_classes'),
         **_present(model, 'attention', 'first_stride2', 'dis_lipschitz', 'dtype', 'remat'),
@@ -103,13 +105,13 @@ _DIS_LAYERS: dict[str, Callable[[Any], Layers]] = {
 
 def generator_layers(config: Any) -> Layers:
     """The layer set that `model.gen_normalization` names."""
-    name = config['model']['gen_normalization']
+    name = config['model'].get('gen_normalization', 'none')
     return _GEN_LAYERS[choose('gen_normalization', name, _GEN_LAYERS)](config)
 
 
 def discriminator_layers(config: Any) -> Layers:
     """The layer set that `model.normalization` names."""
-    name = config['model']['normalization']
+    name = config['model'].get('normalization', 'spectral')
     return _DIS_LAYERS[choose('normalization', name, _DIS_LAYERS)](config)
 
 
@@ -123,15 +125,14 @@ class GeneratorInputs:
         num_classes: number of classes; 0 for an unconditional generator.
     """
 
-    dim_z: int
-    latent: str
-    num_classes: int
+    dim_z: int = 128
+    latent: str = 'normal'
+    num_classes: int = 0
 
 
 def generator_inputs(config: Any) -> GeneratorInputs:
     """Length and distribution of z and the number of classes in a run's config."""
-    model = config['model']
-    return GeneratorInputs(model['dim_z'], model['latent'], model['num_classes'])
+    return GeneratorInputs(**_present(config['model'], 'dim_z', 'latent', 'num_classes'))
 
 
 def shared_generator(config: Any) -> models.Generator:
@@ -139,7 +140,7 @@ def shared_generator(config: Any) -> models.Generator:
 
     Two modules with normalised layers are never equal, so each would be compiled anew.
     """
-    data = {key: config['data'][key] for key in ('image_size', 'channels')}
+    data = _present(config['data'], 'image_size', 'channels')
     keys = {'model': dict(config['model']), 'data': data}
     return _shared_generator(json.dumps(keys, sort_keys=True))
 
@@ -168,9 +169,10 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
     return data.find(
         d['name'],
         **_present(d, 'image_size', 'channels', 'split', 'skip_broken'),
-        data_dir=d['data_dir'] or None,
-        path=d['path'] or None,
-        cache_dir=d['cache_dir'] or None,
+        # Empty means absent.
+        data_dir=d.get('data_dir') or None,
+        path=d.get('path') or None,
+        cache_dir=d.get('cache_dir') or None,
         decode_later=d.get('stream') == 'decode',
     )
 

@@ -162,6 +162,30 @@ def test_the_library_knows_neither_experiments_nor_configs():
     assert found == []
 
 
+def config_keys(tree: ast.AST) -> list[str]:
+    """Returns the keys that a source reads from a `config`: `config['a']`, `x.config.get('a')`."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript):
+            holder, key = node.value, node.slice
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            holder, key = (node.func.value if node.func.attr == 'get' else None), node.args[0]
+        else:
+            continue
+        name = getattr(holder, 'attr', getattr(holder, 'id', None))
+        if name == 'config' and isinstance(key, ast.Constant) and isinstance(key.value, str):
+            found.append(key.value)
+    return found
+
+
+def test_only_from_config_reads_config_keys_in_the_library():
+    sources = {name: path for name, path in SOURCES.items() if name.split('.')[0] == 'snjax'}
+    keys = {name: config_keys(ast.parse(path.read_text())) for name, path in sources.items()}
+    assert {name for name, found in keys.items() if found} == {'snjax.from_config'}
+    text = "config['a'], run.config.get('b'), self.config['c']['d'], other['e'], config.get(f)"
+    assert sorted(config_keys(ast.parse(text))) == ['a', 'b', 'c']
+
+
 def test_every_file_at_the_root_of_experiments_makes_a_method():
     for path in (ROOT / 'experiments').glob('*.py'):
         if path.stem not in NOT_METHODS:

@@ -14,8 +14,8 @@ from absl import flags
 
 from experiments.modes import key_errors
 from experiments.modes.lines import complain
+from snjax.host.exit_codes import BAD_INPUT, INTERRUPTED
 
-BAD_INPUT, DIVERGED, PREEMPTED, INTERRUPTED = 2, 3, 75, 130
 _UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 _UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # errors without an exception class
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -23,16 +23,17 @@ from experiments.settings.check import Config
 from experiments.settings.scores import check_scores, options_of, own_protocol
 from snjax import from_config, parallel
 from snjax.data import ImageSet
-from snjax.generate import fakes as generation
+from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.load import load
 from snjax.generate.neighbours import nearest_vectors
 from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import evaluate, extractors, protocols
-from snjax.metrics.evaluate import Evaluator, Row
+from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.protocols import Protocol
-from snjax.runs import config_file, images, lock
+from snjax.runs import config_file, images, lock, scores_file
 from snjax.runs.checkpoint import best_scores, load_tree
+from snjax.runs.scores_file import Row
 from snjax.runs.workdir import (
     BEST,
     CHECKPOINTS,
@@ -185,14 +186,14 @@ def _evaluate_one(
     for name, trained in _checkpoints(folder, e):
         about = {'checkpoint': name, 'seed': trained.config['seed']}
         if trained.step not in by_step:
-            chosen = generation.variants(e.variants, trained)
+            chosen = fakes.variants(e.variants, trained)
             by_step[trained.step] = evaluator.rows(trained, asked, chosen, about)
             if e.nearest:
                 _show_nearest(evaluator, trained, chosen[0], e.nearest, folder)
         found = [Row(row.scores, row.manifest | about) for row in by_step[trained.step]]
         # Saved at once, so that a job killed among many checkpoints loses one of them.
         if parallel.is_main():
-            evaluate.add(folder / SCORES_NAME, found)
+            scores_file.add(folder / SCORES_NAME, found)
         rows += found
     if not parallel.is_main():
         return

@@ -18,11 +18,10 @@ from experiments.modes.invert_files import Row, Targets, write
 from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose
 from snjax import from_config
-from snjax.generate import inversion, measurements
+from snjax.generate import inversion, measurements, weights
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load
 from snjax.generate.trained import TrainedGenerator
-from snjax.generate.weights import WEIGHTS
 from snjax.latents import sampling
 from snjax.metrics.distortion import distortion
 
@@ -99,7 +98,7 @@ def _check(options: Options) -> None:
             f'invert.loss is {options.loss}, which compares whole images, but '
             f'invert.operator={options.operator} measures other values: use --invert.loss=l2 or l1'
         )
-    choose('invert.weights', options.weights, WEIGHTS)
+    choose('invert.weights', options.weights, weights.CHOICES)
     choose('invert.mask', options.mask, measurements.MASKS)
     if options.num < 1:
         raise ValueError(f'invert.num is {options.num}: a whole number from 1 is needed')

@@ -15,11 +15,10 @@ from experiments.modes import command_line, sample_glo
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
 from snjax.data import ImageSet
-from snjax.generate import neighbours
+from snjax.generate import neighbours, weights
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load
 from snjax.generate.trained import TrainedGenerator
-from snjax.generate.weights import WEIGHTS
 from snjax.latents import interpolation
 from snjax.latents.priors import PRIORS
 from snjax.latents.sampling import check_labels
@@ -106,7 +105,7 @@ def _check(options: Options) -> None:
             f'sample.format is {options.format!r}: accepted are '
             f'{", ".join(FORMATS[options.what])} for sample.what={options.what}'
         )
-    choose('sample.weights', options.weights, WEIGHTS)
+    choose('sample.weights', options.weights, weights.CHOICES)
     choose('sample.path', options.path, interpolation.PATHS)
     choose('sample.prior', options.prior, PRIORS)
     for key in ('rows', 'frames', 'neighbours', 'components'):

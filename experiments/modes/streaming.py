@@ -6,13 +6,14 @@ from typing import Any
 
 from snjax import parallel
 from snjax.data import LazyImages
-from snjax.training import feed, loop
+from snjax.training import feed
+from snjax.training.step import Options
 
 # Share of a device's memory that a set may take: the rest is for the state and activations.
 RESIDENT_SHARE = 0.5
 
 
-def choose_options(stream: str, options: loop.Options, images: Any, say) -> loop.Options:
+def choose_options(stream: str, options: Options, images: Any, say) -> Options:
     """The loop's options for these images; every process has to call it.
 
     Says so if the images are streamed.

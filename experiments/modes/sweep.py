@@ -16,16 +16,16 @@ from ml_collections import config_flags
 from experiments.modes import key_errors
 from experiments.modes.lines import complain
 from experiments.settings import keys
+from snjax.host.exit_codes import BAD_INPUT, FAILED, FINISHED, RESUMABLE
 from snjax.runs.lock import WorkdirLock
 from snjax.runs.workdir import CONFIG_NAME
 from snjax.sweeps import definition, journal, local, runs, slots, slurm
 from snjax.sweeps.definition import CONFIG, Item
 from snjax.sweeps.journal import RunState
 from snjax.sweeps.runs import Run
-from snjax.sweeps.sweep_state import BAD_INPUT, JOURNAL, SUMMARY, SweepState, restore_jobs
+from snjax.sweeps.sweep_state import JOURNAL, SUMMARY, SweepState, restore_jobs
 from snjax.sweeps.table import Display, print_table
 
-FAILED, STOPPED = 1, 75
 _GET_SWEEP = 'get_sweep'
 # Reads {name: config} as JSON; exit code 2 and one line on stderr at the first bad config.
 _CHECK = 'experiments.build'
@@ -50,7 +50,8 @@ def plan(
         raise ValueError(f'{folder} holds a run: give the sweep another --workdir')
     items = items_of(config_file, sweep_file, given)
     configs = [resolve(item) for item in items]
-    planned = runs.make(items, configs, folder, identifier(configs))
+    num_steps = [config['num_steps'] for config in configs]
+    planned = runs.make(items, configs, folder, identifier(configs), num_steps=num_steps)
     if len(planned) < len(items):
         left_out = len(items) - len(planned)
         print(f'left out {left_out} of {len(items)} items: they compute the same as others')
@@ -238,11 +239,11 @@ def _conclude(sweep: SweepState, is_complete: bool) -> int:
     print(f'compare with   tensorboard --logdir {sweep.folder}')
     if not is_complete:
         complain(f'stopped, with {finished} of {total} runs finished; run it again to continue')
-        return STOPPED
+        return RESUMABLE
     diverged = sweep.count(RunState.DIVERGED)
     if diverged:
         complain(f'{diverged} of {total} runs diverged')
     failed = total - finished - diverged
     if failed:
         complain(f'{failed} of {total} runs failed; run it again to retry them')
-    return FAILED if failed else 0
+    return FAILED if failed else FINISHED

@@ -21,6 +21,7 @@ from snjax.runs import config_file, lock
 from snjax.runs.workdir import SAMPLES, TENSORBOARD
 from snjax.training import loop
 from snjax.training.program import StepProgram
+from snjax.training.step import compile_ahead
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
@@ -52,7 +53,8 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
         trainer = _trainer(plan, image_set, evaluator, workdir, say, ahead)
         start = time.perf_counter()
         trainer.run()
-        say(f'trained to step {trainer.step} in {time.perf_counter() - start:.0f} s')
+        seconds = time.perf_counter() - start
+        say(f'trained to step {trainer.step} in {seconds:.0f} s, compilation included')
         state, step = trainer.whole_state(), trainer.step
         scores = training_scores.score_finished(
             plan.scores, record, evaluator, state, step, workdir, say
@@ -129,9 +131,7 @@ class AheadOfTime:
         if waits or streaming.is_streamed(plan.stream, images):
             return
         if num_images >= method.batch_size:
-            self.program = loop.compile_ahead(
-                method, plan.options, images, self._workdir, self._say
-            )
+            self.program = compile_ahead(method, plan.options, images, self._workdir, self._say)
 
 
 def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:

@@ -9,15 +9,17 @@ import numpy as np
 from experiments.settings.scores import ScorePlan
 from snjax import parallel
 from snjax.data import ImageSet
-from snjax.generate import fakes as generation
+from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.load import from_tree
 from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison, evaluate, extractors
-from snjax.metrics.evaluate import Evaluator, Row
+from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.extractors import Yardstick
 from snjax.metrics.live_scores import LiveScores
+from snjax.runs import scores_file
 from snjax.runs.checkpoint import as_tree, best_scores
+from snjax.runs.scores_file import Row
 from snjax.runs.workdir import BEST, SCORES_NAME
 
 
@@ -87,7 +89,7 @@ def score_finished(
         rows.append(row)
         lines += ['', *more]
     if parallel.is_main():
-        evaluate.add(folder / SCORES_NAME, rows)
+        scores_file.add(folder / SCORES_NAME, rows)
         title = comparison.title(evaluator.extractor)
         best = best_scores(folder / BEST)
         lines += [f'best {title} {s:.4g}, at step {i}: {folder / BEST}' for i, s in best.items()]
@@ -106,7 +108,7 @@ def _yardstick_row(
     """Scores fakes by a yardstick: a row of `scores.json`, and lines with the references."""
     o = scores.options
     num = scores.protocol.fake
-    batches = generation.fakes(trained, variant, num, seed=o.seed, batch_size=o.batch_size)
+    batches = fakes.fakes(trained, variant, num, seed=o.seed, batch_size=o.batch_size)
     found = yardstick.score(np.concatenate([np.asarray(x)[:count] for x, count in batches]))
     manifest = {
         **found.manifest,

@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.settings import keys
-from snjax.runs import config_file, lock, scores_file, workdir
+from snjax.runs import config_file, lock, scores_file
+from snjax.runs.workdir import (
+    CONFIG_NAME,
+    DIVERGED_NAME,
+    JOURNAL_NAME,
+    METRICS_NAME,
+    SAMPLES,
+    SCORES_NAME,
+    newest_step,
+)
 
 FINISHED, RUNNING, INTERRUPTED, DIVERGED = 'finished', 'running', 'interrupted', 'diverged'
 # Only a sweep's journal can tell these states from `INTERRUPTED`.
@@ -78,13 +87,13 @@ def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
 
 
 def _is_run(path):
-    return (path / workdir.CONFIG_NAME).is_file()
+    return (path / CONFIG_NAME).is_file()
 
 
 def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
     """The runs in these workdirs, and a line for each file that cannot be read."""
     sweeps = {folder: _sweep_of(folder) for folder in folders}
-    journals = {sweep: _journal(sweep / workdir.JOURNAL_NAME) for sweep in set(sweeps.values())}
+    journals = {sweep: _journal(sweep / JOURNAL_NAME) for sweep in set(sweeps.values())}
     runs, warnings = [], []
     for folder in folders:
         run, lines = _read_one(folder, journals[sweeps[folder]])
@@ -95,24 +104,24 @@ def read(folders: Sequence[pathlib.Path]) -> tuple[list[Run], list[str]]:
 
 def _sweep_of(folder: pathlib.Path) -> pathlib.Path:
     above = folder.parent.parent
-    return above if (above / workdir.JOURNAL_NAME).is_file() else above.parent
+    return above if (above / JOURNAL_NAME).is_file() else above.parent
 
 
 def _read_one(folder: pathlib.Path, journal) -> tuple[Run | None, list[str]]:
     try:
-        config, flat = _config(folder / workdir.CONFIG_NAME)
+        config, flat = _config(folder / CONFIG_NAME)
     except (ValueError, OSError) as error:
         return None, [str(error)]
     warnings = []
     rows: Sequence[scores_file.Row] = ()
     try:
-        rows = scores_file.read(folder / workdir.SCORES_NAME)
+        rows = scores_file.read(folder / SCORES_NAME)
     except ValueError as error:
         warnings.append(str(error))
-    scalars, damaged = _scalars(folder / workdir.METRICS_NAME)
+    scalars, damaged = _scalars(folder / METRICS_NAME)
     if damaged:
-        warnings.append(f'{folder / workdir.METRICS_NAME}: {damaged} lines cannot be read')
-    saved = workdir.newest_step(folder)
+        warnings.append(f'{folder / METRICS_NAME}: {damaged} lines cannot be read')
+    saved = newest_step(folder)
     logged = max((max(values) for values in scalars.values()), default=0)
     state, note = _state(folder, saved, flat['num_steps'], journal)
     run = Run(
@@ -124,7 +133,7 @@ def _read_one(folder: pathlib.Path, journal) -> tuple[Run | None, list[str]]:
         note=note,
         scalars=scalars,
         rows=rows,
-        samples=_grids(folder / workdir.SAMPLES),
+        samples=_grids(folder / SAMPLES),
     )
     return run, warnings
 
@@ -175,7 +184,7 @@ def _state(folder: pathlib.Path, saved: int, num_steps: int, journal) -> tuple[s
         holder = None
     if holder:
         return RUNNING, holder
-    diverged = folder / workdir.DIVERGED_NAME
+    diverged = folder / DIVERGED_NAME
     if diverged.is_file():
         return DIVERGED, diverged.read_text().strip()
     if saved >= num_steps:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from snjax import parallel
+from snjax import models, parallel
 from snjax.data import sets
 from snjax.latents.initial import INITIAL_LATENTS
 from snjax.latents.sampling import LATENTS
@@ -117,6 +117,7 @@ def _penalties(config: Config) -> None:
 def glo(config: Config) -> None:
     """Raises a ValueError for a value that GLO does not accept."""
     o, g = config.optimizer, config.glo
+    models.check_architecture(config.model.architecture)
     choose('glo.z_optimizer', g.z_optimizer, OPTIMIZERS)
     choose('glo.loss', g.loss, RECONSTRUCTION_LOSSES)
     choose('glo.z_loss', g.z_loss, ['', *RECONSTRUCTION_LOSSES])

@@ -19,7 +19,6 @@ INCIDENTAL = (
     'log.*',
     'checkpoint.*',
     'sampling.*',
-    'inversion.*',
     'eval.*',
     'data.data_dir',
     'data.cache_dir',
@@ -27,7 +26,7 @@ INCIDENTAL = (
     'data.workers',
 )
 _BASE = base.get_config().to_dict()
-# Keys that were removed in version 0.2, with the value that means the same as their absence.
+# Removed keys, each with the value that changed nothing.
 REMOVED = {
     'num_seeds': 1,
     'members.lr': '',
@@ -35,7 +34,7 @@ REMOVED = {
     'members.beta2': '',
     'fakes_at_once': False,
 }
-# Values that have another name now.
+# Renamed values: old to new.
 RENAMED_VALUES = {'model.architecture': {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}}
 # The modes of finished runs and the files of their options, by the group of older configs that held
 # the options. Keys of a group that a training reads are still keys of its config.
@@ -52,7 +51,7 @@ PLACES = ('data.data_dir', 'data.cache_dir', 'data.path')
 
 
 def moved(key: str) -> str | None:
-    """The option of a mode that a key of an older config has become.
+    """The option of a mode that has replaced a key of older configs.
 
     Args:
         key: full key, or the name of a group.
@@ -72,21 +71,21 @@ def moved(key: str) -> str | None:
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config of any version, by today's full keys: `{'optimizer.lr': 2e-4, ...}`.
 
-    A key that is absent has the default of `configs/base.py`, which is what it did before there was
+    An absent key gets the default of `configs/base.py`, which is how the code behaved before it had
     the key.
 
     Args:
         config: nested, as in a run's `config.json`.
 
     Raises:
-        ValueError: this version does not do what the config asks for.
+        ValueError: it uses a removed feature.
     """
     flat = flatten(config)
     for key, neutral in REMOVED.items():
         if flat.pop(key, neutral) != neutral:
             raise ValueError(
-                f'{key} was removed in 0.2, and this config sets another value than {neutral!r}: '
-                'version 0.1.0 runs it'
+                f'{key} was removed in 0.2, and this config sets it to another value than '
+                f'{neutral!r}: remove it, or run this config with 0.1'
             )
     flat.pop('members', None)
     for key, names in RENAMED_VALUES.items():
@@ -96,9 +95,9 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def computed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that change what is computed, in today's form.
+    """The keys of a config that change what is computed.
 
-    Two runs with equal values of these keys compute the same bits.
+    Runs that agree in them compute the same bits.
 
     Args:
         config: nested, of any version.
@@ -112,11 +111,10 @@ def is_incidental(key: str) -> bool:
 
 
 def kind(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that repetitions of a run share: all computed keys but the seed, and the length.
+    """The computed keys without the seed, and `num_steps`: equal for repetitions of one experiment.
 
-    The updates in one call (`steps_per_call`) change rounding at most. The folder of the images
-    (`data.path`) may be another on another machine; a score's manifest has the checksum of the
-    images.
+    `steps_per_call` is left out because it changes at most rounding, and `data.path` because it may
+    differ between machines: a score's manifest has the checksum of the images.
     """
     free = ('seed', 'steps_per_call', 'data.path')
     same = {k: v for k, v in computed(config).items() if k not in free}

@@ -56,7 +56,7 @@ def score_plan(config: Config) -> ScorePlan:
         extractor=e.extractor,
         weights=e.weights,
         protocol=own_protocol(config.data.split, e.num_samples),
-        # Values without an extractor are read by nothing, and are not checked.
+        # Without an extractor these values are unused and not checked.
         options=options_of(e) if e.extractor else evaluate.Options(),
         every=e.every,
         cache_dir=config.data.cache_dir or None,

@@ -25,11 +25,8 @@ from absl import logging
 from snjax.data.image_set import ImageSet, content_sha256, image_set
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: concurrent runs repeat each other's work
-    fcntl = None
+from snjax.host import file_lock
+from snjax.host.folders import cache_folder
 
 # To be raised with every change of the stored arrays or of the way from files to pixels.
 _FORMAT = 1
@@ -67,8 +64,7 @@ def cached(
     Raises:
         ValueError: neither the folder nor the memory has room for the set.
     """
-    folder = pathlib.Path(cache_dir or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax')
-    folder = folder.expanduser()
+    folder = cache_folder(cache_dir)
     key = {'name': name, 'split': split, 'image_size': image_size, 'channels': channels}
     key |= {'source': source, 'format': _FORMAT, 'pillow': PIL.__version__}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -122,9 +118,10 @@ def undecoded(
 
 @contextlib.contextmanager
 def exclusive(path: pathlib.Path) -> Iterator[bool]:
-    """Holds an advisory lock on `path`, which the system drops even if the process is killed.
+    """Waits for the lock on `path` and holds it; a context manager.
 
-    Yields whether the lock is held: not every file system has locks.
+    Yields whether the lock is held. Not every system has locks: concurrent runs then repeat each
+    other's work.
     """
     try:
         file = open(path, 'a')
@@ -132,11 +129,11 @@ def exclusive(path: pathlib.Path) -> Iterator[bool]:
         yield False
         return
     with file:
-        is_alone = False
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-                is_alone = True
+        try:
+            file_lock.lock(file, wait=True)
+            is_alone = True
+        except OSError:
+            is_alone = False
         yield is_alone
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key, UInt
 
+from snjax import parallel
 from snjax.data import sampler
 
 
@@ -45,14 +46,6 @@ def _mix(x):
     return x ^ (x >> np.uint32(16))
 
 
-def _host_device():
-    """A CPU device, or None if JAX_PLATFORMS excludes it."""
-    try:
-        return jax.local_devices(backend='cpu')[0]
-    except RuntimeError:
-        return None
-
-
 class HostOrder:
     """Positions in the set of the images in any batch of a run.
 
@@ -73,7 +66,7 @@ class HostOrder:
 
     def _keys_of(self, epoch):
         # On an accelerator this would wait for the updates that are queued there.
-        with jax.default_device(_host_device()):
+        with parallel.on_host():
             rng = jax.random.wrap_key_data(jnp.asarray(self._rng_data), impl=self._rng_impl)
             return np.asarray(sampler.epoch_keys(rng, epoch))
 

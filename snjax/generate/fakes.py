@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from snjax import parallel
+from snjax.generate import weights
 from snjax.generate.trained import TrainedGenerator
 from snjax.latents.sampling import check_labels, generate
 
-WEIGHTS = ('ema', 'raw')
 STATISTICS = ('running', 'batch', 'reestimated')
 REESTIMATED_BATCHES = 16
 
@@ -56,15 +56,15 @@ def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
     if text == 'auto':
         return (Variant(trained.kept('auto'), 'running'),)
     if text == 'grid':
-        kept = WEIGHTS if trained.ema is not None else ('raw',)
+        kept = weights.KINDS if trained.ema is not None else ('raw',)
         statistics = STATISTICS if 'batch_stats' in trained.raw else ('running',)
         return tuple(Variant(w, s) for w in kept for s in statistics)
     found = tuple(Variant(*part.strip().partition('/')[::2]) for part in text.split(','))
     for variant in found:
-        if variant.weights not in WEIGHTS or variant.statistics not in STATISTICS:
+        if variant.weights not in weights.KINDS or variant.statistics not in STATISTICS:
             raise ValueError(
                 f'evaluate.variants has {str(variant)!r}: accepted are auto, grid, and '
-                f'WEIGHTS/STATISTICS of {", ".join(WEIGHTS)} and {", ".join(STATISTICS)}, '
+                f'WEIGHTS/STATISTICS of {", ".join(weights.KINDS)} and {", ".join(STATISTICS)}, '
                 'as ema/running,raw/batch'
             )
         trained.variables(variant.weights)

@@ -9,10 +9,11 @@ from snjax.generate.glo import TrainedGlo
 from snjax.generate.trained import TrainedGenerator
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.config_file import read_config
+from snjax.runs.workdir import CHECKPOINTS, CONFIG_NAME
 
 
 def load(
-    workdir: str | pathlib.Path, step: int | None = None, folder: str = 'checkpoints'
+    workdir: str | pathlib.Path, step: int | None = None, folder: str = CHECKPOINTS
 ) -> TrainedGenerator:
     """Loads the generator of a run.
 
@@ -30,11 +31,11 @@ def load(
         ValueError: a damaged checkpoint.
     """
     workdir = pathlib.Path(workdir)
-    if not (workdir / 'config.json').is_file():
+    if not (workdir / CONFIG_NAME).is_file():
         raise FileNotFoundError(
-            f'{workdir} holds no run: there is no config.json; give the --workdir of a training'
+            f'{workdir} holds no run: there is no {CONFIG_NAME}; give the --workdir of a training'
         )
-    config = read_config(workdir / 'config.json')
+    config = read_config(workdir / CONFIG_NAME)
     return from_tree(config, *load_tree(workdir / folder, step))
 
 

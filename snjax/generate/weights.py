@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-WEIGHTS = ('auto', 'ema', 'raw')
+KINDS = ('ema', 'raw')
+CHOICES = ('auto', *KINDS)
 
 
 def select(
@@ -22,8 +23,8 @@ def select(
     Raises:
         ValueError: an unknown name, or 'ema' of a run without one.
     """
-    if weights not in WEIGHTS:
-        raise ValueError(f'weights {weights!r}: accepted are {", ".join(WEIGHTS)}')
+    if weights not in CHOICES:
+        raise ValueError(f'weights {weights!r}: accepted are {", ".join(CHOICES)}')
     if weights == 'ema' and ema is None:
         raise ValueError(
             'weights ema: this run kept no moving average (optimizer.ema_decay is 0); '

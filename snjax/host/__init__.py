@@ -1,4 +1,4 @@
-"""Facts about this machine and process, without JAX: cores, memory, GPUs, the supervisor."""
+"""Facts about this machine and process, without JAX: cores, memory, GPUs, folders, locks, exit codes."""
 
 from snjax.host.machine import memory, num_cores
 

@@ -3,7 +3,7 @@
 When the coordinator (process 0) is gone, JAX aborts the other processes from C++, where no Python
 runs any more. So a process of a distributed run forks: the child trains; the parent waits, passes
 signals on and exits as the child did. If the child was aborted because process 0 is gone, the
-parent prints one line that says so and exits with `GOES_ON`.
+parent prints one line that says so and exits with `RESUMABLE`.
 
 Imports no JAX: a process must fork before JAX starts threads.
 """
@@ -18,14 +18,15 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-GOES_ON = 75  # exit code of a run that resumes when it is started again
+from snjax.host.exit_codes import RESUMABLE
+
 _PR_SET_PDEATHSIG = 1
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _ABORTED = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 _SI_KERNEL = 128  # si_code of a signal from the terminal, which reaches the child as well
 _PROBE_S = 5.0
 
-_to_guard: int | None = None  # in the child: the pipe to its parent
+_to_parent: int | None = None  # in the child: the pipe to its parent
 
 
 def supervise(newest: Callable[[], str]) -> None:
@@ -34,21 +35,21 @@ def supervise(newest: Callable[[], str]) -> None:
     Args:
         newest: returns a clause on the run's newest checkpoint, for the message after an abort.
     """
-    global _to_guard
-    from_child, to_guard = os.pipe()
-    guard = os.getpid()
+    global _to_parent
+    from_child, to_parent = os.pipe()
+    parent = os.getpid()
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_HANDED_ON, signal.SIGCHLD})
     child = os.fork()
     if child:
-        os.close(to_guard)
+        os.close(to_parent)
         _watch(child, from_child, newest)
     os.close(from_child)
-    _to_guard = to_guard
+    _to_parent = to_parent
     if sys.platform == 'linux':  # the child dies with the parent, also if that is killed
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_HANDED_ON, signal.SIGCHLD})
     signal.signal(signal.SIGABRT, signal.SIG_DFL)  # absl would print the stacks of all threads
-    if os.getppid() != guard:  # the parent was killed before the call above
+    if os.getppid() != parent:  # the parent was killed before the call above
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -57,12 +58,12 @@ def explain(what: str, code: int, unless_answers: str = '') -> None:
 
     Args:
         what: the line to print, without the program's name; '' to print the signal only.
-        code: exit code. With `GOES_ON` the line also names the newest checkpoint.
+        code: exit code. With `RESUMABLE` the line also names the newest checkpoint.
         unless_answers: host:port; the explanation does not apply if a process answers there.
     """
-    if _to_guard is not None:
+    if _to_parent is not None:
         line = json.dumps({'what': what, 'code': code, 'unless_answers': unless_answers})
-        os.write(_to_guard, f'{line}\n'.encode())
+        os.write(_to_parent, f'{line}\n'.encode())
 
 
 def say(line: str) -> None:
@@ -109,7 +110,7 @@ def _explain(received: str, newest: Callable[[], str]) -> None:
     if not last['what'] or (last['unless_answers'] and _answers(last['unless_answers'])):
         return
     what, code = last['what'], last['code']
-    say(last_words(what, newest()) if code == GOES_ON else what)
+    say(last_words(what, newest()) if code == RESUMABLE else what)
     os._exit(code)
 
 

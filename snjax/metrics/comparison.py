@@ -123,17 +123,17 @@ def _inside_classes(extractor, real, fake, class_names, seed):
     if extractor.classes == class_names:
         accuracy = scores.classification_accuracy(fake.features.logits, fake.labels)
         values['accuracy'] = accuracy
-    sides = {'': fake, 'real_': real}
-    for prefix, side in sides.items():
+    sets = {'': fake, 'real_': real}
+    for prefix, scored in sets.items():
         apart = diversity.class_feature_distance(
-            side.features.features, side.labels, num, seed=seed
+            scored.features.features, scored.labels, num, seed=seed
         )
         values |= _mean_of_classes(f'{prefix}class_feature_distance', apart)
-        if side.images is not None and min(side.images.shape[1:3]) >= 11:
-            labels = side.labels[: len(side.images)]
-            alike = diversity.class_ms_ssim(side.images, labels, num, seed=seed)
+        if scored.images is not None and min(scored.images.shape[1:3]) >= 11:
+            labels = scored.labels[: len(scored.images)]
+            alike = diversity.class_ms_ssim(scored.images, labels, num, seed=seed)
             values |= _mean_of_classes(f'{prefix}class_ms_ssim', alike)
-    counts = [np.bincount(side.labels, minlength=num).min() for side in sides.values()]
+    counts = [np.bincount(scored.labels, minlength=num).min() for scored in sets.values()]
     if min(counts) >= 2 and real.labels is not None and fake.labels is not None:
         distances = scores.class_frechet_distances(
             real.features.features, real.labels, fake.features.features, fake.labels, num

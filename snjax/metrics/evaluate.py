@@ -9,7 +9,7 @@ import numpy as np
 
 from snjax import parallel
 from snjax.data.image_set import ImageSet
-from snjax.generate import fakes as generation
+from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison
@@ -17,10 +17,7 @@ from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.extractors import Extractor
 from snjax.metrics.protocols import Protocol
 from snjax.metrics.reference import Reference
-from snjax.runs.scores_file import Row as Row
-from snjax.runs.scores_file import add as add
-from snjax.runs.scores_file import identity as identity
-from snjax.runs.scores_file import read as read
+from snjax.runs.scores_file import Row
 
 MIN_SAMPLES = 6  # for the fifth nearest neighbour
 _IMAGES_KEPT = 2000  # for MS-SSIM
@@ -98,7 +95,7 @@ class Evaluator:
         o, kept = self.options, []
 
         def batches():
-            for images, count in generation.fakes(
+            for images, count in fakes.fakes(
                 trained, variant, num, seed=o.seed, batch_size=o.batch_size
             ):
                 if sum(map(len, kept)) < _IMAGES_KEPT:
@@ -106,7 +103,7 @@ class Evaluator:
                 yield images, count
 
         features = self.extractor.of(batches())
-        return ScoredSet(features, generation.labels_of(trained, num), np.concatenate(kept))
+        return ScoredSet(features, fakes.labels_of(trained, num), np.concatenate(kept))
 
     def rows(
         self,
@@ -183,7 +180,7 @@ class Evaluator:
         if variant.statistics != 'running':
             out['batch_size'] = o.batch_size
         if variant.statistics == 'reestimated':
-            out['reestimated_from'] = generation.REESTIMATED_BATCHES * o.batch_size
+            out['reestimated_from'] = fakes.REESTIMATED_BATCHES * o.batch_size
         dim = real.features.shape[1]
         if min(len(real.features), protocol.fake) <= dim:
             out['warning'] = f'fewer images than the {dim} features: covariances are rank-deficient'

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from snjax.generate import fakes as generation
+from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.load import from_tree
 from snjax.metrics import comparison
@@ -52,7 +52,7 @@ class LiveScores:
         trained = from_tree(self._config, step, as_tree(state))
         variant = Variant(trained.kept('auto'), 'running')
         o = self._evaluator.options
-        batches = generation.fakes(
+        batches = fakes.fakes(
             trained, variant, self._protocol.fake, seed=o.seed, batch_size=o.batch_size
         )
         queued = [(self._evaluator.extractor(images), count) for images, count in batches]

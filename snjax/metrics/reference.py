@@ -13,6 +13,7 @@ from absl import logging
 
 from snjax import parallel
 from snjax.data.image_set import ImageSet
+from snjax.host.folders import cache_folder
 from snjax.metrics.extractors import Extractor, Features, batches_of
 from snjax.metrics.protocols import Protocol
 from snjax.metrics.scores import Moments, moments
@@ -42,11 +43,10 @@ class Reference:
         batch_size: int = 128,
     ):
         self.extractor, self.image_set = extractor, image_set
-        root = pathlib.Path(cache_dir or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax')
         key = [_FORMAT, image_set.sha256, extractor.name, extractor.sha256, extractor.resize]
         key += [parallel.backend(), jax.__version__]
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-        self._stem = root.expanduser() / f'features-{extractor.name}-{digest}'
+        self._stem = cache_folder(cache_dir) / f'features-{extractor.name}-{digest}'
         self._batch_size = parallel.divisible(batch_size)
         self.features = self._kept('', self._extract)
 

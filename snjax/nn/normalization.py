@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -55,26 +54,6 @@ def batch_norm(
         dtype=dtype,
         use_scale=use_scale,
     )
-
-
-def running_after(before: Any, each: Any) -> Any:
-    """Running statistics after n batches, from the statistics that each batch alone would lead to.
-
-    r_n = m^n r_0 + sum_k m^(n-k) (each_k - m r_0), m being `DECAY`: the same as one batch after the
-    other.
-
-    Args:
-        before: the collection `batch_stats` before the first batch.
-        each: collections after each batch alone, stacked (n, ...).
-    """
-
-    def fold(r, moved):
-        weights = DECAY ** jnp.arange(len(moved) - 1, -1, -1, dtype=r.dtype)
-        return DECAY ** len(moved) * r + jnp.tensordot(
-            weights, moved - DECAY * r, 1, precision=lax.Precision.HIGHEST
-        )
-
-    return jax.tree.map(fold, before, each)
 
 
 class ConditionalBatchNorm(nn.Module):

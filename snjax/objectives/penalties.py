@@ -2,8 +2,9 @@
 
 Every penalty is a scalar, >= 0, NOT multiplied by its weight; `PENALTIES` at the end maps the names
 of a config to penalties. Penalties on gradients take `score`, which maps images (B, H, W, C) to one
-logit per image (B,). It must not mix images, as batch norm does: only then does the gradient of the
-summed logits hold each image's own gradient. Random draws for an image come from that image's key,
+logit per image (B,). It must not mix images: only then is the gradient of the summed logits each image's own
+gradient. With batch norm in D, which mixes them, WGAN-GP's penalties are refused; the others take
+the gradient of the batch as it is. Random draws for an image come from that image's key,
 so that they do not depend on how a batch is split over devices. A mean over the batch is over this
 device's images, because gradients are averaged over devices afterwards; only DRAGAN's standard
 deviation, which is not linear, takes the keyword `mean`.
@@ -251,15 +252,19 @@ class PenaltyInputs(NamedTuple):
 
 
 PENALTIES: dict[str, Callable[[PenaltyInputs], Scalar]] = {
-    'gradient': lambda c: gradient_penalty(c.score, c.real, c.fake, c.keys),
-    'gradient_one_sided': lambda c: gradient_penalty(
-        c.score, c.real, c.fake, c.keys, one_sided=True
+    'gradient': lambda inputs: gradient_penalty(
+        inputs.score, inputs.real, inputs.fake, inputs.keys
     ),
-    'dragan': lambda c: dragan(c.score, c.real, c.keys, all_real=c.all_real, mean=c.mean),
-    'r1': lambda c: r1(c.score, c.real),
-    'r2': lambda c: r2(c.score_fake, c.fake),
-    'drift': lambda c: drift(c.score, c.real),
-    'orthonormal': lambda c: orthonormal(c.params),
-    'l2': lambda c: l2(c.params),
-    'spectral': lambda c: spectral_norm_regularization(c.params, c.spectral),
+    'gradient_one_sided': lambda inputs: gradient_penalty(
+        inputs.score, inputs.real, inputs.fake, inputs.keys, one_sided=True
+    ),
+    'dragan': lambda inputs: dragan(
+        inputs.score, inputs.real, inputs.keys, all_real=inputs.all_real, mean=inputs.mean
+    ),
+    'r1': lambda inputs: r1(inputs.score, inputs.real),
+    'r2': lambda inputs: r2(inputs.score_fake, inputs.fake),
+    'drift': lambda inputs: drift(inputs.score, inputs.real),
+    'orthonormal': lambda inputs: orthonormal(inputs.params),
+    'l2': lambda inputs: l2(inputs.params),
+    'spectral': lambda inputs: spectral_norm_regularization(inputs.params, inputs.spectral),
 }

@@ -24,6 +24,7 @@ from snjax.parallel.devices import (
     device_kind,
     device_memory,
     divisible,
+    on_host,
     scan_or_unroll,
 )
 from snjax.parallel.placement import (
@@ -85,6 +86,7 @@ __all__ = [
     'is_main',
     'is_ready',
     'mean',
+    'on_host',
     'own_examples',
     'process_count',
     'process_index',

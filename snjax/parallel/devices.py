@@ -1,5 +1,7 @@
 """The devices of a run, and what depends on them: batch sizes, memory and loops."""
 
+import contextlib
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +61,18 @@ def device_memory() -> int:
     return host.memory() // jax.local_device_count()
 
 
+def on_host() -> contextlib.AbstractContextManager[None]:
+    """A context in which JAX computes on a CPU device.
+
+    Where JAX_PLATFORMS leaves no CPU device, JAX computes on its default device.
+    """
+    try:
+        device = jax.local_devices(backend='cpu')[0]
+    except RuntimeError:
+        device = None
+    return jax.default_device(device)
+
+
 def scan_or_unroll(
     body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: int
 ) -> tuple[Any, Any]:
@@ -70,7 +84,7 @@ def scan_or_unroll(
         return lax.scan(body, carry, xs, length)
     body, out = jax.jit(body), []  # traced once
     for i in range(length):
-        carry, y = body(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023 (called at once)
+        carry, y = body(carry, jax.tree.map(operator.itemgetter(i), xs))
         out.append(y)
     return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *out)
 

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 
 from snjax.host import supervisor
+from snjax.host.exit_codes import DIVERGED, RESUMABLE
 
 # Keys in the coordination service.
 _EXIT_CODES = 'snjax/left'  # a folder: process number -> exit code
@@ -36,7 +37,7 @@ _DISCONNECT_S = 5.0  # for processes that have reported their exit code to disco
 _OTHERS_FINISH_S = 300.0  # that process 0 waits for the others after it has finished well
 # Every process reaches these exit codes by itself: all diverge or are preempted at the same step,
 # and save before they end.
-_SHARED_CODES = (3, supervisor.GOES_ON)
+_SHARED_CODES = (DIVERGED, RESUMABLE)
 # How messages of failed collectives begin, whatever Python type they have (ValueError for UNKNOWN).
 # RESOURCE_EXHAUSTED is left out: running out of memory is this process's own fault.
 _STATUS = re.compile(
@@ -167,7 +168,7 @@ class PeerMonitor:
 
     def _end_as_lost(self, what, seconds):
         line = supervisor.last_words(f'{what} (no sign for {seconds:g} s)', self._newest())
-        self._end(line, supervisor.GOES_ON)
+        self._end(line, RESUMABLE)
 
     def _end_like_peer(self, process, code):
         self._set_exit_code(code)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from snjax.host import supervisor
+from snjax.host import exit_codes, supervisor
 from snjax.host.gpus import own_gpus
 from snjax.parallel.peer_monitor import PeerMonitor
 
@@ -146,7 +146,7 @@ def _start_monitor(peer_timeout, newest):
     if state.process_id:
         address = str(state.coordinator_address)
         what = f'process 0 of {state.num_processes} is gone (nobody answers at {address})'
-        supervisor.explain(what, supervisor.GOES_ON, unless_answers=address)
+        supervisor.explain(what, exit_codes.RESUMABLE, unless_answers=address)
     else:
         supervisor.explain('', 0)
     if state.num_processes > 1:

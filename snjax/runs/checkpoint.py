@@ -42,8 +42,9 @@ from orbax.checkpoint import v1
 
 from snjax import parallel
 from snjax.runs import digest
-from snjax.runs.checkpoint_files import missing_files, nested, orbax_options, try_read
+from snjax.runs.checkpoint_files import missing_files, orbax_options, try_read
 from snjax.runs.files import replace_file
+from snjax.runs.nested import nested
 from snjax.runs.workdir import BEST, steps_in
 
 # In a checkpoint of the folder `best`: its score.

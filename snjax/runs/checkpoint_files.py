@@ -11,6 +11,7 @@ from orbax.checkpoint import v1
 
 from snjax import parallel
 from snjax.runs import digest
+from snjax.runs.nested import nested
 
 # What a committed checkpoint holds at the least.
 _REQUIRED = ('commit_success.txt', '_CHECKPOINT_METADATA', 'state', 'digest/0.json')
@@ -127,16 +128,3 @@ def _read(
             array = np.empty(entry.shape, entry.dtype)
         arrays[path] = entry.verified(path, array)  # pyright: ignore[reportArgumentType]
     return arrays
-
-
-def nested(leaves: dict[tuple[str, ...], Any]) -> Any:
-    """Returns {('a', 'b'): x} as {'a': {'b': x}}, and {(): x} as x."""
-    root: dict = {}
-    for path, leaf in leaves.items():
-        if not path:
-            return leaf
-        node = root
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = leaf
-    return root

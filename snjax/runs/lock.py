@@ -1,24 +1,20 @@
 """One live run in a workdir: a lock that the kernel frees when the process ends."""
 
-import fcntl
 import os
 from pathlib import Path
 
 from absl import logging
 
+from snjax.host import file_lock
 from snjax.runs.workdir import LOCK_NAME
 
 
 class WorkdirLock:
     """Keeps a workdir for one live run; a context manager.
 
-    The kernel frees the lock when the process ends, also by `kill -9`, so there is nothing to clean
-    up. In a run over several processes only process 0 locks. A folder that the lock made is removed
-    on exit if nothing else was written to it, e.g. after a start that was refused.
-
-    This is `flock` and not the package `filelock`: the holder's name is written through the locked
-    descriptor, which that package keeps private, and on file systems without locks it makes a file
-    that outlives a `kill -9`, where this lock only warns.
+    The kernel frees the lock when the process ends (`snjax.host.file_lock`), so there is nothing to
+    clean up. In a run over several processes only process 0 locks. A folder that the lock made is
+    removed on exit if nothing else was written to it, e.g. after a start that was refused.
 
     Args:
         workdir: folder of the run, made when needed.
@@ -69,7 +65,7 @@ class WorkdirLock:
     def _lock(self, file) -> bool:
         """Locks `file`. Returns False if the process that made it has removed it from its path."""
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_lock.lock(file, wait=False)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or 'another process'
@@ -79,7 +75,7 @@ class WorkdirLock:
                 '--workdir'
             ) from None
         except OSError as error:
-            # Some network file systems have no locks; a run without the guard is better than none.
+            # Some network file systems have no locks; a run without the lock is better than none.
             logging.warning(
                 '%s cannot be locked (%s): start only one run in it', self._workdir, error
             )
@@ -108,7 +104,7 @@ def lock_holder(workdir: str | os.PathLike) -> str | None:
         return None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_lock.lock(file, wait=False)
         except BlockingIOError:
             return file.read().strip() or 'another process'
         except OSError:  # a file system without locks

@@ -24,7 +24,7 @@ class Diverged(RuntimeError):
 
 
 @runtime_checkable
-class LiveScores(Protocol):
+class ScoresWhileTraining(Protocol):
     """Scores checkpoints while training continues, e.g. `snjax.metrics.live_scores.LiveScores`.
 
     Attributes:
@@ -68,7 +68,7 @@ class RunLogger:
         step: int,
         checkpoints: Checkpointer,
         config: Mapping,
-        live: LiveScores | None = None,
+        live: ScoresWhileTraining | None = None,
         say: Callable[[str], None] = print,
     ):
         self._folder, self._checkpoints = pathlib.Path(folder), checkpoints

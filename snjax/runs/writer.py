@@ -41,6 +41,7 @@ from snjax.runs.config_file import flatten
 from snjax.runs.files import replace_file
 from snjax.runs.images import encode_png
 from snjax.runs.summaries import buckets, hparam
+from snjax.runs.workdir import METRICS_NAME, TENSORBOARD
 
 HPARAMS_TAG = '_hparams_/session_start_info'
 RESERVED_NAMES = ('step', 'wall_time')
@@ -74,8 +75,8 @@ class Writer:
         if not enabled:
             return
         start_step = _checked_step(start_step)
-        lines = Path(workdir) / 'metrics.jsonl'
-        self._folder = Path(workdir) / 'tensorboard'
+        lines = Path(workdir) / METRICS_NAME
+        self._folder = Path(workdir) / TENSORBOARD
         self._folder.mkdir(parents=True, exist_ok=True)
         self._line_steps = _cut_lines(lines, start_step)
         self._old_event_files = event_file.event_files(self._folder)
@@ -116,7 +117,7 @@ class Writer:
         for name in RESERVED_NAMES:
             if name in numbers:
                 raise ValueError(
-                    f'scalar {name!r} has a name that metrics.jsonl uses itself; rename it'
+                    f'scalar {name!r} has a name that {METRICS_NAME} uses itself; rename it'
                 )
         self._add(step, (Summary.Value(tag=name, simple_value=x) for name, x in numbers.items()))
         new = {name: x for name, x in numbers.items() if self._line_steps.get(name, -1) < step}

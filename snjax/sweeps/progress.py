@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+from snjax.runs.workdir import METRICS_NAME
+
 # Scores by which tables compare runs, best first; lower is better.
 SCORES = ('fid', 'frechet_distance')
 _TAIL_BYTES = 4096
@@ -21,7 +23,7 @@ class Progress:
     """
 
     def __init__(self, workdir: pathlib.Path):
-        self._path = workdir / 'metrics.jsonl'
+        self._path = workdir / METRICS_NAME
         self._offset = 0
         self.step: int = 0
         self.rate: float | None = None

@@ -34,16 +34,14 @@ class Run:
         name: name of the folder: the overrides that differ between the runs, and `id`.
         item: the overrides, with the config file under 'config'.
         config: the resolved config, nested, of JSON types.
+        num_steps: generator updates of the whole run.
     """
 
     id: str
     name: str
     item: Item
     config: Mapping[str, Any]
-
-    @property
-    def num_steps(self) -> int:
-        return self.config['num_steps']
+    num_steps: int
 
     @property
     def label(self) -> str:
@@ -64,6 +62,8 @@ def make(
     configs: Sequence[Mapping[str, Any]],
     folder: pathlib.Path,
     identify: Identify,
+    *,
+    num_steps: Sequence[int],
 ) -> list[Run]:
     """Returns the runs of a sweep; of items with the same identity only the first.
 
@@ -75,6 +75,7 @@ def make(
         configs: the resolved config of each item.
         folder: folder of the sweep, which need not exist.
         identify: see `Identify`.
+        num_steps: generator updates of each item's run.
     """
     names = _names_of_folders(folder / RUNS)
     hashes = [_hash(identify(config)) for config in configs]
@@ -83,12 +84,12 @@ def make(
     contents = _contents(folder / RUNS, older, identify)
     keys = varying(items) or [CONFIG]
     runs: dict[str, Run] = {}
-    for item, config, hash_ in zip(items, configs, hashes, strict=True):
+    for item, config, hash_, steps in zip(items, configs, hashes, num_steps, strict=True):
         if hash_ in runs:
             continue
         new = '-'.join(filter(None, [_readable(item, keys), hash_]))
         name = names.get(hash_) or _find(contents, config, identify(config)) or new
-        runs[hash_] = Run(name[-_HASH_LENGTH:], name, item, config)
+        runs[hash_] = Run(name[-_HASH_LENGTH:], name, item, config, steps)
     return list(runs.values())
 
 

@@ -14,12 +14,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from snjax.host.exit_codes import INTERRUPTED, RESUMABLE
 from snjax.runs.lock import lock_holder
 from snjax.sweeps.journal import RunState
 from snjax.sweeps.slurm_queue import Queue
 from snjax.sweeps.slurm_task import Task
 from snjax.sweeps.stop import StopRequests
-from snjax.sweeps.sweep_state import INTERRUPTED, PREEMPTED, Job, SweepState
+from snjax.sweeps.sweep_state import Job, SweepState
 from snjax.sweeps.table import Display
 
 _POLL_S = 0.5
@@ -166,7 +167,7 @@ class SlurmEngine:
                 self._sweep.mark_queued(job, number)
 
     def _has_ended(self, job, number, code):
-        if code is not None and code >= 0 and code not in (PREEMPTED, INTERRUPTED):
+        if code is not None and code >= 0 and code not in (RESUMABLE, INTERRUPTED):
             return True
         # A run that was stopped may go back to the queue, so SLURM has to say that its job is over.
         needs_result = code is None and not self._never_ran(job)

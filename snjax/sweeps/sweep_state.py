@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from snjax.host.exit_codes import BAD_INPUT, DIVERGED, FINISHED, INTERRUPTED, RESUMABLE
 from snjax.runs.files import replace_file
 from snjax.runs.workdir import CONFIG_NAME, JOURNAL_NAME, newest_step
 from snjax.sweeps.journal import Journal, RunState
@@ -18,9 +19,7 @@ from snjax.sweeps.progress import Progress, last_lines
 from snjax.sweeps.runs import Run
 
 JOURNAL, SUMMARY, LOG = JOURNAL_NAME, 'sweep.json', 'output.log'
-# Exit codes of launch.py.
-FINISHED, BAD_INPUT, DIVERGED, PREEMPTED, INTERRUPTED = 0, 2, 3, 75, 130
-_STOPPED_CODES = (PREEMPTED, INTERRUPTED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL)
+_STOPPED_CODES = (RESUMABLE, INTERRUPTED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL)
 _IN_USE = ' is in use by '
 _CRASH_LINES = 12
 # A run that an earlier sweep left in one of these states is not started again.

@@ -8,6 +8,8 @@ import tempfile
 
 import jax
 
+from snjax.host.folders import cache_folder
+
 # Size limit in bytes; programs unused for the longest time are deleted first. The step of a CIFAR
 # ResNet takes a few million bytes.
 _MAX_BYTES = 4 * 2**30
@@ -33,10 +35,10 @@ def use(where: str) -> pathlib.Path | None:
     chosen = os.environ.get('JAX_COMPILATION_CACHE_DIR')
     if where == 'auto' and chosen:
         return pathlib.Path(chosen)
-    root = os.environ.get('SNJAX_CACHE') or '~/.cache/snjax'
-    folder = pathlib.Path(root, 'xla') if where == 'auto' else pathlib.Path(where)
     try:
-        folder = folder.expanduser() / _machine()  # a RuntimeError where there is no home
+        # A RuntimeError where there is no home.
+        folder = cache_folder() / 'xla' if where == 'auto' else pathlib.Path(where).expanduser()
+        folder /= _machine()
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as error:

@@ -6,6 +6,7 @@ workers only changes the speed. Each process reads only its own devices' share o
 """
 
 import contextlib
+import importlib
 import queue
 import threading
 import time
@@ -30,7 +31,7 @@ def check_installed(asked: str) -> None:
         asked: why it is needed, for the message.
     """
     try:
-        import grain  # noqa: F401
+        importlib.import_module('grain')  # finds a broken installation as well
     except ImportError as error:
         raise ValueError(
             f'{asked}, and streaming needs Grain, which is not installed ({error}): '

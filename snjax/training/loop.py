@@ -15,7 +15,7 @@ from snjax import parallel
 from snjax.data.host_order import HostOrder
 from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer
-from snjax.runs.run_logger import Diverged, LiveScores, RunLogger
+from snjax.runs.run_logger import RunLogger, ScoresWhileTraining
 from snjax.runs.workdir import CHECKPOINTS, TENSORBOARD
 from snjax.runs.writer import Writer
 from snjax.training import feed
@@ -24,19 +24,6 @@ from snjax.training.profiling import Profile
 from snjax.training.program import StepProgram
 from snjax.training.progress import Progress
 from snjax.training.step import Options, compile_ahead, device_data, make_step
-
-__all__ = [
-    'Diverged',
-    'Options',
-    'Preempted',
-    'Trainer',
-    'check_set_size',
-    'compile_ahead',
-    'device_data',
-    'make_step',
-    'open_feed',
-    'seed_key',
-]
 
 # Calls of the compiled step in the device's queue. Two keep the device busy; more would only delay
 # the reaction to SIGTERM.
@@ -108,7 +95,7 @@ class Trainer:
         workdir: pathlib.Path,
         config: Mapping[str, Any],
         *,
-        live: LiveScores | None = None,
+        live: ScoresWhileTraining | None = None,
         say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,
     ):

@@ -106,7 +106,7 @@ def test_bad_arguments_are_one_line_before_anything_runs(
     monkeypatch.setattr(sys, 'argv', [module.__name__, *arguments.split()])
     with pytest.raises(SystemExit) as end:
         command.run(module.main)
-    assert end.value.code == command.BAD_INPUT
+    assert end.value.code == 2
     found = capsys.readouterr()
     assert not found.out
     *usage, line = found.err.splitlines()

@@ -204,7 +204,10 @@ def test_points_stand_where_they_are_and_those_outside_nowhere():
 
 
 def test_flags_name_what_is_accepted(capsys):
-    for flag, told in [('--methods=sgan', "'sgan': accepted are sngan"), ('--seeds=0', '0: a pos')]:
+    for flag, expected in [
+        ('--methods=sgan', "'sgan': accepted are sngan"),
+        ('--seeds=0', '0: a pos'),
+    ]:
         with pytest.raises(SystemExit, match='2'):
             command.main(['--out=x', flag])
-        assert told in capsys.readouterr().err
+        assert expected in capsys.readouterr().err

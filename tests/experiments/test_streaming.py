@@ -65,7 +65,7 @@ def test_impossible_values_are_named(changes, message):
 
 
 def test_a_resident_run_may_go_on_streamed_and_ends_as_the_same(launcher, finished_run, tmp_path):
-    """Bit for bit, with another number of workers than cores; and what it waited for data is told."""
+    """Bit for bit, with another number of workers than cores; and the wait for data is logged."""
     workdir = finished_run.copy(tmp_path / 'run')
     for step in (110, 120):
         shutil.rmtree(workdir / 'checkpoints' / str(step))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny_gan
-from snjax.generate import fakes as generation
+from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.trained import TrainedGenerator
 from snjax.runs import images
@@ -64,14 +64,14 @@ def assert_close(got, expected):
 
 @pytest.mark.parametrize('weights', ['raw', 'ema'])
 def test_running_statistics_and_pixels_are_those_of_sample(trained, weights):
-    got = pixels(generation.fakes(trained, Variant(weights, 'running'), 23, seed=3, batch_size=10))
+    got = pixels(fakes.fakes(trained, Variant(weights, 'running'), 23, seed=3, batch_size=10))
     assert got.shape == (23, 8, 8, 1)
     expected = images.to_uint8(trained.sample(23, seed=3, weights=weights))
     assert_close(got, expected)
 
 
 def test_batch_statistics_are_of_full_batches_also_in_the_last(trained):
-    got = pixels(generation.fakes(trained, Variant('ema', 'batch'), 23, seed=3, batch_size=10))
+    got = pixels(fakes.fakes(trained, Variant('ema', 'batch'), 23, seed=3, batch_size=10))
     z = trained.latents(30, seed=3).astype(np.float64)
     expected = []
     for start in (0, 10, 20):
@@ -82,7 +82,7 @@ def test_batch_statistics_are_of_full_batches_also_in_the_last(trained):
 
 def test_reestimated_statistics_are_those_of_all_batches_as_one(trained):
     variant = Variant('raw', 'reestimated')
-    got = pixels(generation.fakes(trained, variant, 23, seed=3, batch_size=10))
+    got = pixels(fakes.fakes(trained, variant, 23, seed=3, batch_size=10))
     seen = trained.latents(160, seed=3 + 1_000_003).astype(np.float64)
     h = hidden(trained.raw, seen)
     z = trained.latents(23, seed=3).astype(np.float64)
@@ -91,24 +91,23 @@ def test_reestimated_statistics_are_those_of_all_batches_as_one(trained):
 
 def test_the_first_fakes_do_not_depend_on_how_many_follow(trained):
     few, many = (
-        pixels(generation.fakes(trained, Variant('ema', 'running'), n, batch_size=10))
-        for n in (7, 40)
+        pixels(fakes.fakes(trained, Variant('ema', 'running'), n, batch_size=10)) for n in (7, 40)
     )
     assert_close(many[:7], few)
 
 
 def test_variants(trained):
     text = 'raw/batch, ema/reestimated'
-    assert list(map(str, generation.variants(text, trained))) == ['raw/batch', 'ema/reestimated']
-    assert list(map(str, generation.variants('auto', trained))) == ['ema/running']
-    assert len(generation.variants('grid', trained)) == 6
+    assert list(map(str, fakes.variants(text, trained))) == ['raw/batch', 'ema/reestimated']
+    assert list(map(str, fakes.variants('auto', trained))) == ['ema/running']
+    assert len(fakes.variants('grid', trained)) == 6
     alone = TrainedGenerator(CONFIG, 7, trained.gen, {'params': trained.raw['params']}, None)
-    assert list(map(str, generation.variants('grid', alone))) == ['raw/running']
+    assert list(map(str, fakes.variants('grid', alone))) == ['raw/running']
     for text, message in (('ema', "'ema/'"), ('best/running', 'accepted are auto, grid')):
         with pytest.raises(ValueError, match=message):
-            generation.variants(text, trained)
+            fakes.variants(text, trained)
     with pytest.raises(ValueError, match='no moving average'):
-        generation.variants('ema/running', alone)
+        fakes.variants('ema/running', alone)
 
 
 _ON_DEVICES = """
@@ -116,18 +115,18 @@ import sys
 sys.path[:0] = ['tests', 'tests/generate', '.']
 import jax, numpy as np
 import test_fakes as t
-from snjax.generate import fakes as generation
+from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.metrics import extractors
 
 assert jax.device_count() == int(sys.argv[1])
 extractor = extractors.load('digits')
 found = {}
-for statistics in generation.STATISTICS:
+for statistics in fakes.STATISTICS:
     variant = Variant('ema', statistics)
     run = t.make_trained()
-    found[statistics] = t.pixels(generation.fakes(run, variant, 22, batch_size=8))
-    features = extractor.of(generation.fakes(run, variant, 22, batch_size=8))
+    found[statistics] = t.pixels(fakes.fakes(run, variant, 22, batch_size=8))
+    features = extractor.of(fakes.fakes(run, variant, 22, batch_size=8))
     found[statistics + '_features'] = features.features
 np.savez(sys.argv[2], **found)
 """
@@ -146,7 +145,7 @@ def test_fakes_and_features_do_not_depend_on_the_number_of_devices(tmp_path):
             check=True,
         )
         found.append(dict(np.load(out)))
-    for statistics in generation.STATISTICS:
+    for statistics in fakes.STATISTICS:
         assert_close(found[1][statistics], found[0][statistics].astype(int))
         features = f'{statistics}_features'
         assert found[0][features].std() > 0.1

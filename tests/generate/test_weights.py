@@ -2,7 +2,7 @@
 
 import pytest
 
-from snjax.generate.weights import WEIGHTS, select
+from snjax.generate.weights import CHOICES, select
 
 RAW, EMA = {'params': {'kernel': 1}}, {'params': {'kernel': 2}}
 
@@ -18,7 +18,7 @@ def test_each_name_selects_the_dict_itself(weights, with_ema, without):
 
 def test_auto_is_the_default():
     assert select(RAW, EMA) is EMA
-    assert set(WEIGHTS) == {'auto', 'ema', 'raw'}
+    assert set(CHOICES) == {'auto', 'ema', 'raw'}
 
 
 def test_an_ema_that_was_not_kept_and_unknown_names_are_refused():

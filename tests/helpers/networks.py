@@ -16,12 +16,12 @@ NHWC = ('NHWC', 'HWIO', 'NHWC')
 
 
 def small_generator(**kwargs):
-    """A generator of 16x16 images, four channels wide, unless told otherwise."""
+    """A generator of 16x16 images, four channels wide, by default."""
     return models.make_generator(**{'image_size': 16, 'gen_width': 4, **kwargs})
 
 
 def small_discriminator(**kwargs):
-    """A discriminator of 16x16 images, four channels wide, unless told otherwise."""
+    """A discriminator of 16x16 images, four channels wide, by default."""
     return models.make_discriminator(**{'image_size': 16, 'dis_width': 4, **kwargs})
 
 

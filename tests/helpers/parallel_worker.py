@@ -31,6 +31,7 @@ from snjax import data, parallel
 from snjax.objectives.losses import LOSSES
 from snjax.training import adversarial, loop
 from snjax.training.optimizers import linear_decay
+from snjax.training.step import Options, device_data, make_step
 
 STEPS = 20
 COUNTED: dict[str, float] = {}  # operations of a device, by case
@@ -96,7 +97,7 @@ GLO_CASES = {
     'glo_in_8_parts': {'batch_size': 64, **CASES['in_8_parts']},
     'glo_in_2_parts_per_device': {'batch_size': 64, **CASES['in_2_parts_per_device']},
 }
-OPTIONS = loop.Options(
+OPTIONS = Options(
     num_steps=STEPS,
     steps_per_call=1,
     log_every=1,
@@ -142,10 +143,10 @@ def train_case(name):
     options = dataclasses.replace(OPTIONS, stream=name == 'streamed', workers=2)
     images = Recorded(digits().images)
     resident = None if options.stream else images.images
-    on_devices = loop.device_data(resident, digits().labels, OPTIONS.seed)
+    on_devices = device_data(resident, digits().labels, OPTIONS.seed)
     before = filled(tiny)
     state = parallel.shard(before, tiny.state_axes)
-    step = parallel.DataParallel(loop.make_step(tiny, OPTIONS), tiny.state_axes)
+    step = parallel.DataParallel(make_step(tiny, OPTIONS), tiny.state_axes)
     with loop.open_feed(tiny, options, images, 0) as feed:
         COUNTED[name] = cost.flops(step.trace(state, on_devices, feed.example()))
         program = step.compile(state, on_devices, *feed.example())

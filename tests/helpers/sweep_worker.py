@@ -121,7 +121,8 @@ def _work(folder, behaviours, retries, engine):
     folder = pathlib.Path(folder)
     items = [{'config': 'c.py', 'behaviour': name} for name in behaviours.split(',')]
     configs = [{'data': {}, 'num_steps': NUM_STEPS, **item} for item in items]
-    made = runs.make(items, configs, folder, identify=lambda config: config)
+    num_steps = [NUM_STEPS] * len(items)
+    made = runs.make(items, configs, folder, identify=lambda config: config, num_steps=num_steps)
     with Display() as display:
         state = SweepState(made, folder, retries=int(retries), about={}, say=display.say)
         is_complete = engine(state, pathlib.Path(__file__), display).run()

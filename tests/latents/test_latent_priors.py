@@ -151,10 +151,10 @@ def test_components_are_drawn_by_weight_or_as_told():
     shares = np.bincount(np.argmax(draw(prior, KEY, jnp.arange(num)), axis=1)) / num
     weights = np.array([0.2, 0.7, 0.1])
     assert (np.abs(shares - weights) < 5 * np.sqrt(weights * (1 - weights) / num)).all()
-    told = jnp.asarray([2, 0, 0, 1, 2])
-    z = draw(prior, KEY, jnp.arange(5), told)
-    np.testing.assert_allclose(z, prior.means[told], atol=6e-3)
-    assert (np.asarray(z) != np.asarray(prior.means[told])).all()
+    labels = jnp.asarray([2, 0, 0, 1, 2])
+    z = draw(prior, KEY, jnp.arange(5), labels)
+    np.testing.assert_allclose(z, prior.means[labels], atol=6e-3)
+    assert (np.asarray(z) != np.asarray(prior.means[labels])).all()
 
 
 # ---- classes, mixtures

@@ -85,13 +85,13 @@ def test_generate_uses_the_running_statistics():
 
 
 def test_labels_are_made_one_an_image():
-    for told, expected in (
+    for given, expected in (
         (None, [0, 1, 2, 0, 1]),
         (2, [2, 2, 2, 2, 2]),
         ([2, 0, 1, 1, 0], [2, 0, 1, 1, 0]),
         (jnp.array([2, 0, 1, 1, 0]), [2, 0, 1, 1, 0]),
     ):
-        labels = check_labels(told, 5, 3)
+        labels = check_labels(given, 5, 3)
         np.testing.assert_array_equal(labels, expected)
         assert labels.dtype == np.int32
     weights = np.array([[0.5, 0.5, 0.0], [2.0, -1.0, 0.0]])

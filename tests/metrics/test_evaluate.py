@@ -12,10 +12,12 @@ import pytest
 from experiments.report import leaderboard
 from snjax import data
 from snjax.generate.fakes import Variant
-from snjax.metrics import comparison, digits_classifier, evaluate, extractors, protocols
+from snjax.metrics import comparison, digits_classifier, extractors, protocols
 from snjax.metrics.comparison import ScoredSet
-from snjax.metrics.evaluate import Evaluator, Options, Row
+from snjax.metrics.evaluate import Evaluator, Options
 from snjax.metrics.protocols import Protocol
+from snjax.runs import scores_file
+from snjax.runs.scores_file import Row
 
 PROTOCOL = Protocol('train/all/300', 'train', None, 300)
 
@@ -32,13 +34,13 @@ def evaluator(digits, tmp_path_factory):
     return Evaluator(extractor, lambda split: digits, Options(batch_size=100), str(cache))
 
 
-def side(evaluator, images, labels=None):
+def scored_set(evaluator, images, labels=None):
     features = evaluator.extractor.of(extractors.batches_of(images, 100))
     return ScoredSet(features, labels, images)
 
 
 def scored(evaluator, images, labels=None):
-    return evaluator.compare(PROTOCOL, side(evaluator, images, labels))
+    return evaluator.compare(PROTOCOL, scored_set(evaluator, images, labels))
 
 
 @pytest.fixture(scope='module')
@@ -146,7 +148,7 @@ def test_only_inceptions_distance_is_fid(evaluator):
 
 
 def test_nothing_is_said_of_classes_that_the_reference_does_not_have(evaluator, digits):
-    made = side(evaluator, digits.images[:300], np.arange(300) % 11)
+    made = scored_set(evaluator, digits.images[:300], np.arange(300) % 11)
     values = evaluator.compare(PROTOCOL, made)
     assert not {'accuracy', 'class_ms_ssim', 'intra_frechet_distance'} & set(values)
     assert all(np.isfinite(list(values.values())))
@@ -193,15 +195,15 @@ def row(value, **changes):
 
 def test_rows_are_replaced_by_their_like_and_others_stay(tmp_path):
     path = tmp_path / 'scores.json'
-    evaluate.add(path, [row(1.0), row(2.0, weights='raw')])
-    evaluate.add(path, [row(3.0, step=2), row(4.0, checkpoint='best')])
-    assert [r.scores['frechet_distance'] for r in evaluate.read(path)] == [3, 2, 4]
+    scores_file.add(path, [row(1.0), row(2.0, weights='raw')])
+    scores_file.add(path, [row(3.0, step=2), row(4.0, checkpoint='best')])
+    assert [r.scores['frechet_distance'] for r in scores_file.read(path)] == [3, 2, 4]
     steps = [row(5.0, checkpoint='step', step=i) for i in (1, 2)]
-    evaluate.add(path, steps)
-    assert len(evaluate.read(path)) == 5
+    scores_file.add(path, steps)
+    assert len(scores_file.read(path)) == 5
     path.write_text('{')
     with pytest.raises(ValueError, match=r'scores\.json is damaged'):
-        evaluate.read(path)
+        scores_file.read(path)
 
 
 def test_the_leaderboard_takes_seeds_together_and_other_kinds_apart(tmp_path):
@@ -219,7 +221,7 @@ def test_the_leaderboard_takes_seeds_together_and_other_kinds_apart(tmp_path):
         }
         (folder / 'config.json').write_text(json.dumps(config))
         # Of another extractor, whose distances are no match for these.
-        evaluate.add(folder / 'scores.json', [row(value), row(0.1, extractor='inception')])
+        scores_file.add(folder / 'scores.json', [row(value), row(0.1, extractor='inception')])
         folders.append(folder)
     rows = leaderboard.collect(folders, 'digits')
     assert [(r['run'], r['seeds']) for r in rows] == [('sngan lr=2', 1), ('sngan lr=1', 2)]
@@ -228,13 +230,13 @@ def test_the_leaderboard_takes_seeds_together_and_other_kinds_apart(tmp_path):
     # A seed that was trained twice counts once, by the mean of its runs.
     again = tmp_path / 'a again'
     shutil.copytree(folders[0], again)
-    evaluate.add(again / 'scores.json', [row(12.0)])
+    scores_file.add(again / 'scores.json', [row(12.0)])
     twice = leaderboard.collect([*folders, again], 'digits')[1]
     assert (twice['seeds'], twice['each']['frechet_distance']) == (2, [11.0, 14.0])
     alone = leaderboard.collect([folders[0], again], 'digits')[0]
     assert alone['frechet_distance'] == (11.0, None)
     # Images that differ are no second seed, whatever they are called.
-    evaluate.add(folders[1] / 'scores.json', [row(14.0, real_sha256='others')])
+    scores_file.add(folders[1] / 'scores.json', [row(14.0, real_sha256='others')])
     assert [r['seeds'] for r in leaderboard.collect(folders, 'digits')] == [1, 1, 1]
     text = leaderboard.markdown(rows)
     assert '12 ± 2.8' in text

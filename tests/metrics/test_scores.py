@@ -11,7 +11,7 @@ from snjax.metrics import scores
 
 
 def gaussian(seed, dim, rank=None):
-    """A mean and a covariance, of full rank unless told otherwise."""
+    """A mean and a covariance, of full rank by default."""
     rng = np.random.default_rng(seed)
     factor = rng.normal(size=(dim, dim if rank is None else rank))
     return rng.normal(size=dim), factor @ factor.T / dim

@@ -108,3 +108,24 @@ def test_what_is_not_accepted_is_named_in_one_line(own_errors, player, model, me
         make(config(**model))
     assert '\n' not in str(error.value)
     assert '--config.model.' in str(error.value)
+
+
+def test_an_absent_key_keeps_its_default():
+    model = {'architecture': 'sngan_cnn', 'gen_width': 4, 'dis_width': 4}
+    bare = {'model': model, 'data': {'name': 'digits', 'image_size': 16}}
+    gen, dis = from_config.generator(bare), from_config.discriminator(bare)
+    whole = config(architecture='sngan_cnn')
+    for made, of_all_keys in (
+        (gen, from_config.generator(whole)),
+        (dis, from_config.discriminator(whole)),
+    ):
+        assert {k: v for k, v in vars(made).items() if k not in ('layers', '_id')} == {
+            k: v for k, v in vars(of_all_keys).items() if k not in ('layers', '_id')
+        }
+    assert gen.layers == models.PLAIN
+    assert isinstance(dis.layers.conv(4, 3), SNConv)
+    assert from_config.shared_generator(bare) is from_config.shared_generator(bare)
+    assert from_config.generator_inputs(bare) == from_config.GeneratorInputs(128, 'normal', 0)
+    assert from_config.generator_inputs(bare) == from_config.generator_inputs(config())
+    images = from_config.image_set({'data': {'name': 'digits', 'image_size': 8}}, channels=1)
+    assert images.images.shape[1:] == (8, 8, 1) and images.split == 'train'

@@ -212,22 +212,3 @@ def test_labels_that_do_not_fit_are_named_in_one_line(own_errors, labels, num_cl
     with pytest.raises(ValueError, match=message) as error:
         factories(labels, num_classes)
     assert '\n' not in str(error.value)
-
-
-def test_running_after_is_the_batches_one_after_the_other():
-    norm = normalization.batch_norm(train=True, axis_name=None, dtype=jnp.float32)(name=None)
-    batches = jnp.asarray(np.random.default_rng(0).normal(2, 3, (4, 16, 5)), jnp.float32)
-    before = {'mean': jnp.arange(5.0), 'var': jnp.arange(5.0) + 0.5}
-    params = norm.init(jax.random.key(0), batches[0])['params']
-
-    def moved(running, batch):
-        variables = {'params': params, 'batch_stats': running}
-        return norm.apply(variables, batch, mutable=['batch_stats'])[1]['batch_stats']
-
-    expected = before
-    for batch in batches:
-        expected = moved(expected, batch)
-    each = jax.vmap(moved, (None, 0))(before, batches)
-    found = normalization.running_after(before, each)
-    for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)

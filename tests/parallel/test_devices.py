@@ -39,6 +39,18 @@ def test_scan_gives_the_same_unrolled_and_as_a_loop(monkeypatch, length):
     assert int(loop[0]['n']) == length
 
 
+def test_on_host_is_a_cpu_device_where_there_is_one(monkeypatch):
+    with parallel.on_host():
+        assert {d.platform for d in jnp.ones(2).devices()} == {'cpu'}
+
+    def no_cpu(**_):
+        raise RuntimeError('Unknown backend cpu')
+
+    monkeypatch.setattr(jax, 'local_devices', no_cpu)
+    with parallel.on_host():
+        assert jax.config.jax_default_device is None
+
+
 def test_replicate_abstract_and_first_replica():
     tree = {'a': np.arange(3, dtype=np.int32), 'b': None, 'c': jnp.float32(2)}
     placed = parallel.replicate(tree)

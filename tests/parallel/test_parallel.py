@@ -14,7 +14,7 @@ import pytest
 
 from helpers.parallel_worker import INDEX, TABLE
 from snjax.data.host_order import HostOrder
-from snjax.training import loop as train
+from snjax.latents.sampling import seed_key
 
 ROOT = pathlib.Path(__file__).parents[2]
 TIMEOUT = 300  # seconds; a deadlock ends here
@@ -260,7 +260,7 @@ def test_a_table_is_sharded_and_gathered_bit_for_bit(run, devices, rows):
 @pytest.mark.skipif(not importlib.util.find_spec('grain'), reason='Grain is not installed')
 def test_each_process_reads_its_own_half_of_a_streamed_batch(run, two_processes):
     """And trains as with a resident set: the same bits, and on one device equal up to rounding."""
-    order = HostOrder(train.seed_key(3, 'data'), 16, 1797)
+    order = HostOrder(seed_key(3, 'data'), 16, 1797)
     for process in (0, 1):
         read = two_processes.facts(process)['read']['streamed']
         half = np.arange(8) + 8 * process

@@ -12,7 +12,7 @@ import pytest
 from configs import sngan_digits
 from experiments import build
 from snjax import parallel
-from snjax.training import loop as train
+from snjax.training.step import make_step
 
 ROOT = pathlib.Path(__file__).parents[2]
 TIMEOUT = 300  # seconds; a deadlock ends here
@@ -32,7 +32,7 @@ def test_the_step_lowers_for_tpu_and_cuda(monkeypatch):
     config.checkpoint.every = 50
     sngan, options = build.method(config), build.options(config)
     assert options.steps_per_call == 50
-    step = parallel.DataParallel(train.make_step(sngan, options), sngan.state_axes)
+    step = parallel.DataParallel(make_step(sngan, options), sngan.state_axes)
     arguments = jax.eval_shape(
         lambda: (
             sngan.init(jax.random.key(0)),

@@ -20,7 +20,8 @@ def identify(config):
 
 
 def make(items, configs, folder):
-    return runs.make(items, configs, folder, identify)
+    num_steps = [config['num_steps'] for config in configs]
+    return runs.make(items, configs, folder, identify, num_steps=num_steps)
 
 
 def add_folder(sweep, name, config=None):

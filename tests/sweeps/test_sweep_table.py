@@ -12,7 +12,9 @@ from snjax.sweeps.sweep_state import SweepState
 def test_the_table_shows_what_runs_when_not_all_fits(tmp_path):
     items = [{'config': 'c', 'n': n} for n in range(50)]
     configs = [{'num_steps': 10, 'n': n} for n in range(50)]
-    made = runs.make(items, configs, tmp_path, identify=lambda config: config)
+    made = runs.make(
+        items, configs, tmp_path, identify=lambda config: config, num_steps=[10] * len(items)
+    )
     with contextlib.closing(
         SweepState(made, tmp_path, retries=1, about={}, say=lambda _: None)
     ) as sweep:

@@ -73,7 +73,7 @@ def test_one_part_is_the_plain_program():
 
 
 class Told(nn.Module):
-    """A discriminator that is told the class: by projection, or with logits of the classes beside
+    """A discriminator that takes the class: by projection, or with logits of the classes beside
     its own.
 
     It is smooth, so that its slope tells where a penalty looked.

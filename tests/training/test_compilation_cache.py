@@ -67,7 +67,8 @@ def test_a_folder_that_cannot_be_written(settings, own_errors, tmp_path, monkeyp
 PROGRAM = """
 import sys
 import jax
-from snjax import compilation_cache, parallel
+from snjax import parallel
+from snjax.training import compilation_cache
 compilation_cache.use(sys.argv[1])
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))

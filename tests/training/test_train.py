@@ -19,9 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from snjax import parallel
 from snjax.data import sampler
+from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer, load_tree
+from snjax.runs.run_logger import Diverged
 from snjax.runs.workdir import DIVERGED_NAME
-from snjax.training.loop import Diverged, Options, Preempted, Trainer, device_data, seed_key
+from snjax.training.loop import Preempted, Trainer
+from snjax.training.step import Options, device_data
 
 SIZE, NUM_IMAGES = 4, 19
 OPTIONS = {

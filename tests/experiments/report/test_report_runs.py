@@ -135,10 +135,10 @@ def test_what_is_torn_damaged_or_no_run_is_said_and_stops_nothing(tmp_path, caps
     (tmp_path / 'fresh' / 'config.json').write_text(json.dumps(digits().to_dict()))
     report.run_report(tmp_path / '*')
     out = capsys.readouterr().out.splitlines()
-    told = sorted(line for line in out if line.startswith('left out: '))
-    assert len(told) == 4
+    left_out = sorted(line for line in out if line.startswith('left out: '))
+    assert len(left_out) == 4
     for line, words in zip(
-        told,
+        left_out,
         [
             'damaged/metrics.jsonl: 2 lines',
             'empty holds no run',
