@@ -38,10 +38,10 @@ def get_config() -> ConfigDict:
 
     # The two networks.
     c.model = ConfigDict()
-    # resnet (tables 4 to 6 of the SNGAN paper), standard (the CNN of table 3), dcgan (the CNN of
-    # WGAN-GP) or radford (generator only, for GLO).
+    # resnet (tables 4 to 6 of the SNGAN paper), sngan_cnn (the CNN of table 3), wgan_gp_cnn (that
+    # of WGAN-GP) or radford (DCGAN's generator, for GLO).
     c.model.architecture = 'resnet'
-    # Version of the network where sources differ: paper, code (standard CNN) or wgan_gp (ResNet).
+    # Version of the network where sources differ: paper, code (sngan_cnn) or wgan_gp (resnet).
     c.model.variant = 'paper'
     # Channels of the generator's last hidden layer; `ch` in the official code.
     c.model.gen_width = 256
@@ -66,7 +66,7 @@ def get_config() -> ConfigDict:
     c.model.normalization = 'spectral'
     # Normalisation of the generator's weights: none or spectral.
     c.model.gen_normalization = 'none'
-    # Whose largest singular value is sigma: reshaped (the kernel as a matrix, as in the paper),
+    # Operator whose largest singular value is sigma: reshaped (the kernel as a matrix, as in the paper),
     # bidirectional, or convolution (the convolution itself).
     c.model.sn_operator = 'reshaped'
     # A learnable factor gamma on every normalised weight.

@@ -66,6 +66,7 @@ def make(config: Any) -> AcGan:
         dis=discriminator(config, head='acgan'),
         loss=LOSSES[config.loss],
         penalties=penalties(config),
+        clip=config.clip,
         dis_class_weight=weights.dis_weight,
         gen_class_weight=weights.gen_weight,
     )

@@ -1,11 +1,12 @@
-"""A config resolved and refused once, before data are read and before anything is compiled: `plan`.
+"""Turns a config into a plan, or refuses it, once: before data are read or anything is compiled.
 
 As a program it says whether configs describe runs that would start. A sweep asks before it starts
 anything, in a process of its own, because methods import JAX:
 
     python -m experiments.build < configs.json    # {name: config}; exit 2, one line at a bad one
 
-What depends on the device or on the data is left to the runs.
+It looks for the weights of an extractor, but not into them. What depends on the device or on the
+data is left to the runs.
 """
 
 import dataclasses
@@ -14,8 +15,8 @@ import importlib
 import json
 import pathlib
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -57,8 +58,9 @@ def plan(config: Config) -> Plan:
 
     Raises:
         ValueError: of one line: a value is not accepted, or does not fit the method.
+        FileNotFoundError: of one line: the weights of the extractor are not there.
     """
-    check.streaming(config.data)
+    check.data(config.data)
     return Plan(
         method=method(config),
         options=options(config),
@@ -86,14 +88,14 @@ def method(config: Config) -> Method:
     for key, value in getattr(module, 'FIXED', {}).items():
         if flat[key] != value:
             raise ValueError(
-                f'{key} is {flat[key]!r}, but {config.method} is defined by {key}={value}: leave '
-                'it so, or take another --config.method (gan takes them all)'
+                f'{key} is {flat[key]!r}, but {config.method} is defined by {key}={value}: keep '
+                'that value, or use another --config.method (gan accepts any)'
             )
     return module.make(config)
 
 
 def common(config: Config) -> dict[str, Any]:
-    """The arguments of `experiments.gan.Gan` beside the players, the loss, the penalties.
+    """All arguments of `experiments.gan.Gan` except players, loss, penalties and clipping.
 
     Raises:
         ValueError: a value is not accepted; the message names its key.
@@ -115,7 +117,6 @@ def common(config: Config) -> dict[str, Any]:
         'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
         'learning_rate': rate(o.lr),
         'dis_learning_rate': rate(o.dis_lr) if o.dis_lr else None,
-        'clip': config.clip,
         'augment': parse_policy(config.data.augment),
         'ema_decay': o.ema_decay,
     }
@@ -150,9 +151,16 @@ def main() -> None:
     for name, values in json.load(sys.stdin).items():
         try:
             plan(ConfigDict(values).lock())
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             print(f'{name}: {error}', file=sys.stderr)
             sys.exit(BAD_INPUT)
+
+
+if TYPE_CHECKING:
+    # The contract, checked on the side that fulfils it.
+    from experiments import gan, glo
+
+    _MAKERS: tuple[Callable[[Config], Method], ...] = (gan.make, glo.make)
 
 
 if __name__ == '__main__':

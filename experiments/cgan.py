@@ -29,4 +29,5 @@ def make(config: Any) -> Gan:
         dis=discriminator(config, layers=spectral_layers(config), head='projection'),
         loss=LOSSES[config.loss],
         penalties=penalties(config),
+        clip=config.clip,
     )

@@ -76,8 +76,8 @@ class Gan:
     penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
     clip: float = 0.0  # bound on every parameter of D after its update (WGAN); 0 for none
     augment: tuple[str, ...] = ()  # of every image that D sees (`snjax.objectives.augment`)
-    # Parts in which a device takes its share of a batch, one after the other, for one update along
-    # their mean gradient (`snjax.training.accumulation`).
+    # Gradient-accumulation steps: a device splits its share of a batch into so many parts, and makes
+    # one update along their mean gradient (`snjax.training.accumulation`).
     accumulate: int = 1
 
     state_axes = None  # every leaf of the state is replicated over the devices
@@ -257,7 +257,7 @@ class Gan:
     def _discriminate(self, dis: Player, params, real: Batch, fake: Batch):
         """D's outputs on real and fake images, and its collections after both.
 
-        One pass over both batches, where that is the same computation as two.
+        Concatenates both batches into one pass if that gives the same result.
         """
         if self.spectral_updates == 'per_forward' or 'batch_stats' in dis.model_state:
             real_out, model_state = self._apply(self.dis, dis, params, *real)
@@ -273,7 +273,7 @@ class Gan:
     def _penalty_inputs(
         self, dis: Player, params, real: Batch, fake: Batch, keys, all_real: jax.Array
     ) -> PenaltyInputs:
-        """What penalties see; of D only the parameters vary."""
+        """Inputs of the penalties; D's other collections are frozen."""
 
         def score(images, labels):
             variables, moving = {'params': params, **dis.model_state}, ['batch_stats']
@@ -329,4 +329,5 @@ def make(config: Any) -> Gan:
         dis=discriminator(config),
         loss=LOSSES[config.loss],
         penalties=penalties(config),
+        clip=config.clip,
     )

@@ -34,4 +34,5 @@ def make(config: Any) -> Gan:
         dis=discriminator(config, layers=PLAIN),
         loss=LOSSES['relativistic_pairing'],
         penalties=weights,
+        clip=config.clip,
     )

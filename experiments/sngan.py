@@ -30,4 +30,5 @@ def make(config: Any) -> Gan:
         dis=discriminator(config, layers=spectral_layers(config)),
         loss=LOSSES[config.loss],
         penalties=penalties(config),
+        clip=config.clip,
     )

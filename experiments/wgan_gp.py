@@ -40,4 +40,5 @@ def make(config: Any) -> Gan:
         dis=discriminator(config),
         loss=LOSSES['wasserstein'],
         penalties=weights,
+        clip=config.clip,
     )

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from snjax.generate.load import load
     from snjax.generate.trained import TrainedGenerator
 
-__version__ = '0.1.0'
+__version__ = '0.2.0.dev0'
 __all__ = ['TrainedGenerator', 'load']
 
 

@@ -170,7 +170,9 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
         d['name'],
         **_present(d, 'image_size', 'channels', 'split', 'skip_broken'),
         # Empty means absent.
-        **{key: d.get(key) or None for key in ('data_dir', 'path', 'cache_dir')},
+        data_dir=d.get('data_dir') or None,
+        path=d.get('path') or None,
+        cache_dir=d.get('cache_dir') or None,
         decode_later=d.get('stream') == 'decode',
     )
 

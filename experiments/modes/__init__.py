@@ -1,1 +1,1 @@
-"""What `launch.py --mode=...` does, a file a mode."""
+"""One module per --mode of launch.py."""

@@ -1,4 +1,4 @@
-"""What `launch.py` makes of its flags: defaults, refused flags, the workdir. Imports no JAX."""
+"""The flags of `launch.py`: their defaults, the flags that are refused, the workdir. No JAX."""
 
 import glob
 import itertools
@@ -12,18 +12,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments.modes import errors, key_errors, list_keys
+from experiments.settings import keys
+from snjax.runs.workdir import CONFIG_NAME
 
 # The flags that `define` makes are those of its caller, which `--help` lists.
 flags.disclaim_key_flags()
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
-# Modes of finished runs, each with a file of options in configs/modes/ and a flag of its name.
-OF_RUNS = ('sample', 'invert', 'evaluate')
-# Keys of the config that these modes read: where data lie on this machine.
-_PLACES = ('data.data_dir', 'data.cache_dir', 'data.path')
-# Groups of the config that became options of a mode.
-_GROUPS = {'sample': 'sampling', 'invert': 'inversion', 'evaluate': 'eval'}
-
 # For each flag of `launch.py`, the values of other flags with which it is read; filled by `define`.
 READ_WITH: dict[str, Mapping[str, Iterable[str]]] = {}
 
@@ -62,12 +57,15 @@ def completed(argv: list[str]) -> list[str]:
 
     The options of a mode default to its file in `configs/modes/`. Without --config, the config is
     that of the run in --workdir; for a sweep defined by --sweep it is `configs/base.py`.
+
+    Raises:
+        ValueError: --workdir holds no run.
     """
     mode = _value(argv, 'mode') or 'train'
-    argv = ['--list_keys=' if re.fullmatch('--?list_keys', word) else word for word in argv]
+    argv = _with_value_of_list_keys(argv)
     added = [
         f'--{name}={CONFIGS}/modes/{name}.py'
-        for name in OF_RUNS
+        for name in keys.MODES_OF_RUNS
         if not _has(argv, name) and (name == mode or _has(argv, name + r'\.\w[\w.]*'))
     ]
     if not _has(argv, 'config'):
@@ -76,14 +74,30 @@ def completed(argv: list[str]) -> list[str]:
             added.append(f'--config={CONFIGS}/base.py')
         elif mode not in ('sweep', 'report') and workdir:
             # Of a pattern, the first run says which keys there are.
-            matches = sorted(glob.glob(f'{workdir}/config.json'))
-            run = pathlib.Path(matches[0]).parent if matches else workdir
-            added.append(f'--config={CONFIGS}/from_workdir.py:{run}')
+            matches = sorted(glob.glob(f'{workdir}/{CONFIG_NAME}'))
+            if not matches:
+                raise ValueError(
+                    f'{workdir} holds no run: there is no {workdir}/{CONFIG_NAME}; give '
+                    + ('--config, or ' if mode == 'train' else '')
+                    + 'the --workdir of a training'
+                )
+            added.append(f'--config={CONFIGS}/from_workdir.py:{pathlib.Path(matches[0]).parent}')
     return [argv[0], *added, *argv[1:]]
 
 
+def _with_value_of_list_keys(argv: list[str]) -> list[str]:
+    """The command line with `--list_keys=TEXT` for --list_keys alone, or with TEXT after it."""
+    words = list(argv)
+    for place, word in enumerate(words):
+        if re.fullmatch('--?list_keys', word):
+            is_text = place + 1 < len(words) and not words[place + 1].startswith('-')
+            words[place] = f'--list_keys={words.pop(place + 1) if is_text else ""}'
+            break
+    return words
+
+
 def _check_renamed(argv: list[str]) -> None:
-    """Raises a ValueError for a flag whose key has become an option of a mode, or was removed."""
+    """Raises a ValueError for a flag whose key was moved to a mode, or removed."""
     for word in argv[1:]:
         found = re.match(r'--?(?:no)?config\.([\w.]+)', word)
         what = found and key_errors.renamed(found[1])
@@ -133,7 +147,7 @@ def _check_read() -> None:
 
 def _check_files(mode: str) -> None:
     """Raises a ValueError for a config file that is missing, lacks keys or sets unread ones."""
-    for name in ('config', *OF_RUNS):
+    for name in ('config', *keys.MODES_OF_RUNS):
         flag = flags.FLAGS[name]
         if flag.value is None:
             continue
@@ -142,10 +156,10 @@ def _check_files(mode: str) -> None:
             raise ValueError(f'--{name}={file.partition(":")[0]}: there is no such file')
         key_errors.check_keys(name, flag.value, file)
     if flags.FLAGS['config'].value is None:
-        if mode in OF_RUNS:
+        if mode in keys.MODES_OF_RUNS:
             raise ValueError('--workdir is missing: give a run, as --workdir=runs/sngan_digits')
         raise ValueError('--config is missing: give a file, as --config=configs/sngan_digits.py')
-    if mode in OF_RUNS:
+    if mode in keys.MODES_OF_RUNS:
         _check_overrides(mode)
 
 
@@ -153,25 +167,25 @@ def _check_overrides(mode: str) -> None:
     """Raises a ValueError for a `--config.` flag that a mode of finished runs does not read."""
     options = key_errors.defaults(mode)
     for key in config_flags.get_override_values(flags.FLAGS['config']):
-        if key in _PLACES:
+        if key in keys.PLACES:
             continue
         group, _, name = key.partition('.')
-        if group == _GROUPS[mode] and name in options:
+        if group in keys.MOVED and keys.MOVED[group][0] == mode and name in options:
             raise ValueError(f'--config.{key} is a flag of --mode=train: use --{mode}.{name}')
         raise ValueError(
-            f'--config.{key} is a flag of --mode=train: --mode={mode} takes all but '
-            f'{", ".join(_PLACES)} from the run; leave it out'
+            f"--config.{key} is a flag of --mode=train: --mode={mode} reads the run's own config; "
+            f'only {", ".join(keys.PLACES)} may be overridden; leave it out'
         )
 
 
 def places() -> dict[str, str]:
     """Places of data that the command line or the file of --config gives; empty ones left out."""
     flag = flags.FLAGS['config']
-    keys = _PLACES
+    read = keys.PLACES
     if config_flags.get_config_filename(flag).startswith(f'{CONFIGS}/from_workdir.py'):
-        keys = [key for key in _PLACES if key in config_flags.get_override_values(flag)]
+        read = [key for key in keys.PLACES if key in config_flags.get_override_values(flag)]
     config: Any = flag.value
-    values = {key.removeprefix('data.'): config[key] for key in keys}
+    values = {key.removeprefix('data.'): config[key] for key in read}
     return {name: value for name, value in values.items() if value}
 
 

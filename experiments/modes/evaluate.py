@@ -64,8 +64,7 @@ def run_evaluate(
         config: of the run, or of the first one that matches; it has the values of options left
             empty.
         workdir: of the run, or a pattern as in `glob`.
-        places: where the image sets lie, if they are not where the runs found them
-            (`options.PLACES`).
+        places: where the image sets lie, if they are not where the runs found them.
 
     Raises:
         ValueError, FileNotFoundError: an option is not accepted, or a run or file is missing; one

@@ -41,7 +41,7 @@ def run_invert(
     Args:
         options: see `configs/modes/invert.py`.
         workdir: of the run.
-        places: where the run's set lies, if it is not where the run found it (`options.PLACES`).
+        places: where the run's set lies, if it is not where the run found it.
 
     Raises:
         ValueError, FileNotFoundError: an option is not accepted, or images or checkpoint are

@@ -1,4 +1,4 @@
-"""A missing, misspelt or renamed key in one line: its place and the nearest key. Without JAX."""
+"""Errors of one line for missing, misspelt and renamed keys: the place and the nearest key. No JAX."""
 
 import difflib
 import pathlib
@@ -11,14 +11,11 @@ import ml_collections
 from absl import flags
 from ml_collections import ConfigDict
 
-from configs import base
-from configs.modes import evaluate, invert, sample
 from experiments.settings import keys
 from snjax.runs.config_file import flatten
 
 _LIBRARY = str(pathlib.Path(ml_collections.__file__).parent)
 _FLAGS_LIBRARY = str(pathlib.Path(flags.__file__).parent)
-_DEFAULTS = {'config': base, 'sample': sample, 'invert': invert, 'evaluate': evaluate}
 # What to do about a key that was removed.
 _SEEDS = 'several seeds are a sweep, --mode=sweep'
 _INSTEAD = {'num_seeds': _SEEDS, 'members': _SEEDS}
@@ -27,14 +24,17 @@ _LIST = '--list_keys lists all keys'
 
 def defaults(flag: str) -> ConfigDict:
     """The config with every key that a flag ('config', 'sample', ...) accepts."""
-    return _DEFAULTS[flag].get_config()
+    return keys.FILES[flag].get_config()
 
 
 def renamed(key: str) -> str | None:
-    """What has become of a key of an older config, in words; None for any other key.
+    """Describes where an old key moved, or that it was removed.
 
     Args:
         key: full key, as 'sampling.what', or a group.
+
+    Returns:
+        The description; None for a key of today, or one that never was.
     """
     option = keys.moved(key)
     if option:
@@ -44,7 +44,7 @@ def renamed(key: str) -> str | None:
         return f'has moved to --mode={mode}: use {use}, or a file for --{mode}'
     is_removed = any(name == key or name.startswith(f'{key}.') for name in keys.REMOVED)
     if is_removed and not _has(defaults('config'), key):
-        return f'has been removed: {_INSTEAD.get(key.partition(".")[0], "leave it out")}'
+        return f'was removed in 0.2; {_INSTEAD.get(key.partition(".")[0], "leave it out")}'
     return None
 
 
@@ -101,7 +101,7 @@ def check_keys(flag: str, config: ConfigDict, file: str) -> None:
         if flag != 'config' or renamed(key) or _nearest(key, missing):
             raise _message(flag, key, file)
     if missing:
-        module = _DEFAULTS[flag].__name__.rpartition('.')[2]
+        module = keys.FILES[flag].__name__.rpartition('.')[2]
         raise ValueError(
             f'{file}: the key {missing[0]} is missing; start from {module}.get_config(), which has '
             'all keys'
@@ -145,7 +145,7 @@ def _group_of(holder: ConfigDict) -> tuple[str, str]:
         return len(mine & its) / max(1, len(mine | its))
 
     places: dict[tuple[str, str], ConfigDict] = {}
-    for flag in _DEFAULTS:
+    for flag in keys.FILES:
         top = defaults(flag)
         places[flag, ''] = top
         places |= {(flag, name): g for name, g in top.items() if isinstance(g, ConfigDict)}

@@ -6,18 +6,12 @@ no JAX.
 
 import ast
 import difflib
-import pathlib
+import inspect
 import textwrap
 from typing import Any, NamedTuple
 
-_CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
-# The flag that sets the keys of a file.
-FILES = {
-    'config': _CONFIGS / 'base.py',
-    'sample': _CONFIGS / 'modes' / 'sample.py',
-    'invert': _CONFIGS / 'modes' / 'invert.py',
-    'evaluate': _CONFIGS / 'modes' / 'evaluate.py',
-}
+from experiments.settings.keys import FILES
+
 _WIDTH = 100
 
 
@@ -45,8 +39,12 @@ class Key(NamedTuple):
 
 
 def keys_of(flag: str) -> list[Key]:
-    """The keys of a file of `FILES`, in its order."""
-    source = FILES[flag].read_text()
+    """The keys that a flag sets, in the order of their file.
+
+    Args:
+        flag: one of `experiments.settings.keys.FILES`.
+    """
+    source = inspect.getsource(FILES[flag])
     lines = source.splitlines()
     (function,) = (
         node
@@ -55,7 +53,7 @@ def keys_of(flag: str) -> list[Key]:
     )
     found = []
     for node in function.body:
-        # Of the form `c.optimizer.lr = 2e-4`; groups are made by a call.
+        # A key is set as in `c.optimizer.lr = 2e-4`; groups are made by a call.
         if not isinstance(node, ast.Assign) or isinstance(node.value, ast.Call):
             continue
         _, _, name = ast.unparse(node.targets[0]).partition('.')

@@ -1,4 +1,4 @@
-"""What the modes of a finished run share: their options, and where the run's data lie."""
+"""Options and data places shared by sample, invert and evaluate."""
 
 import functools
 from collections.abc import Mapping
@@ -11,15 +11,13 @@ if TYPE_CHECKING:
     from snjax.data import ImageSet
     from snjax.generate.trained import TrainedGenerator
 
-Options = (
-    Any  # an ml_collections.ConfigDict of configs/modes/, whose attributes no type checker knows
-)
-# Keys of the group `data` that say where data lie; another machine may have other places.
-PLACES = ('data_dir', 'cache_dir', 'path')
+# An ml_collections.ConfigDict of configs/modes/, whose attributes no type checker knows.
+Options = Any
+# Where data lie on this machine, by the names in `experiments.settings.keys.PLACES` without 'data.'.
 NO_PLACES: Mapping[str, str] = {}
 
 
-# `choose('sample.what', ...)`: keys of a mode's options have the mode in them.
+# As `choose('sample.what', ...)`: the full key of an option begins with the mode.
 choose = functools.partial(check.choose, flag='--')
 
 
@@ -28,6 +26,6 @@ def training_set(trained: 'TrainedGenerator', places: Mapping[str, str]) -> 'Ima
 
     Args:
         trained: the run.
-        places: keys of `PLACES` that replace the run's own.
+        places: replace the run's own, as `{'data_dir': '/data'}`.
     """
     return from_config.image_set(trained.config, **places)

@@ -52,7 +52,7 @@ def run_sample(
     Args:
         options: see `configs/modes/sample.py`.
         workdir: of the run.
-        places: where the training set lies, if it is not where the run found it (`PLACES`).
+        places: where the training set lies, if it is not where the run found it.
 
     Raises:
         ValueError, FileNotFoundError: an option is not accepted, or there is no such checkpoint;

@@ -1,4 +1,4 @@
-"""`launch.py --mode=sweep`: plans and runs the runs of a sweep's definition. Imports no JAX."""
+"""`launch.py --mode=sweep`: plans the runs of a sweep and runs them. Imports no JAX."""
 
 import importlib.util
 import json
@@ -13,6 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from experiments.modes import key_errors
 from experiments.settings import keys
 from snjax.host.exit_codes import BAD_INPUT, FAILED, FINISHED, RESUMABLE
 from snjax.runs.lock import WorkdirLock
@@ -175,7 +176,8 @@ def resolve(item: Item) -> dict[str, Any]:
     """The config that `launch.py` makes of an item's flags, by the same parser.
 
     Raises:
-        ValueError: a key or value is not accepted; the message names the nearest key.
+        ValueError: a key or value is not accepted, or the file lacks a key; the message names the
+            nearest key.
     """
     path = str(item[CONFIG]).partition(':')[0]
     if not pathlib.Path(path).is_file():
@@ -186,13 +188,14 @@ def resolve(item: Item) -> dict[str, Any]:
         'config', None, '', flag_values=values, lock_config=True, sys_argv=argv
     )
     values(argv)
+    key_errors.check_keys(CONFIG, config.value, str(item[CONFIG]))
     return config.value.to_dict()
 
 
 def _check(planned: Sequence[Run]) -> None:
     """Raises a ValueError of one line for the first run whose config would be refused.
 
-    In another process, because methods import JAX.
+    It runs in another process, because methods import JAX.
     """
     if not planned:
         return
@@ -204,8 +207,14 @@ def _check(planned: Sequence[Run]) -> None:
         capture_output=True,
         text=True,
     )
+    *_, last = ['', *done.stderr.strip().splitlines()]
     if done.returncode == BAD_INPUT:
-        raise ValueError(done.stderr.strip().splitlines()[-1])
+        raise ValueError(last)
+    if done.returncode:
+        raise ValueError(
+            f'the configs of the sweep could not be checked: python -m {_CHECK} ended with '
+            f'{done.returncode}: {last or "it said nothing"}'
+        )
 
 
 def _module(path: str):

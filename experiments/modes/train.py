@@ -53,7 +53,8 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
         trainer = _trainer(plan, image_set, evaluator, workdir, say, ahead)
         start = time.perf_counter()
         trainer.run()
-        say(f'trained to step {trainer.step} in {time.perf_counter() - start:.0f} s')
+        seconds = time.perf_counter() - start
+        say(f'trained to step {trainer.step} in {seconds:.0f} s, compilation included')
         state, step = trainer.whole_state(), trainer.step
         scores = training_scores.score_finished(
             plan.scores, record, evaluator, state, step, workdir, say

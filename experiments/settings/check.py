@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from snjax import parallel
+from snjax import models, parallel
+from snjax.data import sets
 from snjax.latents.initial import INITIAL_LATENTS
 from snjax.latents.sampling import LATENTS
 from snjax.objectives.losses import LOSSES
@@ -19,7 +20,7 @@ from snjax.training.optimizers import OPTIMIZERS
 
 Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 STREAM = ('auto', 'on', 'off', 'decode')
-# Their gradient is that of one image, and means nothing where a layer mixes images.
+# Use per-image gradients, so batch norm in D is refused.
 _PER_IMAGE_PENALTIES = ('gradient', 'gradient_one_sided')
 
 
@@ -40,7 +41,8 @@ def choose(key: str, value: str, accepted: Iterable[str], flag: str = '--config.
         return value
     near = difflib.get_close_matches(str(value), accepted, n=1, cutoff=0.5)
     hint = f'; did you mean {flag}{key}={near[0]}?' if near else ''
-    raise ValueError(f'{key} is {value!r}: accepted are {", ".join(accepted)}{hint}')
+    listed = ', '.join(name or '(empty)' for name in accepted)
+    raise ValueError(f'{key} is {value!r}: accepted are {listed}{hint}')
 
 
 # ---- methods
@@ -53,8 +55,7 @@ def gan(config: Config) -> None:
     choose('update_order', config.update_order, ('gen_first', 'dis_first'))
     choose('model.spectral_updates', model.spectral_updates, ('per_update', 'per_forward'))
     choose('model.latent', model.latent, LATENTS)
-    if config.data.channels not in (1, 3):
-        raise ValueError(f'data.channels is {config.data.channels}: 1 and 3 are accepted')
+    sets.check_pixels(config.data.image_size, config.data.channels)
     counts = {key: config[key] for key in ('n_dis', 'batch_size', 'gen_batch_size')}
     _positive({'model.dim_z': model.dim_z, **counts})
     optimizer(config.optimizer)
@@ -116,6 +117,7 @@ def _penalties(config: Config) -> None:
 def glo(config: Config) -> None:
     """Raises a ValueError for a value that GLO does not accept."""
     o, g = config.optimizer, config.glo
+    models.check_architecture(config.model.architecture)
     choose('glo.z_optimizer', g.z_optimizer, OPTIMIZERS)
     choose('glo.loss', g.loss, RECONSTRUCTION_LOSSES)
     choose('glo.z_loss', g.z_loss, ['', *RECONSTRUCTION_LOSSES])
@@ -123,6 +125,7 @@ def glo(config: Config) -> None:
     choose('glo.pyramid', g.pyramid, PYRAMIDS)
     choose('glo.initial', g.initial, INITIAL_LATENTS)
     optimizer(o)
+    sets.check_pixels(config.data.image_size, config.data.channels)
     _positive({'glo.z_lr': g.z_lr, 'model.dim_z': config.model.dim_z})
     if not 0 <= g.levels or config.data.image_size < 2**g.levels:
         raise ValueError(
@@ -183,8 +186,11 @@ def parts(config: Config, *sizes: str) -> None:
             )
 
 
-def streaming(d: Config) -> None:
-    """Raises a ValueError for a `data.stream` or `data.workers` that cannot be followed."""
+def data(d: Config) -> None:
+    """Checks the group `data` without reading data; raises a ValueError of one line."""
+    sets.check_request(
+        d.name, d.image_size, d.channels, data_dir=d.data_dir or None, path=d.path or None
+    )
     choose('data.stream', d.stream, STREAM)
     if d.workers < 0:
         raise ValueError(f'data.workers is {d.workers}: 0 (one per core) or more is accepted')

@@ -1,4 +1,4 @@
-"""The keys of a config through the versions, and which of them touch what is computed.
+"""The keys of configs of all versions, and which of them change what is computed.
 
 Resuming, sweeps, the leaderboard and the report ask here, so that they agree on when two configs
 describe the same computation. Nothing here imports JAX.
@@ -19,7 +19,6 @@ INCIDENTAL = (
     'log.*',
     'checkpoint.*',
     'sampling.*',
-    'inversion.*',
     'eval.*',
     'data.data_dir',
     'data.cache_dir',
@@ -27,7 +26,7 @@ INCIDENTAL = (
     'data.workers',
 )
 _BASE = base.get_config().to_dict()
-# Keys that are gone, with the value that means the same as their absence.
+# Removed keys, each with the value that changed nothing.
 REMOVED = {
     'num_seeds': 1,
     'members.lr': '',
@@ -35,18 +34,24 @@ REMOVED = {
     'members.beta2': '',
     'fakes_at_once': False,
 }
-# Values that have another name now.
+# Renamed values: old to new.
 RENAMED_VALUES = {'model.architecture': {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}}
-# Groups of older configs that have become options of a mode, except the keys that a training reads.
+# The modes of finished runs and the files of their options, by the group of older configs that held
+# the options. Keys of a group that a training reads are still keys of its config.
 MOVED = {
     'sampling': ('sample', sample),
     'inversion': ('invert', invert),
     'eval': ('evaluate', evaluate),
 }
+MODES_OF_RUNS = tuple(mode for mode, _ in MOVED.values())
+# The file with all keys of a flag of `launch.py`, and their defaults.
+FILES = {'config': base, **dict(MOVED.values())}
+# Keys of the config that the modes of finished runs read: where data lie on this machine.
+PLACES = ('data.data_dir', 'data.cache_dir', 'data.path')
 
 
 def moved(key: str) -> str | None:
-    """The option of a mode that a key of an older config has become.
+    """The option of a mode that has replaced a key of older configs.
 
     Args:
         key: full key, or the name of a group.
@@ -66,20 +71,21 @@ def moved(key: str) -> str | None:
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config of any version, by today's full keys: `{'optimizer.lr': 2e-4, ...}`.
 
-    A key that is absent has the default of `configs/base.py`, which is what it did before there was
+    An absent key gets the default of `configs/base.py`, which is how the code behaved before it had
     the key.
 
     Args:
         config: nested, as in a run's `config.json`.
 
     Raises:
-        ValueError: it asks for something that this version does not do.
+        ValueError: it uses a removed feature.
     """
     flat = flatten(config)
     for key, neutral in REMOVED.items():
         if flat.pop(key, neutral) != neutral:
             raise ValueError(
-                f'{key} is gone, and this config sets it to something else than {neutral!r}: version 0.1.0 runs it'
+                f'{key} was removed in 0.2, and this config sets it to another value than '
+                f'{neutral!r}: remove it, or run this config with 0.1'
             )
     flat.pop('members', None)
     for key, names in RENAMED_VALUES.items():
@@ -89,8 +95,7 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def computed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a config that touch the arithmetic, in today's form: two runs with equal ones
-    compute the same bits.
+    """The keys of a config that touch the arithmetic. Runs that agree in them compute the same bits.
 
     Args:
         config: nested, of any version.
@@ -104,12 +109,10 @@ def is_incidental(key: str) -> bool:
 
 
 def kind(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What runs have in common that are repetitions of each other: all that is computed but the
-    seed, and the length.
+    """The computed keys without the seed, and `num_steps`: equal for repetitions of one experiment.
 
-    The updates in one call (`steps_per_call`) change rounding at most. The folder of the images
-    (`data.path`) may be another on another machine; a score's manifest has the checksum of the
-    images.
+    `steps_per_call` is left out because it changes at most rounding, and `data.path` because it may
+    differ between machines: a score's manifest has the checksum of the images.
     """
     free = ('seed', 'steps_per_call', 'data.path')
     same = {k: v for k, v in computed(config).items() if k not in free}

@@ -1,9 +1,7 @@
-"""What makes each adversarial method, in one line: changes to a GAN without normalisation and with
-the non-saturating loss.
+"""Recipe of each adversarial method: its changes to a plain GAN with the non-saturating loss.
 
 The weights are the published ones. The comparisons of SNGAN's paper (`configs/sngan_paper.py`) and
-on two-dimensional toy problems (`benchmarks/toy_mixtures`) are made of these lines. Nothing here
-imports JAX.
+of the toy problems (`benchmarks/toy_mixtures`) are built from these lines. Imports no JAX.
 """
 
 from typing import Any

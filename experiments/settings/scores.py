@@ -1,4 +1,4 @@
-"""The group `eval` of a config, resolved: what a run is scored by, while it trains and at its end."""
+"""How a run is scored while it trains and at its end, from the group `eval` of its config."""
 
 import dataclasses
 from typing import Any
@@ -34,10 +34,12 @@ def score_plan(config: Config) -> ScorePlan:
 
     Raises:
         ValueError: they cannot be computed; one line.
+        FileNotFoundError: the weights of the extractor are not there; one line.
     """
     e = config.eval
     if e.extractor:
         check_scores(e)
+        extractors.check_weights(e.extractor, e.weights)
     if e.every < 0 or (e.every and not e.extractor):
         raise ValueError(
             f'eval.every is {e.every} and eval.extractor {e.extractor!r}: --config.eval.every=0 is '
@@ -54,7 +56,7 @@ def score_plan(config: Config) -> ScorePlan:
         extractor=e.extractor,
         weights=e.weights,
         protocol=own_protocol(config.data.split, e.num_samples),
-        # Values without an extractor are read by nothing, and are not checked.
+        # Without an extractor these values are unused and not checked.
         options=options_of(e) if e.extractor else evaluate.Options(),
         every=e.every,
         cache_dir=config.data.cache_dir or None,

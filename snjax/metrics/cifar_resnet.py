@@ -46,7 +46,7 @@ DIM = 64
 _EPSILON = 1e-5  # PyTorch's
 # Statistics of ImageNet, which the repository trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_FILE = WeightFile(
+WEIGHTS = WeightFile(
     reader=read_npz,
     kind='.npz of arrays',
     needed_for=(
@@ -153,5 +153,5 @@ def load(path: str | pathlib.Path) -> Loaded:
         ValueError: another or a damaged file.
     """
     path = pathlib.Path(path)
-    arrays, _ = _FILE.read(path)
+    arrays, _ = WEIGHTS.read(path)
     return Loaded(from_state_dict(arrays), file_sha256(path))

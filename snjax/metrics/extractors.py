@@ -142,11 +142,32 @@ def load(name: str, weights: str | os.PathLike[str] = '') -> Extractor:
     check_name(name)
     if name == 'digits':
         return _digits()
+    path = _weights_path(name, weights)
+    return _cifar_resnet56(path) if name == 'cifar_resnet56' else _inception(path)
+
+
+def check_weights(name: str, weights: str | os.PathLike[str] = '') -> None:
+    """Checks that the weights that `load` would read are there, without reading them.
+
+    Args:
+        name, weights: as for `load`.
+
+    Raises:
+        ValueError: an unknown name.
+        FileNotFoundError: no such file; the message says where to get it.
+    """
+    from snjax.metrics import cifar_resnet, inception
+
+    check_name(name)
+    if name != 'digits':
+        file = {'cifar_resnet56': cifar_resnet.WEIGHTS, 'inception': inception.WEIGHTS}[name]
+        file.check_exists(_weights_path(name, weights))
+
+
+def _weights_path(name: str, weights: str | os.PathLike[str]) -> pathlib.Path:
     path = pathlib.Path(weights or os.environ.get('SNJAX_WEIGHTS') or '~/.cache/snjax/weights')
     path = path.expanduser()
-    if path.suffix not in ('.npz', '.safetensors'):
-        path = path / _FILES[name]
-    return _cifar_resnet56(path) if name == 'cifar_resnet56' else _inception(path)
+    return path if path.suffix in ('.npz', '.safetensors') else path / _FILES[name]
 
 
 def _digits():

@@ -50,7 +50,7 @@ WHERE_FROM = (
     'the same file as weights-inception-2015-12-05-6726825d.pth from those of '
     f'toshas/torch-fidelity (95,628,359 bytes, sha256 {PUBLISHED_SHA256})'
 )
-_FILE = WeightFile(
+WEIGHTS = WeightFile(
     reader=read_safetensors,
     kind=FILE,
     needed_for=(
@@ -177,7 +177,7 @@ def load(path: str | os.PathLike[str], *, unverified: bool = False) -> Loaded:
         ValueError: another or a damaged file.
     """
     path = pathlib.Path(path)
-    arrays, metadata = _FILE.read(path)
+    arrays, metadata = WEIGHTS.read(path)
     expected = shapes()
     for name in sorted(expected.keys() | arrays.keys()):
         shape = arrays[name].shape if name in arrays else 'missing'

@@ -41,6 +41,13 @@ class WeightFile(NamedTuple):
     needed_for: str
     remedy: str
 
+    def check_exists(self, path: pathlib.Path) -> None:
+        """Raises a FileNotFoundError, which says where the file comes from, if it is missing."""
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'{path} is not there: {self.needed_for}; --config.eval.weights=PATH'
+            )
+
     def read(self, path: pathlib.Path) -> Contents:
         """Arrays by name, and metadata.
 
@@ -48,10 +55,7 @@ class WeightFile(NamedTuple):
             FileNotFoundError: no such file.
             ValueError: another or a damaged file.
         """
-        if not path.is_file():
-            raise FileNotFoundError(
-                f'{path} is not there: {self.needed_for}; --config.eval.weights=PATH'
-            )
+        self.check_exists(path)
         try:
             return self.reader(path)
         except _READ_ERRORS as error:

@@ -2,8 +2,9 @@
 
 Every penalty is a scalar, >= 0, NOT multiplied by its weight; `PENALTIES` at the end maps the names
 of a config to penalties. Penalties on gradients take `score`, which maps images (B, H, W, C) to one
-logit per image (B,). It must not mix images, as batch norm does: only then does the gradient of the
-summed logits hold each image's own gradient. Random draws for an image come from that image's key,
+logit per image (B,). It must not mix images: only then is the gradient of the summed logits each image's own
+gradient. With batch norm in D, which mixes them, WGAN-GP's penalties are refused; the others take
+the gradient of the batch as it is. Random draws for an image come from that image's key,
 so that they do not depend on how a batch is split over devices. A mean over the batch is over this
 device's images, because gradients are averaged over devices afterwards; only DRAGAN's standard
 deviation, which is not linear, takes the keyword `mean`.

@@ -1,4 +1,4 @@
-"""What a step of two players is fed with: keys by use, real batches and noise."""
+"""Inputs of an adversarial step: random keys, real batches, noise."""
 
 import enum
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from snjax.objectives.augment import augment
 
 
 class Use(enum.IntEnum):
-    """What a key of a step is used for. Keys of D's updates are also folded with the turn."""
+    """Purpose of a random key within a step. Keys of D's updates are also folded with the turn."""
 
     DIS_Z = 0
     GEN_Z = 1

@@ -9,6 +9,7 @@ import math
 import re
 
 import jax
+import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
@@ -31,6 +32,7 @@ from configs.modes import sample as sample_options
 from experiments import build
 from experiments.modes import evaluate, invert, sample, train
 from helpers.launching import ROOT
+from snjax import from_config
 
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 GLO = [name for name in NAMES if name.startswith('glo_')]
@@ -102,6 +104,20 @@ def test_loads_and_fits_its_method(name, args):
     if name not in GLO:
         assert built.batches_per_step == config.n_dis + built.loss.relativistic
     assert built.batch_size == config.batch_size
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_a_finished_run_is_loaded_with_the_generator_that_was_trained(name):
+    """A run is loaded by its config alone: whatever `make` chooses for G has to be fixed in it."""
+    config = load(name, *ARGUMENTS.get(name, [()])[0])
+    z = jnp.zeros((2, config.model.dim_z))
+    labels = jnp.zeros(2, jnp.int32) if config.model.num_classes else None
+
+    def variables(gen):
+        return jax.eval_shape(lambda: gen.init(jax.random.key(0), z, labels, train=False))
+
+    trained = build.method(config.lock()).gen.clone(batch_norm_axis=None)
+    assert variables(trained) == variables(from_config.generator(config.to_dict()))
 
 
 @pytest.mark.parametrize('steps_per_call', [1, 50])

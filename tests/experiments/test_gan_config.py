@@ -76,8 +76,9 @@ def changed(**values):
         ({'method': 'sngam'}, ["method is 'sngam'", 'did you mean --config.method=sngan?']),
         (
             {'method': 'dcgan'},
-            ["method is 'dcgan'", 'acgan, cgan, gan, glo, r3gan, sagan, sngan, wgan_gp'],
+            ["method is 'dcgan'", ', '.join(build.methods()), 'sngan'],
         ),
+        ({'model__architecture': 'dcgan'}, ["called 'wgan_gp_cnn' now"]),
         ({'loss': 'hing'}, ["loss is 'hing'", 'non_saturating', '--config.loss=hinge?']),
         ({'update_order': 'dis-first'}, ["update_order is 'dis-first'", 'gen_first, dis_first']),
         ({'n_dis': 0}, ['n_dis is 0', 'positive']),

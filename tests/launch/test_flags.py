@@ -70,7 +70,10 @@ def test_every_flag_of_the_launcher_is_in_the_table():
         ([DIGITS, '--join_timeout=9'], '--join_timeout is a flag of --distributed=auto'),
         ([DIGITS, '--mode=sweep', '--compilation_cache=off'], 'not of --mode=sweep: leave it out'),
         ([DIGITS, '--mode=sweep', '--slurm=time=9'], 'add --engine=slurm, or leave it out'),
-        ([DIGITS, '--mode=sample', '--config.n_dis=3'], 'takes all but data.data_dir'),
+        (
+            [DIGITS, '--mode=sample', '--config.n_dis=3'],
+            'only data.data_dir, data.cache_dir, data.path may be',
+        ),
     ],
 )
 def test_a_flag_that_nothing_would_read_is_refused(words, expected):
@@ -87,6 +90,21 @@ def test_a_mode_needs_a_run_and_a_file_that_is_there():
     assert (code, line) == (2, 'launch.py: --sample=nowhere.py: there is no such file')
 
 
+@pytest.mark.parametrize(
+    ('mode', 'remedy'),
+    [
+        ('sample', 'give the --workdir of a training'),
+        ('evaluate', 'give the --workdir of a training'),
+        ('train', 'give --config, or the --workdir of a training'),
+    ],
+)
+def test_a_workdir_without_a_run_is_named_as_it_was_given(tmp_path, mode, remedy):
+    assert answer(f'--mode={mode}', '--workdir=no_run', cwd=tmp_path) == (
+        2,
+        f'launch.py: no_run holds no run: there is no no_run/config.json; {remedy}',
+    )
+
+
 # ---- moved keys
 
 
@@ -97,7 +115,7 @@ def test_a_mode_needs_a_run_and_a_file_that_is_there():
         (['--config.inversion.operator=inpaint'], 'use --invert.operator'),
         (['--config.inversion.operatr=inpaint'], 'use --invert.operator'),
         (['--config.eval.protocols=paper'], 'use --evaluate.protocols'),
-        (['--config.num_seeds=2'], '--config.num_seeds has been removed: several seeds are a sweep'),
+        (['--config.num_seeds=2'], '--config.num_seeds was removed in 0.2; several seeds are a sweep'),
         (['--mode=sample', '--config.sampling.num=4'], 'of --mode=train: use --sample.num'),
         (['--mode=evaluate', '--config.eval.extractor=digits'], 'use --evaluate.extractor'),
     ],
@@ -140,8 +158,8 @@ def test_a_run_of_before_has_the_keys_of_today(tmp_path):
         ('c.update_from_flattened_dict({"data.nam": 3})', 'no key data.nam; did you mean data.name?'),
         ('c.update_from_flattened_dict({"inversion.lr": 3})', 'line 6: inversion.lr has moved'),
         ('c.sampling.what = "morph"', 'line 6: sampling.what has moved to --mode=sample: use --sample.what'),
-        ('c.num_seeds = 3', 'line 6: num_seeds has been removed: several seeds are a sweep'),
-        ('c.members.lr = "1"', 'line 6: members has been removed'),
+        ('c.num_seeds = 3', 'line 6: num_seeds was removed in 0.2; several seeds are a sweep'),
+        ('c.members.lr = "1"', 'line 6: members was removed in 0.2'),
         ('with c.unlocked(): c.sampling.what = 1', 'mine.py: sampling.what has moved'),
         ('with c.unlocked(): del c.n_dis', 'mine.py: the key n_dis is missing; start from base.get_config()'),
         ('with c.unlocked(): del c.n_dis; c.n_ds = 1', 'mine.py: there is no key n_ds; did you mean n_dis?'),
@@ -206,7 +224,7 @@ def test_a_key_that_a_method_lacks_is_named():
 # ---- the list of keys
 
 
-@pytest.mark.parametrize('flag', list_keys.FILES)
+@pytest.mark.parametrize('flag', keys.FILES)
 def test_every_key_has_a_meaning_and_its_default(flag):
     found = list_keys.keys_of(flag)
     values = flatten(key_errors.defaults(flag).to_dict())
@@ -224,7 +242,7 @@ def test_the_list_holds_all_keys_or_those_that_match():
         check=True,
     ).stdout
     flags_there = [line for line in listed.splitlines() if line.startswith('--')]
-    assert len(flags_there) == sum(len(list_keys.keys_of(flag)) for flag in list_keys.FILES)
+    assert len(flags_there) == sum(len(list_keys.keys_of(flag)) for flag in keys.FILES)
     assert '--config.optimizer.lr=0.0002\n    Learning rate.\n' in listed
     assert max(map(len, listed.splitlines())) <= 100
     names = [key.name for key in list_keys.matching('acgan')]
@@ -232,3 +250,16 @@ def test_the_list_holds_all_keys_or_those_that_match():
     assert 'sample.fps' in [key.name for key in list_keys.matching('Frames per second')]
     with pytest.raises(ValueError, match=r'--list_keys=optmizer: .*did you mean .*=optimizer\?'):
         list_keys.matching('optmizer')
+
+
+@pytest.mark.parametrize(
+    ('words', 'expected'),
+    [
+        (['--list_keys'], ['--list_keys=']),
+        (['--list_keys', 'acgan'], ['--list_keys=acgan']),
+        (['--list_keys=acgan'], ['--list_keys=acgan']),
+        (['--list_keys', '--mode=report'], ['--list_keys=', '--mode=report']),
+    ],
+)
+def test_a_text_to_search_for_may_follow_after_a_space(words, expected):
+    assert command_line.completed(['launch.py', *words]) == ['launch.py', *expected]

@@ -234,10 +234,10 @@ def test_impossible_values_are_named_before_anything_is_compiled(
     with config.unlocked():
         config.update_from_flattened_dict({key: value})
 
-    def compile_nothing(*_):
+    def compile_nothing(*_, **__):
         pytest.fail(f'{key} = {value} got as far as the compiler')
 
-    monkeypatch.setattr('snjax.parallel.DataParallel.compile', compile_nothing)
+    monkeypatch.setattr('snjax.training.program.StepProgram.__init__', compile_nothing)
     with pytest.raises(ValueError, match=re.escape(key.split('.')[-1])) as error:
         train.run_train(config, tmp_path / 'run')
     assert '\n' not in str(error.value)

@@ -85,7 +85,9 @@ def test_several_runs_in_one_program_of_an_older_version_are_refused_in_one_line
     config = as_version_0_1_0(workdir, num_seeds=2)
     finished_run.copy(workdir / 'seed=0')  # each of its runs is an ordinary one
     shutil.rmtree(workdir / 'checkpoints')
-    with pytest.raises(ValueError, match=r'cannot be resumed: num_seeds is gone, .* runs it$'):
+    with pytest.raises(
+        ValueError, match=r'cannot be resumed: num_seeds was removed in 0.2, .* runs it$'
+    ):
         compare_config(workdir, config, keys.computed)
     with pytest.raises(FileNotFoundError, match=r'^no checkpoint in .*/run/checkpoints$'):
         snjax.load(workdir)

@@ -219,6 +219,40 @@ def test_the_commands_resolve_to_the_config_that_the_run_has(finished_run):
     assert sweeps.resolve(item) == own
 
 
+@pytest.mark.parametrize(
+    ('body', 'expected'),
+    [
+        ('del c.clip', 'mine.py: the key clip is missing; start from base.get_config()'),
+        ('c.num_seeds = 4', 'mine.py: num_seeds was removed in 0.2; several seeds are a sweep'),
+        ('del c.n_dis; c.n_ds = 1', 'mine.py: there is no key n_ds; did you mean n_dis?'),
+    ],
+)
+def test_a_config_file_of_an_item_is_checked_as_that_of_a_training(tmp_path, body, expected):
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        'from configs import base\n\n\ndef get_config():\n    c = base.get_config()\n'
+        f'    with c.unlocked():\n        {body}\n    return c\n'
+    )
+    with pytest.raises(ValueError) as error:
+        plan(tmp_path, f"return [{{}}, {{'config': {str(path)!r}}}]")
+    assert str(error.value).startswith(f'{tmp_path}/{expected}')
+
+
+def test_a_removed_key_of_an_item_names_the_definition_and_the_remedy(launcher, tmp_path):
+    sweep = write_sweep(tmp_path, "return [{'num_seeds': 4}]")
+    outcome = launcher.run('--mode=sweep', DIGITS, sweep, f'--workdir={tmp_path / "x"}')
+    expected = f'launch.py: {tmp_path}/definition.py: num_seeds was removed in 0.2; several seeds'
+    assert outcome.code == 2 and outcome.error_line().startswith(expected)
+
+
+def test_nothing_starts_if_the_check_of_the_configs_itself_fails(tmp_path, monkeypatch):
+    made = plan(tmp_path, 'return [{}]')
+    monkeypatch.setattr(sweeps, '_CHECK', 'experiments.no_such_module')
+    with pytest.raises(ValueError, match=r'ended with 1: .*No module named') as error:
+        sweeps.run_sweep(made, tmp_path / 'x')
+    assert '\n' not in str(error.value) and not (tmp_path / 'x').exists()
+
+
 # ---- which runs are the same
 
 

@@ -89,7 +89,7 @@ def test_a_run_of_an_older_version_is_of_the_kind_that_it_computed(tmp_path, cap
     report.run_report(tmp_path / '*')
     out = capsys.readouterr().out
     assert '2 runs of 1 kind' in out
-    assert 'left out: ' in out and 'stacked/config.json: num_seeds is gone' in out
+    assert 'left out: ' in out and 'stacked/config.json: num_seeds was removed in 0.2' in out
     rows = outline(tmp_path).table('seed')
     assert list(rows[0]) == ['run', 'seed']  # a key that is absent has its default
 
