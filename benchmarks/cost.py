@@ -1,9 +1,9 @@
 """What a program costs, read off its jaxpr before it is compiled: operations by layer, and memory.
 
 Operations are the multiplications and additions of matrix products and convolutions, as papers
-count them; what is left out is a few per cent of them. Memory is an estimate of what XLA will need:
-it allows for what XLA fuses, and knows nothing of the order that it chooses or of the scratch space
-of a GPU's convolutions.
+count them; all other operations add a few per cent. Memory is an estimate of XLA's need. It allows
+for fusion, but not for the order that XLA chooses nor for the scratch space of a GPU's
+convolutions.
 """
 
 import math
@@ -15,7 +15,7 @@ import jax
 from jax.extend import core
 from jax.interpreters import partial_eval
 
-# What XLA computes inside the operation that uses it, rather than in memory.
+# Operations that XLA fuses into the operation that uses their result, which is never in memory.
 _FUSED = frozenset(
     """
     abs add add_any and bitcast_convert_type broadcast_in_dim ceil clamp concatenate
@@ -26,13 +26,18 @@ _FUSED = frozenset(
     stack stop_gradient sub tanh threefry2x32 transpose unstack xor
     """.split()
 )
-# These read many values for one and take what they read as it is computed, too.
+# Reductions: XLA fuses the operations that compute their inputs into them.
 _REDUCTIONS = frozenset(
-    'argmax argmin psum psum_invariant reduce_and reduce_max reduce_min reduce_or reduce_prod reduce_sum'.split()
+    (
+        'argmax argmin psum psum_invariant reduce_and reduce_max reduce_min reduce_or reduce_prod '
+        'reduce_sum'
+    ).split()
 )
 _CALLS = frozenset(
-    'checkpoint closed_call core_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr jit pjit pmap remat2 '
-    'shard_map xla_pmap'.split()
+    (
+        'checkpoint closed_call core_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr jit '
+        'pjit pmap remat2 shard_map xla_pmap'
+    ).split()
 )
 
 
@@ -45,10 +50,10 @@ def flops(jaxpr: core.Jaxpr) -> float:
 
 
 def flops_by_layer(jaxpr: core.Jaxpr) -> dict[str, float]:
-    """`flops`, by the path of the flax module that asked for them:
-    `{'ResNetGenerator/block1/conv1': 1e9, ...}`.
+    """`flops` by layer: `{'ResNetGenerator/block1/conv1': 1e9, ...}`.
 
-    Gradients count for the layer that they are of; what is in no module has the key ''.
+    A layer is named by the path of its Flax module. The gradients of a layer count for that layer.
+    Operations outside of all modules have the key ''.
     """
     found: dict[str, float] = {}
     for path, count in _operations(_needed(jaxpr), '', 1):
@@ -76,14 +81,15 @@ def _operations(jaxpr: core.Jaxpr, outside: str, times: int) -> Iterator[tuple[s
 
 
 def _needed(jaxpr: core.Jaxpr) -> core.Jaxpr:
-    """Without what nothing depends on, which XLA drops as well: the forward pass around an advance
-    of u, say.
+    """The program without the operations whose results nothing uses. XLA drops them as well.
+
+    An example is the rest of the forward pass when only u is advanced.
     """
     return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)[0]
 
 
 def _layer_of(path: str) -> str:
-    """Module names alone: no transformations, and no methods (`conv1.normalize`)."""
+    """The modules of a path, without transformations and methods (`conv1.normalize`)."""
     path = re.sub(r'\w+\(|\)', '', path)
     return '/'.join(p for p in path.split('/') if p and '.' not in p and p != 'checkpoint')
 
@@ -117,9 +123,9 @@ class Exchange(NamedTuple):
     """One array that is summed over the devices.
 
     Attributes:
-        num_bytes: that every device gives.
-        turn: from 0; it needs the result of an exchange of the turn before. Those of one turn may
-            go together.
+        num_bytes: bytes that every device contributes.
+        turn: 0 or more. The exchange needs the result of an exchange of the previous turn.
+            Exchanges of the same turn may run together.
     """
 
     num_bytes: int
@@ -127,17 +133,20 @@ class Exchange(NamedTuple):
 
 
 def exchanges(jaxpr: core.Jaxpr) -> list[Exchange]:
-    """The sums and averages over devices in a program, in its order: of one device's program, loops
-    written out.
-    """
+    """The sums and averages over devices in one device's program, in its order, loops unrolled."""
     found: list[Exchange] = []
     _exchanges(_needed(jaxpr), [0] * len(jaxpr.invars), found)
     return found
 
 
 def _exchanges(jaxpr, turns, found) -> list[int]:
-    """Adds to `found`; the turns from which a program's outputs can be exchanged, given those of
-    its inputs.
+    """Adds a program's exchanges to `found`.
+
+    Args:
+        turns: the first turn in which each input can be exchanged.
+
+    Returns:
+        The same for each output.
     """
     ready = dict(zip(jaxpr.invars, turns, strict=True))
     for eqn in jaxpr.eqns:
@@ -167,20 +176,19 @@ class _Operation(NamedTuple):
     name: str
     inputs: list[int]
     outputs: list[int]
-    inside: int  # bytes that it needs while it runs, its inputs and outputs apart
+    inside: int  # bytes that it needs while it runs, besides its inputs and outputs
 
 
 def bytes_of(tree: Any) -> int:
-    """Of arrays, or of their shapes."""
+    """The bytes of a tree of arrays or of their shapes."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def temporary_bytes(jaxpr: core.Jaxpr) -> int:
-    """Estimate of the most memory that values between a program's inputs and its outputs take at
-    one time.
+    """Estimates the peak memory of a program's intermediate values.
 
-    It walks the program in the order in which it was written. Elementwise operations are taken to
-    be computed where they are used, unless a matrix product, a convolution or the like reads them.
+    The operations are walked in the order of the program. An elementwise operation counts as fused
+    into its user, unless a matrix product, a convolution or the like reads its result.
     """
     operations, sizes, kept = _flatten(_needed(jaxpr))
     alive_until, stored = _lifetimes(operations, kept)
@@ -197,8 +205,8 @@ def temporary_bytes(jaxpr: core.Jaxpr) -> int:
 
 
 def _flatten(jaxpr: core.Jaxpr) -> tuple[list[_Operation], dict[int, int], set[int]]:
-    """A program's operations, calls written out; the bytes of their results; which values are
-    inputs or outputs.
+    """Returns a program's operations with calls inlined, the bytes of each value, and the values
+    that are inputs or outputs.
     """
     operations: list[_Operation] = []
     sizes: dict[int, int] = {}
@@ -236,8 +244,8 @@ def _flatten(jaxpr: core.Jaxpr) -> tuple[list[_Operation], dict[int, int], set[i
 
 
 def _lifetimes(operations, kept) -> tuple[dict[int, int], set[int]]:
-    """The last operation that needs each value, and which values are in memory rather than computed
-    where used.
+    """Returns the last operation that needs each value, and the values that are in memory because
+    they are not fused.
     """
     alive_until: dict[int, int] = {}
     stored = set(kept)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 FAIR_PART = 10  # a mode (or an arc) is covered by one tenth of its fair share of the samples
-NUM_SIGMAS = 3.0  # a sample is good within so many sigmas of a centre, or of the curve
+NUM_SIGMAS = 3.0  # a sample is good within this many sigmas of a centre or of the curve
 
 _NUM_ARCS = 20
 _CURVE_POINTS = 100  # per arc

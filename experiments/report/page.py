@@ -9,7 +9,7 @@ from experiments.report import figure as figures
 from experiments.report import style
 from experiments.report.records import Block, Cell, Figure, ImageTable, Page, Section, Table, Text
 
-_SHORT = 32  # a text of at most so many characters is not broken into lines
+_SHORT = 32  # a text of at most this many characters is not broken into lines
 _CSS, _SCRIPT = (pathlib.Path(__file__).with_name(f'page.{end}') for end in ('css', 'js'))
 
 

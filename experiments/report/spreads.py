@@ -91,7 +91,7 @@ def format_spread(spread: Spread) -> str:
     if spread.std == 0:
         return f'{format_number(spread.mean)} ± 0'
     digits = 1 - math.floor(math.log10(spread.std))
-    if digits > 5:  # so many decimal places are not worth writing out
+    if digits > 5:  # longer numbers are not written out
         return f'{format_number(spread.mean)} ± {spread.std:.2g}'
     places = max(digits, 0)
     return f'{spread.mean:.{places}f} ± {spread.std:.{places}f}'

@@ -64,7 +64,7 @@ class Workspace:
         """`pixels.in_chunks` without the chunks of an earlier build. Call once, after `array`."""
         done = self._noted()
         if done:
-            logging.warning('going on with an unfinished build of %s', self.name)
+            logging.warning('resuming the unfinished build of %s', self.name)
 
         def fill(start, stop):
             chunk = start, stop

@@ -1,4 +1,4 @@
-"""Fakes for scores, as 8-bit pixels: with which weights and which batch statistics.
+"""Fakes for scores, as 8-bit pixels, from chosen weights and batch statistics.
 
 The choice of batch statistics moves scores, and publications seldom state theirs:
 

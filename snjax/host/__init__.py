@@ -1,4 +1,4 @@
-"""Facts about this machine and process, without JAX: cores, memory, GPUs, folders, locks, exit codes."""
+"""Facts about this machine and process, without JAX, e.g. cores, memory, GPUs and folders."""
 
 from snjax.host.machine import memory, num_cores
 

@@ -79,7 +79,7 @@ def last_words(what: str, newest: str) -> str:
         newest: clause on the newest checkpoint; empty to leave it out.
     """
     where = f'{newest}; ' if newest else ''
-    return f'{what}: {where}start all processes again to go on'
+    return f'{what}: {where}restart all processes to resume'
 
 
 def _watch(child: int, from_child: int, newest: Callable[[], str]) -> NoReturn:

@@ -105,7 +105,8 @@ def make_generator(
             for none.
         batch_norm_axis: mapped axis over which batch statistics are shared, or None.
         dtype: compute type, `'float32'` or `'bfloat16'`.
-        remat: the gradient computes the inside of each block again, to save memory (ResNet alone).
+        remat: recomputes each block's activations in the backward pass, to save memory (ResNet
+            alone).
 
     Raises:
         ValueError: a name, size, width or count is not accepted.

@@ -1,4 +1,4 @@
-"""Checks of what is asked of a network, with errors of one line that name the key of the config."""
+"""Checks of a network's arguments; the errors are one line and name the key of the config."""
 
 import difflib
 from collections.abc import Iterable

@@ -47,10 +47,8 @@ class Generator(nn.Module):
     dtype: Any = jnp.float32
     variant: str = 'paper'
 
-    variants: ClassVar[Iterable[str]] = (
-        'paper',
-        'code',
-    )  # which are one where a network has one form
+    # Both names give the same network unless it overrides `variants`.
+    variants: ClassVar[Iterable[str]] = ('paper', 'code')
 
     def __post_init__(self):
         choose('variant', self.variant, self.variants)
@@ -104,10 +102,8 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
     variant: str = 'paper'
 
-    variants: ClassVar[Iterable[str]] = (
-        'paper',
-        'code',
-    )  # which are one where a network has one form
+    # Both names give the same network unless it overrides `variants`.
+    variants: ClassVar[Iterable[str]] = ('paper', 'code')
 
     def __post_init__(self):
         choose('variant', self.variant, self.variants)

@@ -1,7 +1,7 @@
 """Layer sets: the layers that a network is built from, and with them most of a GAN's recipe.
 
-Every network of `snjax.models` takes a `Layers` and builds itself from its classes. What tells
-SNGAN from its comparisons is then one argument, `layers=SPECTRAL` against `layers=WEIGHT_NORM`:
+Every network of `snjax.models` takes a `Layers` and builds itself from its classes. So SNGAN and
+its baselines differ in one argument, `layers=SPECTRAL` against `layers=WEIGHT_NORM`:
 
 | layer set     | a layer applies                                   | paper                  |
 |---------------|---------------------------------------------------|------------------------|

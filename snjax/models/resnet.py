@@ -10,7 +10,7 @@ smaller side of either (`snjax.nn.convolution`); the networks are the published 
 One departure: running variances are those of the batch (Flax), where Chainer multiplies them by
 m / (m - 1), m being the number of values per channel.
 
-`VARIANTS` has the WGAN-GP networks beside them (Gulrajani et al. 2017; improved_wgan_training,
+`VARIANTS` adds the WGAN-GP networks (Gulrajani et al. 2017; improved_wgan_training,
 gan_cifar_resnet.py), published at 32 px with `width` 128 for both players. Blocks and
 initialisation are the same (their He variance 4 / (fan_in + fan_out) is gain sqrt(2) here); D pools
 by the mean, its output has a bias, and the generator's epsilon is 1e-5. Their code normalises
@@ -87,8 +87,8 @@ class ResNetGenerator(Generator):
 
     Attributes:
         attention: height of the feature map after which `SelfAttention` follows; 0 for none.
-        remat: the gradient computes the inside of each block again instead of keeping it: less
-            memory, more work, the same parameters.
+        remat: recomputes each block's activations in the backward pass instead of keeping them:
+            less memory, more work, the same parameters.
     """
 
     attention: int = 0
@@ -140,7 +140,7 @@ class ResNetDiscriminator(Discriminator):
         attention: height of the feature map after which `SelfAttention` follows; 0 for none.
         first_stride2: one 4x4 convolution of stride 2, `stem`, in place of the first block, which
             is the most expensive one for a big image: every block sees half the resolution or less,
-            and the last feature map stays as it was. Of 9 w^2 + (10 c + 3) w parameters, w being
+            and the last feature map keeps its size. Of 9 w^2 + (10 c + 3) w parameters, w being
             `width` and c the image's channels, (16 c + 1) w remain. A departure from the paper.
         remat: as for `ResNetGenerator`.
     """

@@ -1,4 +1,4 @@
-"""The devices of a run, and what depends on them: batch sizes, memory and loops."""
+"""The devices of a run, and the batch sizes, memory and loops that depend on them."""
 
 import contextlib
 import operator

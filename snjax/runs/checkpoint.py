@@ -94,13 +94,13 @@ class Checkpointer:
         self.close()
 
     def steps(self) -> list[int]:
-        """Returns the committed steps, ascending, without those that `restore_latest` rejected."""
+        """Returns the committed steps that `restore_latest` has not rejected, ascending."""
         return [step for step in steps_in(self._directory) if self._is_whole(step)]
 
     def save(self, step: int, state: PyTree) -> None:
         """Saves `state` as `step`; returns when the host has a copy, so buffers may be donated.
 
-        Writing, hashing and deleting old steps go on in the background. At most one save is in
+        Writing, hashing and deleting old steps happen in the background. At most one save is in
         flight: a second waits for the first. A step that this object has already saved or restored
         is left as it is.
 
@@ -143,7 +143,7 @@ class Checkpointer:
         self._pending = self._executor.submit(self._commit, response.result)
 
     def restore_latest(self, like: PyTree) -> tuple[int, PyTree] | None:
-        """Restores the newest checkpoint that passes every check; the log names those that fail.
+        """Restores the newest checkpoint that passes every check; the log names the others.
 
         Args:
             like: pytree of `jax.Array` or `jax.ShapeDtypeStruct`; gives structure, shapes, dtypes
@@ -253,7 +253,7 @@ def load_tree(
 
     Args:
         directory: the folder of the checkpoints.
-        step: which one; None takes the newest good one, and the log names those that are not.
+        step: which one; None takes the newest good one, and the log names the damaged ones.
         prefix: names from the root to the wanted part, e.g. ('gen', 'params'); the rest is neither
             read nor verified.
 

@@ -220,7 +220,7 @@ def read(folder: Path, step: int) -> dict[tuple[str, ...], Entry]:
 
 
 def _merge(entries: dict[tuple[str, ...], Entry], leaves: list[dict[str, Any]]) -> None:
-    """Adds to `entries` what one process says."""
+    """Adds the digest of one process to `entries`."""
     for leaf in leaves:
         dtype, shape = jnp.dtype(leaf['dtype']), tuple(leaf['shape'])
         entry = entries.setdefault(tuple(leaf['path']), Entry(dtype, shape, {}))

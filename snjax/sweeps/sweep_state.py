@@ -153,7 +153,7 @@ class SweepState:
         else:
             attempts = f'{job.failures} attempt{"s" * (job.failures > 1)}'
             self.say(
-                f'{job.run.name}: gave up after {attempts} that came no further than step {step} '
+                f'{job.run.name}: gave up after {attempts} without progress past step {step} '
                 f'(--retries={self.retries}); see {job.log}'
             )
 

@@ -41,7 +41,7 @@ def check_installed(asked: str) -> None:
 
 
 class Resident:
-    """The feed of a set that lies on the devices: nothing to hand out."""
+    """The feed of a set that is already on the devices: every call gets no further arrays."""
 
     def __enter__(self) -> 'Resident':
         return self

@@ -67,7 +67,7 @@ class Trainer:
     """Trains a method in one workdir, from the newest good checkpoint there or from the start.
 
     Args:
-        method: what is trained.
+        method: to train.
         options: intervals and seed.
         pixels, labels: the training set, uint8 (N, H, W, C) and int32 (N,); may be memory-mapped.
         workdir: where the run is written.
@@ -83,7 +83,7 @@ class Trainer:
 
     Raises:
         ValueError: the set does not fill a batch, options exclude each other, or there are
-            checkpoints of which none can be used.
+            checkpoints, but no usable one.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ class Trainer:
         )
         return program.result()
 
-    # ---- what is written
+    # ---- output
 
     def _open_log(self) -> RunLogger:
         return RunLogger(

@@ -1,4 +1,4 @@
-"""Train state of one network, and what an update does to it, whatever the game.
+"""Train state of one network and its updates, the same for every method.
 
 `experiments.gan` plays with two players; `experiments.glo` trains one.
 """

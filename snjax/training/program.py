@@ -72,7 +72,7 @@ class StepProgram:
         return program
 
     def _costs(self, program: parallel.Program) -> list[str]:
-        """What XLA knows of the program's operations and memory."""
+        """XLA's counts of the program's operations and memory, as text."""
         costs = []
         if program.flops is not None:
             # On the CPU the updates of a call are written out and all counted. Elsewhere they are

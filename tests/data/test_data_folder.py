@@ -359,7 +359,7 @@ def test_a_killed_build_is_gone_on_with(many, cache_dir, monkeypatch, caplog):
     counter = Counter(monkeypatch)
     found = load(many, cache_dir)
     assert counter.num_calls == 40 - 2 * len(noted)
-    assert 'going on with an unfinished build of folder' in caplog.text
+    assert 'resuming the unfinished build of folder' in caplog.text
     assert not left.exists()
     assert found.sha256 == load(many, cache_dir + '2').sha256
 

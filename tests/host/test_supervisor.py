@@ -10,7 +10,7 @@ import pytest
 
 from helpers.launching import ROOT
 
-AGAIN = 'start all processes again to go on'
+AGAIN = 'restart all processes to resume'
 
 
 def supervised(tmp_path, code, stop=None):

@@ -36,7 +36,7 @@ FLAGS = (
     '--config.log.histograms_every=0',
     f'--config.eval.every={EVERY}',
 )
-AGAIN = 'start all processes again to go on'
+AGAIN = 'restart all processes to resume'
 
 
 # ---- processes of one host

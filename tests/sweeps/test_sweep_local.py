@@ -99,7 +99,7 @@ def test_what_happens_is_said_and_the_last_lines_of_a_crash_are_shown(ended):
     assert re.search(r'^behaviour=killed\w+-\w+: resumes from step 30 on ', out, re.MULTILINE)
     assert re.search(r'^behaviour=killed\w+-\w+: interrupted: ended by SIGKILL$', out, re.MULTILINE)
     assert re.search(
-        r'^behaviour=crash-\w+: gave up after 3 attempts that came no further than step 0',
+        r'^behaviour=crash-\w+: gave up after 3 attempts without progress past step 0',
         out,
         re.MULTILINE,
     )
@@ -128,7 +128,7 @@ def test_started_again_only_what_failed_is_run(ended, tmp_path):
     assert code == 0
     more = {name: len(starts(folder, name)) - before[name] for name in ENDS}
     assert more == dict.fromkeys(ENDS, 0) | {'refuse': 1, 'crash': 1}
-    assert 'gave up after 1 attempt that came no further' in out
+    assert 'gave up after 1 attempt without progress past step' in out
     assert (folder / 'journal.jsonl').read_bytes().startswith(journal_before)
     # A finished run whose config.json is missing is started again.
     (config_file,) = folder.glob('runs/behaviour=finish-*/config.json')

@@ -301,7 +301,7 @@ def test_the_first_grid_is_of_the_fresh_state(whole):
     assert first not in [png for name, png in grids(whole[0]).items() if name != '00000000.png']
 
 
-# ---- stopping and going on
+# ---- stopping and resuming
 
 
 def test_longer_runs_go_on_where_shorter_ones_ended_bit_for_bit(tmp_path, pixels, whole):
