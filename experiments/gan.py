@@ -16,7 +16,7 @@ and weight normalization, weight clipping and orthonormal regularization, and DC
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -331,3 +331,10 @@ def make(config: Any) -> Gan:
         penalties=penalties(config),
         clip=config.clip,
     )
+
+
+if TYPE_CHECKING:
+    # The type checker compares the class with the contract here.
+    from snjax.training.method import Method
+
+    _MAKE: Callable[[Any], Method] = make

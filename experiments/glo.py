@@ -18,7 +18,7 @@ generator, a row's gradient depends on the other images of its batch, as in any 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -207,3 +207,10 @@ def make(config: Any) -> Glo:
 def _mean_loss(loss: ImageLoss, made, real, batch_size):
     """This device's part of the mean over `batch_size` images, and its gradient at `made`."""
     return jax.value_and_grad(lambda x: jnp.sum(loss(x, real)) / batch_size)(made)
+
+
+if TYPE_CHECKING:
+    # The type checker compares the class with the contract here.
+    from snjax.training.method import Method
+
+    _MAKE: Callable[[Any], Method] = make
