@@ -45,17 +45,17 @@ def main() -> None:
 def measure(name, given, rounds):
     """Medians of one config, in seconds."""
     config = load_config(name, given)
-    normalised = Step(config)
-    dis = getattr(normalised.state, 'dis', None)
+    normalized = Step(config)
+    dis = getattr(normalized.state, 'dis', None)
     if dis is None or 'spectral' not in dis.model_state:
-        raise ValueError(f'--config={name} has no spectral normalisation to measure: give another')
+        raise ValueError(f'--config={name} has no spectral normalization to measure: give another')
     plain = Step(load_config(name, {**given, 'method': 'gan', 'model.normalization': 'none'}))
-    for step in (normalised, plain):
+    for step in (normalized, plain):
         step.compile()
-    advance = _advance(normalised.method, normalised.state)
-    per_call = normalised.options.steps_per_call
+    advance = _advance(normalized.method, normalized.state)
+    per_call = normalized.options.steps_per_call
     runs = {
-        'step': lambda: _updates(normalised, per_call) / per_call,
+        'step': lambda: _updates(normalized, per_call) / per_call,
         'step_without': lambda: _updates(plain, per_call) / per_call,
         'advance': lambda: _seconds(advance, 20) / _IN_ONE_PROGRAM,
     }
@@ -66,8 +66,8 @@ def measure(name, given, rounds):
             if turn:
                 seconds[key].append(taken)
     medians = {key: statistics.median(s) for key, s in seconds.items()}
-    n_dis = normalised.method.n_dis
-    layers = len(spectral.sigmas(normalised.state.dis.model_state['spectral']))
+    n_dis = normalized.method.n_dis
+    layers = len(spectral.sigmas(normalized.state.dis.model_state['spectral']))
     return {
         'seconds': seconds,
         'medians': medians,

@@ -3,7 +3,7 @@ them.
 
     python -m benchmarks.spectra WORKDIR STEP OUT.json
 
-Where a run normalises its weights spectrally, they are divided by sigma, as in the network. A
+Where a run normalizes its weights spectrally, they are divided by sigma, as in the network. A
 kernel is taken as the matrix (height x width x inputs, outputs), an embedding as (classes,
 features).
 """

@@ -61,17 +61,17 @@ def get_config() -> ConfigDict:
     # When power iterations advance: per_update (once per discriminator update) or per_forward
     # (in every application of a layer, as in the official code).
     c.model.spectral_updates = 'per_update'
-    # Normalisation of the discriminator: spectral, none, weight, layer, batch, or tracked (spectral
+    # Normalization of the discriminator: spectral, none, weight, layer, batch, or tracked (spectral
     # norms are computed and logged, weights are not divided by them).
     c.model.normalization = 'spectral'
-    # Normalisation of the generator's weights: none or spectral.
+    # Normalization of the generator's weights: none or spectral.
     c.model.gen_normalization = 'none'
     # Operator whose largest singular value is sigma: reshaped (the kernel as a matrix, as in the paper),
     # bidirectional, or convolution (the convolution itself).
     c.model.sn_operator = 'reshaped'
-    # A learnable factor gamma on every normalised weight.
+    # A learnable factor gamma on every normalized weight.
     c.model.sn_scale = False
-    # Fixed factor on every normalised weight: the Lipschitz constant K of eq. 5, per layer.
+    # Fixed factor on every normalized weight: the Lipschitz constant K of eq. 5, per layer.
     c.model.lipschitz = 1.0
     # Fixed factor on the output of the whole discriminator.
     c.model.dis_lipschitz = 1.0
@@ -79,7 +79,7 @@ def get_config() -> ConfigDict:
     c.model.dis_init = 'published'
     # Power iterations each time they advance.
     c.model.n_power_iterations = 1
-    # Extra power iterations when the network is initialised.
+    # Extra power iterations when the network is initialized.
     c.model.n_warmup_iterations = 0
     # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
     c.model.num_classes = 0
@@ -109,7 +109,7 @@ def get_config() -> ConfigDict:
     c.penalty.orthonormal = 0.0
     # Squared norm of every kernel (weight decay).
     c.penalty.l2 = 0.0
-    # Spectral norm regularisation: lambda, on half the sum of sigma^2.
+    # Spectral norm regularization: lambda, on half the sum of sigma^2.
     c.penalty.spectral = 0.0
 
     # Auxiliary classifier, for model.head=acgan.
@@ -133,7 +133,7 @@ def get_config() -> ConfigDict:
     c.glo.pyramid = 'binomial'
     # Initial latents: scaled_normal, normal, pca or whitened_pca.
     c.glo.initial = 'scaled_normal'
-    # Optimiser of the latents, by the names of optimizer.name.
+    # Optimizer of the latents, by the names of optimizer.name.
     c.glo.z_optimizer = 'sgd'
     # Learning rate of the latents (10 suits SGD). It decays as optimizer.lr does.
     c.glo.z_lr = 10.0
@@ -170,7 +170,7 @@ def get_config() -> ConfigDict:
     # Leave out images of a folder that cannot be decoded, and name them.
     c.data.skip_broken = False
 
-    # The optimisers of both networks.
+    # The optimizers of both networks.
     c.optimizer = ConfigDict()
     # adam, rmsprop (beta2 is its decay) or sgd.
     c.optimizer.name = 'adam'

@@ -2,7 +2,7 @@
 
 A modern yardstick. Reproduces no row of a paper: R3GAN's scores need its own network and far longer
 training. Here its loss and its two penalties are compared with the other methods on one network,
-without normalisation in the discriminator.
+without normalization in the discriminator.
 
     python launch.py --config=configs/r3gan_cifar.py
 

@@ -5,7 +5,7 @@ images against 50k samples, best checkpoint).
 
     python launch.py --config=configs/sagan_cifar.py
 
-`cgan_cifar.py`'s networks with attention over 16x16 positions and a normalised generator; two
+`cgan_cifar.py`'s networks with attention over 16x16 positions and a normalized generator; two
 learning rates and one discriminator update, as in the paper.
 """
 

@@ -4,7 +4,7 @@ Published: IS 52.52, FID 18.65, intra-class FID 83.7 after one million generator
 
     python launch.py --config=configs/sagan_imagenet.py
 
-The projection cGAN of `cgan_imagenet.py` with self-attention over 32x32 positions, a normalised
+The projection cGAN of `cgan_imagenet.py` with self-attention over 32x32 positions, a normalized
 generator, batches of 256, two learning rates and one discriminator update. The images are streamed
 as for `sngan_imagenet.py`, 256 a generator update instead of 320.
 """

@@ -21,7 +21,7 @@ its best setting (10,000 test images against 5,000 samples; IS / FID):
     sngan            7.42 / 29.3    8.28 / 53.1
     sngan_hinge      7.58 / 25.5
 
-The standard CNN of table 3 throughout; only the discriminator differs, and no normaliser has a
+The standard CNN of table 3 throughout; only the discriminator differs, and no normalizer has a
 multiplier gamma (section 4.1). Clipping at 0.01, gradient penalties at 10. Losses are
 non-saturating except for wgan_gp and sngan_hinge; for weight_clipping this is our reading: the
 paper says only that its constant follows Arjovsky et al. 2017, who clip every parameter. The weight

@@ -15,8 +15,8 @@ import importlib
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -154,13 +154,6 @@ def main() -> None:
         except (ValueError, FileNotFoundError) as error:
             print(f'{name}: {error}', file=sys.stderr)
             sys.exit(BAD_INPUT)
-
-
-if TYPE_CHECKING:
-    # The contract, checked on the side that fulfils it.
-    from experiments import gan, glo
-
-    _MAKERS: tuple[Callable[[Config], Method], ...] = (gan.make, glo.make)
 
 
 if __name__ == '__main__':

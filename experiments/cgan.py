@@ -2,7 +2,7 @@
 
 An SNGAN that knows classes. The discriminator's logit is psi(phi(x)) + y^T V phi(x) (eq. 3): the
 inner product of the image's pooled features phi(x) with the embedding of its class, whose table V
-is spectrally normalised like every other weight. Each of the generator's batch norms has a scale
+is spectrally normalized like every other weight. Each of the generator's batch norms has a scale
 and a shift per class. The pieces:
 
 * the inner product with the class embedding: head 'projection' in `snjax.models.heads`;

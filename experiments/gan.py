@@ -10,13 +10,13 @@ SNGAN's official code departs from that algorithm in two ways, and so can this f
 batch may be larger.
 
 `method = 'gan'` trains whatever the config says: the comparisons of SNGAN's paper with batch, layer
-and weight normalisation, weight clipping and orthonormal regularisation, and DCGAN, LSGAN, DRAGAN.
+and weight normalization, weight clipping and orthonormal regularization, and DCGAN, LSGAN, DRAGAN.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -36,7 +36,7 @@ from snjax.objectives.losses import LOSSES, Loss
 from snjax.objectives.penalties import PENALTIES, PenaltyInputs, clip_weights
 from snjax.training import accumulation
 from snjax.training.adversarial import Batch, Key, Noise, Use, augmented, draw_noise, key_of
-from snjax.training.player import Player, averaged, sigmas, synchronised
+from snjax.training.player import Player, averaged, sigmas, synchronized
 
 
 class GanState(struct.PyTreeNode):
@@ -136,7 +136,7 @@ class Gan:
     def update_dis(self, state: GanState, real: Batch, key: Key):
         """One discriminator update on `real` and as many fakes; the generator's weights stay.
 
-        With spectral normalisation this is step 3 of SNGAN's Algorithm 1 (Miyato et al. 2018,
+        With spectral normalization this is step 3 of SNGAN's Algorithm 1 (Miyato et al. 2018,
         appendix A); step 1, the power iteration, is `_advance`, and the layers do step 2.
         """
         fake, gen_state = self._fakes_for_dis(state.gen, key)
@@ -162,7 +162,7 @@ class Gan:
         dis, grad_norm = self._descend(dis, grads, rate(state.step))
         if self.clip:
             dis = dis.replace(params=clip_weights(dis.params, self.clip))
-        state = state.replace(dis=dis.replace(model_state=synchronised(model_state)))
+        state = state.replace(dis=dis.replace(model_state=synchronized(model_state)))
         return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **metrics}
 
     def update_gen(self, state: GanState, real: Batch, key: Key):
@@ -191,10 +191,10 @@ class Gan:
         examples = noise, example_keys(key(Use.GEN_AUGMENT), ids), seen
         (loss, (metrics, gen_state, dis_state)), grads = grad_fn(gen.params, *examples)
         gen, grad_norm = self._descend(gen, grads, self.learning_rate(state.step))
-        gen = gen.replace(model_state=synchronised(gen_state))
+        gen = gen.replace(model_state=synchronized(gen_state))
         state = state.replace(
             gen=gen,
-            dis=dis.replace(model_state=synchronised(dis_state)),
+            dis=dis.replace(model_state=synchronized(dis_state)),
             ema=averaged(state.ema, gen, self.ema_decay, state.step),
         )
         return state, {'gen_loss': loss, 'gen_grad_norm': grad_norm, **metrics}
@@ -244,7 +244,7 @@ class Gan:
             return gen_state, Batch(images, noise.label)
 
         gen_state, fake = accumulation.over_parts(make, noise, self.accumulate)
-        return fake, synchronised(gen_state)
+        return fake, synchronized(gen_state)
 
     def _advance(self, module: nn.Module, player: Player, *inputs) -> Player:
         """The power iteration at the start of an update, where the policy is one per update."""
@@ -331,3 +331,10 @@ def make(config: Any) -> Gan:
         penalties=penalties(config),
         clip=config.clip,
     )
+
+
+if TYPE_CHECKING:
+    # The type checker compares the class with the contract here.
+    from snjax.training.method import Method
+
+    _MAKE: Callable[[Any], Method] = make

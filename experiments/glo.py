@@ -1,7 +1,7 @@
 """GLO: optimizing the latent space of generative networks (Bojanowski et al. 2018,
 arXiv:1707.05776).
 
-Eq. 2: minimise over theta the mean over images of min over z_i of loss(g_theta(z_i), x_i). There is
+Eq. 2: minimize over theta the mean over images of min over z_i of loss(g_theta(z_i), x_i). There is
 no discriminator and no prior. Every image i has a row z_i of a table. A step takes a batch of
 images and moves theta and the rows of the batch by gradient descent, both along the gradient of the
 batch's mean loss. The rows are then projected onto the unit ball, z / max(|z|_2, 1).
@@ -9,7 +9,7 @@ batch's mean loss. The rows are then projected onto the unit ball, z / max(|z|_2
 `Glo.train_step` is the whole method. Unlike the losses of a GAN, the loss shows how training goes:
 it falls.
 
-The paper leaves two things open. The normalisation of the loss: `snjax.objectives.reconstruction`
+The paper leaves two things open. The normalization of the loss: `snjax.objectives.reconstruction`
 takes means over pixels, which with the mean over the batch give the paper's learning rates 1 and 10
 their meaning. And the scale of the initial latents: `snjax.latents.initial`. With batch norm in the
 generator, a row's gradient depends on the other images of its batch, as in any GAN.
@@ -18,7 +18,7 @@ generator, a row's gradient depends on the other images of its batch, as in any 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -146,7 +146,7 @@ class Glo:
 
         gen_grads = parallel.total(gen_grads)
         lr, z_lr = self.learning_rate(state.step), self.z_learning_rate(state.step)
-        # Synchronised statistics are equal already; per-device ones become their average.
+        # Synchronized statistics are equal already; per-device ones become their average.
         model_state = {**gen.model_state, **parallel.mean(moved)}
         gen = gen.descend(gen_grads, self.optimizer, lr).replace(model_state=model_state)
         z_updates, z_opt_state = jax.vmap(self.z_optimizer.update)(z_grads, rows.opt_state, rows.z)
@@ -207,3 +207,10 @@ def make(config: Any) -> Glo:
 def _mean_loss(loss: ImageLoss, made, real, batch_size):
     """This device's part of the mean over `batch_size` images, and its gradient at `made`."""
     return jax.value_and_grad(lambda x: jnp.sum(loss(x, real)) / batch_size)(made)
+
+
+if TYPE_CHECKING:
+    # The type checker compares the class with the contract here.
+    from snjax.training.method import Method
+
+    _MAKE: Callable[[Any], Method] = make

@@ -1,9 +1,9 @@
 """The objective of R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!",
 arXiv:2501.05441).
 
-Both players minimise E[softplus(-(D(x) - D(G(z))))] over pairs of a real image and a fake, with
-real and fake exchanged for G. D is penalised at both ends: R1 at real images, R2 at fakes. No layer
-of D is normalised. It runs here on the same ResNet as the other methods: the comparison is of
+Both players minimize E[softplus(-(D(x) - D(G(z))))] over pairs of a real image and a fake, with
+real and fake exchanged for G. D is penalized at both ends: R1 at real images, R2 at fakes. No layer
+of D is normalized. It runs here on the same ResNet as the other methods: the comparison is of
 objectives, not of the paper's network.
 """
 
@@ -25,7 +25,7 @@ def make(config: Any) -> Gan:
     for name in PENALTIES:
         if name not in weights:
             raise ValueError(
-                f'penalty.{name} is 0, but r3gan penalises both ends: give its weight, as '
+                f'penalty.{name} is 0, but r3gan penalizes both ends: give its weight, as '
                 f'--config.penalty.{name}=0.05'
             )
     return Gan(

@@ -1,7 +1,7 @@
 """SAGAN: self-attention generative adversarial networks (Zhang et al. 2019, arXiv:1805.08318).
 
 An SNGAN with three changes: both players attend over the whole image (`snjax.nn.attention`), the
-generator is spectrally normalised too, and the players learn at different rates, 1e-4 and 4e-4,
+generator is spectrally normalized too, and the players learn at different rates, 1e-4 and 4e-4,
 one update each (`optimizer.lr`, `optimizer.dis_lr`, `n_dis`).
 """
 
@@ -22,7 +22,7 @@ FIXED = {**sngan.FIXED, 'model.gen_normalization': 'spectral'}
 
 
 def make(config: Any) -> Gan:
-    """An SNGAN with self-attention and a spectrally normalised generator."""
+    """An SNGAN with self-attention and a spectrally normalized generator."""
     if not config.model.attention:
         raise ValueError(
             'model.attention is 0: sagan needs the height of the feature map that attends to '

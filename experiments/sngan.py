@@ -23,7 +23,7 @@ FIXED = {'model.normalization': 'spectral'}
 
 
 def make(config: Any) -> Gan:
-    """A GAN whose discriminator is spectrally normalised."""
+    """A GAN whose discriminator is spectrally normalized."""
     return Gan(
         **common(config),
         gen=generator(config, training=True),

@@ -1,8 +1,8 @@
 """WGAN-GP: improved training of Wasserstein GANs (Gulrajani et al. 2017, arXiv:1704.00028,
 Algorithm 1).
 
-The critic D minimises E[D(G(z))] - E[D(x)] + lambda E[(|grad D(x^)| - 1)^2] with
-x^ = a x + (1 - a) G(z) and one a ~ U(0, 1) per image; the generator minimises -E[D(G(z))].
+The critic D minimizes E[D(G(z))] - E[D(x)] + lambda E[(|grad D(x^)| - 1)^2] with
+x^ = a x + (1 - a) G(z) and one a ~ U(0, 1) per image; the generator minimizes -E[D(G(z))].
 
 * The two losses: `wasserstein` in `snjax.objectives.losses`.
 * The penalty, lambda = `penalty.gradient`: `snjax.objectives.penalties.gradient_penalty`.

@@ -1,4 +1,4 @@
-"""Spectrally normalised GANs in JAX and Flax: the library.
+"""Spectrally normalized GANs in JAX and Flax: the library.
 
 `snjax.spectral` stands alone; `snjax.load(workdir)` gives a trained generator.
 """

@@ -68,7 +68,7 @@ def discriminator(
 
 
 def spectral_layers(config: Any) -> Layers:
-    """Spectrally normalised layers for a discriminator, with the options of a config."""
+    """Spectrally normalized layers for a discriminator, with the options of a config."""
     factors = _present(config['model'], 'lipschitz', learnable_scale='sn_scale')
     return models.spectral_norm(**_iteration(config), **factors)
 
@@ -84,7 +84,7 @@ def _iteration(config: Any) -> dict[str, Any]:
 
 
 def gen_spectral_layers(config: Any) -> Layers:
-    """Spectrally normalised layers for a generator: the numbers of iterations are D's."""
+    """Spectrally normalized layers for a generator: the numbers of iterations are D's."""
     model = config['model']
     return models.spectral_norm(**_present(model, 'n_power_iterations', 'n_warmup_iterations'))
 
@@ -138,7 +138,7 @@ def generator_inputs(config: Any) -> GeneratorInputs:
 def shared_generator(config: Any) -> models.Generator:
     """`generator`, but the same module for every config of the same network.
 
-    Two modules with normalised layers are never equal, so each would be compiled anew.
+    Two modules with normalized layers are never equal, so each would be compiled anew.
     """
     data = _present(config['data'], 'image_size', 'channels')
     keys = {'model': dict(config['model']), 'data': data}

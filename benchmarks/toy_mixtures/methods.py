@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
     """Dense, norm if any, ReLU three times, dense; points (b, 1, 1, 2) to logits (b,).
 
     No norm follows the first layer, as in DCGAN. A batch norm there would hide from D where the
-    points lie and how far apart, since real and fake batches are normalised each by itself.
+    points lie and how far apart, since real and fake batches are normalized each by itself.
 
     Attributes:
         width: of the hidden layers.

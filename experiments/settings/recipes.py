@@ -23,7 +23,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # Miyato et al. 2018, with both of the paper's losses.
     'sngan': {'method': 'sngan', 'model.normalization': 'spectral'},
     'sngan_hinge': {'method': 'sngan', 'model.normalization': 'spectral', 'loss': 'hinge'},
-    # Yoshida and Miyato 2017: sigma is penalised, no weight is divided by it.
+    # Yoshida and Miyato 2017: sigma is penalized, no weight is divided by it.
     'spectral_regularization': {'model.normalization': 'tracked', 'penalty.spectral': 0.01},
     'relativistic_average': {'loss': 'relativistic_average'},  # Jolicoeur-Martineau 2018
     # Huang et al. 2024.

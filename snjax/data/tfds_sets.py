@@ -155,7 +155,7 @@ def _feature_keys(name: str, features) -> tuple[str, str | None]:
 
 
 def _records(builder, name: str, split: str):
-    """The split as a sequence of serialised examples."""
+    """The split as a sequence of serialized examples."""
     import tensorflow_datasets as tfds
 
     try:
@@ -176,7 +176,7 @@ def _records(builder, name: str, split: str):
 
 
 class _Reader:
-    """Reads images and labels of serialised examples by position.
+    """Reads images and labels of serialized examples by position.
 
     Args:
         builder: TFDS's builder of the set.

@@ -32,7 +32,7 @@ class Problem(NamedTuple):
 
 
 class State(NamedTuple):
-    """State of a descent: z, the optimiser's state, and the best z so far with its objective."""
+    """State of a descent: z, the optimizer's state, and the best z so far with its objective."""
 
     z: Array
     adam: optax.OptState

@@ -1,6 +1,6 @@
 """Nearest neighbours in pixel space: does a generator repeat its training images?
 
-The usual check for memorised images (as in Brock et al. 2019, appendix A). A fake near a training
+The usual check for memorized images (as in Brock et al. 2019, appendix A). A fake near a training
 image in pixels is a copy. A fake far from all may still be a shifted copy: an image moved by one
 pixel is far from itself. With `data.flip`, a mirrored training image counts as another image.
 

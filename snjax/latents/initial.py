@@ -14,7 +14,7 @@ from snjax.data.lazy_images import LazyImages
 from snjax.latents.priors import project
 
 INITIAL_LATENTS = ('scaled_normal', 'normal', 'pca', 'whitened_pca')
-_SEED = 0  # of the randomised decompositions
+_SEED = 0  # of the randomized decompositions
 _MAX_BYTES = 2**31  # of the images as float32; more are read in blocks
 
 
@@ -74,7 +74,7 @@ def principal_components(
     """The images' first `num` principal components, scaled so that the mean squared norm of a row
     is 1.
 
-    By randomised SVD (Halko et al. 2011; scikit-learn) if the pixels as float32 take at most
+    By randomized SVD (Halko et al. 2011; scikit-learn) if the pixels as float32 take at most
     `max_bytes`. Otherwise incrementally (Ross et al. 2008), block by block, which is a little less
     precise.
 

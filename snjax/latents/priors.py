@@ -87,7 +87,7 @@ def fit_classes(z: Latents, labels: Integer[Array | np.ndarray, ' n'], num_class
 
 
 def fit_mixture(z: Latents, num_components: int, seed: int = 0) -> Mixture:
-    """A mixture of full-covariance Gaussians, by expectation maximisation (scikit-learn).
+    """A mixture of full-covariance Gaussians, by expectation maximization (scikit-learn).
 
     Raises:
         ValueError: there are fewer latents than components.

@@ -96,7 +96,7 @@ def make_generator(
         image_size: height and width in pixels; each architecture says which it takes.
         gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px, 128
             for both networks of WGAN-GP, 64 everywhere else.
-        layers: the layer set; `SPECTRAL` normalises every kernel, as SAGAN does.
+        layers: the layer set; `SPECTRAL` normalizes every kernel, as SAGAN does.
         channels: of the image.
         variant: `'paper'` or `'code'`, which differ for `'sngan_cnn'` alone, or `'wgan_gp'`,
             WGAN-GP's ResNet.
@@ -151,7 +151,7 @@ def make_discriminator(
         architecture, image_size, variant, batch_norm_axis, dtype, remat: as for `make_generator`.
         dis_width: channels of the first block or layer; published: 128 for the ResNet at 32 px and
             both networks of WGAN-GP, 64 everywhere else.
-        layers: the layer set: how weights or activations are normalised, in shortcuts, embeddings
+        layers: the layer set: how weights or activations are normalized, in shortcuts, embeddings
             and the output too.
         num_classes, head: `'none'`, `'projection'` or `'acgan'`, which gives the pair (logits (b,),
             class logits (b, num_classes)); see `snjax.models.heads`.

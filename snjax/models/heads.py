@@ -51,7 +51,7 @@ def output_head(
         head: one of `HEADS` (module docstring).
         num_classes: 0 without classes.
         dense, embed: layer classes, which make `score`, `classify` and `embed`.
-        init: initialiser of every kernel and of the embedding.
+        init: initializer of every kernel and of the embedding.
         score_bias: whether `score` has a bias.
         lipschitz: factor on the logits (b,), embedding included: the Lipschitz constant of a
             discriminator whose layers have 1.

@@ -81,8 +81,8 @@ def tracked(
 ) -> Layers:
     """Layers that follow their largest singular value and apply the weight as it is.
 
-    For spectral norm regularisation (Yoshida & Miyato 2017, arXiv:1705.10941) and to watch networks
-    that are not normalised. Arguments as for `spectral_norm`.
+    For spectral norm regularization (Yoshida & Miyato 2017, arXiv:1705.10941) and to watch networks
+    that are not normalized. Arguments as for `spectral_norm`.
     """
     return _spectral(**_iteration(n_power_iterations, n_warmup_iterations, operator), divide=False)
 
@@ -120,10 +120,10 @@ LAYER_NORM = Layers(norm=activation_layer_norm)
 
 def orthogonal_start(layers: Layers) -> Layers:
     """`layers` with orthonormal kernels at the start, as SNGAN's comparison starts orthonormal
-    regularisation.
+    regularization.
 
     Kernels of convolutions and dense layers, as the matrix (everything but the last axis, outputs);
-    the initialisation that a network asks for is ignored.
+    the initialization that a network asks for is ignored.
     """
     return dataclasses.replace(
         layers,

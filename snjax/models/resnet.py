@@ -12,8 +12,8 @@ m / (m - 1), m being the number of values per channel.
 
 `VARIANTS` adds the WGAN-GP networks (Gulrajani et al. 2017; improved_wgan_training,
 gan_cifar_resnet.py), published at 32 px with `width` 128 for both players. Blocks and
-initialisation are the same (their He variance 4 / (fan_in + fan_out) is gain sqrt(2) here); D pools
-by the mean, its output has a bias, and the generator's epsilon is 1e-5. Their code normalises
+initialization are the same (their He variance 4 / (fan_in + fan_out) is gain sqrt(2) here); D pools
+by the mean, its output has a bias, and the generator's epsilon is 1e-5. Their code normalizes
 samples by their own batch's statistics; here running statistics are kept for that.
 """
 
@@ -133,7 +133,7 @@ class ResNetDiscriminator(Discriminator):
     """`DownBlock`s, ReLU, global pooling by the sum and a dense output (without bias at 32 px).
 
     `image_size` is a key of `LAYOUTS`. A norm of activations precedes each ReLU inside the blocks,
-    so that the image itself is never normalised. (improved_wgan_training has no norm in the first
+    so that the image itself is never normalized. (improved_wgan_training has no norm in the first
     block.)
 
     Attributes:

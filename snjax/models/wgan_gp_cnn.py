@@ -6,7 +6,7 @@ over all features of the dense layer, with its own statistics for every position
 is a transposed convolution. Kernels of 5x5 start uniform with variance 4 / (fan_in + fan_out),
 where a stride of 2 divides by 4 the fan_out of a convolution and the fan_in of a transposed one;
 kernels of dense layers start with half of that variance (Glorot). Strided layers run in the equal
-forms of `snjax.nn.convolution`. (Their code normalises samples by their own batch's statistics;
+forms of `snjax.nn.convolution`. (Their code normalizes samples by their own batch's statistics;
 here running statistics are kept for that.)
 
 With classes, the batch norms after the transposed convolutions are conditional, as in
@@ -35,12 +35,12 @@ glorot_init = nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform')
 
 
 def strided_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """He initialisation of the code for convolutions of stride 2; kernel (k, k, in, out)."""
+    """He initialization of the code for convolutions of stride 2; kernel (k, k, in, out)."""
     return _he_uniform(key, shape, dtype, shape[-2], shape[-1] / 4)
 
 
 def transposed_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """He initialisation of the code for transposed convolutions of stride 2, same kernel shape."""
+    """He initialization of the code for transposed convolutions of stride 2, same kernel shape."""
     return _he_uniform(key, shape, dtype, shape[-2] / 4, shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""Residual blocks of SNGAN (Miyato et al. 2018, arXiv:1802.05957) and their initialisation."""
+"""Residual blocks of SNGAN (Miyato et al. 2018, arXiv:1802.05957) and their initialization."""
 
 import functools
 
@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from snjax.nn.normalization import Factory, no_norm
 
-# Glorot's uniform initialisation: gain sqrt(2) in residual branches, gain 1 everywhere else.
+# Glorot's uniform initialization: gain sqrt(2) in residual branches, gain 1 everywhere else.
 residual_init = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
 plain_init = nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform')
 

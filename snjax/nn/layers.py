@@ -1,9 +1,9 @@
-"""Dense, Conv, ConvTranspose and Embed with one place where a weight may be normalised before it is
+"""Dense, Conv, ConvTranspose and Embed with one place where a weight may be normalized before it is
 used.
 
 They take the arguments of their `flax.linen` namesakes and have the same parameters (`kernel`,
-`bias`, `embedding`; equal shapes and initialisation). They differ in two ways: `normalize` is
-called on the weight, so that `snjax.spectral` and `snjax.nn.weight_norm` write their normalisation
+`bias`, `embedding`; equal shapes and initialization). They differ in two ways: `normalize` is
+called on the weight, so that `snjax.spectral` and `snjax.nn.weight_norm` write their normalization
 once for all four; and `Conv` knows `resample`, which fuses nearest-neighbour upsampling before it
 or average pooling after it (`snjax.nn.convolution`).
 """
@@ -41,7 +41,7 @@ class Linear(NamedTuple):
 
 
 class _Layer(nn.Module):
-    """Where normalisations attach: `normalize` maps a raw weight to the weight that is applied.
+    """Where normalizations attach: `normalize` maps a raw weight to the weight that is applied.
 
     The last axis of a weight is the outputs. Convolutions pass `linear`, which knows the size of
     the input; for other layers the matrix `weight` is the whole map.

@@ -1,10 +1,10 @@
-"""Weight normalisation: each output's weights divided by their length (Salimans & Kingma 2016,
+"""Weight normalization: each output's weights divided by their length (Salimans & Kingma 2016,
 arXiv:1602.07868).
 
 `WNDense`, `WNConv`, `WNConvTranspose` and `WNEmbed` stand in for their `flax.linen` namesakes. A
 kernel is seen as the matrix (everything but the last axis, outputs), and each column is divided by
 its Euclidean norm (eq. 2 of the paper, w = g v / |v|); an embedding table likewise, as the matrix
-that multiplies one-hot rows. The squares of the normalised matrix's singular values add up to the
+that multiplies one-hot rows. The squares of the normalized matrix's singular values add up to the
 number of outputs (Miyato et al. 2018, arXiv:1802.05957, section 3, who conclude that it favours a
 low rank).
 
@@ -48,12 +48,12 @@ class WeightNorm(nn.Module):
         self, weight: layers.Weight, linear: layers.Linear | None = None
     ) -> layers.Weight:
         weight = jnp.asarray(weight)
-        normalised = normalize_columns(weight)
+        normalized = normalize_columns(weight)
         if self.learnable_scale:
             shape = weight.shape[-1:]
             gamma = self.param('gamma', nn.initializers.ones_init(), shape, self.param_dtype)
-            normalised = jnp.asarray(gamma, normalised.dtype) * normalised
-        return normalised.astype(weight.dtype)
+            normalized = jnp.asarray(gamma, normalized.dtype) * normalized
+        return normalized.astype(weight.dtype)
 
 
 class WNDense(WeightNorm, layers.Dense):

@@ -24,7 +24,7 @@ Mean = Callable[[Float[Array, '...']], Scalar]
 
 
 class Loss(NamedTuple):
-    """`dis(real_logits, fake_logits)` and `gen(fake_logits)`, each a scalar to be minimised.
+    """`dis(real_logits, fake_logits)` and `gen(fake_logits)`, each a scalar to be minimized.
 
     Attributes:
         dis: loss of the discriminator.
@@ -87,7 +87,7 @@ def wasserstein_dis(real_logits: Logits, fake_logits: Logits) -> Scalar:
     """E[D(G(z))] - E[D(x)]: eq. 2 of Arjovsky et al. 2017 (arXiv:1701.07875), negated.
 
     It estimates a distance only if D is kept Lipschitz (by `snjax.objectives.penalties` or spectral
-    normalisation).
+    normalization).
     """
     return jnp.mean(fake_logits) - jnp.mean(real_logits)
 

@@ -67,7 +67,7 @@ def gradient_penalty(
         score: images to logits; must not mix images.
         real, fake: pairs of images.
         keys: one per pair, for alpha.
-        one_sided: penalises slopes above 1 only, E[max(0, slope - 1)^2] (section 4 of that paper;
+        one_sided: penalizes slopes above 1 only, E[max(0, slope - 1)^2] (section 4 of that paper;
             Petzka et al. 2018).
 
     Raises:

@@ -90,5 +90,5 @@ def scan_or_unroll(
 
 
 def default_steps_per_call() -> int:
-    """Updates per XLA program: 50 to amortise launches; 1 on the CPU, where they are unrolled."""
+    """Updates per XLA program: 50 to amortize launches; 1 on the CPU, where they are unrolled."""
     return 1 if backend() == 'cpu' else 50

@@ -119,7 +119,7 @@ def _join(where, join_timeout, peer_timeout):
         if where:
             raise
         raise ValueError(
-            f'--distributed=auto finds no cluster ({error}): it recognises SLURM, TPU pods, '
+            f'--distributed=auto finds no cluster ({error}): it recognizes SLURM, TPU pods, '
             'Open MPI and Kubernetes by their environment; use off for one process, or explicit '
             'with --coordinator_address, --num_processes and --process_id'
         ) from None

@@ -62,7 +62,7 @@ def compiler_options() -> str:
 
 
 def run_once(function: Callable, *args: Any) -> Any:
-    """Runs `function(*args)` as one quickly compiled program, e.g. to initialise a state."""
+    """Runs `function(*args)` as one quickly compiled program, e.g. to initialize a state."""
     return compile(jax.jit(function).lower(*args), quickly=True)(*args)
 
 

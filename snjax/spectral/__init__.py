@@ -1,4 +1,4 @@
-"""Spectral normalisation (Miyato et al. 2018, arXiv:1802.05957), usable on its own.
+"""Spectral normalization (Miyato et al. 2018, arXiv:1802.05957), usable on its own.
 
 `SNDense`, `SNConv`, `SNConvTranspose` and `SNEmbed` are Flax layers (`snjax.spectral.linen`
 explains them and their options); `power_iteration` is the pure function behind them. Needs jax,

@@ -1,14 +1,14 @@
-"""Spectral normalisation for Flax layers (Miyato et al. 2018, arXiv:1802.05957).
+"""Spectral normalization for Flax layers (Miyato et al. 2018, arXiv:1802.05957).
 
 A linear layer x -> W x stretches the distance between two inputs by at most sigma(W), the largest
-singular value of W. Spectral normalisation applies W / sigma(W) instead (eq. 8), so that the layer
+singular value of W. Spectral normalization applies W / sigma(W) instead (eq. 8), so that the layer
 is 1-Lipschitz; a discriminator of such layers, with activations of slope at most 1, has a bounded
 gradient everywhere, which is what makes GANs train stably. sigma is found by power iteration, one
 step per update: W changes little between two updates, so the estimate keeps up, and the cost is two
 matrix-vector products.
 
 `SNDense`, `SNConv`, `SNConvTranspose` and `SNEmbed` take the place of their `flax.linen` namesakes:
-the same arguments, parameters and initialisation. In addition they keep u, v and sigma as arrays in
+the same arguments, parameters and initialization. In addition they keep u, v and sigma as arrays in
 the collection `'spectral'`, and the collection decides what happens:
 
     layer = SNDense(10)
@@ -33,7 +33,7 @@ dim=1)` starts from v instead, and exchanges the two names.)
 **Algorithm 1** of the paper (appendix A) is here in three places: step 1, v = W u / |W u| and
 u = W^T v / |W^T v|, is `snjax.spectral.power_iteration.power_iteration`, a pure function on a
 matrix; step 2, W / sigma with sigma = v^T W u, is `SpectralNorm.normalize`; step 3, the gradient
-step on W through the normalised weight, is the training loop's (`experiments/gan.py`,
+step on W through the normalized weight, is the training loop's (`experiments/gan.py`,
 `update_dis`). u and v are constants for the gradient and sigma is not: d sigma / d W = v u^T. The
 parameter itself is never overwritten.
 
@@ -53,16 +53,16 @@ parameter itself is never overwritten.
         one convolution and its gradient one more: on paper the layer's own cost divided by the
         batch size. u and v have the size of an image. Lin et al. find that such stricter forms do
         poorly out of the box, and explain it by vanishing gradients; `lipschitz` counters that.
-`lipschitz`: K, a constant factor on the normalised weight. With exact norms, and activations of
+`lipschitz`: K, a constant factor on the normalized weight. With exact norms, and activations of
     slope at most 1, the product of all K bounds the Lipschitz constant of a plain chain of layers.
     Costs nothing.
-`learnable_scale`: gamma, a scalar parameter that multiplies the normalised weight and starts at 1
+`learnable_scale`: gamma, a scalar parameter that multiplies the normalized weight and starts at 1
     (Miyato et al. 2018, appendix E). It gives up the Lipschitz bound, which the paper then leaves
     to a gradient penalty. Costs nothing.
 `n_power_iterations`, `n_warmup_iterations`: iterations of each advance (1 in the paper), and
     further iterations at `init` (torch runs 15, the papers' code none).
-`divide=False`: applies the raw weight and keeps u, v and sigma, for spectral norm regularisation
-    (Yoshida & Miyato 2017, arXiv:1705.10941) and to watch layers that are not normalised. Advances
+`divide=False`: applies the raw weight and keeps u, v and sigma, for spectral norm regularization
+    (Yoshida & Miyato 2017, arXiv:1705.10941) and to watch layers that are not normalized. Advances
     in the same way.
 
 u, v and sigma are float32 whatever type the layer computes in (float64 for weights of that type).
@@ -138,23 +138,23 @@ class SpectralNorm(nn.Module):
         if not self.divide:
             return weight
         # A zero weight has sigma 0 and stays zero. There is no eps, so that tiny weights are
-        # normalised too. Both are scaled first because the gradient of a quotient squares its
+        # normalized too. Both are scaled first because the gradient of a quotient squares its
         # denominator. The power of two is the matrix's, which the iteration needs as well: XLA
         # computes it once.
         scale = power_of_two(weight.reshape(-1, weight.shape[-1]).astype(sigma.dtype))
-        normalised = (weight.astype(sigma.dtype) / scale) / jnp.where(sigma == 0, 1, sigma / scale)
+        normalized = (weight.astype(sigma.dtype) / scale) / jnp.where(sigma == 0, 1, sigma / scale)
         if self.lipschitz != 1:
-            normalised = self.lipschitz * normalised
+            normalized = self.lipschitz * normalized
         if self.learnable_scale:
             gamma = self.param('gamma', nn.initializers.ones_init(), (), self.param_dtype)
-            normalised = jnp.asarray(gamma, sigma.dtype) * normalised
-        return normalised.astype(weight.dtype)
+            normalized = jnp.asarray(gamma, sigma.dtype) * normalized
+        return normalized.astype(weight.dtype)
 
     def _sigma(self, views: Mapping[str, View]) -> Float[Array, '']:
         """Step 1 of Algorithm 1: the views' mean sigma; advances u and v if they are mutable."""
         exists = all(self.has_variable(COLLECTION, f'u{suffix}') for suffix in views)
-        initialising = self.is_initializing()
-        if not (initialising or exists):
+        initializing = self.is_initializing()
+        if not (initializing or exists):
             raise ValueError(
                 f"{self._label()} was applied without its collection '{COLLECTION}' for "
                 f'operator={self.operator!r}: pass the variables that init returned, not the '
@@ -165,8 +165,8 @@ class SpectralNorm(nn.Module):
             return jax.random.normal(self.make_rng('params'), shape)
 
         # A layer that is applied twice in `init` runs its first iterations once.
-        advances = self.is_mutable_collection(COLLECTION) and not (initialising and exists)
-        n_steps = 1 + self.n_warmup_iterations if initialising else self.n_power_iterations
+        advances = self.is_mutable_collection(COLLECTION) and not (initializing and exists)
+        n_steps = 1 + self.n_warmup_iterations if initializing else self.n_power_iterations
         found = []
         for suffix, view in views.items():
             u = self.variable(COLLECTION, f'u{suffix}', start, view.u_shape)
@@ -213,19 +213,19 @@ class SpectralNorm(nn.Module):
 
 
 class SNDense(SpectralNorm, layers.Dense):
-    """`flax.linen.Dense` with a spectrally normalised kernel (in, out); the bias is left alone."""
+    """`flax.linen.Dense` with a spectrally normalized kernel (in, out); the bias is left alone."""
 
 
 class SNConv(SpectralNorm, layers.Conv):
-    """`flax.linen.Conv` with a spectrally normalised kernel, as the matrix (size * in, out)."""
+    """`flax.linen.Conv` with a spectrally normalized kernel, as the matrix (size * in, out)."""
 
 
 class SNConvTranspose(SpectralNorm, layers.ConvTranspose):
-    """`flax.linen.ConvTranspose`; its kernel is normalised as the matrix (size * in, out)."""
+    """`flax.linen.ConvTranspose`; its kernel is normalized as the matrix (size * in, out)."""
 
 
 class SNEmbed(SpectralNorm, layers.Embed):
-    """`flax.linen.Embed` with a spectrally normalised table (num_embeddings, features)."""
+    """`flax.linen.Embed` with a spectrally normalized table (num_embeddings, features)."""
 
 
 def advance(module: nn.Module, variables: Mapping[str, Any], *args, **kwargs) -> Any:

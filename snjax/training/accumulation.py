@@ -5,9 +5,9 @@ The mean over a batch is the mean over its parts of their means. The same is tru
 and of the statistics that batch norm moves by. It is not true of quantities that are no mean over
 examples, such as a relativistic average or a standard deviation.
 
-Batch norm normalises each part by the part's own statistics. The running statistics move once per
+Batch norm normalizes each part by the part's own statistics. The running statistics move once per
 batch, r' = m r + (1 - m) mean_k(s_k): the mean of where each part alone would have moved them, as
-across devices with unsynchronised batch norm. The variance of a part is around the part's mean, so the
+across devices with unsynchronized batch norm. The variance of a part is around the part's mean, so the
 spread of those means is left out.
 
 Power iterations depend on no image and start, in every part, from the vectors before the batch. So

@@ -66,9 +66,9 @@ class Player(struct.PyTreeNode):
         return out, {**self.model_state, **moved}
 
     def advance(self, module: nn.Module, *inputs: Any) -> 'Player':
-        """The player after one power iteration in every normalised layer.
+        """The player after one power iteration in every normalized layer.
 
-        Step 1 of Algorithm 1 of Miyato et al. 2018. Without normalised layers nothing changes.
+        Step 1 of Algorithm 1 of Miyato et al. 2018. Without normalized layers nothing changes.
         """
         if 'spectral' not in self.model_state:
             return self
@@ -113,10 +113,10 @@ def averaged(average: Any, player: Player, decay: float, step: jax.Array) -> Any
     return moved | {k: v for k, v in player.variables.items() if k == 'spectral'}
 
 
-def synchronised(model_state: dict[str, Any]) -> dict[str, Any]:
+def synchronized(model_state: dict[str, Any]) -> dict[str, Any]:
     """The collections made equal on all devices, by averaging.
 
-    Batch statistics that are synchronised are equal already. So is `spectral`, which follows from
+    Batch statistics that are synchronized are equal already. So is `spectral`, which follows from
     the weights and is left out.
     """
     return {k: v if k == 'spectral' else parallel.mean(v) for k, v in model_state.items()}

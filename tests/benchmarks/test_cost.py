@@ -150,7 +150,7 @@ def test_a_barrier_is_free_but_what_it_waits_for_is_in_memory():
     assert measure(lax.optimization_barrier, 8) == measure(lax.optimization_barrier, 4) <= 5 * one
 
 
-def test_rematerialisation_shows():
+def test_rematerialization_shows():
     def block(x, kernel):
         for _ in range(4):
             x = jnp.tanh(x @ kernel)

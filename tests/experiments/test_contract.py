@@ -173,7 +173,7 @@ def check_devices(cases, tmp_path, **changes):
 
 
 def test_one_device_is_four(tmp_path):
-    """Conditional batch norms, synchronised; a penalty drawn per image; a classifier."""
+    """Conditional batch norms, synchronized; a penalty drawn per image; a classifier."""
     check_devices([('acgan_cifar', '')], tmp_path)
 
 

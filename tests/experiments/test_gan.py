@@ -273,7 +273,7 @@ def test_how_often_u_advances(order, policy, advances):
 
 @pytest.mark.parametrize('dense', [layers.Dense, spectral.SNDense])
 def test_a_discriminator_with_batch_norm(dense):
-    """Real and fake images are normalised apart, and the running statistics have seen both."""
+    """Real and fake images are normalized apart, and the running statistics have seen both."""
     gan = make_gan(dis=tiny_gan.Discriminator(dense=dense, has_batch_norm=True))
     before = filled(gan)
     run = compiled(lambda s, x, key: gan.update_dis(s, Batch(x, None), keys_of(key)))
@@ -355,7 +355,7 @@ def test_the_state_keeps_its_types(ema_decay):
 
 
 def test_both_players_follow_the_schedule_of_generator_updates():
-    """At step 4 both rest, whatever their optimisers counted, while u and the running statistics go
+    """At step 4 both rest, whatever their optimizers counted, while u and the running statistics go
     on.
     """
     gan, run = falling_gan()

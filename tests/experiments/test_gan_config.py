@@ -18,7 +18,7 @@ from experiments.modes import train
 from snjax.objectives.losses import LOSSES
 from snjax.training.optimizers import linear_decay
 
-# ---- learning rate and optimiser
+# ---- learning rate and optimizer
 
 
 def test_linear_decay():

@@ -294,7 +294,7 @@ assert not xla_bridge._backends, xla_bridge._backends
 
 
 def test_checkpoints_of_one_network_share_its_module():
-    """Else every score of a training would compile the generator again: normalised layers are not
+    """Else every score of a training would compile the generator again: normalized layers are not
     equal otherwise.
     """
     config = sagan_cifar.get_config().to_dict()

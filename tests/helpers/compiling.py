@@ -1,6 +1,6 @@
 """How the tests compile: quickly rather than well, because compiling is most of what they take."""
 
-# LLVM optimises nothing. The older emitters compile in a third of the time of the fusion emitters.
+# LLVM optimizes nothing. The older emitters compile in a third of the time of the fusion emitters.
 # A program is one LLVM module instead of up to 32, which several cores could compile side by side.
 # XLA ends the process at a flag that it does not know: look here if a new jaxlib fails at once.
 QUICKLY = ' '.join(

@@ -1,6 +1,6 @@
 """Trains the tiny GAN on all devices of one or several processes, for `test_parallel.py`.
 
-    python tests/helpers/parallel_worker.py '{"out": "folder", "cases": ["synchronised"], "address": null, ...}'
+    python tests/helpers/parallel_worker.py '{"out": "folder", "cases": ["synchronized"], "address": null, ...}'
 
 Writes `<out>/<case>-<process>.npz` with every leaf of the final state,
 `<out>/table-<process>.npz` with the results on a sharded table, and `<out>/facts-<process>.json`.
@@ -75,9 +75,9 @@ class Recorded:
         return self.images[index]
 
 
-UNNORMALISED = tiny_gan.Generator(has_batch_norm=False)
+UNNORMALIZED = tiny_gan.Generator(has_batch_norm=False)
 CASES = {
-    'synchronised': {},
+    'synchronized': {},
     'streamed': {},
     'per_device': {'gen': tiny_gan.Generator(batch_norm_axis=None)},
     # The same parts of a batch, each with its own batch statistics: on one device, and on four.
@@ -88,8 +88,8 @@ CASES = {
     },
     'unaveraged': {'cls': Unaveraged},
     'summed': {'cls': Summed},
-    'unnormalised': {'gen': UNNORMALISED},
-    'accumulated': {'gen': UNNORMALISED, 'accumulate': 2},
+    'unnormalized': {'gen': UNNORMALIZED},
+    'accumulated': {'gen': UNNORMALIZED, 'accumulate': 2},
 }
 GLO_CASES = {
     'glo': {},

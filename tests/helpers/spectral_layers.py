@@ -1,4 +1,4 @@
-"""Spectrally normalised layers, their plain twins, and power iteration in NumPy's float64."""
+"""Spectrally normalized layers, their plain twins, and power iteration in NumPy's float64."""
 
 import functools
 

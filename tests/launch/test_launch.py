@@ -86,7 +86,7 @@ def test_metrics_hold_every_logged_step_once_with_all_tags(finished_run):
         assert line['train/lr'] == np.float32(5e-4)
         assert line['train/epoch'] == pytest.approx(line['step'] / (1797 // 8))  # whole batches
         assert line['perf/images_per_s'] == pytest.approx(8 * line['perf/steps_per_s'])
-    # The hinge loss at initialisation is about 2, and this run has learnt something.
+    # The hinge loss at initialization is about 2, and this run has learnt something.
     assert 1.5 < training[0]['train/dis_loss'] < 2.5
     scored = [line for line in lines if 'train/dis_loss' not in line]
     assert [line['step'] for line in scored] == [40, 80, 120, 120]

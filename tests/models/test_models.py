@@ -1,4 +1,4 @@
-"""Generators and discriminators against plain operations: values, ranges, initialisation and
+"""Generators and discriminators against plain operations: values, ranges, initialization and
 compute types.
 """
 
@@ -180,10 +180,10 @@ def test_standard_networks_take_any_multiple_of_eight(image_size):
     assert logits.shape == (2,)
 
 
-# --- initialisation
+# --- initialization
 
 
-def test_resnet_initialisation_is_glorot_uniform_with_its_gains():
+def test_resnet_initialization_is_glorot_uniform_with_its_gains():
     gen = init(resnet.ResNetGenerator(16, 24), normal(2, DIM_Z))['params']
     dis = init(resnet.ResNetDiscriminator(16, 24), images(2, 16, 16, 3))['params']
     for path, leaf in {**flatten_dict({'gen': gen}), **flatten_dict({'dis': dis})}.items():
@@ -200,7 +200,7 @@ def test_resnet_initialisation_is_glorot_uniform_with_its_gains():
             np.testing.assert_array_equal(leaf, 1, err_msg=str(path))
 
 
-def test_standard_initialisation_is_normal():
+def test_standard_initialization_is_normal():
     gen = init(sngan_cnn.SNGANCNNGenerator(16, 16), normal(2, DIM_Z))['params']
     dis = init(sngan_cnn.SNGANCNNDiscriminator(16, 16), images(2, 16, 16, 3))['params']
     for path, leaf in {**flatten_dict({'gen': gen}), **flatten_dict({'dis': dis})}.items():

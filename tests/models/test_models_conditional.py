@@ -194,7 +194,7 @@ def test_heads_against_direct_formulas(architecture, head):
     np.testing.assert_allclose(unlabelled[0], logits, rtol=1e-6)
 
 
-def test_a_spectral_projection_normalises_its_embedding():
+def test_a_spectral_projection_normalizes_its_embedding():
     dis = make_discriminator(architecture='resnet', head='projection', num_classes=3)
     x = normal(4, 16, 16, 3)
     variables = filled(dis, x, LABELS)

@@ -54,7 +54,7 @@ def test_norms_stand_where_they_should(architecture, norms, name, scale):
 
 
 @pytest.mark.parametrize('name', ['layer', 'batch'])
-def test_a_normalised_block_against_plain_operations(name):
+def test_a_normalized_block_against_plain_operations(name):
     make = getattr(normalization, f'activation_{name}_norm')
     norm = functools.partial(make, train=True, dtype=jnp.float32)
     block = DownBlock(5, conv=layers.Conv, down=False, norm=norm)
@@ -189,7 +189,7 @@ def test_spectral_options_that_are_not_accepted_are_named_in_one_line(options, m
 
 
 @pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn', 'wgan_gp_cnn'])
-def test_spectral_networks_normalise_every_kernel_and_embedding(architecture):
+def test_spectral_networks_normalize_every_kernel_and_embedding(architecture):
     kwargs = {'architecture': architecture, 'image_size': 16, 'num_classes': 3}
     labels = jnp.zeros(2, jnp.int32)
     gen = models.make_generator(gen_width=4, layers=models.SPECTRAL, **kwargs)

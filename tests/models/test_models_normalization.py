@@ -1,4 +1,4 @@
-"""Batch norm of the generators and spectral normalisation of the discriminators, as whole networks."""
+"""Batch norm of the generators and spectral normalization of the discriminators, as whole networks."""
 
 import functools
 
@@ -90,7 +90,7 @@ def test_batch_norm_axis_shares_statistics(architecture, variant):
         )
 
 
-# --- spectral normalisation
+# --- spectral normalization
 
 
 @pytest.mark.parametrize(('architecture', 'variant'), [('resnet', 'paper'), ('sngan_cnn', 'code')])

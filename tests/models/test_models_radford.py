@@ -1,4 +1,4 @@
-"""The DCGAN generator of Radford et al. against their description: counts, sizes, initialisation,
+"""The DCGAN generator of Radford et al. against their description: counts, sizes, initialization,
 its arithmetic.
 """
 
@@ -130,7 +130,7 @@ def test_images_are_in_range_and_statistics_move():
         assert leaf.dtype == jnp.float32 and not np.array_equal(before[name], leaf), name
 
 
-def test_epsilon_is_that_of_the_code_and_norms_are_synchronised():
+def test_epsilon_is_that_of_the_code_and_norms_are_synchronized():
     found = {}
 
     def note(next_fun, args, kwargs, context):

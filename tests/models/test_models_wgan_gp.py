@@ -1,5 +1,5 @@
 """WGAN-GP's networks against their published code: parameter counts, pooling, epsilon,
-initialisation.
+initialization.
 """
 
 import functools
@@ -209,7 +209,7 @@ def test_dcgan_takes_any_multiple_of_eight(image_size):
     assert logits.shape == (2,)
 
 
-# --- initialisation
+# --- initialization
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_attention_follows_the_block_of_its_height(image_size, attention, gen, d
 
 
 def test_attention_of_a_spectral_network_is_spectral():
-    """SAGAN normalises all kernels of both players, the attention's four too."""
+    """SAGAN normalizes all kernels of both players, the attention's four too."""
     kwargs = {'architecture': 'resnet', 'image_size': 16, 'attention': 8}
     gen = models.make_generator(gen_width=8, layers=models.SPECTRAL, **kwargs)
     dis = models.make_discriminator(dis_width=8, **kwargs)

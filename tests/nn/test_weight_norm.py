@@ -1,4 +1,4 @@
-"""Weight normalisation against its definition, flax and finite differences."""
+"""Weight normalization against its definition, flax and finite differences."""
 
 import functools
 
@@ -92,10 +92,10 @@ def test_parameters_are_those_of_flax(name):
 
 
 @each_layer
-def test_layer_equals_flax_with_the_normalised_weight(name):
+def test_layer_equals_flax_with_the_normalized_weight(name):
     layer, params, x, weight = example(name)
-    normalised = {**params, weight: jnp.asarray(numpy_columns(params[weight]), jnp.float32)}
-    expected = apply(LAYERS[name][1], normalised, x)
+    normalized = {**params, weight: jnp.asarray(numpy_columns(params[weight]), jnp.float32)}
+    expected = apply(LAYERS[name][1], normalized, x)
     np.testing.assert_allclose(apply(layer, params, x), expected, rtol=1e-4, atol=1e-5)
     scales = jnp.arange(1.0, 1 + layer.features)  # a positive factor on a column changes nothing
     np.testing.assert_allclose(
@@ -103,10 +103,10 @@ def test_layer_equals_flax_with_the_normalised_weight(name):
     )
     gamma = draw(9, (layer.features,))
     with_gamma = {**params, 'gamma': gamma}
-    normalised = {**normalised, weight: normalised[weight] * gamma}
+    normalized = {**normalized, weight: normalized[weight] * gamma}
     np.testing.assert_allclose(
         apply(layer.copy(learnable_scale=True), with_gamma, x),
-        apply(LAYERS[name][1], normalised, x),
+        apply(LAYERS[name][1], normalized, x),
         rtol=1e-4,
         atol=1e-5,
     )
@@ -136,7 +136,7 @@ def test_zero_columns_stay_zero_with_a_finite_gradient(name):
 
 
 @each_layer
-def test_bfloat16_is_normalised_in_float32(name):
+def test_bfloat16_is_normalized_in_float32(name):
     layer, params, x, weight = example(name)
     expected = apply(layer, params, x)
     y = apply(layer.copy(dtype=jnp.bfloat16), params, x)

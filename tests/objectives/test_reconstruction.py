@@ -238,7 +238,7 @@ def test_gradients_against_finite_differences(kind, weighting):
             assert abs(slope) > 1e-4
 
 
-# ---- what the normalisation and the pyramid are for
+# ---- what the normalization and the pyramid are for
 
 
 def smooth(weights, size):

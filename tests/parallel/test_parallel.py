@@ -94,11 +94,11 @@ def runs(tmp_path_factory):
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
-    all_cases = ['synchronised', 'per_device', 'unaveraged', 'summed', 'accumulated']
-    both = ['synchronised', 'glo']
+    all_cases = ['synchronized', 'per_device', 'unaveraged', 'summed', 'accumulated']
+    both = ['synchronized', 'glo']
     streamed = ['streamed'] if importlib.util.find_spec('grain') else []
     plans = {
-        1: [([*both, 'unnormalised', 'in_8_parts', 'glo_in_8_parts'], 1)],
+        1: [([*both, 'unnormalized', 'in_8_parts', 'glo_in_8_parts'], 1)],
         4: [([*all_cases, 'glo', 'in_2_parts_per_device', 'glo_in_2_parts_per_device'], 4)],
         '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
         2: [([], 2)],
@@ -158,8 +158,8 @@ def distance(a, b):
 def test_several_devices_are_one(run, devices):
     one, several = run(1), run(devices if devices == 4 else f'trained {devices}')
     assert several.facts()['devices'] == devices
-    assert several.facts()['shards_equal']['synchronised']
-    a, b = one.leaves('synchronised'), several.leaves('synchronised')
+    assert several.facts()['shards_equal']['synchronized']
+    a, b = one.leaves('synchronized'), several.leaves('synchronized')
     assert a['state/step'] == b['state/step'] == 20
     assert distance(a, b) < 1e-4
     for name in a:
@@ -170,13 +170,13 @@ def test_several_devices_are_one(run, devices):
 @pytest.mark.parametrize('broken', ['unaveraged', 'summed'])
 def test_a_wrong_average_of_the_gradients_is_seen(run, broken):
     """The comparison above fails without the average, and with a sum, which Adam would hide."""
-    assert distance(run(1).leaves('synchronised'), run(4).leaves(broken)) > 1e-2
+    assert distance(run(1).leaves('synchronized'), run(4).leaves(broken)) > 1e-2
     assert run(4).facts()['shards_equal'][broken] == (broken == 'summed')
 
 
 def test_per_device_batch_norm_differs_and_leaves_equal_shards(run):
     assert run(4).facts()['shards_equal']['per_device']
-    away = distance(run(4).leaves('synchronised'), run(4).leaves('per_device'))
+    away = distance(run(4).leaves('synchronized'), run(4).leaves('per_device'))
     assert 1e-3 < away < 1
 
 
@@ -185,7 +185,7 @@ def test_accumulated_parts_are_the_same_on_several_devices(run):
     assert run(4).facts()['shards_equal']['in_2_parts_per_device']
     one, four = run(1).leaves('in_8_parts'), run(4).leaves('in_2_parts_per_device')
     assert distance(one, four) < 1e-4
-    assert distance(one, run(1).leaves('synchronised')) > 1e-3
+    assert distance(one, run(1).leaves('synchronized')) > 1e-3
     for name in one:
         if name.startswith('metrics/'):
             assert one[name] == pytest.approx(four[name], rel=1e-3, abs=1e-4), name
@@ -197,14 +197,14 @@ def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):
 
 
 def test_parts_of_a_batch_on_several_devices_are_the_batch_on_one(run):
-    whole, parts = run(1).leaves('unnormalised'), run(4).leaves('accumulated')
+    whole, parts = run(1).leaves('unnormalized'), run(4).leaves('accumulated')
     assert distance(whole, parts) < 1e-4
     assert run(4).facts()['shards_equal']['accumulated']
 
 
 def test_the_run_has_moved(run):
     """Otherwise equality would mean little: after 20 steps the weights differ from their EMA."""
-    leaves = run(1).leaves('synchronised')
+    leaves = run(1).leaves('synchronized')
     kernels = [name for name in leaves if re.match(r'state/gen/params/.*/kernel', name)]
     for name in kernels:
         ema = leaves[name.replace('gen/params', 'ema/params')]
@@ -219,16 +219,16 @@ def test_two_processes_of_two_devices_are_one_of_four(run, two_processes):
     assert [f['devices'] for f in facts] == [4, 4]
     assert [f['is_main'] for f in facts] == [True, False]
     assert '4 cpu devices in 2 processes' in facts[0]['describe']
-    assert all(f['shards_equal']['synchronised'] for f in facts)
-    a, b = (two_processes.leaves('synchronised', i) for i in (0, 1))
+    assert all(f['shards_equal']['synchronized'] for f in facts)
+    a, b = (two_processes.leaves('synchronized', i) for i in (0, 1))
     assert a.keys() == b.keys() and all(a[n].tobytes() == b[n].tobytes() for n in a)
-    assert distance(run(4).leaves('synchronised'), a) < 1e-4
+    assert distance(run(4).leaves('synchronized'), a) < 1e-4
 
 
 def test_a_step_is_counted_the_same_in_every_process(run, two_processes):
     """Although no process can trace the program of all processes."""
     counted = run(4).facts()['flops']
-    for case in ('synchronised', 'glo'):
+    for case in ('synchronized', 'glo'):
         assert run(1).facts()['flops'][case] / 4 <= counted[case] < run(1).facts()['flops'][case]
         assert [two_processes.facts(i)['flops'][case] for i in (0, 1)] == [counted[case]] * 2
 
@@ -267,10 +267,10 @@ def test_each_process_reads_its_own_half_of_a_streamed_batch(run, two_processes)
         expected = [order.indices(batch, half).tolist() for batch in range(40)]
         assert sorted(read) == sorted(expected)  # threads read in any order
         streamed, resident = (
-            two_processes.leaves(name, process) for name in ('streamed', 'synchronised')
+            two_processes.leaves(name, process) for name in ('streamed', 'synchronized')
         )
         assert all(streamed[name].tobytes() == resident[name].tobytes() for name in resident)
-        assert distance(run(1).leaves('synchronised'), streamed) < 1e-4
+        assert distance(run(1).leaves('synchronized'), streamed) < 1e-4
 
 
 @pytest.mark.parametrize('devices', [1, 2, 3, 4, '2x2'])

@@ -50,7 +50,7 @@ def test_one_process_handles_sigterm_itself():
 )
 def test_initialize_refuses(mode, where, words):
     before = jax.config.jax_cpu_collectives_implementation
-    jax.devices()  # initialises a backend, so that joining is impossible
+    jax.devices()  # initializes a backend, so that joining is impossible
     try:
         with pytest.raises(ValueError) as caught:
             parallel.initialize(mode, **where)

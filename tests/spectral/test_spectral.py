@@ -1,4 +1,4 @@
-"""Spectrally normalised layers against NumPy's SVD: `init`, frozen and advancing applications,
+"""Spectrally normalized layers against NumPy's SVD: `init`, frozen and advancing applications,
 sigmas.
 """
 
@@ -127,7 +127,7 @@ def test_mutable_collection_advances_n_power_iterations(name, n=3):
     assert float(updated['spectral']['sigma']) == pytest.approx(sigma, rel=1e-6)
     np.testing.assert_allclose(updated['spectral']['u'], u, atol=1e-6)
     np.testing.assert_allclose(updated['spectral']['v'], v, atol=1e-6)
-    # This application is normalised with the advanced vectors already.
+    # This application is normalized with the advanced vectors already.
     frozen = apply(layer, {**variables, **updated}, x)
     np.testing.assert_allclose(y, frozen, rtol=1e-6, atol=1e-7)
     collection = advance(layer, variables, x)
@@ -193,7 +193,7 @@ def test_every_mutable_application_advances():
 
 
 @each_layer
-def test_bfloat16_is_normalised_in_float32(name):
+def test_bfloat16_is_normalized_in_float32(name):
     layer, variables, x, _ = example(name)
     half = layer.copy(dtype=jnp.bfloat16)
     y, updated = apply(half, variables, x, ('spectral',))

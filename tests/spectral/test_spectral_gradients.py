@@ -1,4 +1,4 @@
-"""Gradients through spectrally normalised layers, once and twice, against finite differences."""
+"""Gradients through spectrally normalized layers, once and twice, against finite differences."""
 
 import flax.linen as nn
 import jax
@@ -80,7 +80,7 @@ def test_gradient_holds_at_any_scale(scale):
 
 
 class Critic(nn.Module):
-    """A small spectrally normalised discriminator: one score per image."""
+    """A small spectrally normalized discriminator: one score per image."""
 
     param_dtype: type = jnp.float32
 
@@ -106,7 +106,7 @@ def test_gradient_penalty_differentiates_twice():
         gradient = assert_gradient(penalty, variables['params'], 1e-7)
         kernel = gradient['SNConv_0']['kernel']
         assert float(jnp.linalg.norm(kernel)) > 1e-3
-        # With u and v fixed, the scale of a normalised kernel does not matter: <w, gradient> = 0.
+        # With u and v fixed, the scale of a normalized kernel does not matter: <w, gradient> = 0.
         along = jnp.vdot(kernel, variables['params']['SNConv_0']['kernel'])
         assert float(along) == pytest.approx(0, abs=1e-14)
 

@@ -75,7 +75,7 @@ def drawn(module, x):
 
 @functools.cache
 def everything():
-    """Variables after 2,000 iterations and the maps, raw and normalised, as matrices (inputs,
+    """Variables after 2,000 iterations and the maps, raw and normalized, as matrices (inputs,
     outputs).
     """
     inputs = {name: identity(shape) for name, (_, shape) in CASES.items()}
@@ -85,15 +85,15 @@ def everything():
     def maps(variables):
         kernels = {k: {'kernel': p['kernel']} for k, p in variables['params'].items()}
         raw = Everything(plain=True).apply({'params': kernels}, inputs)
-        normalised, updated = Everything().apply(variables, inputs, mutable=['spectral'])
+        normalized, updated = Everything().apply(variables, inputs, mutable=['spectral'])
         biases = {k: p['bias'] for k, p in variables['params'].items()}
-        return updated['spectral'], raw, jax.tree.map(jnp.subtract, normalised, biases)
+        return updated['spectral'], raw, jax.tree.map(jnp.subtract, normalized, biases)
 
     spectral_state, *matrices = maps(variables)
-    raw, normalised = jax.tree.map(
+    raw, normalized = jax.tree.map(
         lambda y: np.asarray(y, np.float64).reshape(len(y), -1), matrices
     )
-    return {**variables, 'spectral': spectral_state}, raw, normalised
+    return {**variables, 'spectral': spectral_state}, raw, normalized
 
 
 def norm(matrix):
@@ -102,7 +102,7 @@ def norm(matrix):
 
 @each_case
 def test_sigma_is_the_norm_of_the_map(name):
-    variables, raw, normalised = everything()
+    variables, raw, normalized = everything()
     state = jax.tree.map(lambda a: np.asarray(a, np.float64), variables['spectral'][name])
     layer, shape = CASES[name]
     u, v = state['u'].ravel(), state['v'].ravel()
@@ -111,9 +111,9 @@ def test_sigma_is_the_norm_of_the_map(name):
     assert np.linalg.norm(u) == pytest.approx(1, abs=1e-6)
     assert np.linalg.norm(v) == pytest.approx(1, abs=1e-6)
     np.testing.assert_allclose(v @ raw[name], state['sigma'] * u, atol=1e-2 * state['sigma'])
-    assert norm(normalised[name]) == pytest.approx(layer.lipschitz, rel=1e-4)
+    assert norm(normalized[name]) == pytest.approx(layer.lipschitz, rel=1e-4)
     np.testing.assert_allclose(
-        normalised[name], layer.lipschitz * raw[name] / norm(raw[name]), atol=1e-4
+        normalized[name], layer.lipschitz * raw[name] / norm(raw[name]), atol=1e-4
     )
 
 
@@ -293,7 +293,7 @@ def test_a_layer_advances_when_mutable_and_is_frozen_otherwise():
     np.testing.assert_allclose(y, expected.reshape(y.shape), rtol=1e-4, atol=1e-5)
 
 
-def test_bfloat16_is_normalised_in_float32():
+def test_bfloat16_is_normalized_in_float32():
     variables, x = example()
     half = LAYER.copy(dtype=jnp.bfloat16)
     y, updated = apply(half, variables, x, ('spectral',))

@@ -1,4 +1,4 @@
-"""Options of the spectrally normalised layers: two sigmas, a Lipschitz constant, a learnt scale, no
+"""Options of the spectrally normalized layers: two sigmas, a Lipschitz constant, a learnt scale, no
 division.
 """
 
@@ -50,7 +50,7 @@ def test_bidirectional_divides_by_the_mean_of_two_sigmas(name):
 
 
 @each_layer
-def test_lipschitz_and_gamma_multiply_the_normalised_weight(name):
+def test_lipschitz_and_gamma_multiply_the_normalized_weight(name):
     layer, variables, x, weight = example(name)
     variables = advanced(layer, variables, x, 150)
     scaled = layer.copy(lipschitz=0.5, learnable_scale=True)

@@ -30,7 +30,7 @@ def test_sigma_rises_to_the_singular_value_of_the_two_by_four_example():
 def test_one_step_by_hand():
     w = jnp.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
     sigma, u, v = power_iteration(w, jnp.array([4.0, 3.0]))
-    np.testing.assert_allclose(v, [0.5**0.5, 0.5**0.5, 0], rtol=1e-6)  # (12, 12, 0) normalised
+    np.testing.assert_allclose(v, [0.5**0.5, 0.5**0.5, 0], rtol=1e-6)  # (12, 12, 0) normalized
     np.testing.assert_allclose(u, [0.6, 0.8], rtol=1e-6)
     assert float(sigma) == pytest.approx(5 * 0.5**0.5, rel=1e-6)
 

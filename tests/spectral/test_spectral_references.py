@@ -1,4 +1,4 @@
-"""Spectrally normalised layers against torch and flax, step by step."""
+"""Spectrally normalized layers against torch and flax, step by step."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from snjax import spectral
 from snjax.spectral import SNConv, SNDense
 
 # torch 2.13.0, torch.nn.utils.parametrizations.spectral_norm, weights set by hand, its vectors
-# set to [1, 2, ...] normalised, then training forward passes of one iteration each. Its _u is v
+# set to [1, 2, ...] normalized, then training forward passes of one iteration each. Its _u is v
 # here, and its _v is u.
 # spectral_norm(Linear(4, 3, bias=False), dim=1) on [[1, -2, .5, 3]]; torch's weight is (out, in):
 LINEAR = [[0.5, -1.0, 0.25, 2.0], [1.5, 0.75, -0.5, 1.0], [-0.25, 1.0, 1.25, -0.75]]

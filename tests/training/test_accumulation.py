@@ -143,7 +143,7 @@ def without_batch_norm(**changes):
 
 
 def begun(gan):
-    """A filled state with the zeros that optimisers begin with, and singular vectors that are near
+    """A filled state with the zeros that optimizers begin with, and singular vectors that are near
     D's own.
     """
     state = filled(gan)
@@ -252,7 +252,7 @@ def test_a_generator_update_in_parts_leaves_the_discriminator():
     ids='{0[0]}-{0[1]}'.format,
 )
 def test_every_config_in_parts(case, monkeypatch):
-    """With generators that normalise by their running statistics in training too, which mixes no
+    """With generators that normalize by their running statistics in training too, which mixes no
     images.
     """
     of_batches = normalization.batch_norm
@@ -275,7 +275,7 @@ def test_every_config_in_parts(case, monkeypatch):
 # ---- batch norm
 
 
-def normalised(params, z):
+def normalized(params, z):
     """The tiny generator on parts of `z`, each by its own statistics: images, and the statistics of
     every part.
     """
@@ -302,9 +302,9 @@ def test_batch_norm_sees_a_part_and_running_statistics_move_once():
     real = Batch(batch['image'][0], None)
     keys = functools.partial(jax.random.fold_in, jax.random.key(7))
     z = {
-        num: jax.jit(lambda k, n=num: gan._noise(jnp.arange(n), keys(k), None).z, static_argnums=0)(
-            role
-        )
+        num: jax.jit(
+            lambda k, n=num: gan._noise(jnp.arange(n), keys(k), keys(k)).z, static_argnums=0
+        )(role)
         for role, num in ((Use.DIS_Z, 6), (Use.GEN_Z, 12))
     }
     params, before = state.gen.params, state.gen.model_state['batch_stats']['norm']
@@ -312,14 +312,14 @@ def test_batch_norm_sees_a_part_and_running_statistics_move_once():
     after, metrics = compiled(lambda s, x: gan.update_dis(s, real._replace(image=x), keys))(
         state, real.image
     )
-    fake, (mean, var) = normalised(params, z[6])
+    fake, (mean, var) = normalized(params, z[6])
     assert metrics['fake_logits'] == pytest.approx(judged(state.dis.params, fake).mean(), rel=1e-4)
     found = after.gen.model_state['batch_stats']['norm']
     np.testing.assert_allclose(found['mean'], 0.9 * before['mean'] + 0.1 * mean, rtol=1e-4)
     np.testing.assert_allclose(found['var'], 0.9 * before['var'] + 0.1 * var, rtol=1e-4)
 
     after, metrics = compiled(lambda s, x: gan.update_gen(s, real, keys))(state, real.image)
-    fake, (mean, var) = normalised(params, z[12])
+    fake, (mean, var) = normalized(params, z[12])
     assert metrics['gen_loss'] == pytest.approx(-judged(state.dis.params, fake).mean(), rel=1e-4)
     found = after.gen.model_state['batch_stats']['norm']
     np.testing.assert_allclose(found['mean'], 0.9 * before['mean'] + 0.1 * mean, rtol=1e-4)
