@@ -563,6 +563,9 @@ class Watched:
     def __contains__(self, name):
         return name in self._config
 
+    def get(self, name, default=None):
+        return self[name] if name in self else default
+
 
 def test_every_key_is_read(finished_run, tmp_path):
     """By training alone; the run is finished, so that nothing is left to compute."""

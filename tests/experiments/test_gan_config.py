@@ -198,6 +198,9 @@ class Recorder:
     def __contains__(self, name):
         return name in self._config
 
+    def get(self, name, default=None):
+        return self[name] if name in self else default
+
 
 def leaf_keys(config, prefix=''):
     for key, value in config.items():
