@@ -52,7 +52,7 @@ _TAGS = ('extractor', 'protocol', 'checkpoint', 'weights', 'batch_statistics')
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
-    """`launch.py --mode=evaluate`, from its flags."""
+    """Runs `--mode=evaluate` with the flags of `launch.py`."""
     run_evaluate(given.evaluate, given.config, workdir, command_line.places())
 
 

@@ -30,7 +30,7 @@ _WHOLE_IMAGES = ('identity', 'denoise')  # operators whose measurement is an ima
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
-    """`launch.py --mode=invert`, from its flags."""
+    """Runs `--mode=invert` with the flags of `launch.py`."""
     run_invert(given.invert, workdir, command_line.places())
 
 

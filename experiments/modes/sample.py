@@ -40,7 +40,7 @@ _MOST_COLUMNS = 20  # a wider grid is hard to look at
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
-    """`launch.py --mode=sample`, from its flags."""
+    """Runs `--mode=sample` with the flags of `launch.py`."""
     run_sample(given.sample, workdir, command_line.places())
 
 

@@ -25,7 +25,7 @@ from snjax.training.step import compile_ahead
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
-    """Trains as the flags of `launch.py` say."""
+    """Trains with the flags of `launch.py`."""
     run_train(given.config, workdir, profile=given.profile)
 
 
