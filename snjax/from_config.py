@@ -36,7 +36,9 @@ def generator(
     return models.make_generator(
         architecture=models.RENAMED.get(name, name),
         layers=generator_layers(config) if layers is None else layers,
-        batch_norm_axis=parallel.AXIS if training and model.get('sync_batch_norm', True) else None,
+        batch_norm_axis=parallel.AXIS
+        if training and _value(model, 'sync_batch_norm', True)
+        else None,
         **_present(data, 'image_size', 'channels'),
         **_present(model, 'gen_width', 'variant', 'num_classes', 'attention', 'dtype', 'remat'),
     )
@@ -54,13 +56,13 @@ def discriminator(
     """
     model = config['model']
     layers = discriminator_layers(config) if layers is None else layers
-    dis_init = model.get('dis_init', 'published')
+    dis_init = _value(model, 'dis_init', 'published')
     if choose('dis_init', dis_init, ('published', 'orthogonal')) == 'orthogonal':
         layers = models.orthogonal_start(layers)
     return models.make_discriminator(
         layers=layers,
-        head=model.get('head', 'none') if head is None else head,
-        batch_norm_axis=parallel.AXIS if model.get('sync_batch_norm', True) else None,
+        head=_value(model, 'head', 'none') if head is None else head,
+        batch_norm_axis=parallel.AXIS if _value(model, 'sync_batch_norm', True) else None,
         **_present(config['data'], 'image_size'),
         **_present(model, 'architecture', 'dis_width', 'variant', 'num_classes'),
         **_present(model, 'attention', 'first_stride2', 'dis_lipschitz', 'dtype', 'remat'),
@@ -105,13 +107,13 @@ _DIS_LAYERS: dict[str, Callable[[Any], Layers]] = {
 
 def generator_layers(config: Any) -> Layers:
     """The layer set that `model.gen_normalization` names."""
-    name = config['model'].get('gen_normalization', 'none')
+    name = _value(config['model'], 'gen_normalization', 'none')
     return _GEN_LAYERS[choose('gen_normalization', name, _GEN_LAYERS)](config)
 
 
 def discriminator_layers(config: Any) -> Layers:
     """The layer set that `model.normalization` names."""
-    name = config['model'].get('normalization', 'spectral')
+    name = _value(config['model'], 'normalization', 'spectral')
     return _DIS_LAYERS[choose('normalization', name, _DIS_LAYERS)](config)
 
 
@@ -181,3 +183,8 @@ def _present(section: Any, *keys: str, **renamed: str) -> dict[str, Any]:
     """The arguments that a config has keys for; `renamed` are arguments whose key has another name."""
     names = {key: key for key in keys} | renamed
     return {argument: section[key] for argument, key in names.items() if key in section}
+
+
+def _value(section: Any, key: str, default: Any) -> Any:
+    """The value of a key, which may be absent."""
+    return section[key] if key in section else default
