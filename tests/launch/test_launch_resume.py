@@ -86,7 +86,7 @@ def test_several_runs_in_one_program_of_an_older_version_are_refused_in_one_line
     finished_run.copy(workdir / 'seed=0')  # each of its runs is an ordinary one
     shutil.rmtree(workdir / 'checkpoints')
     with pytest.raises(
-        ValueError, match=r'cannot be resumed: num_seeds was removed in 0\.2, .* runs it$'
+        ValueError, match=r'cannot be resumed: num_seeds was removed in 0\.2, .* with 0\.1$'
     ):
         compare_config(workdir, config, keys.computed)
     with pytest.raises(FileNotFoundError, match=r'^no checkpoint in .*/run/checkpoints$'):

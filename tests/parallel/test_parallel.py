@@ -34,7 +34,7 @@ def start(out, cases, devices, address=None, num_processes=1, process_id=0):
     environment = os.environ | {
         'JAX_PLATFORMS': 'cpu',
         'XLA_FLAGS': flags,
-        'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]),
+        'PYTHONPATH': os.pathsep.join(map(str, (ROOT, ROOT / 'tests'))),
     }
     return subprocess.Popen(
         [sys.executable, '-W', 'error', ROOT / 'tests/helpers/parallel_worker.py', json.dumps(job)],
