@@ -1,7 +1,7 @@
 """Shows that this tree computes what another checkout computes, bit for bit: for changes that move
 code.
 
-    git worktree add ../before v0.1.0
+    git worktree add ../before COMMIT
     python tests/same_bits.py --before=../before --out=/tmp/bits
 
 Each case trains 60 generator updates with both trees and compares every array of the last

@@ -87,23 +87,8 @@ from snjax.spectral.power_iteration import (
     OPERATORS,
     Operator,
     View,
-    power_iteration,
-    rayleigh,
     views,
 )
-
-__all__ = [
-    'COLLECTION',
-    'SNConv',
-    'SNConvTranspose',
-    'SNDense',
-    'SNEmbed',
-    'SpectralNorm',
-    'advance',
-    'power_iteration',
-    'rayleigh',
-    'sigmas',
-]
 
 COLLECTION = 'spectral'
 
