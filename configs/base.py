@@ -83,6 +83,13 @@ def get_config() -> ConfigDict:
     c.model.n_warmup_iterations = 0
     # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
     c.model.num_classes = 0
+    # Where classes enter the generator: batch_norm (a row of gamma and beta per class, as published)
+    # or concat (the class beside z), which keeps variety inside classes of few images.
+    c.model.gen_conditioning = 'batch_norm'
+    # Training begins without classes and brings them in linearly between these generator updates
+    # (after Shahbazi et al. 2022); both 0: classes from the start.
+    c.model.conditioning_start = 0
+    c.model.conditioning_end = 0
     # How the discriminator uses classes: none, projection or acgan.
     c.model.head = 'none'
     # Height of the feature map with self-attention (ResNet). 0: no attention.

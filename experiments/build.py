@@ -26,6 +26,7 @@ from snjax import parallel
 from snjax.host.exit_codes import BAD_INPUT
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
+from snjax.training.adversarial import linear_rise
 from snjax.training.method import Method
 from snjax.training.optimizers import OPTIMIZERS, linear_decay
 from snjax.training.step import Options
@@ -101,22 +102,25 @@ def common(config: Config) -> dict[str, Any]:
         ValueError: a value is not accepted; the message names its key.
     """
     check.gan(config)
-    o, size = config.optimizer, config.data.image_size
+    o, model, size = config.optimizer, config.model, config.data.image_size
     rate = functools.partial(linear_decay, decay_start=o.decay_start, decay_end=o.decay_end)
     return {
         'image_shape': (size, size, config.data.channels),
-        'dim_z': config.model.dim_z,
-        'latent': config.model.latent,
-        'num_classes': config.model.num_classes,
+        'dim_z': model.dim_z,
+        'latent': model.latent,
+        'num_classes': model.num_classes,
         'batch_size': config.batch_size,
         'gen_batch_size': config.gen_batch_size,
         'n_dis': config.n_dis,
         'accumulate': config.accumulate,
         'update_order': config.update_order,
-        'spectral_updates': config.model.spectral_updates,
+        'spectral_updates': model.spectral_updates,
         'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
         'learning_rate': rate(o.lr),
         'dis_learning_rate': rate(o.dis_lr) if o.dis_lr else None,
+        'class_share': linear_rise(model.conditioning_start, model.conditioning_end)
+        if model.conditioning_end
+        else None,
         'augment': parse_policy(config.data.augment),
         'ema_decay': o.ema_decay,
     }

@@ -35,7 +35,16 @@ from snjax.latents.sampling import generate, latents
 from snjax.objectives.losses import LOSSES, Loss
 from snjax.objectives.penalties import PENALTIES, PenaltyInputs, clip_weights
 from snjax.training import accumulation
-from snjax.training.adversarial import Batch, Key, Noise, Use, augmented, draw_noise, key_of
+from snjax.training.adversarial import (
+    Batch,
+    Key,
+    Noise,
+    Use,
+    augmented,
+    draw_noise,
+    key_of,
+    soft_labels,
+)
 from snjax.training.player import Player, averaged, sigmas, synchronized
 
 
@@ -72,6 +81,8 @@ class Gan:
     ema_decay: float  # of the generator's moving average; 0 for none
     num_classes: int = 0  # that the players are conditioned on; 0 for none
     dis_learning_rate: Callable[[jax.Array], jax.Array] | None = None  # where D has its own
+    # Share of the class in the labels, of the updates done, where classes are brought in gradually.
+    class_share: Callable[[jax.Array], jax.Array] | None = None
     # Weights of the terms added to D's loss, by names of `snjax.objectives.penalties.PENALTIES`.
     penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
     clip: float = 0.0  # bound on every parameter of D after its update (WGAN); 0 for none
@@ -112,7 +123,7 @@ class Gan:
         into `rng` here. Returned scalars are averaged over devices and over the n_dis updates.
         """
         rng = jax.random.fold_in(rng, state.step)
-        real = Batch(batch['image'], batch['label'] if self.num_classes else None)
+        real = Batch(batch['image'], self._labels(batch.get('label'), state.step))
         gen_turn = jax.tree.map(lambda x: x[-1], real), functools.partial(key_of, rng)
 
         def update_dis(state, turn):
@@ -130,6 +141,8 @@ class Gan:
 
         metrics = parallel.mean({**dis_metrics, **gen_metrics})
         metrics['lr'] = self.learning_rate(state.step)
+        if self.class_share is not None:
+            metrics['class_share'] = self.class_share(state.step)
         metrics |= sigmas(sigma=state.dis, sigma_gen=state.gen)
         return state.replace(step=state.step + 1), metrics
 
@@ -139,7 +152,7 @@ class Gan:
         With spectral normalization this is step 3 of SNGAN's Algorithm 1 (Miyato et al. 2018,
         appendix A); step 1, the power iteration, is `_advance`, and the layers do step 2.
         """
-        fake, gen_state = self._fakes_for_dis(state.gen, key)
+        fake, gen_state = self._fakes_for_dis(state, key)
         state = state.replace(gen=state.gen.replace(model_state=gen_state))
         ids = parallel.example_ids(self.batch_size)
         all_real = augmented(real, example_keys(key(Use.REAL_AUGMENT), ids), self.augment)
@@ -171,7 +184,7 @@ class Gan:
         Only relativistic losses use `real`.
         """
         ids = parallel.example_ids(self.gen_batch_size)
-        noise = self._noise(ids, key(Use.GEN_Z), key(Use.GEN_LABELS))
+        noise = self._noise(ids, key(Use.GEN_Z), key(Use.GEN_LABELS), state.step)
         gen, dis = self._advance(self.gen, state.gen, *noise), state.dis
         seen = None
         if self.loss.relativistic:
@@ -228,19 +241,26 @@ class Gan:
     def _batch_mean(self):
         return {'mean': parallel.batch_mean} if self.loss.batch_wide else {}
 
-    def _noise(self, ids, z_rng, label_rng) -> Noise:
-        return draw_noise(ids, z_rng, label_rng, self.dim_z, self.latent, self.num_classes)
+    def _noise(self, ids, z_rng, label_rng, step) -> Noise:
+        noise = draw_noise(ids, z_rng, label_rng, self.dim_z, self.latent, self.num_classes)
+        return noise._replace(label=self._labels(noise.label, step))
 
-    def _fakes_for_dis(self, gen: Player, key: Key) -> tuple[Batch, Any]:
+    def _labels(self, classes: Any, step: jax.Array) -> Any:
+        """What the players see of the classes: None, the classes, or `soft_labels`."""
+        if not self.num_classes or self.class_share is None:
+            return classes if self.num_classes else None
+        return soft_labels(classes, self.num_classes, self.class_share(step))
+
+    def _fakes_for_dis(self, state: GanState, key: Key) -> tuple[Batch, Any]:
         """Fakes for one discriminator update, and the generator's collections after the pass.
 
         The pass is in training mode and moves the running statistics, as in the official code.
         """
         ids = parallel.example_ids(self.batch_size)
-        noise = self._noise(ids, key(Use.DIS_Z), key(Use.DIS_LABELS))
+        noise = self._noise(ids, key(Use.DIS_Z), key(Use.DIS_LABELS), state.step)
 
         def make(noise):
-            images, gen_state = self._apply(self.gen, gen, gen.params, *noise)
+            images, gen_state = self._apply(self.gen, state.gen, state.gen.params, *noise)
             return gen_state, Batch(images, noise.label)
 
         gen_state, fake = accumulation.over_parts(make, noise, self.accumulate)

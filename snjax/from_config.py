@@ -40,7 +40,8 @@ def generator(
         if training and _value(model, 'sync_batch_norm', True)
         else None,
         **_present(data, 'image_size', 'channels'),
-        **_present(model, 'gen_width', 'variant', 'num_classes', 'attention', 'dtype', 'remat'),
+        **_present(model, 'gen_width', 'variant', 'num_classes', 'gen_conditioning'),
+        **_present(model, 'attention', 'dtype', 'remat'),
     )
 
 

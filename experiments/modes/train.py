@@ -23,6 +23,9 @@ from snjax.training import loop
 from snjax.training.program import StepProgram
 from snjax.training.step import compile_ahead
 
+# Images a class below which a conditional run is warned. On digits, 180 a class collapse.
+ENOUGH_IMAGES = 500
+
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
     """Trains with the flags of `launch.py`."""
@@ -150,7 +153,20 @@ def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
     )
     if image_set.class_names:
         say(data.class_histogram(image_set.labels, image_set.class_names))
+        _warn_of_few_images(config['model'], image_set.labels, say)
     return image_set
+
+
+def _warn_of_few_images(model: Mapping[str, Any], labels: np.ndarray, say) -> None:
+    """Says what to change if the classes are so small that conditional batch norm collapses."""
+    fewest = np.bincount(labels).min()
+    at_risk = model['num_classes'] and model['gen_conditioning'] == 'batch_norm'
+    if at_risk and not model['conditioning_end'] and fewest < ENOUGH_IMAGES:
+        say(
+            f'the smallest class has {fewest} images: below about {ENOUGH_IMAGES}, samples of a '
+            'class tend to become alike (docs/results/projection_acgan.md); '
+            '--config.model.gen_conditioning=concat keeps them apart'
+        )
 
 
 def _check_num_classes(wanted: int, image_set: data.ImageSet) -> None:

@@ -91,6 +91,18 @@ def _classes(model: Config) -> None:
             'conditional GAN needs both, as --config.model.num_classes=10 '
             '--config.model.head=projection; 0 and none make an unconditional one'
         )
+    models.check_conditioning(model.gen_conditioning, model.num_classes)
+    start, end = model.conditioning_start, model.conditioning_end
+    if (start or end) and not 0 <= start < end:
+        raise ValueError(
+            f'model.conditioning_start {start} is not before model.conditioning_end {end}: classes '
+            'are brought in between them; 0 and 0 use classes from the start'
+        )
+    if end and model.head != 'projection':
+        raise ValueError(
+            f'model.conditioning_end is {end}, but model.head is {model.head!r}: classes are '
+            'brought in gradually with --config.model.head=projection alone'
+        )
 
 
 def _penalties(config: Config) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from snjax.models.arguments import at_least, choose, positive
-from snjax.models.base import Discriminator, Generator
+from snjax.models.base import Discriminator, Generator, check_conditioning
 from snjax.models.layer_sets import (
     BATCH_NORM,
     LAYER_NORM,
@@ -47,6 +47,7 @@ __all__ = [
     'WGANGPCNNDiscriminator',
     'WGANGPCNNGenerator',
     'check_architecture',
+    'check_conditioning',
     'make_discriminator',
     'make_generator',
     'orthogonal_start',
@@ -79,6 +80,7 @@ def make_generator(
     channels: int = 3,
     variant: str = 'paper',
     num_classes: int = 0,
+    gen_conditioning: str = 'batch_norm',
     attention: int = 0,
     batch_norm_axis: str | None = None,
     dtype: str = 'float32',
@@ -100,7 +102,8 @@ def make_generator(
         channels: of the image.
         variant: `'paper'` or `'code'`, which differ for `'sngan_cnn'` alone, or `'wgan_gp'`,
             WGAN-GP's ResNet.
-        num_classes: for conditional batch norms; 0 for an unconditional generator.
+        num_classes: 0 for an unconditional generator.
+        gen_conditioning: where classes enter: `'batch_norm'` or `'concat'` (see `Generator`).
         attention: height of the feature map after which self-attention follows (ResNet alone); 0
             for none.
         batch_norm_axis: mapped axis over which batch statistics are shared, or None.
@@ -119,6 +122,7 @@ def make_generator(
         channels=at_least(1, 'channels', channels),
         layers=layers,
         num_classes=at_least(0, 'num_classes', num_classes),
+        conditioning=gen_conditioning,
         batch_norm_axis=batch_norm_axis,
         dtype=_DTYPES[choose('dtype', dtype, _DTYPES)],
         variant=choose('variant', variant, network.variants),
@@ -145,7 +149,7 @@ def make_discriminator(
     """A discriminator: `apply(variables, x, labels, train=...)` maps images (b, s, s, c) to logits
     (b,).
 
-    Labels are classes (b,), for a head that takes them.
+    Labels are classes (b,) or float weights (b, num_classes), for a head that takes them.
 
     Args:
         architecture, image_size, variant, batch_norm_axis, dtype, remat: as for `make_generator`.

@@ -5,13 +5,33 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from snjax.models.arguments import choose
 from snjax.models.heads import Logits, check_head, output_head
 from snjax.models.layer_sets import PLAIN, Layers
-from snjax.nn.normalization import EPSILON, Factory, Labels, generator_norms, no_norm
+from snjax.nn.normalization import (
+    EPSILON,
+    Factory,
+    Labels,
+    check_labels,
+    generator_norms,
+    no_norm,
+)
+
+CONDITIONINGS = ('batch_norm', 'concat')  # where classes enter a generator
+
+
+def check_conditioning(conditioning: str, num_classes: int) -> None:
+    """Raises ValueError for another name, and for 'concat' without classes."""
+    choose('gen_conditioning', conditioning, CONDITIONINGS)
+    if conditioning == 'concat' and not num_classes:
+        raise ValueError(
+            "gen_conditioning is 'concat', but num_classes is 0: give the generator classes "
+            '(--config.model.num_classes), or keep --config.model.gen_conditioning=batch_norm'
+        )
 
 
 class Generator(nn.Module):
@@ -27,15 +47,17 @@ class Generator(nn.Module):
         width: channels of the last hidden layer.
         channels: of the image.
         layers: the layer set; its `norm` is not used.
-        num_classes: rows of the conditional batch norms; 0 for an unconditional generator.
+        num_classes: 0 for an unconditional generator.
+        conditioning: where classes enter, a name in `CONDITIONINGS`: `'batch_norm'`, a row of gamma
+            and beta per class, or `'concat'`, the class beside z.
         batch_norm_axis: mapped axis over which batch statistics are shared; None keeps them per
             device.
         dtype: compute type, float32 or bfloat16; parameters, statistics and images are float32.
         variant: name in the network's `variants`.
 
     Raises:
-        ValueError: when made, an `image_size` or `variant` is not accepted; when applied, labels
-            are missing or superfluous.
+        ValueError: when made, an `image_size`, `variant` or `conditioning` is not accepted; when
+            applied, labels are missing or superfluous.
     """
 
     image_size: int
@@ -43,6 +65,7 @@ class Generator(nn.Module):
     channels: int = 3
     layers: Layers = PLAIN
     num_classes: int = 0
+    conditioning: str = 'batch_norm'
     batch_norm_axis: str | None = None
     dtype: Any = jnp.float32
     variant: str = 'paper'
@@ -52,7 +75,24 @@ class Generator(nn.Module):
 
     def __post_init__(self):
         choose('variant', self.variant, self.variants)
+        check_conditioning(self.conditioning, self.num_classes)
         super().__post_init__()
+
+    @nn.nowrap
+    def place_labels(
+        self, z: Float[Array, 'b n'], labels: Labels | None
+    ) -> tuple[Float[Array, 'b m'], Labels | None]:
+        """Input of the first layer, and the labels for `norms`.
+
+        With `'concat'` the class joins z as a one-hot vector times sqrt(num_classes), so that its
+        mean square per entry is 1 as that of z, and the norms get None.
+        """
+        if self.conditioning != 'concat':
+            return z, labels
+        check_labels(labels, self.num_classes)
+        if jnp.issubdtype(labels.dtype, jnp.integer):
+            labels = jax.nn.one_hot(labels, self.num_classes)
+        return jnp.concatenate([z, self.num_classes**0.5 * labels.astype(z.dtype)], -1), None
 
     @nn.nowrap
     def norms(
@@ -61,7 +101,7 @@ class Generator(nn.Module):
         """Factories `plain(name=...)` and `conditional(name=...)`; see `generator_norms`."""
         return generator_norms(
             labels,
-            self.num_classes,
+            0 if self.conditioning == 'concat' else self.num_classes,
             train=train,
             axis_name=self.batch_norm_axis,
             dtype=self.dtype,
@@ -73,8 +113,8 @@ class Discriminator(nn.Module):
     """Maps images (b, s, s, c), and labels, to logits (b,): `apply(variables, x, labels,
     train=...)`.
 
-    Labels are classes (b,), for a head that takes them. `train` matters to norms of activations
-    alone.
+    Labels are classes (b,) or float weights (b, num_classes), for a head that takes them. `train`
+    matters to norms of activations alone.
 
     Attributes:
         image_size: height and width in pixels; each network says which it takes.
@@ -133,7 +173,7 @@ class Discriminator(nn.Module):
     def logits(
         self,
         h: Float[Array, 'b n'],
-        labels: Int[Array, ' b'] | None,
+        labels: Labels | None,
         *,
         init: Any,
         score_bias: bool = True,

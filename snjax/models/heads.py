@@ -10,10 +10,10 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from snjax.models.arguments import choose
-from snjax.nn.normalization import Factory
+from snjax.nn.normalization import Factory, Labels
 
 HEADS = ('none', 'projection', 'acgan')
 
@@ -32,7 +32,7 @@ def check_head(head: str, num_classes: int) -> None:
 
 def output_head(
     h: Float[Array, 'b n'],
-    labels: Int[Array, ' b'] | None,
+    labels: Labels | None,
     *,
     head: str,
     num_classes: int,
@@ -47,7 +47,7 @@ def output_head(
 
     Args:
         h: features.
-        labels: classes, for `'projection'`.
+        labels: classes, or float weights (b, num_classes) that mix them, for `'projection'`.
         head: one of `HEADS` (module docstring).
         num_classes: 0 without classes.
         dense, embed: layer classes, which make `score`, `classify` and `embed`.

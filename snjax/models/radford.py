@@ -47,6 +47,7 @@ class RadfordGenerator(Generator):
         """Images; see `Generator`."""
         layers = self.layers
         kwargs = {'use_bias': False, 'kernel_init': _init, 'dtype': self.dtype}
+        z, labels = self.place_labels(z, labels)
         dense_norm, norm = self.norms(labels, train=train, epsilon=EPSILON)
         doublings = (self.image_size // BOTTOM).bit_length() - 1
         features = self.width * 2 ** (doublings - 1)

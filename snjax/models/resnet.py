@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from snjax.models.base import Discriminator, Generator
 from snjax.models.heads import Logits
@@ -106,6 +106,7 @@ class ResNetGenerator(Generator):
     ) -> Float[Array, 'b s s c']:
         """Images; see `Generator`."""
         bottom, (first, *blocks), *_ = find_layout(self.image_size)
+        z, labels = self.place_labels(z, labels)
         norm_out, norm = self.norms(labels, train=train, epsilon=VARIANTS[self.variant].epsilon)
         conv = functools.partial(self.layers.conv, dtype=self.dtype)
         dense = functools.partial(self.layers.dense, dtype=self.dtype, kernel_init=plain_init)
@@ -159,7 +160,7 @@ class ResNetDiscriminator(Discriminator):
     def __call__(
         self,
         x: Float[Array, 'b s s c'],
-        labels: Int[Array, ' b'] | None = None,
+        labels: Labels | None = None,
         *,
         train: bool,
     ) -> Logits:

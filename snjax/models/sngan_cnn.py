@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from snjax.models.base import Discriminator, Generator
 from snjax.models.heads import Logits
@@ -82,6 +82,7 @@ class SNGANCNNGenerator(Generator):
     ) -> Float[Array, 'b s s c']:
         """Images; see `Generator`."""
         layers, kwargs = self.layers, {'dtype': self.dtype, 'kernel_init': _init}
+        z, labels = self.place_labels(z, labels)
         dense_norm, norm = self.norms(labels, train=train)
         bottom, features = self.image_size // 2**DEPTH, self.width * 2**DEPTH
         h = layers.dense(bottom * bottom * features, name='project', **kwargs)(z)
@@ -115,7 +116,7 @@ class SNGANCNNDiscriminator(Discriminator):
     def __call__(
         self,
         x: Float[Array, 'b s s c'],
-        labels: Int[Array, ' b'] | None = None,
+        labels: Labels | None = None,
         *,
         train: bool,
     ) -> Logits:

@@ -21,7 +21,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from snjax.models.base import Discriminator, Generator
 from snjax.models.heads import Logits
@@ -68,6 +68,7 @@ class WGANGPCNNGenerator(Generator):
         self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
     ) -> Float[Array, 'b s s c']:
         """Images; see `Generator`."""
+        z, labels = self.place_labels(z, labels)
         dense_norm, norm = self.norms(labels, train=train, epsilon=EPSILON)
         deconv = functools.partial(
             self.layers.conv_transpose,
@@ -105,7 +106,7 @@ class WGANGPCNNDiscriminator(Discriminator):
     def __call__(
         self,
         x: Float[Array, 'b s s c'],
-        labels: Int[Array, ' b'] | None = None,
+        labels: Labels | None = None,
         *,
         train: bool,
     ) -> Logits:

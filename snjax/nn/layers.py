@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import canonicalize_dtype, promote_dtype
 from flax.linen.linear import canonicalize_padding
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from snjax.nn import convolution
@@ -186,7 +187,10 @@ class ConvTranspose(_Layer):
 
 
 class Embed(_Layer):
-    """Table of `num_embeddings` rows, as `flax.linen.Embed`."""
+    """Table of `num_embeddings` rows, as `flax.linen.Embed`.
+
+    Integer ids (...,) pick rows; float weights (..., num_embeddings) mix them, `weights @ table`.
+    """
 
     num_embeddings: int
     features: int
@@ -195,11 +199,17 @@ class Embed(_Layer):
     embedding_init: Initializer = _embedding_init
 
     @nn.compact
-    def __call__(self, ids: Int[Array, '...']) -> Float[Array, '... n']:
-        if not jnp.issubdtype(ids.dtype, jnp.integer):
-            raise ValueError(f'Embed takes integer ids, not {ids.dtype}')
+    def __call__(self, ids: Int[Array, '...'] | Float[Array, '... k']) -> Float[Array, '... n']:
+        mixes = jnp.issubdtype(ids.dtype, jnp.floating)
+        if mixes and (not ids.ndim or ids.shape[-1] != self.num_embeddings):
+            raise ValueError(
+                f'Embed was given {ids.dtype} weights {ids.shape}: integer ids (...,) and float '
+                f'weights (..., {self.num_embeddings}) are accepted'
+            )
         table = self.param(
             'embedding', self.embedding_init, (self.num_embeddings, self.features), self.param_dtype
         )
         (table,) = promote_dtype(self.normalize(table), dtype=self.dtype, inexact=False)
+        if mixes:
+            return jnp.dot(ids.astype(table.dtype), table, precision=lax.Precision.HIGHEST)
         return jnp.take(table, ids, axis=0)

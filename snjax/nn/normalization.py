@@ -99,6 +99,28 @@ def _rows(table: Float[Array, 'k n'], labels: Labels) -> Float[Array, 'b n']:
     return jnp.dot(labels, table, precision=lax.Precision.HIGHEST)
 
 
+def check_labels(labels: Labels | None, num_classes: int) -> None:
+    """Raises ValueError if a generator's labels are missing, superfluous or of another shape."""
+    if not num_classes:
+        if labels is not None:
+            raise ValueError(
+                'labels were given to an unconditional generator: leave them out, or give it '
+                'classes (--config.model.num_classes)'
+            )
+        return
+    if labels is None:
+        raise ValueError(
+            f'a generator of {num_classes} classes was given no labels: pass whole numbers (batch,) '
+            f'or weights (batch, {num_classes}), or make it unconditional '
+            '(--config.model.num_classes=0)'
+        )
+    if labels.shape[1:] != (() if jnp.issubdtype(labels.dtype, jnp.integer) else (num_classes,)):
+        raise ValueError(
+            f'a generator of {num_classes} classes was given {labels.dtype} labels {labels.shape}: '
+            f'accepted are whole numbers (batch,) and float weights (batch, {num_classes})'
+        )
+
+
 def generator_norms(
     labels: Labels | None,
     num_classes: int,
@@ -122,24 +144,9 @@ def generator_norms(
     """
     kwargs = {'train': train, 'axis_name': axis_name, 'dtype': dtype, 'epsilon': epsilon}
     plain = batch_norm(**kwargs)
-    if not num_classes:
-        if labels is not None:
-            raise ValueError(
-                'labels were given to an unconditional generator: leave them out, or give it '
-                'classes (--config.model.num_classes)'
-            )
-        return plain, plain
+    check_labels(labels, num_classes)
     if labels is None:
-        raise ValueError(
-            f'a generator of {num_classes} classes was given no labels: pass whole numbers (batch,) '
-            f'or weights (batch, {num_classes}), or make it unconditional '
-            '(--config.model.num_classes=0)'
-        )
-    if labels.shape[1:] != (() if jnp.issubdtype(labels.dtype, jnp.integer) else (num_classes,)):
-        raise ValueError(
-            f'a generator of {num_classes} classes was given {labels.dtype} labels {labels.shape}: '
-            f'accepted are whole numbers (batch,) and float weights (batch, {num_classes})'
-        )
+        return plain, plain
 
     def conditional(*, name: str):
         layer = ConditionalBatchNorm(num_classes, **kwargs, name=name)

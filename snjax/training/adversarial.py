@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from snjax.latents.sampling import class_labels, latents
 from snjax.objectives.augment import augment
@@ -28,14 +30,17 @@ Key = Callable[[Use], jax.Array]
 
 
 class Batch(NamedTuple):
-    """Images (b, H, W, C) in [-1, 1] and their classes (b,); None without classes."""
+    """Images (b, H, W, C) in [-1, 1] and their labels; None without classes.
+
+    Labels are classes (b,), or `soft_labels` while they are brought in.
+    """
 
     image: jax.Array
     label: jax.Array | None
 
 
 class Noise(NamedTuple):
-    """Input of a generator: z (b, dim_z) and classes (b,); None without classes."""
+    """Input of a generator: z (b, dim_z), and labels as in `Batch`."""
 
     z: jax.Array
     label: jax.Array | None
@@ -58,6 +63,28 @@ def draw_noise(
     """Noise of the examples `ids`; classes are uniform and independent of the real images'."""
     labels = class_labels(label_rng, ids, num_classes) if num_classes else None
     return Noise(latents(z_rng, ids, dim_z, latent), labels)
+
+
+def soft_labels(
+    labels: Int[Array, '*b'], num_classes: int, share: Float[Array, '']
+) -> Float[Array, '*b k']:
+    """Weights of the classes: `share` for the image's own, the rest spread evenly over all.
+
+    At share 0 all images look alike to a conditional batch norm, a class beside z and a projection,
+    so the GAN is unconditional; at 1 it is conditional. Shahbazi et al. 2022 (arXiv:2201.06578)
+    bring classes into StyleGAN2 in this way: there the weight multiplies G's class embedding and
+    the conditional part of the loss, which has a logit of its own.
+    """
+    return share * jax.nn.one_hot(labels, num_classes) + (1 - share) / num_classes
+
+
+def linear_rise(start: int, end: int) -> Callable[[jax.Array], jax.Array]:
+    """0 until `start` generator updates are done, 1 from `end` on, linear between them."""
+
+    def share(step):
+        return jnp.clip((step - start) / max(1, end - start), 0.0, 1.0).astype(jnp.float32)
+
+    return share
 
 
 def augmented(batch: Batch, keys: jax.Array, policy: tuple[str, ...]) -> Batch:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from helpers.contract import TINY_LAYOUT
 from helpers.networks import filled, jit, normal, parameters, shapes
 from snjax import models, spectral
+from snjax.models import resnet
 from snjax.objectives import penalties
 
 DIM_Z = 128
@@ -112,7 +114,45 @@ def test_a_conditional_generator_with_equal_rows_is_the_unconditional_one():
     np.testing.assert_allclose(fake, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ('architecture', 'image_size'),
+    [('resnet', 8), ('sngan_cnn', 16), ('wgan_gp_cnn', 16), ('radford', 8)],
+)
+def test_a_class_beside_z_is_a_longer_z(architecture, image_size, monkeypatch):
+    monkeypatch.setitem(resnet.LAYOUTS, 8, TINY_LAYOUT[8])
+    make = functools.partial(
+        models.make_generator, architecture=architecture, image_size=image_size, gen_width=2
+    )
+    z, one_hot = normal(4, 5), jnp.eye(3)[LABELS]
+    longer = jnp.concatenate([z, 3**0.5 * one_hot], -1)
+    plain, conditional = make(), make(num_classes=3, gen_conditioning='concat')
+    variables = filled(plain, longer)
+    apply = jit(functools.partial(conditional.apply, train=False))
+    expected = jit(functools.partial(plain.apply, train=False))(variables, longer)
+    np.testing.assert_allclose(apply(variables, z, LABELS), expected, atol=1e-6)
+    np.testing.assert_allclose(apply(variables, z, one_hot), expected, atol=1e-6)
+
+
+def test_a_class_beside_z_needs_classes():
+    with pytest.raises(ValueError, match="gen_conditioning is 'concat', but num_classes is 0"):
+        make_generator(architecture='resnet', gen_conditioning='concat')
+    with pytest.raises(ValueError, match="nearest is 'batch_norm'"):
+        make_generator(architecture='resnet', num_classes=3, gen_conditioning='batchnorm')
+
+
 # --- heads
+
+
+def test_weights_of_classes_mix_the_scores_of_a_projection():
+    dis = make_discriminator(
+        architecture='sngan_cnn', num_classes=3, head='projection', layers=models.PLAIN
+    )
+    x, weights = normal(4, 16, 16, 3), jnp.asarray(np.random.default_rng(0).dirichlet([1] * 3, 4))
+    variables = filled(dis, x, LABELS)
+    apply = jit(functools.partial(dis.apply, train=False))
+    of_class = jnp.stack([apply(variables, x, jnp.full(4, k)) for k in range(3)], -1)
+    mixed = apply(variables, x, weights.astype(jnp.float32))
+    np.testing.assert_allclose(mixed, (of_class * weights).sum(-1), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

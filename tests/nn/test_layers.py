@@ -208,6 +208,12 @@ def test_groups_must_divide_the_channels(own_errors, channels, features):
         jax.eval_shape(layer.init, jax.random.key(0), jnp.ones((1, 4, 4, channels)))
 
 
-def test_embed_refuses_floats(own_errors):
-    with pytest.raises(ValueError, match='integer ids, not float32'):
+def test_embed_mixes_its_rows_by_weights():
+    table = jnp.arange(6.0).reshape(3, 2)
+    y = layers.Embed(3, 2).apply({'params': {'embedding': table}}, jnp.array([[0.5, 0.25, 0.25]]))
+    np.testing.assert_array_equal(y, [[1.5, 2.5]])  # [0, .5] + [.5, .75] + [1, 1.25]
+
+
+def test_embed_refuses_weights_of_another_length(own_errors):
+    with pytest.raises(ValueError, match=r'float32 weights \(3,\): .* weights \(..., 5\)'):
         jax.eval_shape(layers.Embed(5, 3).init, jax.random.key(0), jnp.ones(3))
