@@ -4,6 +4,7 @@ The options are in `configs/modes/evaluate.py`.
 """
 
 import contextlib
+import functools
 import glob
 import json
 import pathlib
@@ -20,7 +21,7 @@ from experiments.modes import command_line
 from experiments.modes.options import NO_PLACES, Options
 from experiments.report import leaderboard
 from experiments.settings.check import Config
-from experiments.settings.scores import check_scores, options_of, own_protocol
+from experiments.settings.scores import check_extractor, check_scores, options_of, own_protocol
 from snjax import from_config, parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes
@@ -84,16 +85,14 @@ def run_evaluate(
         runs = [
             (folder, config_file.read_config(_config_file(folder))) for folder in _folders(workdir)
         ]
-        extractor = extractors.load(e.extractor, e.weights)
         evaluators: dict[Any, Evaluator] = {}
         runs = _with_checkpoints(runs)
         for folder, run_config in runs:
             data = run_config['data'] = {**run_config['data'], **places}
             key = tuple(str(data[k]) for k in ('name', 'image_size', 'channels', 'path'))
             if key not in evaluators:
-                evaluators[key] = Evaluator(
-                    extractor, _splits_of(run_config), options_of(e), data['cache_dir'] or None
-                )
+                check_extractor(e.extractor, data['name'])
+                evaluators[key] = _evaluator(e, run_config)
             _evaluate_one(e, folder, evaluators[key], asked)
         if parallel.is_main() and len(runs) > 1:
             leaderboard.write([folder for folder, _ in runs], e.extractor)
@@ -172,6 +171,19 @@ def _splits_of(config: Mapping[str, Any]) -> Callable[[str], ImageSet]:
         return from_config.image_set(config, split=split)
 
     return load_split
+
+
+def _evaluator(e: Options, config: Mapping[str, Any]) -> Evaluator:
+    """The evaluator of runs on the image set of a config."""
+    load_split = functools.cache(_splits_of(config))
+    cache_dir = config['data']['cache_dir'] or None
+    extractor = extractors.load(
+        e.extractor,
+        e.weights,
+        training_set=lambda: load_split(config['data']['split']),
+        cache_dir=cache_dir,
+    )
+    return Evaluator(extractor, load_split, options_of(e), cache_dir)
 
 
 # ---- one run

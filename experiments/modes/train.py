@@ -52,7 +52,7 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
         if parallel.is_main():  # before anything is loaded or compiled
             config_file.compare_config(workdir, record, keys.computed)
         image_set = load_data(record, say, ahead.announce)
-        evaluator = training_scores.evaluator_of(plan.scores, lambda split: image_set)
+        evaluator = training_scores.evaluator_of(plan.scores, lambda split: image_set, say)
         trainer = _trainer(plan, image_set, evaluator, workdir, say, ahead)
         start = time.perf_counter()
         trainer.run()

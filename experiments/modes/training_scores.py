@@ -23,12 +23,15 @@ from snjax.runs.scores_file import Row
 from snjax.runs.workdir import BEST, SCORES_NAME
 
 
-def evaluator_of(scores: ScorePlan, load_split: Callable[[str], ImageSet]) -> Evaluator | None:
+def evaluator_of(
+    scores: ScorePlan, load_split: Callable[[str], ImageSet], say: Callable[[str], None]
+) -> Evaluator | None:
     """The evaluator of a training; None without an extractor.
 
     Args:
         scores: how the run is scored.
         load_split: maps the name of a split to its images.
+        say: prints a line.
 
     Raises:
         ValueError, FileNotFoundError: the weights of the extractor are missing or damaged; one
@@ -36,7 +39,14 @@ def evaluator_of(scores: ScorePlan, load_split: Callable[[str], ImageSet]) -> Ev
     """
     if not scores.extractor:
         return None
-    extractor = extractors.load(scores.extractor, scores.weights)
+    if scores.extractor == 'fitted':
+        say('the extractor is a classifier of this set, which takes minutes the first time')
+    extractor = extractors.load(
+        scores.extractor,
+        scores.weights,
+        training_set=lambda: load_split(scores.protocol.split),
+        cache_dir=scores.cache_dir,
+    )
     return Evaluator(extractor, load_split, scores.options, scores.cache_dir)
 
 

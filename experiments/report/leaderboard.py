@@ -30,6 +30,7 @@ PROTOCOL = (
 SCORES = (
     'fid',
     'frechet_distance',
+    'swd',
     'inception_score',
     'classifier_score',
     'kid',

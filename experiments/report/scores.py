@@ -15,6 +15,7 @@ from experiments.report.spreads import format_number, format_spread, spread
 _SIGNS = {
     'fid': -1,
     'frechet_distance': -1,
+    'swd': -1,
     'inception_score': 1,
     'classifier_score': 1,
     'kid': -1,
@@ -35,7 +36,12 @@ _VARIANT = ('weights', 'batch_statistics')
 
 def title(key: str, extractor: str) -> str:
     """The name of a score for people; only the Frechet distance of Inception is called FID."""
-    known = {'fid': 'FID', 'kid': 'KID', 'frechet_distance': f'Frechet distance ({extractor})'}
+    known = {
+        'fid': 'FID',
+        'kid': 'KID',
+        'frechet_distance': f'Frechet distance ({extractor})',
+        'swd': 'Sliced Wasserstein distance x 1000',
+    }
     return known.get(key, key.replace('_', ' ').capitalize())
 
 

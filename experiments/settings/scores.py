@@ -39,6 +39,7 @@ def score_plan(config: Config) -> ScorePlan:
     e = config.eval
     if e.extractor:
         check_scores(e)
+        check_extractor(e.extractor, config.data.name)
         extractors.check_weights(e.extractor, e.weights)
     if e.every < 0 or (e.every and not e.extractor):
         raise ValueError(
@@ -81,6 +82,15 @@ def check_scores(e: Any) -> None:
             'the fifth nearest neighbour'
         )
     options_of(e)
+
+
+def check_extractor(extractor: str, image_set: str) -> None:
+    """Raises a ValueError for a classifier of digits on other images."""
+    if extractor == 'digits' and image_set != 'digits':
+        raise ValueError(
+            f"eval.extractor is 'digits', whose distances mean nothing for {image_set}: use patches "
+            '(any images), fitted (images with classes), or cifar_resnet56 or inception (photos)'
+        )
 
 
 def options_of(e: Any) -> evaluate.Options:

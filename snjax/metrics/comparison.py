@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from snjax.metrics import diversity, scores
+from snjax.metrics import diversity, patches, scores
 from snjax.metrics.extractors import Extractor, Features
 from snjax.metrics.manifold import prdc
+from snjax.metrics.patches import PatchSet
 from snjax.metrics.scores import Moments
 
 K = 5
@@ -50,22 +51,48 @@ def names(extractor: Extractor) -> dict[str, str]:
     }
 
 
+def main_score(extractor: Extractor) -> str:
+    """The key of the score by which checkpoints of a run are compared; lower is better."""
+    return 'swd' if extractor.is_pixels else names(extractor)['frechet']
+
+
 def title(extractor: Extractor) -> str:
-    """The Frechet distance in tables and messages: 'FID', or 'Frechet distance (digits)'."""
-    return 'FID' if extractor.is_inception else f'Frechet distance ({extractor.name})'
+    """The main score in tables and messages: 'FID', or 'Frechet distance (digits)'."""
+    if extractor.is_pixels:
+        return 'sliced Wasserstein distance x 1000'
+    is_fid = extractor.is_inception
+    return 'FID' if is_fid else f'Frechet distance ({extractor.title or extractor.name})'
+
+
+def columns(extractor: Extractor) -> dict[str, str]:
+    """The scores of a short table: heads and keys."""
+    if extractor.is_pixels:
+        return {title(extractor): 'swd', 'precision': 'precision', 'recall': 'recall'}
+    name = names(extractor)
+    return {
+        title(extractor): name['frechet'],
+        name['class'].replace('_', ' '): name['class'],
+        name['kernel'].replace('_', ' '): name['kernel'],
+        **{x: x for x in ('precision', 'recall', 'density', 'coverage')},
+    }
 
 
 def quick(
-    extractor: Extractor, real: Moments, fake: Features, class_names: tuple[str, ...]
+    extractor: Extractor,
+    real: Moments | PatchSet,
+    fake: Features,
+    class_names: tuple[str, ...],
 ) -> dict[str, float]:
     """The fast scores: Frechet distance, classifier score, and the classes among the fakes.
 
     Args:
         extractor: the network that made the features.
-        real: moments of the features of the real images.
+        real: `Reference.summary` of the real images.
         fake: features of the fakes.
         class_names: of the real images.
     """
+    if isinstance(real, PatchSet):
+        return patches.compare(real, patches.patches(fake.features))
     name, got = names(extractor), scores.moments(fake.features)
     splits = SPLITS if len(fake.logits) >= 100 * SPLITS else 1
     by_class = scores.inception_score(fake.logits, splits)
@@ -84,7 +111,7 @@ def quick(
 def full(
     extractor: Extractor,
     real: ScoredSet,
-    real_moments: Moments,
+    summary: Moments | PatchSet,
     fake: ScoredSet,
     class_names: tuple[str, ...],
     *,
@@ -96,14 +123,16 @@ def full(
     Args:
         extractor: the network that made the features.
         real, fake: with labels if they have classes, and pixels for MS-SSIM.
-        real_moments: moments of the real features.
+        summary: `Reference.summary` of the real images.
         class_names: of the real images.
         neighbour_num: the most points of each set for precision, recall, density and coverage;
             larger sets are subsampled evenly.
         seed: of the random pairs inside classes.
     """
     name = names(extractor)
-    values = quick(extractor, real_moments, fake.features, class_names)
+    values = quick(extractor, summary, fake.features, class_names)
+    if isinstance(summary, PatchSet):
+        return values
     a, b = real.features.features, fake.features.features
     size = min(SUBSET_SIZE, len(a), len(b))
     kernel = scores.kernel_distance(a, b, subsets=SUBSETS, subset_size=size)

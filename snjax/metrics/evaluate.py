@@ -12,7 +12,7 @@ from snjax.data.image_set import ImageSet
 from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.trained import TrainedGenerator
-from snjax.metrics import comparison
+from snjax.metrics import comparison, patches
 from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.extractors import Extractor
 from snjax.metrics.protocols import Protocol
@@ -145,7 +145,7 @@ class Evaluator:
         return comparison.full(
             self.extractor,
             real,
-            reference.moments(protocol),
+            reference.summary(protocol),
             fake,
             reference.image_set.class_names,
             neighbour_num=o.neighbour_num,
@@ -166,14 +166,11 @@ class Evaluator:
             'extractor': self.extractor.name,
             'extractor_sha256': self.extractor.sha256,
             'resize': self.extractor.resize,
+            **self.extractor.about,
             'weights': variant.weights,
             'batch_statistics': variant.statistics,
             'eval_seed': o.seed,
             'k': comparison.K,
-            'neighbour_num': min(o.neighbour_num, len(real.features), protocol.fake),
-            'class_score_splits': comparison.SPLITS if protocol.fake >= 1000 else 1,
-            'kernel_subsets': comparison.SUBSETS,
-            'kernel_subset_size': min(comparison.SUBSET_SIZE, len(real.features), protocol.fake),
             'versions': {'jax': jax.__version__, 'numpy': np.__version__},
             'device': parallel.device_kind(),
         }
@@ -181,21 +178,31 @@ class Evaluator:
             out['batch_size'] = o.batch_size
         if variant.statistics == 'reestimated':
             out['reestimated_from'] = fakes.REESTIMATED_BATCHES * o.batch_size
-        dim = real.features.shape[1]
-        if min(len(real.features), protocol.fake) <= dim:
+        return out | self._counts(len(real.features), protocol.fake, real.features.shape[1])
+
+    def _counts(self, real: int, fake: int, dim: int) -> dict[str, Any]:
+        """Counts that the scores depend on, for a manifest."""
+        if self.extractor.is_pixels:
+            return {
+                'most_images': patches.MOST_IMAGES,
+                'patches_per_image': patches.PATCHES,
+                'directions': patches.DIRECTIONS,
+                'neighbour_num': patches.NEIGHBOUR_NUM,
+            }
+        out = {
+            'neighbour_num': min(self.options.neighbour_num, real, fake),
+            'class_score_splits': comparison.SPLITS if fake >= 1000 else 1,
+            'kernel_subsets': comparison.SUBSETS,
+            'kernel_subset_size': min(comparison.SUBSET_SIZE, real, fake),
+        }
+        if min(real, fake) <= dim:
             out['warning'] = f'fewer images than the {dim} features: covariances are rank-deficient'
         return out
 
 
 def table(rows: Sequence[Row], extractor: Extractor) -> list[str]:
     """A table for the terminal, with a line per row of scores."""
-    name = comparison.names(extractor)
-    columns = {
-        comparison.title(extractor): name['frechet'],
-        name['class'].replace('_', ' '): name['class'],
-        name['kernel'].replace('_', ' '): name['kernel'],
-        **{x: x for x in ('precision', 'recall', 'density', 'coverage')},
-    }
+    columns = comparison.columns(extractor)
     heads = ['protocol', 'checkpoint', 'variant', *columns]
     body = [
         [

@@ -2,22 +2,29 @@
 
 Only Inception's distance is FID. The distance of another extractor is called 'Frechet distance
 (extractor)' and compares only with distances of the same extractor.
+
+`patches` has no network: it hands the pixels on, whose scores are those of `snjax.metrics.patches`.
+`fitted` is a classifier that is fitted to the run's own labelled training images.
 """
 
 import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from snjax import parallel
+from snjax.data.image_set import ImageSet
 from snjax.data.lazy_images import LazyImages
 
-EXTRACTORS = ('digits', 'cifar_resnet56', 'inception')
+EXTRACTORS = ('digits', 'cifar_resnet56', 'inception', 'patches', 'fitted')
+# Those without a file of weights.
+_WITHOUT_FILE = ('digits', 'patches', 'fitted')
 # Usual names of the files of weights, see `load`.
 _FILES = {
     'cifar_resnet56': 'resnet56_cifar10.npz',
@@ -29,11 +36,11 @@ class Features(NamedTuple):
     """Outputs of an extractor for n images, in order.
 
     Attributes:
-        features: for distances.
+        features: for distances; the images (n, h, w, c) themselves for `patches`.
         logits: of the extractor's classes; Inception's without bias, as its score takes them.
     """
 
-    features: Float[np.ndarray, 'n d']
+    features: Num[np.ndarray, 'n *d']
     logits: Float[np.ndarray, 'n k']
 
 
@@ -68,6 +75,8 @@ class Extractor:
         classes: names of the logits' classes, to compare with those of a data set; () if no data
             set here has them.
         yardstick: a second score at the end of a training, or None.
+        title: what stands in the brackets of 'Frechet distance (...)'; '' for the name.
+        about: more entries for the manifests of scores.
     """
 
     name: str
@@ -77,6 +86,13 @@ class Extractor:
     resize: str
     classes: tuple[str, ...] = ()
     yardstick: Yardstick | None = None
+    title: str = ''
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_pixels(self) -> bool:
+        """Whether its features are the images themselves, compared by `snjax.metrics.patches`."""
+        return self.name == 'patches'
 
     @property
     def is_inception(self) -> bool:
@@ -127,21 +143,36 @@ def check_name(name: str) -> None:
         raise ValueError(f'eval.extractor is {name!r}: accepted are {", ".join(EXTRACTORS)}')
 
 
-def load(name: str, weights: str | os.PathLike[str] = '') -> Extractor:
+def load(
+    name: str,
+    weights: str | os.PathLike[str] = '',
+    *,
+    training_set: Callable[[], ImageSet] | None = None,
+    cache_dir: str | None = None,
+) -> Extractor:
     """Loads an extractor.
 
     Args:
         name: one of `EXTRACTORS`.
         weights: the file of weights, or the folder that holds it under its usual name; empty for
-            `$SNJAX_WEIGHTS`, or else `~/.cache/snjax/weights`. `digits` needs none.
+            `$SNJAX_WEIGHTS`, or else `~/.cache/snjax/weights`. `digits`, `patches` and `fitted`
+            need none.
+        training_set: the images that `fitted` is fitted to.
+        cache_dir: where the fitted network is kept; see `snjax.metrics.reference.Reference`.
 
     Raises:
-        ValueError: an unknown name, or another or a damaged file.
+        ValueError: an unknown name, another or a damaged file, or a set without classes.
         FileNotFoundError: no such file; the message says where to get it.
     """
     check_name(name)
     if name == 'digits':
         return _digits()
+    if name == 'patches':
+        return _patches()
+    if name == 'fitted':
+        if training_set is None:
+            raise ValueError("the extractor 'fitted' needs the images that it is fitted to")
+        return _fitted(training_set(), cache_dir)
     path = _weights_path(name, weights)
     return _cifar_resnet56(path) if name == 'cifar_resnet56' else _inception(path)
 
@@ -159,7 +190,7 @@ def check_weights(name: str, weights: str | os.PathLike[str] = '') -> None:
     from snjax.metrics import cifar_resnet, inception
 
     check_name(name)
-    if name != 'digits':
+    if name not in _WITHOUT_FILE:
         file = {'cifar_resnet56': cifar_resnet.WEIGHTS, 'inception': inception.WEIGHTS}[name]
         file.check_exists(_weights_path(name, weights))
 
@@ -182,6 +213,29 @@ def _digits():
         'area average to 8x8, grey',
         digits_classifier.CLASSES,
         Yardstick('digits yardstick', (1,), lambda images: digits.DigitsYardstick().score(images)),
+    )
+
+
+def _patches():
+    def pixels(_, images):
+        return images, jnp.zeros((len(images), 1))
+
+    return Extractor('patches', {}, pixels, '', 'none')
+
+
+def _fitted(image_set, cache_dir):
+    from snjax.metrics import fitted
+
+    found = fitted.classifier(image_set, cache_dir)
+    return Extractor(
+        'fitted',
+        found.variables,
+        fitted.apply,
+        found.sha256,
+        'at most 32 px, bilinear with antialiasing',
+        image_set.class_names,
+        title=f'classifier of {image_set.name}',
+        about={'held_out_accuracy': found.held_out_accuracy, 'fitted_to': image_set.sha256},
     )
 
 

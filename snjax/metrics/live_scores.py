@@ -37,11 +37,11 @@ class LiveScores:
     ):
         evaluator.check([protocol])
         self.every = every
-        self.key = comparison.names(evaluator.extractor)['frechet']
+        self.key = comparison.main_score(evaluator.extractor)
         self._evaluator, self._protocol, self._config = evaluator, protocol, config
         reference = evaluator.reference(protocol.split)
         self._real, self._class_names = (
-            reference.moments(protocol),
+            reference.summary(protocol),
             reference.image_set.class_names,
         )
         self._executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='scores')

@@ -14,7 +14,9 @@ from absl import logging
 from snjax import parallel
 from snjax.data.image_set import ImageSet
 from snjax.host.folders import cache_folder
+from snjax.metrics import patches
 from snjax.metrics.extractors import Extractor, Features, batches_of
+from snjax.metrics.patches import PatchSet
 from snjax.metrics.protocols import Protocol
 from snjax.metrics.scores import Moments, moments
 
@@ -48,7 +50,7 @@ class Reference:
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
         self._stem = cache_folder(cache_dir) / f'features-{extractor.name}-{digest}'
         self._batch_size = parallel.divisible(batch_size)
-        self.features = self._kept('', self._extract)
+        self.features = self._pixels() if extractor.is_pixels else self._kept('', self._extract)
 
     def rows(self, protocol: Protocol) -> np.ndarray | slice:
         """Positions of a protocol's real images in the split: all, or a fixed random subset.
@@ -76,11 +78,21 @@ class Reference:
         """Classes of a protocol's real images."""
         return self.image_set.labels[self.rows(protocol)]
 
+    def summary(self, protocol: Protocol) -> Moments | PatchSet:
+        """What `snjax.metrics.comparison.quick` compares fakes with."""
+        if self.extractor.is_pixels:
+            return patches.patches(self.of(protocol).features)
+        return self.moments(protocol)
+
     def moments(self, protocol: Protocol) -> Moments:
         """Mean and covariance of the features of a protocol's real images."""
         real = self.of(protocol).features
         kept = self._kept(f'-moments-{len(real)}', lambda: moments(real)[:2])
         return Moments(*kept, len(real))
+
+    def _pixels(self) -> Features:
+        images = np.asarray(self.image_set.images)
+        return Features(images, np.zeros((len(images), 1), np.float32))
 
     def _extract(self) -> Features:
         return self.extractor.of(batches_of(self.image_set.images, self._batch_size))
