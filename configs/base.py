@@ -184,6 +184,9 @@ def get_config() -> ConfigDict:
     c.optimizer.beta2 = 0.9
     # Added to the denominator.
     c.optimizer.eps = 1e-8
+    # Where Adam adds eps: adam, to the square root of the corrected mean (Algorithm 1 of Kingma and
+    # Ba, PyTorch), or chainer, to that of the uncorrected one (Chainer, TensorFlow).
+    c.optimizer.eps_form = 'adam'
     # Generator update after which the learning rates fall linearly.
     c.optimizer.decay_start = 0
     # Generator update at which the learning rates reach 0. 0: they stay constant.

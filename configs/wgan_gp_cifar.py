@@ -31,6 +31,7 @@ def get_config(argument: str = 'resnet') -> ConfigDict:
     c.loss = 'wasserstein'
     c.penalty.gradient = 10.0
     c.update_order = 'dis_first'
+    c.optimizer.eps_form = 'chainer'  # TensorFlow's too
     c.model.normalization = 'none'
     c.model.gen_width = int(width or 128)
     c.model.dis_width = 128

@@ -114,7 +114,7 @@ def common(config: Config) -> dict[str, Any]:
         'accumulate': config.accumulate,
         'update_order': config.update_order,
         'spectral_updates': config.model.spectral_updates,
-        'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
+        'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps, o.eps_form),
         'learning_rate': rate(o.lr),
         'dis_learning_rate': rate(o.dis_lr) if o.dis_lr else None,
         'augment': parse_policy(config.data.augment),

@@ -16,7 +16,7 @@ from snjax.objectives.losses import LOSSES
 from snjax.objectives.penalties import PENALTIES
 from snjax.objectives.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS
 from snjax.training import feed
-from snjax.training.optimizers import OPTIMIZERS
+from snjax.training.optimizers import EPS_FORMS, OPTIMIZERS
 
 Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 STREAM = ('auto', 'on', 'off', 'decode')
@@ -153,6 +153,7 @@ def glo(config: Config) -> None:
 def optimizer(o: Config) -> None:
     """Raises a ValueError for a value that the group `optimizer` does not accept."""
     choose('optimizer.name', o.name, OPTIMIZERS)
+    choose('optimizer.eps_form', o.eps_form, EPS_FORMS)
     _positive({'optimizer.lr': o.lr})
     if not 0 <= o.dis_lr < math.inf:
         raise ValueError(f'optimizer.dis_lr is {o.dis_lr}: 0 (none) or a positive number is needed')

@@ -49,6 +49,25 @@ def test_adam_is_optax_adam():
         np.testing.assert_allclose(-rate * a['w'], b['w'], rtol=1e-6)
 
 
+def test_eps_where_chainer_puts_it():
+    """Chainer's own loop over one weight, in float64; gradients near eps, so that its place
+    shows."""
+    config = sngan_digits.get_config()
+    config.optimizer.update({'beta1': 0.5, 'beta2': 0.999, 'eps': 1e-3, 'eps_form': 'chainer'})
+    optimizer = build.method(config).optimizer
+    state, m, v = optimizer.init(jnp.zeros(3)), np.zeros(3), np.zeros(3)
+    other = optax.scale_by_adam(0.5, 0.999, 1e-3)
+    for t in range(1, 4):
+        grad = np.array([1e-3, -2e-3, 5e-4 * t])
+        m += (1 - 0.5) * (grad - m)
+        v += (1 - 0.999) * (grad * grad - v)
+        expected = np.sqrt(1 - 0.999**t) / (1 - 0.5**t) * m / (np.sqrt(v) + 1e-3)
+        before = state
+        update, state = optimizer.update(jnp.asarray(grad), state)
+        np.testing.assert_allclose(update, expected, rtol=1e-6)
+        assert not np.allclose(other.update(jnp.asarray(grad), before)[0], expected, rtol=0.1)
+
+
 def test_sgd_is_the_bare_gradient():
     config = sngan_digits.get_config()
     config.optimizer.name = 'sgd'
@@ -106,6 +125,7 @@ def changed(**values):
             {'optimizer__name': 'adan'},
             ["optimizer.name is 'adan'", '--config.optimizer.name=adam?'],
         ),
+        ({'optimizer__eps_form': 'chain'}, ["eps_form is 'chain'", 'eps_form=chainer?']),
         ({'optimizer__lr': 0.0}, ['optimizer.lr is 0.0', 'positive']),
         ({'optimizer__ema_decay': 1.0}, ['optimizer.ema_decay is 1.0', 'below 1']),
         ({'optimizer__ema_decay': -0.1}, ['optimizer.ema_decay is -0.1']),
