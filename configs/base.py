@@ -58,6 +58,10 @@ def get_config() -> ConfigDict:
     c.model.remat = False
     # Batch-norm statistics over all devices; off: per device, as the official multi-GPU code.
     c.model.sync_batch_norm = True
+    # Running variance of the generator's batch norms: biased, the mean of the batches' variances, or
+    # unbiased, of those times m / (m - 1) with m values per channel (Ioffe and Szegedy's Algorithm 2,
+    # Chainer, PyTorch). It touches images in evaluation, not training.
+    c.model.running_variance = 'biased'
     # When power iterations advance: per_update (once per discriminator update) or per_forward
     # (in every application of a layer, as in the official code).
     c.model.spectral_updates = 'per_update'
@@ -69,6 +73,9 @@ def get_config() -> ConfigDict:
     # Operator whose largest singular value is sigma: reshaped (the kernel as a matrix, as in the paper),
     # bidirectional, or convolution (the convolution itself).
     c.model.sn_operator = 'reshaped'
+    # Side of the class embedding (projection) that u belongs to: features, or rows, the classes, as
+    # in the official code.
+    c.model.embed_u = 'features'
     # A learnable factor gamma on every normalized weight.
     c.model.sn_scale = False
     # Fixed factor on every normalized weight: the Lipschitz constant K of eq. 5, per layer.

@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     c.model.gen_width = c.model.dis_width = 64
     c.optimizer.beta1 = 0.5
     c.optimizer.beta2 = 0.999
+    c.model.running_variance = 'unbiased'
     c.optimizer.eps_form = 'chainer'
     c.data.dequantize = False
     c.checkpoint.keep_every = 20_000

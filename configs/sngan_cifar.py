@@ -24,6 +24,7 @@ def get_config(length: str = '50k') -> ConfigDict:
         raise ValueError(f'sngan_cifar.py:{length}: accepted are {", ".join(lengths)}')
     c = base.get_config()
     c.num_steps = lengths[length]
+    c.model.running_variance = 'unbiased'
     c.optimizer.eps_form = 'chainer'
     c.optimizer.decay_end = lengths[length]  # from 2e-4 at the first update to 0 at the last
     c.checkpoint.keep_every = 10_000

@@ -42,6 +42,7 @@ def get_config(argument: str = 'C') -> ConfigDict:
     c.loss = loss
     c.optimizer.lr, c.optimizer.beta1, c.optimizer.beta2, c.n_dis = SETTINGS[setting]
     if variant == 'code':
+        c.model.running_variance = 'unbiased'
         c.optimizer.eps_form = 'chainer'
     c.model.architecture = 'sngan_cnn'
     c.model.variant = variant

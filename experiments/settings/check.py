@@ -106,6 +106,11 @@ def _penalties(config: Config) -> None:
             'penalty.spectral needs the sigma of every layer, which model.normalization='
             f'{normalization!r} does not keep: use --config.model.normalization=tracked'
         )
+    if config.penalty.spectral and config.model.embed_u == 'rows':
+        raise ValueError(
+            "penalty.spectral reads u as the features' side of every weight, but model.embed_u is "
+            "'rows': use --config.model.embed_u=features"
+        )
     for name in _PER_IMAGE_PENALTIES:
         if config.penalty[name] and normalization == 'batch':
             raise ValueError(

@@ -30,6 +30,8 @@ class Generator(nn.Module):
         num_classes: rows of the conditional batch norms; 0 for an unconditional generator.
         batch_norm_axis: mapped axis over which batch statistics are shared; None keeps them per
             device.
+        running_variance: what batch norms keep for `train=False`: a name of
+            `snjax.nn.normalization.RUNNING_VARIANCES`.
         dtype: compute type, float32 or bfloat16; parameters, statistics and images are float32.
         variant: name in the network's `variants`.
 
@@ -44,6 +46,7 @@ class Generator(nn.Module):
     layers: Layers = PLAIN
     num_classes: int = 0
     batch_norm_axis: str | None = None
+    running_variance: str = 'biased'
     dtype: Any = jnp.float32
     variant: str = 'paper'
 
@@ -66,6 +69,7 @@ class Generator(nn.Module):
             axis_name=self.batch_norm_axis,
             dtype=self.dtype,
             epsilon=epsilon,
+            running_variance=self.running_variance,
         )
 
 

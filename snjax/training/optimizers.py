@@ -22,15 +22,15 @@ def scale_by_chainer_adam(beta1: float, beta2: float, eps: float) -> Transformat
     def correction(beta, t):  # 1 - beta^t, exact in float32 for a beta near 1, too
         return -jnp.expm1(t * (math.log(beta) if beta else -math.inf))
 
-    def update(grads, state, params=None):
+    def update(updates, state, params=None):
         del params
         count = optax.safe_increment(state.count)
-        mu = optax.tree.update_moment(grads, state.mu, beta1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(grads, state.nu, beta2, 2)
+        mu = optax.tree.update_moment(updates, state.mu, beta1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, beta2, 2)
         t = count.astype(jnp.float32)
         scale = jnp.sqrt(correction(beta2, t)) / correction(beta1, t)
-        updates = jax.tree.map(lambda m, v: scale * (m / (jnp.sqrt(v) + eps)), mu, nu)
-        return updates, optax.ScaleByAdamState(count, mu, nu)
+        moved = jax.tree.map(lambda m, v: scale * (m / (jnp.sqrt(v) + eps)), mu, nu)
+        return moved, optax.ScaleByAdamState(count, mu, nu)
 
     return Transformation(optax.scale_by_adam(beta1, beta2, eps).init, update)
 

@@ -460,6 +460,7 @@ def test_the_official_example_of_the_cnn():
         'model.latent': 'uniform',
         'loss': 'non_saturating',
         'optimizer.eps_form': 'chainer',
+        'model.running_variance': 'unbiased',
     }
     assert values(config, changed) == changed
     plain = sngan_cifar_cnn.get_config('C')

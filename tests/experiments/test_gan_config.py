@@ -114,6 +114,12 @@ def changed(**values):
         ({'model__gen_width': 0}, ['gen_width is 0', 'model.gen_width']),
         ({'model__dis_width': 0}, ['dis_width is 0', 'model.dis_width']),
         ({'model__n_power_iterations': 0}, ['n_power_iterations is 0']),
+        ({'model__embed_u': 'classes'}, ["embed_u is 'classes'", "'features', 'rows'"]),
+        (
+            {'penalty__spectral': 0.1, 'model__embed_u': 'rows'},
+            ["model.embed_u is 'rows'", '--config.model.embed_u=features'],
+        ),
+        ({'model__running_variance': 'biasd'}, ["running_variance is 'biasd'", '=biased']),
         ({'model__n_warmup_iterations': -1}, ['n_warmup_iterations is -1']),
         ({'model__spectral_updates': 'per_step'}, ["model.spectral_updates is 'per_step'"]),
         ({'data__image_size': 50}, ['image_size is 50', '48 and 56', 'data.image_size']),
