@@ -28,8 +28,9 @@ def get_config() -> ConfigDict:
     # Gradient-accumulation steps. Activation memory shrinks by this factor; batch norm uses the
     # statistics of each part. 1: whole batches.
     c.accumulate = 1
-    # Which network is updated first in a step: gen_first (official SNGAN code) or dis_first
-    # (Algorithm 1 of Goodfellow et al. 2014).
+    # Which network is updated first in a step: gen_first (official SNGAN code), dis_first (Algorithm
+    # 1 of Goodfellow et al. 2014) or same_fakes: gen_first, with one batch of fakes for the update
+    # of the generator and the first of the discriminator (chainer-gan-lib's DCGAN and WGAN-GP).
     c.update_order = 'gen_first'
     # The pair of losses, by its name in snjax/objectives/losses.py.
     c.loss = 'hinge'
@@ -198,6 +199,9 @@ def get_config() -> ConfigDict:
     c.optimizer.decay_start = 0
     # Generator update at which the learning rates reach 0. 0: they stay constant.
     c.optimizer.decay_end = 0
+    # Updates by which the generator's decay runs ahead of the discriminator's.
+    # (improved_wgan_training counts a step from the generator's update on: 1.)
+    c.optimizer.gen_lead = 0
     # Decay of the moving average of the generator (EMA), batch statistics included. 0: no average.
     c.optimizer.ema_decay = 0.0
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from snjax.latents.sampling import class_labels, latents
 from snjax.objectives.augment import augment
@@ -45,6 +46,17 @@ def key_of(rng: jax.Array, use: Use, turn: jax.Array | None = None) -> jax.Array
     """The key of a step for one use, and one turn of the discriminator."""
     rng = jax.random.fold_in(rng, use)
     return rng if turn is None else jax.random.fold_in(rng, turn)
+
+
+_FAKES_OF_DIS = {Use.GEN_Z: Use.DIS_Z, Use.GEN_LABELS: Use.DIS_LABELS}
+
+
+def key_of_first_fakes(rng: jax.Array, use: Use) -> jax.Array:
+    """`key_of` for a generator that is updated on the fakes of the first turn of the
+    discriminator."""
+    return (
+        key_of(rng, _FAKES_OF_DIS[use], jnp.int32(0)) if use in _FAKES_OF_DIS else key_of(rng, use)
+    )
 
 
 def draw_noise(

@@ -52,7 +52,7 @@ ARGUMENTS = {
         ('C,code,non_saturating',),
     ],
     'sngan_folder': [('photos',), ('photos,32',), ('photos,128',)],
-    'wgan_gp_cifar': [(), ('resnet',), ('resnet,256',), ('cnn',)],
+    'wgan_gp_cifar': [(), ('resnet',), ('resnet,256',), ('cnn',), ('sngan_cnn',)],
     'sngan_paper': [
         (),
         *(

@@ -33,6 +33,21 @@ def test_linear_decay():
     assert rate(jnp.int32(7)).dtype == constant(jnp.int32(7)).dtype == jnp.float32
 
 
+def test_the_generators_decay_runs_ahead():
+    """improved_wgan_training: the rate of iteration i is lr (1 - i / n), and the generator's first
+    update is in iteration 1."""
+    config = sngan_digits.get_config()
+    config.optimizer.update({'lr': 1.0, 'decay_start': 0, 'decay_end': 8, 'gen_lead': 1})
+    gan = build.method(config)
+    assert [float(gan.dis_learning_rate(jnp.int32(i))) for i in (0, 1, 7, 8)] == [
+        1,
+        7 / 8,
+        1 / 8,
+        0,
+    ]
+    assert [float(gan.learning_rate(jnp.int32(i))) for i in (0, 6, 7)] == [7 / 8, 1 / 8, 0]
+
+
 def test_adam_is_optax_adam():
     """With the config's betas and eps; the rate is multiplied on afterwards."""
     config = sngan_digits.get_config()
@@ -138,6 +153,11 @@ def changed(**values):
         (
             {'optimizer__decay_start': 100, 'optimizer__decay_end': 100},
             ['optimizer.decay_start 100', 'optimizer.decay_end 100'],
+        ),
+        ({'optimizer__gen_lead': 1, 'optimizer__decay_end': 0}, ['gen_lead is 1', 'decay_end, 0']),
+        (
+            {'update_order': 'same_fakes', 'gen_batch_size': 64},
+            ['same_fakes', 'gen_batch_size is 64', 'gen_first'],
         ),
         # A start without an end would be a constant rate that nobody asked for.
         (
