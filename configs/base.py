@@ -28,8 +28,9 @@ def get_config() -> ConfigDict:
     # Gradient-accumulation steps. Activation memory shrinks by this factor; batch norm uses the
     # statistics of each part. 1: whole batches.
     c.accumulate = 1
-    # Which network is updated first in a step: gen_first (official SNGAN code) or dis_first
-    # (Algorithm 1 of Goodfellow et al. 2014).
+    # Which network is updated first in a step: gen_first (official SNGAN code), dis_first (Algorithm
+    # 1 of Goodfellow et al. 2014) or same_fakes: gen_first, with one batch of fakes for the update
+    # of the generator and the first of the discriminator (chainer-gan-lib's DCGAN and WGAN-GP).
     c.update_order = 'gen_first'
     # The pair of losses, by its name in snjax/objectives/losses.py.
     c.loss = 'hinge'
@@ -58,6 +59,10 @@ def get_config() -> ConfigDict:
     c.model.remat = False
     # Batch-norm statistics over all devices; off: per device, as the official multi-GPU code.
     c.model.sync_batch_norm = True
+    # Running variance of the generator's batch norms: biased, the mean of the batches' variances, or
+    # unbiased, of those times m / (m - 1) with m values per channel (Ioffe and Szegedy's Algorithm 2,
+    # Chainer, PyTorch). It touches images in evaluation, not training.
+    c.model.running_variance = 'biased'
     # When power iterations advance: per_update (once per discriminator update) or per_forward
     # (in every application of a layer, as in the official code).
     c.model.spectral_updates = 'per_update'
@@ -69,6 +74,9 @@ def get_config() -> ConfigDict:
     # Operator whose largest singular value is sigma: reshaped (the kernel as a matrix, as in the paper),
     # bidirectional, or convolution (the convolution itself).
     c.model.sn_operator = 'reshaped'
+    # Side of the class embedding (projection) that u belongs to: features, or rows, the classes, as
+    # in the official code.
+    c.model.embed_u = 'features'
     # A learnable factor gamma on every normalized weight.
     c.model.sn_scale = False
     # Fixed factor on every normalized weight: the Lipschitz constant K of eq. 5, per layer.
@@ -191,10 +199,16 @@ def get_config() -> ConfigDict:
     c.optimizer.beta2 = 0.9
     # Added to the denominator.
     c.optimizer.eps = 1e-8
+    # Where Adam adds eps: adam, to the square root of the corrected mean (Algorithm 1 of Kingma and
+    # Ba, PyTorch), or chainer, to that of the uncorrected one (Chainer, TensorFlow).
+    c.optimizer.eps_form = 'adam'
     # Generator update after which the learning rates fall linearly.
     c.optimizer.decay_start = 0
     # Generator update at which the learning rates reach 0. 0: they stay constant.
     c.optimizer.decay_end = 0
+    # Updates by which the generator's decay runs ahead of the discriminator's.
+    # (improved_wgan_training counts a step from the generator's update on: 1.)
+    c.optimizer.gen_lead = 0
     # Decay of the moving average of the generator (EMA), batch statistics included. 0: no average.
     c.optimizer.ema_decay = 0.0
 

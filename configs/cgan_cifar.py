@@ -20,4 +20,5 @@ def get_config() -> ConfigDict:
     c.method = 'cgan'
     c.model.num_classes = 10
     c.model.head = 'projection'
+    c.model.embed_u = 'rows'
     return c

@@ -26,6 +26,7 @@ def get_config(argument: str = '') -> ConfigDict:
     c.model.architecture = 'radford'
     c.model.gen_width = 64
     c.model.dim_z = int(argument or 100)
+    c.model.running_variance = 'unbiased'  # PyTorch's
 
     c.data.dequantize = False
 

@@ -15,5 +15,6 @@ from configs import dcgan_cifar
 
 def get_config() -> ConfigDict:
     c = dcgan_cifar.get_config()
+    c.update_order = 'gen_first'
     c.loss = 'least_squares'
     return c

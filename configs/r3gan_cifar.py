@@ -26,4 +26,5 @@ def get_config() -> ConfigDict:
     c.penalty.r2 = 0.05
     c.model.normalization = 'none'
     c.optimizer.ema_decay = 0.999
+    c.optimizer.eps_form = 'adam'  # R3GAN's code is PyTorch
     return c

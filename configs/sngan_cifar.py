@@ -8,7 +8,7 @@ images against 50k samples.
     python launch.py --config=configs/sngan_cifar.py:100k     # 100,000 updates, as the paper
 
 Cost on paper: 2.84 TFLOP per generator update, and about a quarter more for its batch of 128.
-Recipe: appendix B.2 and table 4; order, batches and decay from the official code
+Recipe: appendix B.2 and table 4; order, batches, decay and the place of eps from the official code
 (pfnet-research/sngan_projection). `--config.model.spectral_updates=per_forward` is the schedule of
 power iterations in that code; the default advances once per discriminator update.
 """
@@ -24,6 +24,8 @@ def get_config(length: str = '50k') -> ConfigDict:
         raise ValueError(f'sngan_cifar.py:{length}: accepted are {", ".join(lengths)}')
     c = base.get_config()
     c.num_steps = lengths[length]
+    c.model.running_variance = 'unbiased'
+    c.optimizer.eps_form = 'chainer'
     c.optimizer.decay_end = lengths[length]  # from 2e-4 at the first update to 0 at the last
     c.checkpoint.keep_every = 10_000
     return c

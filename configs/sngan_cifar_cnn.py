@@ -41,6 +41,9 @@ def get_config(argument: str = 'C') -> ConfigDict:
     c.gen_batch_size = 64
     c.loss = loss
     c.optimizer.lr, c.optimizer.beta1, c.optimizer.beta2, c.n_dis = SETTINGS[setting]
+    if variant == 'code':
+        c.model.running_variance = 'unbiased'
+        c.optimizer.eps_form = 'chainer'
     c.model.architecture = 'sngan_cnn'
     c.model.variant = variant
     c.model.latent = LATENTS[variant]

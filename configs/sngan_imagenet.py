@@ -26,6 +26,8 @@ def get_config() -> ConfigDict:
     c.model.gen_width = c.model.dis_width = 64
     c.data.name = 'imagenet2012'
     c.data.image_size = 128
+    c.model.running_variance = 'unbiased'
+    c.optimizer.eps_form = 'chainer'
     c.optimizer.decay_start = 400_000
     c.optimizer.decay_end = 450_000
     c.checkpoint.every = 5000

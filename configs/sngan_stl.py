@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
     c.data.name = 'stl10'
     c.data.split = 'unlabelled'
     c.data.image_size = 48
+    c.model.running_variance = 'unbiased'
+    c.optimizer.eps_form = 'chainer'
     c.optimizer.decay_end = 100_000
     c.checkpoint.keep_every = 20_000
     return c

@@ -104,6 +104,9 @@ def common(config: Config) -> dict[str, Any]:
     check.gan(config)
     o, model, size = config.optimizer, config.model, config.data.image_size
     rate = functools.partial(linear_decay, decay_start=o.decay_start, decay_end=o.decay_end)
+    lead = o.gen_lead if o.decay_end else 0
+    ahead = {'decay_start': o.decay_start - lead, 'decay_end': o.decay_end - lead}
+    dis_lr = o.dis_lr or (o.lr if lead else 0.0)
     return {
         'image_shape': (size, size, config.data.channels),
         'dim_z': model.dim_z,
@@ -115,9 +118,9 @@ def common(config: Config) -> dict[str, Any]:
         'accumulate': config.accumulate,
         'update_order': config.update_order,
         'spectral_updates': model.spectral_updates,
-        'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
-        'learning_rate': rate(o.lr),
-        'dis_learning_rate': rate(o.dis_lr) if o.dis_lr else None,
+        'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps, o.eps_form),
+        'learning_rate': rate(o.lr, **ahead),
+        'dis_learning_rate': rate(dis_lr) if dis_lr else None,
         'class_share': linear_rise(model.conditioning_start, model.conditioning_end)
         if model.conditioning_end
         else None,

@@ -7,7 +7,8 @@ halves. `step` counts generator updates.
 
 SNGAN's official code departs from that algorithm in two ways, and so can this file: with
 `update_order='gen_first'` the generator is updated before the discriminator, and the generator's
-batch may be larger.
+batch may be larger. `'same_fakes'` is chainer-gan-lib's order for DCGAN and WGAN-GP: as
+`'gen_first'`, and the first discriminator update sees the images that the generator was updated on.
 
 `method = 'gan'` trains whatever the config says: the comparisons of SNGAN's paper with batch, layer
 and weight normalization, weight clipping and orthonormal regularization, and DCGAN, LSGAN, DRAGAN.
@@ -43,6 +44,7 @@ from snjax.training.adversarial import (
     augmented,
     draw_noise,
     key_of,
+    key_of_first_fakes,
     soft_labels,
 )
 from snjax.training.player import Player, averaged, sigmas, synchronized
@@ -70,7 +72,7 @@ class Gan:
     batch_size: int  # real images per discriminator update, and as many fakes
     gen_batch_size: int  # fakes per generator update
     n_dis: int  # discriminator updates per generator update
-    # 'dis_first' (Goodfellow et al., Algorithm 1) or 'gen_first' (official SNGAN code).
+    # 'dis_first' (Goodfellow et al., Algorithm 1), or 'gen_first' or 'same_fakes' (module docstring).
     update_order: str
     # When the power iterations of a player advance. 'per_update': once, at the start of its own
     # update. 'per_forward': at every pass in training, those of the other player's updates included
@@ -124,15 +126,22 @@ class Gan:
         """
         rng = jax.random.fold_in(rng, state.step)
         real = Batch(batch['image'], self._labels(batch.get('label'), state.step))
-        gen_turn = jax.tree.map(lambda x: x[-1], real), functools.partial(key_of, rng)
+        start, same_fakes = state, self.update_order == 'same_fakes'
+        gen_key = functools.partial(key_of_first_fakes if same_fakes else key_of, rng)
+        gen_turn = jax.tree.map(lambda x: x[-1], real), gen_key
 
         def update_dis(state, turn):
             k, real = turn
-            return self.update_dis(state, real, functools.partial(key_of, rng, turn=k))
+            maker = state.gen
+            if same_fakes:  # the generator as it was when its own update saw these fakes
+                maker = jax.tree.map(lambda a, b: jnp.where(k == 0, a, b), start.gen, state.gen)
+            return self.update_dis(state, real, functools.partial(key_of, rng, turn=k), maker)
 
         gen_metrics = {}
-        if self.update_order == 'gen_first':
+        if self.update_order != 'dis_first':
             state, gen_metrics = self.update_gen(state, *gen_turn)
+        if same_fakes:  # D passes over them once, in its own update
+            state = state.replace(dis=start.dis)
         turns = jnp.arange(self.n_dis), jax.tree.map(lambda x: x[: self.n_dis], real)
         state, dis_metrics = parallel.scan_or_unroll(update_dis, state, turns, self.n_dis)
         dis_metrics = jax.tree.map(jnp.mean, dis_metrics)
@@ -146,13 +155,14 @@ class Gan:
         metrics |= sigmas(sigma=state.dis, sigma_gen=state.gen)
         return state.replace(step=state.step + 1), metrics
 
-    def update_dis(self, state: GanState, real: Batch, key: Key):
-        """One discriminator update on `real` and as many fakes; the generator's weights stay.
+    def update_dis(self, state: GanState, real: Batch, key: Key, maker: Player | None = None):
+        """One discriminator update on `real` and as many fakes, which `maker` makes (by default the
+        present generator); the generator's weights stay.
 
         With spectral normalization this is step 3 of SNGAN's Algorithm 1 (Miyato et al. 2018,
         appendix A); step 1, the power iteration, is `_advance`, and the layers do step 2.
         """
-        fake, gen_state = self._fakes_for_dis(state, key)
+        fake, gen_state = self._fakes_for_dis(maker or state.gen, key, state.step)
         state = state.replace(gen=state.gen.replace(model_state=gen_state))
         ids = parallel.example_ids(self.batch_size)
         all_real = augmented(real, example_keys(key(Use.REAL_AUGMENT), ids), self.augment)
@@ -251,16 +261,16 @@ class Gan:
             return classes if self.num_classes else None
         return soft_labels(classes, self.num_classes, self.class_share(step))
 
-    def _fakes_for_dis(self, state: GanState, key: Key) -> tuple[Batch, Any]:
+    def _fakes_for_dis(self, gen: Player, key: Key, step: jax.Array) -> tuple[Batch, Any]:
         """Fakes for one discriminator update, and the generator's collections after the pass.
 
         The pass is in training mode and moves the running statistics, as in the official code.
         """
         ids = parallel.example_ids(self.batch_size)
-        noise = self._noise(ids, key(Use.DIS_Z), key(Use.DIS_LABELS), state.step)
+        noise = self._noise(ids, key(Use.DIS_Z), key(Use.DIS_LABELS), step)
 
         def make(noise):
-            images, gen_state = self._apply(self.gen, state.gen, state.gen.params, *noise)
+            images, gen_state = self._apply(self.gen, gen, gen.params, *noise)
             return gen_state, Batch(images, noise.label)
 
         gen_state, fake = accumulation.over_parts(make, noise, self.accumulate)

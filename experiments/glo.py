@@ -197,8 +197,8 @@ def make(config: Any) -> Glo:
         gen_loss=gen_loss,
         z_loss=z_loss if g.z_loss else gen_loss,
         initial=g.initial,
-        optimizer=OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps),
-        z_optimizer=OPTIMIZERS[g.z_optimizer](o.beta1, o.beta2, o.eps),
+        optimizer=OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps, o.eps_form),
+        z_optimizer=OPTIMIZERS[g.z_optimizer](o.beta1, o.beta2, o.eps, o.eps_form),
         learning_rate=rate(o.lr),
         z_learning_rate=rate(g.z_lr),
     )

@@ -41,7 +41,7 @@ def generator(
         else None,
         **_present(data, 'image_size', 'channels'),
         **_present(model, 'gen_width', 'variant', 'num_classes', 'gen_conditioning'),
-        **_present(model, 'attention', 'dtype', 'remat'),
+        **_present(model, 'attention', 'dtype', 'remat', 'running_variance'),
     )
 
 
@@ -72,8 +72,8 @@ def discriminator(
 
 def spectral_layers(config: Any) -> Layers:
     """Spectrally normalized layers for a discriminator, with the options of a config."""
-    factors = _present(config['model'], 'lipschitz', learnable_scale='sn_scale')
-    return models.spectral_norm(**_iteration(config), **factors)
+    options = _present(config['model'], 'lipschitz', 'embed_u', learnable_scale='sn_scale')
+    return models.spectral_norm(**_iteration(config), **options)
 
 
 def tracked_layers(config: Any) -> Layers:

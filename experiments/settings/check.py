@@ -16,7 +16,7 @@ from snjax.objectives.losses import LOSSES
 from snjax.objectives.penalties import PENALTIES
 from snjax.objectives.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS
 from snjax.training import feed
-from snjax.training.optimizers import OPTIMIZERS
+from snjax.training.optimizers import EPS_FORMS, OPTIMIZERS
 
 Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 STREAM = ('auto', 'on', 'off', 'decode')
@@ -52,7 +52,7 @@ def gan(config: Config) -> None:
     """Raises a ValueError for a value that no adversarial method accepts."""
     model = config.model
     choose('loss', config.loss, LOSSES)
-    choose('update_order', config.update_order, ('gen_first', 'dis_first'))
+    choose('update_order', config.update_order, ('gen_first', 'dis_first', 'same_fakes'))
     choose('model.spectral_updates', model.spectral_updates, ('per_update', 'per_forward'))
     choose('model.latent', model.latent, LATENTS)
     sets.check_pixels(config.data.image_size, config.data.channels)
@@ -73,6 +73,12 @@ def _batches(config: Config) -> None:
         raise ValueError(
             f'loss {config.loss} compares each fake with a real image, but gen_batch_size is '
             f'{config.gen_batch_size} and batch_size {config.batch_size}: use the same number'
+        )
+    if config.update_order == 'same_fakes' and config.gen_batch_size != config.batch_size:
+        raise ValueError(
+            'update_order same_fakes updates both players on one batch of fakes, but '
+            f'gen_batch_size is {config.gen_batch_size} and batch_size {config.batch_size}: use the '
+            'same number, or --config.update_order=gen_first'
         )
     parts(config, 'batch_size', 'gen_batch_size')
     if config.accumulate > 1 and loss.batch_wide:
@@ -117,6 +123,11 @@ def _penalties(config: Config) -> None:
         raise ValueError(
             'penalty.spectral needs the sigma of every layer, which model.normalization='
             f'{normalization!r} does not keep: use --config.model.normalization=tracked'
+        )
+    if config.penalty.spectral and config.model.embed_u == 'rows':
+        raise ValueError(
+            "penalty.spectral reads u as the features' side of every weight, but model.embed_u is "
+            "'rows': use --config.model.embed_u=features"
         )
     for name in _PER_IMAGE_PENALTIES:
         if config.penalty[name] and normalization == 'batch':
@@ -165,6 +176,7 @@ def glo(config: Config) -> None:
 def optimizer(o: Config) -> None:
     """Raises a ValueError for a value that the group `optimizer` does not accept."""
     choose('optimizer.name', o.name, OPTIMIZERS)
+    choose('optimizer.eps_form', o.eps_form, EPS_FORMS)
     _positive({'optimizer.lr': o.lr})
     if not 0 <= o.dis_lr < math.inf:
         raise ValueError(f'optimizer.dis_lr is {o.dis_lr}: 0 (none) or a positive number is needed')
@@ -175,6 +187,11 @@ def optimizer(o: Config) -> None:
     for key in ('beta1', 'beta2'):
         if not 0 <= o[key] < 1:
             raise ValueError(f'optimizer.{key} is {o[key]}: 0 up to below 1 is accepted')
+    if not 0 <= o.gen_lead <= max(o.decay_end - 1, 0):
+        raise ValueError(
+            f'optimizer.gen_lead is {o.gen_lead}: 0 up to below optimizer.decay_end, '
+            f'{o.decay_end}, is accepted'
+        )
     if (o.decay_start or o.decay_end) and not 0 <= o.decay_start < o.decay_end:
         raise ValueError(
             f'optimizer.decay_start {o.decay_start} is not before optimizer.decay_end '

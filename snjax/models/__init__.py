@@ -27,6 +27,7 @@ from snjax.models.radford import RadfordGenerator
 from snjax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from snjax.models.sngan_cnn import SNGANCNNDiscriminator, SNGANCNNGenerator
 from snjax.models.wgan_gp_cnn import WGANGPCNNDiscriminator, WGANGPCNNGenerator
+from snjax.nn.normalization import RUNNING_VARIANCES
 
 __all__ = [
     'BATCH_NORM',
@@ -83,6 +84,7 @@ def make_generator(
     gen_conditioning: str = 'batch_norm',
     attention: int = 0,
     batch_norm_axis: str | None = None,
+    running_variance: str = 'biased',
     dtype: str = 'float32',
     remat: bool = False,
 ) -> Generator:
@@ -107,6 +109,8 @@ def make_generator(
         attention: height of the feature map after which self-attention follows (ResNet alone); 0
             for none.
         batch_norm_axis: mapped axis over which batch statistics are shared, or None.
+        running_variance: `'biased'`, or `'unbiased'` as Chainer and PyTorch have it
+            (`snjax.nn.normalization`).
         dtype: compute type, `'float32'` or `'bfloat16'`.
         remat: recomputes each block's activations in the backward pass, to save memory (ResNet
             alone).
@@ -124,6 +128,7 @@ def make_generator(
         num_classes=at_least(0, 'num_classes', num_classes),
         conditioning=gen_conditioning,
         batch_norm_axis=batch_norm_axis,
+        running_variance=choose('running_variance', running_variance, RUNNING_VARIANCES),
         dtype=_DTYPES[choose('dtype', dtype, _DTYPES)],
         variant=choose('variant', variant, network.variants),
         **_resnet_only(architecture, attention=attention, remat=remat),

@@ -52,6 +52,8 @@ class Generator(nn.Module):
             and beta per class, or `'concat'`, the class beside z.
         batch_norm_axis: mapped axis over which batch statistics are shared; None keeps them per
             device.
+        running_variance: what batch norms keep for `train=False`: a name of
+            `snjax.nn.normalization.RUNNING_VARIANCES`.
         dtype: compute type, float32 or bfloat16; parameters, statistics and images are float32.
         variant: name in the network's `variants`.
 
@@ -67,6 +69,7 @@ class Generator(nn.Module):
     num_classes: int = 0
     conditioning: str = 'batch_norm'
     batch_norm_axis: str | None = None
+    running_variance: str = 'biased'
     dtype: Any = jnp.float32
     variant: str = 'paper'
 
@@ -106,6 +109,7 @@ class Generator(nn.Module):
             axis_name=self.batch_norm_axis,
             dtype=self.dtype,
             epsilon=epsilon,
+            running_variance=self.running_variance,
         )
 
 

@@ -56,6 +56,7 @@ def spectral_norm(
     operator: str = 'reshaped',
     learnable_scale: bool = False,
     lipschitz: float = 1.0,
+    embed_u: str = 'features',
 ) -> Layers:
     """Layers whose weights are divided by their largest singular value (`snjax.spectral`).
 
@@ -65,15 +66,19 @@ def spectral_norm(
         operator: whose norm sigma is: `'reshaped'`, `'bidirectional'` or `'convolution'`.
         learnable_scale: multiplies every weight by a learned factor gamma.
         lipschitz: multiplies every weight by this constant.
+        embed_u: side of an embedding's table that u belongs to: `'features'`, or `'rows'` as in the
+            official code (`snjax.spectral.SNEmbed`).
 
     Raises:
         ValueError: an option is not accepted.
     """
-    return _spectral(
+    layers = _spectral(
         **_iteration(n_power_iterations, n_warmup_iterations, operator),
         learnable_scale=learnable_scale,
         lipschitz=positive('lipschitz', lipschitz),
     )
+    u_over = choose('embed_u', embed_u, ('features', 'rows'))
+    return dataclasses.replace(layers, embed=functools.partial(layers.embed, u_over=u_over))
 
 
 def tracked(

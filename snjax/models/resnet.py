@@ -7,8 +7,7 @@ all that differs between sizes. `width` is the authors' `ch`: 256 (generator) an
 
 Upsampling and pooling are fused into the convolutions next to them, and a 1x1 shortcut runs on the
 smaller side of either (`snjax.nn.convolution`); the networks are the published ones up to rounding.
-One departure: running variances are those of the batch (Flax), where Chainer multiplies them by
-m / (m - 1), m being the number of values per channel.
+Running variances are Chainer's with `running_variance='unbiased'`.
 
 `VARIANTS` adds the WGAN-GP networks (Gulrajani et al. 2017; improved_wgan_training,
 gan_cifar_resnet.py), published at 32 px with `width` 128 for both players. Blocks and

@@ -13,7 +13,6 @@ same pattern. The paper and the authors' code disagree, and `VARIANTS` names bot
 dimensions. Weights start at N(0, 0.02), biases at 0. The code's G ends in a 3x3 transposed
 convolution of stride 1, which is a 3x3 convolution with the kernel turned by 180 degrees, so one
 layer stands for both. Strided layers run in the faster equal forms of `snjax.nn.convolution`.
-Running variances are Flax's (see `snjax.models.resnet`).
 
 With classes, the three batch norms after the transposed convolutions are conditional: each belongs
 to a doubling, like the batch norms in a ResNet's up block. The norm after the code's dense layer is

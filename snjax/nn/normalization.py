@@ -16,6 +16,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -27,6 +28,38 @@ EPSILON = 2e-5  # Chainer's
 LAYER_NORM_EPSILON = 1e-5  # improved_wgan_training's
 
 
+class UnbiasedBatchNorm(nn.BatchNorm):
+    """`flax.linen.BatchNorm` whose running variance averages estimates with m / (m - 1).
+
+    Ioffe and Szegedy 2015 (arXiv:1502.03167), Algorithm 2, as in Chainer and PyTorch; m is the
+    number of values per channel, over all devices that share statistics. Training, which uses the
+    batch's statistics, is the same.
+    """
+
+    @nn.compact
+    def __call__(self, x: Float[Array, '... n'], **kwargs: Any) -> Float[Array, '... n']:
+        before = self.get_variable('batch_stats', 'var')
+        y = super().__call__(x, **kwargs)
+        moves = self.is_mutable_collection('batch_stats') and not self.is_initializing()
+        if moves and not self.use_running_average:
+            values = np.prod(x.shape[:-1]) * (
+                lax.axis_size(self.axis_name) if self.axis_name else 1
+            )
+            factor = values / max(values - 1, 1)
+            after = self.get_variable('batch_stats', 'var')
+            after = factor * after - (factor - 1) * self.momentum * before
+            self.put_variable('batch_stats', 'var', after)
+        return y
+
+
+# Which estimates of the variance a batch norm's running variance averages: the batches' variances
+# (Flax), or those times m / (m - 1).
+RUNNING_VARIANCES: dict[str, type[nn.BatchNorm]] = {
+    'biased': nn.BatchNorm,
+    'unbiased': UnbiasedBatchNorm,
+}
+
+
 def batch_norm(
     *,
     train: bool,
@@ -34,6 +67,7 @@ def batch_norm(
     dtype: Any,
     epsilon: float = EPSILON,
     use_scale: bool = True,
+    running_variance: str = 'biased',
 ) -> Factory:
     """Factory of batch-norm layers with Chainer's decay and epsilon; statistics are float32.
 
@@ -44,9 +78,10 @@ def batch_norm(
         dtype: type of the output.
         epsilon: added to the variance.
         use_scale: with the multiplier gamma.
+        running_variance: a name of `RUNNING_VARIANCES`.
     """
     return functools.partial(
-        nn.BatchNorm,
+        RUNNING_VARIANCES[running_variance],
         use_running_average=not train,
         momentum=DECAY,
         epsilon=epsilon,
@@ -65,7 +100,7 @@ class ConditionalBatchNorm(nn.Module):
 
     Attributes:
         num_classes: rows of the tables, which start at 1 (gamma) and 0 (beta).
-        train, axis_name, dtype, epsilon: as for `batch_norm`.
+        train, axis_name, dtype, epsilon, running_variance: as for `batch_norm`.
     """
 
     num_classes: int
@@ -73,6 +108,7 @@ class ConditionalBatchNorm(nn.Module):
     axis_name: str | None = None
     dtype: Any = None
     epsilon: float = EPSILON
+    running_variance: str = 'biased'
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b *s n'], labels: Labels) -> Float[Array, 'b *s n']:
@@ -82,6 +118,7 @@ class ConditionalBatchNorm(nn.Module):
             dtype=jnp.promote_types(x.dtype, jnp.float32),
             epsilon=self.epsilon,
             use_scale=False,
+            running_variance=self.running_variance,
         )
         shape = (self.num_classes, x.shape[-1])
         gamma = self.param('gamma', nn.initializers.ones_init(), shape)
@@ -129,6 +166,7 @@ def generator_norms(
     axis_name: str | None,
     dtype: Any,
     epsilon: float = EPSILON,
+    running_variance: str = 'biased',
 ) -> tuple[Factory, Factory]:
     """The factories `plain(name=...)` and `conditional(name=...)` of a generator's batch norms.
 
@@ -137,12 +175,13 @@ def generator_norms(
     Args:
         labels: classes (b,), float weights (b, num_classes), or None.
         num_classes: 0 for an unconditional generator.
-        train, axis_name, dtype, epsilon: as for `batch_norm`.
+        train, axis_name, dtype, epsilon, running_variance: as for `batch_norm`.
 
     Raises:
         ValueError: labels are missing, superfluous or of another shape.
     """
-    kwargs = {'train': train, 'axis_name': axis_name, 'dtype': dtype, 'epsilon': epsilon}
+    kwargs: dict[str, Any] = {'train': train, 'axis_name': axis_name, 'dtype': dtype}
+    kwargs |= {'epsilon': epsilon, 'running_variance': running_variance}
     plain = batch_norm(**kwargs)
     check_labels(labels, num_classes)
     if labels is None:

@@ -27,7 +27,8 @@ step sees one function.
 **The matrix.** A kernel is seen as the matrix (everything but the last axis, outputs): a
 convolution's kernel (height, width, in, out) as (height * width * in, out). The paper's matrix is
 the transpose, which has the same singular values. u has the length of the outputs, as in the
-official code, and v the length of the rows. (`torch.nn.utils.parametrizations.spectral_norm(layer,
+official code, and v the length of the rows; for a table of embeddings (rows, features) the official
+code has it the other way round: `SNEmbed(u_over='rows')`. (`torch.nn.utils.parametrizations.spectral_norm(layer,
 dim=1)` starts from v instead, and exchanges the two names.)
 
 **Algorithm 1** of the paper (appendix A) is here in three places: step 1, v = W u / |W u| and
@@ -72,7 +73,7 @@ vectors as `u_in` and `v_in`. The power iterations of all operators are in
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -210,7 +211,27 @@ class SNConvTranspose(SpectralNorm, layers.ConvTranspose):
 
 
 class SNEmbed(SpectralNorm, layers.Embed):
-    """`flax.linen.Embed` with a spectrally normalized table (num_embeddings, features)."""
+    """`flax.linen.Embed` with a spectrally normalized table (num_embeddings, features).
+
+    Attributes:
+        u_over: which side of the table u belongs to: `'features'`, the last axis as in the other
+            layers, or `'rows'`, the classes, as in the official code. Both iterations find the
+            same sigma; while it is being found they are half a step apart.
+    """
+
+    u_over: Literal['features', 'rows'] = 'features'
+
+    def normalize(
+        self, weight: layers.Weight, linear: layers.Linear | None = None
+    ) -> layers.Weight:
+        """As `SpectralNorm.normalize`, of the transposed table for `'rows'`."""
+        if self.u_over not in ('features', 'rows'):
+            raise ValueError(
+                f"{self._label()} u_over={self.u_over!r}: accepted are 'features' and 'rows'"
+            )
+        if self.u_over == 'features':
+            return super().normalize(weight, linear)
+        return super().normalize(jnp.asarray(weight).T, linear).T
 
 
 def advance(module: nn.Module, variables: Mapping[str, Any], *args, **kwargs) -> Any:

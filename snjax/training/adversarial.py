@@ -52,6 +52,17 @@ def key_of(rng: jax.Array, use: Use, turn: jax.Array | None = None) -> jax.Array
     return rng if turn is None else jax.random.fold_in(rng, turn)
 
 
+_FAKES_OF_DIS = {Use.GEN_Z: Use.DIS_Z, Use.GEN_LABELS: Use.DIS_LABELS}
+
+
+def key_of_first_fakes(rng: jax.Array, use: Use) -> jax.Array:
+    """`key_of` for a generator that is updated on the fakes of the first turn of the
+    discriminator."""
+    return (
+        key_of(rng, _FAKES_OF_DIS[use], jnp.int32(0)) if use in _FAKES_OF_DIS else key_of(rng, use)
+    )
+
+
 def draw_noise(
     ids: jax.Array,
     z_rng: jax.Array,

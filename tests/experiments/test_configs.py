@@ -52,7 +52,7 @@ ARGUMENTS = {
         ('C,code,non_saturating',),
     ],
     'sngan_folder': [('photos',), ('photos,32',), ('photos,128',)],
-    'wgan_gp_cifar': [(), ('resnet',), ('resnet,256',), ('cnn',)],
+    'wgan_gp_cifar': [(), ('resnet',), ('resnet,256',), ('cnn',), ('sngan_cnn',)],
     'sngan_paper': [
         (),
         *(
@@ -452,9 +452,16 @@ def test_settings_a_to_f(setting, lr, beta1, beta2, n_dis):
 
 
 def test_the_official_example_of_the_cnn():
-    """chainer-gan-lib's command is setting C with its own network, uniform z and softplus losses."""
+    """chainer-gan-lib's command is setting C with its own network, uniform z, softplus losses and
+    Chainer's Adam."""
     config = sngan_cifar_cnn.get_config('C,code,non_saturating')
-    changed = {'model.variant': 'code', 'model.latent': 'uniform', 'loss': 'non_saturating'}
+    changed = {
+        'model.variant': 'code',
+        'model.latent': 'uniform',
+        'loss': 'non_saturating',
+        'optimizer.eps_form': 'chainer',
+        'model.running_variance': 'unbiased',
+    }
     assert values(config, changed) == changed
     plain = sngan_cifar_cnn.get_config('C')
     same = set(flat(plain)) - set(changed)

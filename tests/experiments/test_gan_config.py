@@ -33,6 +33,21 @@ def test_linear_decay():
     assert rate(jnp.int32(7)).dtype == constant(jnp.int32(7)).dtype == jnp.float32
 
 
+def test_the_generators_decay_runs_ahead():
+    """improved_wgan_training: the rate of iteration i is lr (1 - i / n), and the generator's first
+    update is in iteration 1."""
+    config = sngan_digits.get_config()
+    config.optimizer.update({'lr': 1.0, 'decay_start': 0, 'decay_end': 8, 'gen_lead': 1})
+    gan = build.method(config)
+    assert [float(gan.dis_learning_rate(jnp.int32(i))) for i in (0, 1, 7, 8)] == [
+        1,
+        7 / 8,
+        1 / 8,
+        0,
+    ]
+    assert [float(gan.learning_rate(jnp.int32(i))) for i in (0, 6, 7)] == [7 / 8, 1 / 8, 0]
+
+
 def test_adam_is_optax_adam():
     """With the config's betas and eps; the rate is multiplied on afterwards."""
     config = sngan_digits.get_config()
@@ -47,6 +62,25 @@ def test_adam_is_optax_adam():
         b, states[1] = theirs.update(grads, states[1], params)
         rate = gan.learning_rate(jnp.int32(step))
         np.testing.assert_allclose(-rate * a['w'], b['w'], rtol=1e-6)
+
+
+def test_eps_where_chainer_puts_it():
+    """Chainer's own loop over one weight, in float64; gradients near eps, so that its place
+    shows."""
+    config = sngan_digits.get_config()
+    config.optimizer.update({'beta1': 0.5, 'beta2': 0.999, 'eps': 1e-3, 'eps_form': 'chainer'})
+    optimizer = build.method(config).optimizer
+    state, m, v = optimizer.init(jnp.zeros(3)), np.zeros(3), np.zeros(3)
+    other = optax.scale_by_adam(0.5, 0.999, 1e-3)
+    for t in range(1, 4):
+        grad = np.array([1e-3, -2e-3, 5e-4 * t])
+        m += (1 - 0.5) * (grad - m)
+        v += (1 - 0.999) * (grad * grad - v)
+        expected = np.sqrt(1 - 0.999**t) / (1 - 0.5**t) * m / (np.sqrt(v) + 1e-3)
+        before = state
+        update, state = optimizer.update(jnp.asarray(grad), state)
+        np.testing.assert_allclose(update, expected, rtol=1e-6)
+        assert not np.allclose(other.update(jnp.asarray(grad), before)[0], expected, rtol=0.1)
 
 
 def test_sgd_is_the_bare_gradient():
@@ -95,6 +129,12 @@ def changed(**values):
         ({'model__gen_width': 0}, ['gen_width is 0', 'model.gen_width']),
         ({'model__dis_width': 0}, ['dis_width is 0', 'model.dis_width']),
         ({'model__n_power_iterations': 0}, ['n_power_iterations is 0']),
+        ({'model__embed_u': 'classes'}, ["embed_u is 'classes'", "'features', 'rows'"]),
+        (
+            {'penalty__spectral': 0.1, 'model__embed_u': 'rows'},
+            ["model.embed_u is 'rows'", '--config.model.embed_u=features'],
+        ),
+        ({'model__running_variance': 'biasd'}, ["running_variance is 'biasd'", '=biased']),
         ({'model__n_warmup_iterations': -1}, ['n_warmup_iterations is -1']),
         ({'model__spectral_updates': 'per_step'}, ["model.spectral_updates is 'per_step'"]),
         ({'data__image_size': 50}, ['image_size is 50', '48 and 56', 'data.image_size']),
@@ -106,12 +146,18 @@ def changed(**values):
             {'optimizer__name': 'adan'},
             ["optimizer.name is 'adan'", '--config.optimizer.name=adam?'],
         ),
+        ({'optimizer__eps_form': 'chain'}, ["eps_form is 'chain'", 'eps_form=chainer?']),
         ({'optimizer__lr': 0.0}, ['optimizer.lr is 0.0', 'positive']),
         ({'optimizer__ema_decay': 1.0}, ['optimizer.ema_decay is 1.0', 'below 1']),
         ({'optimizer__ema_decay': -0.1}, ['optimizer.ema_decay is -0.1']),
         (
             {'optimizer__decay_start': 100, 'optimizer__decay_end': 100},
             ['optimizer.decay_start 100', 'optimizer.decay_end 100'],
+        ),
+        ({'optimizer__gen_lead': 1, 'optimizer__decay_end': 0}, ['gen_lead is 1', 'decay_end, 0']),
+        (
+            {'update_order': 'same_fakes', 'gen_batch_size': 64},
+            ['same_fakes', 'gen_batch_size is 64', 'gen_first'],
         ),
         # A start without an end would be a constant rate that nobody asked for.
         (

@@ -198,6 +198,7 @@ def _first_iterations(collection, params, rng):
             continue
         (kernel,) = (kernels[k] for k in kernels if k[:-1] == tuple(layer) and k[-1] in KERNELS)
         w = kernel.reshape(-1, kernel.shape[-1])
+        w = w if flat[(*layer, name)].shape == w.shape[1:] else w.T  # SNEmbed(u_over='rows')
         u = rng.standard_normal(w.shape[1])
         for _ in range(5):
             v = w @ u / np.linalg.norm(w @ u)

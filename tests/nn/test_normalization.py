@@ -144,6 +144,37 @@ def test_axis_name_shares_the_statistics():
     np.testing.assert_allclose(halves.reshape(x.shape), whole, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize('shape', [(4, 3, 2, 5), (4, 5)])
+def test_unbiased_running_variance_is_that_of_ioffe_and_szegedy(shape):
+    """Algorithm 2: the mean over batches of m / (m - 1) times the variance; over devices, m is all
+    their values."""
+    x, start = (
+        jnp.asarray(3 * draw(*shape, seed=2) + 1),
+        {'mean': draw(5, seed=3), 'var': 1 + draw(5, seed=4)},
+    )
+    options = {'train': True, 'dtype': jnp.float32, 'running_variance': 'unbiased'}
+    found = {}
+    for axis_name, parts in ((None, x), ('batch', x.reshape(2, 2, *shape[1:]))):
+        layer = normalization.batch_norm(axis_name=axis_name, use_scale=False, **options)()
+        variables = {'params': {'bias': np.zeros(5, np.float32)}, 'batch_stats': start}
+        apply = functools.partial(layer.apply, variables, mutable=['batch_stats'])
+        apply = jax.vmap(apply, axis_name=axis_name) if axis_name else apply
+        found[axis_name] = jit(apply)(parts)[1]['batch_stats']
+    variance = np.float64(x).reshape(-1, 5).var(axis=0, ddof=1)
+    np.testing.assert_allclose(
+        found[None]['var'], 0.9 * start['var'] + 0.1 * variance, rtol=1e-5, atol=1e-6
+    )
+    for shared in np.asarray(found['batch']['var']):
+        np.testing.assert_allclose(shared, found[None]['var'], rtol=1e-5, atol=1e-6)
+    still = normalization.batch_norm(axis_name=None, **options | {'train': False})()
+    _, kept = still.apply(
+        {'params': {'scale': np.ones(5), 'bias': np.zeros(5)}, 'batch_stats': start},
+        x,
+        mutable=['batch_stats'],
+    )
+    np.testing.assert_array_equal(kept['batch_stats']['var'], start['var'])
+
+
 # --- a discriminator's activations
 
 

@@ -20,7 +20,7 @@ from helpers.spectral_layers import (
     largest_singular_value,
     with_weight,
 )
-from snjax.spectral import SNDense
+from snjax.spectral import SNDense, SNEmbed
 
 
 @each_layer
@@ -65,6 +65,31 @@ def test_lipschitz_and_gamma_multiply_the_normalized_weight(name):
         assert largest_singular_value(plain[weight]) == pytest.approx(0.5 * abs(gamma), rel=1e-6)
         expected = apply(LAYERS[name][1], {'params': plain}, x)
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_u_over_rows_is_the_iteration_of_the_transposed_table():
+    """The official code's embedding: u over classes, one iteration u W, then W v."""
+    _, variables, ids, _ = example('embed')
+    layer = SNEmbed(6, 4, u_over='rows')
+    table = np.asarray(variables['params']['embedding'], np.float64)
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), ids)['spectral']
+    assert (shapes['u'].shape, shapes['v'].shape) == ((6,), (4,))
+    u = np.arange(1.0, 7.0)
+    state = {'u': jnp.asarray(u, jnp.float32), 'v': jnp.zeros(4), 'sigma': jnp.zeros(())}
+    y, updated = apply(layer, {**variables, 'spectral': state}, ids, ('spectral',))
+    v = u @ table / np.linalg.norm(u @ table)
+    sigma = np.linalg.norm(table @ v)
+    found = updated['spectral']
+    np.testing.assert_allclose(found['v'], v, rtol=1e-5)
+    np.testing.assert_allclose(found['u'], table @ v / sigma, rtol=1e-5)
+    np.testing.assert_allclose(y, (table / sigma)[np.asarray(ids)], rtol=1e-5)
+    frozen = apply(layer, {**variables, **updated}, ids)
+    np.testing.assert_allclose(frozen, y, rtol=1e-6)
+
+
+def test_another_side_of_the_table_is_refused(own_errors):
+    with pytest.raises(ValueError, match=r"SNEmbed '\(top\)' u_over='row': accepted are"):
+        SNEmbed(6, 4, u_over='row').init(jax.random.key(0), jnp.arange(2))
 
 
 @pytest.mark.parametrize('name', ['dense_wide', 'embed'])

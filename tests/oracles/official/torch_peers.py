@@ -1,0 +1,162 @@
+"""Runs official and ported PyTorch code itself.
+
+    TORCH_PYTHON torch_peers.py MODEL --checkouts=DIR --out=FILE [--dtype=float64] [--steps=50]
+
+MODEL: glo_l2 or glo_lap1, `main` of tneumann/minimal_glo on images in memory. Changed from outside,
+because the code is of PyTorch 0.3: `loss.data[0]` of a number; the kernel of its pyramid, which is
+computed in float32, in a float64 run; z, images and their order come from `inputs.py`. After each
+epoch the code draws pictures in training mode, which moves its running statistics; they are put
+back.
+"""
+
+import argparse
+import importlib
+import importlib.machinery
+import os
+import sys
+import types
+
+import numpy as np
+import torch
+
+import inputs as feed
+
+
+class Quiet:
+    """A progress bar that shows nothing."""
+
+    def __init__(self, *args, **kwargs):
+        self.update = self.close = self.set_postfix = lambda *args, **kwargs: None
+
+
+class Wide:
+    """NumPy whose float32 is float64."""
+
+    def __getattr__(self, name):
+        return np.float64 if name == 'float32' else getattr(np, name)
+
+
+def stub(name, **members):
+    module = types.ModuleType(name)
+    module.__dict__.update(members)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+    sys.modules[name] = module
+    parent, _, child = name.rpartition('.')
+    if parent:
+        setattr(sys.modules[parent], child, module)
+
+
+def run_glo(a, dtype):
+    """`main`; returns the trajectory."""
+    nothing = lambda *args, **kwargs: None  # noqa: E731
+    stub('torchvision')
+    stub('torchvision.datasets', LSUN=lambda *args, **kwargs: range(feed.GLO_IMAGES))
+    names = ('Compose', 'Resize', 'CenterCrop', 'ToTensor', 'Normalize')
+    stub('torchvision.transforms', **dict.fromkeys(names, nothing))
+    stub('torchvision.utils', make_grid=lambda x, nrow: x[0])
+    stub('PIL', Image=None)
+    stub('plac')
+    stub('tqdm', tqdm=Quiet)
+    sys.path.insert(0, os.path.join(a.checkouts, 'minimal_glo'))
+    glo = importlib.import_module('glo')
+    if a.dtype == 'float64':
+        glo.np = Wide()
+    torch.FloatTensor = lambda x: torch.as_tensor(np.asarray(x)).to(dtype)
+    fed, per_epoch = feed.glo_inputs(a.steps), feed.GLO_IMAGES // feed.GLO_BATCH
+    images = torch.as_tensor(fed['images']).to(dtype)
+    batches = [(images[i], None, torch.as_tensor(i)) for i in fed['order']]
+
+    class Loader:
+        dataset, batch_size = range(feed.GLO_IMAGES), feed.GLO_BATCH
+        epoch = -1
+
+        def __len__(self):
+            return per_epoch
+
+        def __iter__(self):
+            Loader.epoch += 1
+            return iter(batches[Loader.epoch * per_epoch :][:per_epoch])
+
+    torch.utils.data.DataLoader = lambda *args, shuffle, **kwargs: (
+        Loader() if shuffle else batches[:1]
+    )
+    out, traces, made, table, kept = {}, [], [], [], {}
+    build, project = glo.Generator.__init__, glo.project_l2_ball
+
+    def generator(g, dim):
+        build(g, dim, n_filter=feed.GLO_WIDTH)
+        made.append(g)
+        arrays = {k: v for k, v in g.state_dict().items() if 'num_batches' not in k}
+        new = {k: torch.as_tensor(feed.start(k, tuple(v.shape))) for k, v in arrays.items()}
+        g.load_state_dict({k: v.to(dtype) for k, v in new.items()}, strict=False)
+
+    def look(t):
+        g = made[0]
+        arrays = {k: v.numpy().copy() for k, v in g.state_dict().items() if 'num_batches' not in k}
+        kept.update(arrays)
+        if t in feed.KEPT + (feed.LAST, a.steps):
+            g.eval()
+            with torch.no_grad():
+                arrays['images'] = g(torch.as_tensor(fed['fixed_z']).to(dtype)).numpy()
+            g.train()
+            arrays['Z'] = table[0].copy()
+            out.update({f't{t}/{k}': np.asarray(v, 'float64') for k, v in arrays.items()})
+
+    def projected(z):
+        """The first call is of the whole table, which `main` drew; later ones are of its rows."""
+        if not table:
+            table.append(project(fed['Z'].astype(a.dtype)))
+            return table[0].copy()
+        rows = project(z)
+        t = len(traces)
+        table[0][fed['order'][t - 1]] = rows
+        look(t)
+        return rows
+
+    def traced(loss):
+        def forward(self, ours, theirs):
+            found = loss(self, ours, theirs)
+            traces.append(found.item())
+            return found.reshape(1)
+
+        return forward
+
+    def restored(name, array):
+        if made and kept:
+            made[0].load_state_dict({k: torch.as_tensor(v) for k, v in kept.items()}, strict=False)
+
+    for loss in (torch.nn.MSELoss, glo.LapLoss):
+        loss.forward = traced(loss.forward)
+    glo.Generator.__init__, glo.project_l2_ball, glo.imsave = generator, projected, restored
+    glo.main(
+        '',
+        code_dim=fed['Z'].shape[1],
+        epochs=a.steps // per_epoch,
+        batch_size=feed.GLO_BATCH,
+        init='random',
+        loss={'glo_l2': 'l2', 'glo_lap1': 'lap_l1'}[a.model],
+    )
+    return out, {'rec_loss': traces}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('model', choices=['glo_l2', 'glo_lap1'])
+    parser.add_argument('--checkouts', required=True)
+    parser.add_argument('--out', required=True)
+    parser.add_argument('--dtype', default='float64', choices=['float32', 'float64'])
+    parser.add_argument('--steps', type=int, default=feed.LAST)
+    a = parser.parse_args()
+    dtype = getattr(torch, a.dtype)
+    torch.set_default_dtype(dtype)
+    torch.set_num_threads(1)
+    out, traces = run_glo(a, dtype)
+    out.update({'trace/' + name: np.array(v) for name, v in traces.items()})
+    out['about'] = 'PyTorch %s, NumPy %s, Python %s, %s' % (
+        torch.__version__, np.__version__, sys.version.split()[0], a.dtype)  # fmt: skip
+    np.savez_compressed(a.out, **out)
+    print(a.model, a.dtype, {k: v[-1] for k, v in traces.items()})
+
+
+if __name__ == '__main__':
+    main()
