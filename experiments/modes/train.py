@@ -18,7 +18,7 @@ from experiments.settings.check import Config
 from snjax import data, from_config, parallel
 from snjax.metrics.evaluate import Evaluator
 from snjax.runs import config_file, lock
-from snjax.runs.workdir import SAMPLES, TENSORBOARD
+from snjax.runs.workdir import SAMPLES, TENSORBOARD, check_kinds
 from snjax.training import loop
 from snjax.training.program import StepProgram
 from snjax.training.step import compile_ahead
@@ -47,6 +47,7 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
         AheadOfTime(plan, workdir, say) as ahead,
     ):
         if parallel.is_main():  # before anything is loaded or compiled
+            check_kinds(workdir)
             config_file.compare_config(workdir, record, keys.computed)
         image_set = load_data(record, say, ahead.announce)
         evaluator = training_scores.evaluator_of(plan.scores, lambda split: image_set)

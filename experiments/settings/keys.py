@@ -94,6 +94,18 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     return flatten(_BASE) | {key: value for key, value in flat.items() if not moved(key)}
 
 
+def mistyped(flat: Mapping[str, Any]) -> str:
+    """Names the first value of `upgraded` that is of another kind than its default; '' for none."""
+    for key, default in flatten(_BASE).items():
+        value, kind = flat.get(key), type(default)
+        is_number = kind in (int, float) and isinstance(value, int | float)
+        if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+            continue
+        if not is_number or isinstance(value, bool) or (kind is int and value != int(value)):
+            return f'{key} is {value!r}, where {kind.__name__} belongs'
+    return ''
+
+
 def computed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a config that change what is computed.
 

@@ -26,8 +26,6 @@ all of them agree on whether it is good.
 import concurrent.futures
 import functools
 import itertools
-import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -41,14 +39,10 @@ from jaxtyping import PyTree
 from orbax.checkpoint import v1
 
 from snjax import parallel
-from snjax.runs import digest
+from snjax.runs import best, digest
 from snjax.runs.checkpoint_files import missing_files, orbax_options, try_read
-from snjax.runs.files import replace_file
 from snjax.runs.nested import nested
 from snjax.runs.workdir import BEST, steps_in
-
-# In a checkpoint of the folder `best`: its score.
-_SCORE = 'score.json'
 
 # Names of barriers must differ; all processes save in the same order, so a count agrees among them.
 _SAVES = itertools.count()
@@ -186,22 +180,7 @@ class Checkpointer:
         self.wait()
         if not parallel.is_main():
             return False
-        folder = self._directory.parent / BEST
-        kept = best_scores(folder)
-        if not math.isfinite(score) or (kept and min(kept.values()) <= score):
-            return False
-        new = folder / f'{step}.new'
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.copytree(self._directory / str(step), new, copy_function=_link)
-        replace_file(new / _SCORE, json.dumps({'score': score}))
-        if (folder / str(step)).exists():
-            shutil.rmtree(folder / str(step))
-        # The new one exists before the old one is deleted, so that there is always one.
-        new.rename(folder / str(step))
-        for other in kept:
-            if other != step:
-                shutil.rmtree((folder / str(other)).rename(folder / f'{other}.deleted'))
-        return True
+        return best.keep(self._directory.parent / BEST, self._directory / str(step), score)
 
     def wait(self) -> None:
         """Waits until the save in flight is committed; raises what made it fail."""
@@ -276,27 +255,11 @@ def load_tree(
         arrays, reason = try_read(directory, candidate, prefix=tuple(prefix))
         if not reason:
             return candidate, nested({path[len(prefix) :]: leaf for path, leaf in arrays.items()})
+        if candidate not in steps_in(directory):  # a live run has just deleted it for newer ones
+            return load_tree(directory, step, prefix=prefix)
         rejected[candidate] = reason
         logging.warning('checkpoint %s/%d rejected: %s', directory, candidate, reason)
     raise ValueError(_none_is_good(directory, rejected))
-
-
-def best_scores(folder: str | os.PathLike) -> dict[int, float]:
-    """Scores by step in a folder of `keep_best`: one, or two after a kill; the lowest counts."""
-    found = {}
-    for step in steps_in(Path(folder)):
-        path = Path(folder) / str(step) / _SCORE
-        if path.exists():
-            found[step] = float(json.loads(path.read_text())['score'])
-    return found
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
-    return target
 
 
 def as_tree(state: PyTree) -> Any:

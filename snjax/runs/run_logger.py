@@ -16,6 +16,7 @@ import numpy as np
 from snjax import parallel
 from snjax.runs import images, workdir
 from snjax.runs.checkpoint import Checkpointer
+from snjax.runs.files import replace_file
 from snjax.runs.writer import Writer
 
 
@@ -73,9 +74,11 @@ class RunLogger:
     ):
         self._folder, self._checkpoints = pathlib.Path(folder), checkpoints
         self._live, self._say = live, say
-        self._writer = Writer(folder, start_step=step, enabled=parallel.is_main())
         if parallel.is_main():
+            if removed := workdir.clean(folder):
+                say(f'removed what a killed process left: {", ".join(removed)}')
             (self._folder / workdir.DIVERGED_NAME).unlink(missing_ok=True)
+        self._writer = Writer(folder, start_step=step, enabled=parallel.is_main(), say=say)
         text = json.dumps(config, indent=2, sort_keys=True)
         self._writer.text('config', f'```\n{text}\n```', step)
         self._writer.hparams(config, {})
@@ -159,7 +162,7 @@ class RunLogger:
         )
         message = f'diverged by step {step}: {values}; {last}'
         if parallel.is_main():
-            (self._folder / workdir.DIVERGED_NAME).write_text(f'{message}\n')
+            replace_file(self._folder / workdir.DIVERGED_NAME, f'{message}\n')
         return Diverged(message)
 
     def _check_finite(self, step, state):
