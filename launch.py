@@ -4,19 +4,19 @@
 that match.
 
 Exit codes: 0 done; 1 runs of a sweep failed; 2 bad config, flag or file; 3 diverged; 75 stopped by
-SIGTERM or a first Ctrl-C and saved, or another process of the run is gone (start again to resume);
-130 ended at once: Ctrl-C while nothing trains, or a second Ctrl-C.
+SIGTERM, SIGHUP or a first Ctrl-C and saved, or another process of the run is gone (start again to
+resume); 130 ended at once: Ctrl-C while nothing trains, or a second Ctrl-C.
 """
 
+import functools
 import importlib
 import pathlib
-import signal
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.modes import command_line, errors
+from experiments.modes import command_line, ends, errors
 from experiments.modes.command_line import define
 from experiments.modes.errors import end
 from experiments.report import LAYOUTS
@@ -73,9 +73,12 @@ def _run() -> None:
     from experiments.modes import start
     from snjax import parallel
     from snjax.runs.run_logger import Diverged
+    from snjax.runs.workdir import describe_newest
     from snjax.training.loop import Preempted
 
     workdir = command_line.workdir()
+    if FLAGS.mode == 'train':
+        ends.describe = functools.partial(describe_newest, workdir)
     try:
         start.start(FLAGS, workdir)
         mode = importlib.import_module(f'experiments.modes.{FLAGS.mode}')
@@ -130,6 +133,5 @@ def _main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # unless it is ignored
-        signal.signal(signal.SIGINT, errors.interrupt)
+    ends.prepare()
     app.run(_main, flags_parser=command_line.parse)

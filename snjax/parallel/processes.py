@@ -226,36 +226,51 @@ def any_process(flag: bool) -> bool:
 
 
 class StopSignal:
-    """Tells at which step all processes save and stop after a SIGTERM.
+    """Tells at which step all processes save and stop after a SIGTERM, or SIGHUP.
 
-    Schedulers send SIGTERM before they take a machine away. With one process this object handles
-    the signal itself, and treats the first Ctrl-C like it; a second Ctrl-C ends the process at
-    once. A second SIGTERM does nothing, because SLURM sends two in a row. With several processes,
-    which may receive the signal at different steps or not at all, JAX's coordination service makes
-    them agree on one step.
+    Schedulers send SIGTERM before they take a machine away, and a terminal that is closed sends
+    SIGHUP. With one process this object handles the signals itself, and treats the first Ctrl-C
+    like them; a second Ctrl-C ends the process at once. A second SIGTERM does nothing, because
+    SLURM sends two in a row. With several processes, which may receive the signal at different
+    steps or not at all, JAX's coordination service makes them agree on one step. Signals that the
+    process ignores stay ignored.
+
+    Attributes:
+        is_requested: whether this process itself has received a signal; False with several.
     """
 
     def __init__(self):
-        self._is_requested = False
-        if jax.process_count() == 1:
-            self._previous = {
-                number: signal.signal(number, self._handle)
-                for number in (signal.SIGTERM, signal.SIGINT)
-            }
+        self.is_requested = False
+        several = jax.process_count() > 1
+        # The coordination service hears SIGTERM only.
+        handle = _as_sigterm if several else self._handle
+        numbers = [signal.SIGHUP] if several else [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+        self._previous = {
+            number: signal.signal(number, handle)
+            for number in numbers
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
 
     def _handle(self, number, _):
-        self._is_requested = True
+        self.is_requested = True
         if number == signal.SIGINT:
             signal.signal(number, self._previous[number])
 
     def at(self, step: int) -> bool:
         """Whether to save and stop after `step`; every process must ask at every step."""
         if jax.process_count() == 1:
-            return self._is_requested
+            return self.is_requested
         return multihost_utils.reached_preemption_sync_point(step)
 
     def close(self) -> None:
         """Restores the previous signal handlers."""
-        if jax.process_count() == 1:
-            for number, handler in self._previous.items():
-                signal.signal(number, handler)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        if jax.process_count() > 1:
+            # Python's own handler again, in the place of the coordination service's, which nobody
+            # asks any more.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
+def _as_sigterm(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)

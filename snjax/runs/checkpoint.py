@@ -24,11 +24,13 @@ all of them agree on whether it is good.
 """
 
 import concurrent.futures
+import contextlib
+import errno
 import functools
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +42,16 @@ from orbax.checkpoint import v1
 
 from snjax import parallel
 from snjax.runs import best, digest
-from snjax.runs.checkpoint_files import missing_files, orbax_options, try_read
+from snjax.runs.checkpoint_files import missing_files, orbax_options, reason, silence, try_read
 from snjax.runs.nested import nested
 from snjax.runs.workdir import BEST, steps_in
 
 # Names of barriers must differ; all processes save in the same order, so a count agrees among them.
 _SAVES = itertools.count()
+
+
+class SaveFailed(OSError):
+    """A checkpoint could not be written."""
 
 
 class Checkpointer:
@@ -106,7 +112,7 @@ class Checkpointer:
         Raises:
             ValueError: if the folder holds a checkpoint at or after `step` that this object neither
                 restored nor wrote.
-            Exception: what made the previous save fail, if it did.
+            OSError: this or the previous save failed; one line.
         """
         self.wait()
         if step in self._done:
@@ -123,7 +129,8 @@ class Checkpointer:
         barrier = functools.partial(
             v1.multihost.sync_global_processes, f'digest_{next(_SAVES)}', operation_id=str(step)
         )
-        with orbax_options():
+        silence()
+        with orbax_options(), _failing_as_one_line(self._directory):
             response = v1.save_checkpointables_async(
                 self._directory / str(step),  # pyright: ignore[reportArgumentType]
                 {
@@ -183,10 +190,15 @@ class Checkpointer:
         return best.keep(self._directory.parent / BEST, self._directory / str(step), score)
 
     def wait(self) -> None:
-        """Waits until the save in flight is committed; raises what made it fail."""
+        """Waits until the save in flight is committed.
+
+        Raises:
+            OSError: it failed; one line. `errno` is ENOSPC if the disk is full.
+        """
         pending, self._pending = self._pending, None
         if pending is not None:
-            pending.result()
+            with _failing_as_one_line(self._directory):
+                pending.result()
 
     def close(self) -> None:
         """Waits for the save in flight and ends the background thread."""
@@ -260,6 +272,21 @@ def load_tree(
         rejected[candidate] = reason
         logging.warning('checkpoint %s/%d rejected: %s', directory, candidate, reason)
     raise ValueError(_none_is_good(directory, rejected))
+
+
+@contextlib.contextmanager
+def _failing_as_one_line(directory: Path) -> Iterator[None]:
+    """Raises what makes a save fail as an OSError: Orbax and TensorStore have many types for it."""
+    try:
+        yield
+    except Exception as error:
+        what = reason(error)
+        parallel.exit_if_peer_lost(error)
+        is_full = 'RESOURCE_EXHAUSTED' in what or getattr(error, 'errno', None) == errno.ENOSPC
+        is_full = is_full or os.strerror(errno.ENOSPC) in what
+        if is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from None
+        raise SaveFailed(f'a checkpoint cannot be saved in {directory}: {what}') from error
 
 
 def as_tree(state: PyTree) -> Any:

@@ -33,7 +33,7 @@ _MAX_COLUMNS = 20
 
 
 class Preempted(RuntimeError):
-    """The run received SIGTERM and saved its state."""
+    """The run was asked to stop by a signal, and saved its state."""
 
 
 def open_feed(
@@ -146,14 +146,14 @@ class Trainer:
 
         Raises:
             Diverged: a value is not finite; the last checkpoint is older.
-            Preempted: SIGTERM came; the state is saved.
+            Preempted: SIGTERM, SIGHUP or Ctrl-C came; the state is saved.
         """
-        with contextlib.closing(parallel.StopSignal()) as stop, self._open_log() as log:
+        with self._open_log() as log:
             if self.start is None:
                 self._write_grid(log)
             log.score_again(self.step, self.whole_state)
             if self.step < self._options.num_steps:
-                self._train(log, stop)
+                self._train(log)
             log.finish()
         return self.whole_state()
 
@@ -164,7 +164,7 @@ class Trainer:
 
     # ---- the loop
 
-    def _train(self, log: RunLogger, stop: parallel.StopSignal) -> None:
+    def _train(self, log: RunLogger) -> None:
         o = self._options
         with contextlib.ExitStack() as stack:
             images = stack.enter_context(open_feed(self._method, o, self._pixels, self.step))
@@ -174,6 +174,10 @@ class Trainer:
             progress = stack.enter_context(
                 Progress(self.step, o.num_steps, enabled=parallel.is_main())
             )
+            # Before the first update and after the last save there is nothing to save, and a signal
+            # ends the process at once.
+            stop = stack.enter_context(contextlib.closing(parallel.StopSignal()))
+            stopping = False
             while self.step < o.num_steps:
                 # `steps_per_call` updates; the call returns before they are computed.
                 profile.before_call()
@@ -200,11 +204,11 @@ class Trainer:
                 if saving:
                     self._checkpoints.wait()  # before the state is gathered: one copy at a time
                     log.save(self.step, self.whole_state())
-                if stopping and not last:
-                    self._checkpoints.wait()
-                    raise Preempted(
-                        f'asked to stop, and saved at step {self.step} of {o.num_steps}'
-                    )
+                if stopping:
+                    break
+            self._checkpoints.wait()
+            if stopping or stop.is_requested:
+                raise Preempted(f'asked to stop, and saved at step {self.step} of {o.num_steps}')
 
     def _is_due(self, every: int) -> bool:
         return bool(every) and self.step % every == 0

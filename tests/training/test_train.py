@@ -23,6 +23,7 @@ from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer, load_tree
 from snjax.runs.run_logger import Diverged
 from snjax.runs.workdir import DIVERGED_NAME
+from snjax.training import loop
 from snjax.training.loop import Preempted, Trainer
 from snjax.training.step import Options, device_data
 
@@ -343,16 +344,14 @@ def test_scores_join_the_finished_run(tmp_path, pixels, whole):
     assert trained == lines(whole[0])
 
 
-def test_sigterm_saves_and_gives_the_signal_back(tmp_path, pixels, whole):
-    before = signal.getsignal(signal.SIGTERM)
-
-    def terminate(line):
-        if line.startswith('compiled'):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Preempted, match='saved at step 1 of 20'):
-        trainer(tmp_path, pixels, say=terminate).run()
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_is_given_back(tmp_path, pixels, whole, monkeypatch, number):
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Progress, 'advance', lambda *_: os.kill(os.getpid(), number))
+        with pytest.raises(Preempted, match='saved at step 1 of 20'):
+            trainer(tmp_path, pixels).run()
+    assert signal.getsignal(number) is before
     assert checkpoints(tmp_path) == [1]
     assert int(load_tree(tmp_path / 'checkpoints')[1]['step']) == 1
     trainer(tmp_path, pixels).run()
