@@ -43,6 +43,7 @@ define(config, 'invert', None, 'a file of options; --invert.KEY=... sets one', m
 define(config, 'evaluate', None, 'a file of options; --evaluate.KEY=... sets one', mode=EVALUATE)
 define(text, 'list_keys', None, 'list all keys, or with =TEXT those that match, and end')
 define(text, 'workdir', None, 'folder of the run; default: runs/<config>[-argument], sweeps/...')
+define(text, 'init_from', None, 'WORKDIR[@STEP], whose checkpoint begins a new run', mode=TRAIN)
 define(text, 'compilation_cache', 'auto', 'folder, auto (~/.cache/snjax/xla) or off', mode=ONE_RUN)
 define(number, 'profile', 0, 'calls of the training step to trace', at_least=0, mode=TRAIN)
 define(choice, 'distributed', 'off', 'several processes', values=('off', *SEVERAL), mode=ONE_RUN)
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> None:
 def _run() -> None:
     """Calls `main` of the file in `experiments/modes/` for a mode that works on one run."""
     # Imported after the flags are read, so that a typo is answered at once.
-    from experiments.modes import start
+    from experiments.modes import going_on, start
     from snjax import parallel
     from snjax.runs.run_logger import Diverged
     from snjax.runs.workdir import describe_newest
@@ -90,7 +91,7 @@ def _run() -> None:
     except (AttributeError, KeyError) as error:
         errors.end_at_key(error)
     except Diverged as error:
-        end(error, DIVERGED)
+        end(going_on.after_divergence(error, workdir), DIVERGED)
     except Preempted as error:
         end(error, RESUMABLE)
 

@@ -14,6 +14,9 @@ def get_config() -> ConfigDict:
     c.method = 'sngan'
     # Seed of the initial weights, the order of the images, z, labels and augmentations.
     c.seed = 0
+    # The checkpoint that the run begins with, WORKDIR@STEP; launch.py --init_from sets it. Empty: a
+    # fresh start.
+    c.init_from = ''
     # Length of the run in generator updates. Schedules do not depend on it.
     c.num_steps = 50_000
     # Generator updates in one XLA program. Every interval below must be a multiple of it.

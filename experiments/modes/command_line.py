@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.modes import ends, errors, key_errors, list_keys
+from experiments.modes import ends, errors, going_on, key_errors, list_keys
 from experiments.settings import keys
 from snjax.runs.workdir import CONFIG_NAME
 
@@ -56,7 +56,7 @@ def completed(argv: list[str]) -> list[str]:
     """The command line with the flags that were left out.
 
     The options of a mode default to its file in `configs/modes/`. Without --config, the config is
-    that of the run in --workdir; for a sweep defined by --sweep it is `configs/base.py`.
+    that of the run in --workdir, or else in --init_from; for a sweep defined by --sweep it is `configs/base.py`.
 
     Raises:
         ValueError: --workdir holds no run.
@@ -70,6 +70,12 @@ def completed(argv: list[str]) -> list[str]:
     ]
     if not _has(argv, 'config'):
         workdir = _value(argv, 'workdir')
+        origin = _value(argv, 'init_from')
+        if mode == 'train' and origin:
+            if not workdir:
+                raise ValueError(going_on.NO_WORKDIR)
+            if not (pathlib.Path(workdir) / CONFIG_NAME).exists():
+                workdir = going_on.split(origin)[0]
         if mode == 'sweep' and _has(argv, 'sweep'):
             added.append(f'--config={CONFIGS}/base.py')
         elif mode not in ('sweep', 'report') and workdir:

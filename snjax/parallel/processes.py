@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from jax.experimental import multihost_utils
 
 from snjax.host import exit_codes, supervisor
 from snjax.host.gpus import own_gpus
+from snjax.parallel import agreement
 from snjax.parallel.peer_monitor import PeerMonitor
 
 _monitor: PeerMonitor | None = None  # only where a run has several processes
@@ -27,6 +28,7 @@ def initialize(
     join_timeout: int = 300,
     peer_timeout: int = 100,
     newest: Callable[[], str] = str,
+    alike: Mapping[str, Any] | None = None,
     **where: Any,
 ) -> None:
     """Joins the processes of a run; must be called before anything else uses JAX.
@@ -40,12 +42,13 @@ def initialize(
         join_timeout: seconds within which all processes must have joined.
         peer_timeout: seconds without a heartbeat after which a process is taken for lost.
         newest: returns a clause on the newest checkpoint, for the last line; empty for none.
+        alike: JSON values by name that must be the same in all processes; None to compare nothing.
         **where: `coordinator_address`, `num_processes` and `process_id` for 'explicit'.
 
     Raises:
         ValueError: for an unknown mode; for 'explicit' if an address, count or number is missing or
-            wrong; for 'auto' outside a known cluster; if not all processes join in time; if JAX
-            finds no device.
+            wrong; for 'auto' outside a known cluster; if not all processes join in time, or they
+            differ in `alike`; if JAX finds no device.
     """
     if mode == 'off':
         return _check_devices()
@@ -67,6 +70,10 @@ def initialize(
     jax.config.update('jax_enable_recoverability', True)
     _join(where if mode == 'explicit' else {}, join_timeout, peer_timeout)
     _start_monitor(peer_timeout, newest)
+    state = _coordination()
+    if alike is not None and (state.num_processes or 1) > 1:
+        own = state.client, state.process_id, state.num_processes
+        agreement.check_same(*own, alike, timeout=join_timeout)
     _check_devices()
 
 

@@ -24,8 +24,6 @@ all of them agree on whether it is good.
 """
 
 import concurrent.futures
-import contextlib
-import errno
 import functools
 import itertools
 import os
@@ -42,16 +40,18 @@ from orbax.checkpoint import v1
 
 from snjax import parallel
 from snjax.runs import best, digest
-from snjax.runs.checkpoint_files import missing_files, orbax_options, reason, silence, try_read
+from snjax.runs.checkpoint_files import (
+    failing_as_one_line,
+    missing_files,
+    orbax_options,
+    silence,
+    try_read,
+)
 from snjax.runs.nested import nested
 from snjax.runs.workdir import BEST, steps_in
 
 # Names of barriers must differ; all processes save in the same order, so a count agrees among them.
 _SAVES = itertools.count()
-
-
-class SaveFailed(OSError):
-    """A checkpoint could not be written."""
 
 
 class Checkpointer:
@@ -130,7 +130,7 @@ class Checkpointer:
             v1.multihost.sync_global_processes, f'digest_{next(_SAVES)}', operation_id=str(step)
         )
         silence()
-        with orbax_options(), _failing_as_one_line(self._directory):
+        with orbax_options(), failing_as_one_line(self._directory):
             response = v1.save_checkpointables_async(
                 self._directory / str(step),  # pyright: ignore[reportArgumentType]
                 {
@@ -167,13 +167,30 @@ class Checkpointer:
             arrays, reason = try_read(self._directory, step, wanted=wanted)
             if not parallel.any_process(bool(reason)):
                 self._rejected, self._done = set(rejected), {step}
-                placed = (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
-                return step, treedef.unflatten(placed)
+                return step, treedef.unflatten(_placed(arrays, wanted))
             rejected[step] = reason or 'another process could not read it'
             logging.warning('checkpoint %s/%d rejected: %s', self._directory, step, rejected[step])
         if rejected:
             raise ValueError(_none_is_good(self._directory, rejected))
         return None
+
+    def restore(self, step: int, like: PyTree) -> PyTree:
+        """Restores one checkpoint, which another run may have saved.
+
+        Args:
+            step: which one.
+            like: as for `restore_latest`.
+
+        Raises:
+            ValueError: it is damaged, or does not fit `like`; one line.
+        """
+        leaves, treedef = jax.tree.flatten(like)
+        wanted = dict(zip(digest.paths(like), leaves, strict=True))
+        arrays, reason = try_read(self._directory, step, wanted=wanted)
+        if parallel.any_process(bool(reason)):
+            what = reason or 'another process could not read it'
+            raise ValueError(f'the checkpoint {self._directory}/{step} cannot be used: {what}')
+        return treedef.unflatten(_placed(arrays, wanted))
 
     def keep_best(self, step: int, score: float) -> bool:
         """Keeps a checkpoint in `best/`, next to the others' folder, if its score is the best.
@@ -197,7 +214,7 @@ class Checkpointer:
         """
         pending, self._pending = self._pending, None
         if pending is not None:
-            with _failing_as_one_line(self._directory):
+            with failing_as_one_line(self._directory):
                 pending.result()
 
     def close(self) -> None:
@@ -274,21 +291,6 @@ def load_tree(
     raise ValueError(_none_is_good(directory, rejected))
 
 
-@contextlib.contextmanager
-def _failing_as_one_line(directory: Path) -> Iterator[None]:
-    """Raises what makes a save fail as an OSError: Orbax and TensorStore have many types for it."""
-    try:
-        yield
-    except Exception as error:
-        what = reason(error)
-        parallel.exit_if_peer_lost(error)
-        is_full = 'RESOURCE_EXHAUSTED' in what or getattr(error, 'errno', None) == errno.ENOSPC
-        is_full = is_full or os.strerror(errno.ENOSPC) in what
-        if is_full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from None
-        raise SaveFailed(f'a checkpoint cannot be saved in {directory}: {what}') from error
-
-
 def as_tree(state: PyTree) -> Any:
     """A state in the form of `load_tree`: nested dicts with string keys; arrays are not copied."""
     return nested(dict(zip(digest.paths(state), jax.tree.leaves(state), strict=True)))
@@ -300,6 +302,10 @@ def _none_is_good(directory: Path, rejected: Mapping[int, str]) -> str:
         f'no good checkpoint in {directory} ({reasons}); use another --workdir, or move that '
         'folder away to start anew'
     )
+
+
+def _placed(arrays: Mapping[Any, np.ndarray], wanted: Mapping[Any, Any]) -> Iterator[jax.Array]:
+    return (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
 
 
 def _to_device(array: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:

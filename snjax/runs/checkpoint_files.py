@@ -1,10 +1,13 @@
 """Reads the files of one checkpoint through Orbax and verifies them against their digest."""
 
+import contextlib
+import errno
 import functools
 import logging as standard_logging
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,25 @@ def silence() -> None:
             report(unraisable)
 
     sys.unraisablehook = hook
+
+
+class SaveFailed(OSError):
+    """A checkpoint could not be written."""
+
+
+@contextlib.contextmanager
+def failing_as_one_line(directory: Path) -> Iterator[None]:
+    """Raises what makes a save fail as an OSError: Orbax and TensorStore have many types for it."""
+    try:
+        yield
+    except Exception as error:
+        what = reason(error)
+        parallel.exit_if_peer_lost(error)
+        is_full = 'RESOURCE_EXHAUSTED' in what or getattr(error, 'errno', None) == errno.ENOSPC
+        is_full = is_full or os.strerror(errno.ENOSPC) in what
+        if is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from None
+        raise SaveFailed(f'a checkpoint cannot be saved in {directory}: {what}') from error
 
 
 def _is_news(record: standard_logging.LogRecord) -> bool:

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from snjax import parallel
-from snjax.runs.files import read_json, replace_file
+from snjax.runs.files import Damaged, read_json, replace_file
 
 _Place = tuple[tuple[int, int], ...]
 
@@ -209,6 +209,8 @@ def read(folder: Path, step: int) -> dict[tuple[str, ...], Entry]:
                 raise ValueError('it is missing')
             found_step, num_processes = content['step'], content['processes']
             _merge(entries, content['leaves'])
+        except Damaged:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             kind = type(error).__name__
             raise ValueError(f'digest/{path.name} is damaged ({kind}: {error})') from None

@@ -73,6 +73,7 @@ class Trainer:
         workdir: where the run is written.
         config: nested dict, for TensorBoard.
         live: scores checkpoints during training; None for no scores.
+        origin: another workdir and the step of its checkpoint that a new run begins with.
         say: prints a line.
         ahead: the step compiled ahead (`compile_ahead`); used if its input shapes match.
 
@@ -96,13 +97,14 @@ class Trainer:
         config: Mapping[str, Any],
         *,
         live: ScoresWhileTraining | None = None,
+        origin: tuple[pathlib.Path, int] | None = None,
         say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,
     ):
         check_set_size(len(pixels), method.batch_size)
         self._method, self._options, self._say = method, options, say
         self._pixels, self._workdir, self._config = pixels, pathlib.Path(workdir), config
-        self._live = live
+        self._live, self._origin = live, origin
         self._checkpoints = Checkpointer(
             self._workdir / CHECKPOINTS, keep=options.keep, keep_every=options.keep_every or None
         )
@@ -114,28 +116,34 @@ class Trainer:
 
         # Checkpoints hold whole arrays, whatever the number of devices.
         self._shapes = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
-        self.state, self.start = self._restore_or_init()
-        self.step = self.start or 0
+        self.state, self.start, self.step = self._restore_or_init()
         self._sample = jax.jit(method.sample, static_argnums=2)
         self._pending: list[tuple[int, dict]] = []  # metrics of calls that were not fetched yet
 
-    def _restore_or_init(self) -> tuple[Any, int | None]:
-        """The state on the devices, and the step of its checkpoint; None for a new state."""
-        found = self._checkpoints.restore_latest(parallel.abstract(self._shapes))
-        if found is None:
+    def _restore_or_init(self) -> tuple[Any, int | None, int]:
+        """The state on the devices, the step of the run's checkpoint (None if new), and its step."""
+        like = parallel.abstract(self._shapes)
+        start, step = None, 0
+        if found := self._checkpoints.restore_latest(like):
+            start, state = found
+            step = start
+            self._say(f'resuming from step {step}')
+        elif self._origin:
+            folder, step = self._origin
+            with Checkpointer(folder / CHECKPOINTS) as others:
+                state = others.restore(step, like)
+            self._say(f'beginning with step {step} of {folder}')
+        else:
             # The key is an argument of the program, so one compiled program serves all seeds.
             lowered = jax.jit(self._method.init).lower(seed_key(0, 'init'))
             init = parallel.compile(lowered, quickly=True)
-            step, state = None, init(seed_key(self._options.seed, 'init'))
-        else:
-            step, state = found
-            if step % self._options.steps_per_call:
-                raise ValueError(
-                    f'the checkpoint is of step {step}, no multiple of steps_per_call '
-                    f'{self._options.steps_per_call}: resume with --config.steps_per_call=1'
-                )
-            self._say(f'resuming from step {step}')
-        return parallel.shard(state, self._method.state_axes), step
+            state = init(seed_key(self._options.seed, 'init'))
+        if step % self._options.steps_per_call:
+            raise ValueError(
+                f'the checkpoint is of step {step}, no multiple of steps_per_call '
+                f'{self._options.steps_per_call}: resume with --config.steps_per_call=1'
+            )
+        return parallel.shard(state, self._method.state_axes), start, step
 
     def whole_state(self) -> Any:
         """The state with no leaf sharded, as from `method.init`; every process must call it."""
@@ -151,6 +159,8 @@ class Trainer:
         with self._open_log() as log:
             if self.start is None:
                 self._write_grid(log)
+                if self._origin:  # from here on the run does not need the other one
+                    log.save(self.step, self.whole_state())
             log.score_again(self.step, self.whole_state)
             if self.step < self._options.num_steps:
                 self._train(log)
