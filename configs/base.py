@@ -210,6 +210,14 @@ def get_config() -> ConfigDict:
     # Generator updates between histograms of the weights. 0: none.
     c.log.histograms_every = 1000
 
+    # What watches a training (docs/reliability.md).
+    c.sentinel = ConfigDict()
+    # Images of each kind by which the signs of a collapse are logged, every log.every. 0: none.
+    c.sentinel.num = 64
+    # Times that a run which diverges goes back to its newest checkpoint and on with other noise,
+    # before it ends. 0: it ends at once.
+    c.sentinel.rollbacks = 0
+
     # Grids of samples while training.
     c.sampling = ConfigDict()
     # Generator updates between grids. 0: none.

@@ -19,6 +19,7 @@ INCIDENTAL = (
     'log.*',
     'checkpoint.*',
     'sampling.*',
+    'sentinel.*',
     'eval.*',
     'data.data_dir',
     'data.cache_dir',

@@ -79,8 +79,8 @@ class RunLogger:
             if removed := workdir.clean(folder):
                 say(f'removed what a killed process left: {", ".join(removed)}')
             (self._folder / workdir.DIVERGED_NAME).unlink(missing_ok=True)
-        self._identity = os.stat(self._folder) if parallel.is_main() else None
         self._writer = Writer(folder, start_step=step, enabled=parallel.is_main(), say=say)
+        self._identity = os.stat(self._folder) if parallel.is_main() else None
         text = json.dumps(config, indent=2, sort_keys=True)
         self._writer.text('config', f'```\n{text}\n```', step)
         self._writer.hparams(config, {})
@@ -119,6 +119,11 @@ class RunLogger:
         """Logs numbers by tag."""
         self.check_there(step)
         self._writer.scalars(step, values)
+
+    def warn(self, step: int, warning: str) -> None:
+        """Prints a warning, and writes it to TensorBoard's texts."""
+        self._say(f'warning at step {step}: {warning}')
+        self._writer.text('sentinel', warning, step)
 
     def histograms(self, step: int, arrays: Mapping[str, Any]) -> None:
         """Logs the distribution of the values of each array."""

@@ -12,11 +12,20 @@ LOCK_NAME = '.lock'
 METRICS_NAME = 'metrics.jsonl'
 SCORES_NAME = 'scores.json'
 DIVERGED_NAME = 'diverged.txt'  # why a run diverged; removed when the run starts again
+ROLLBACKS_NAME = 'rollbacks.json'  # where a run that diverged went back to and on
 JOURNAL_NAME = 'journal.jsonl'  # of a sweep, whose runs have folders below
 CHECKPOINTS, BEST = 'checkpoints', 'best'
 SAMPLES, TENSORBOARD = 'samples', 'tensorboard'
 CUT = 'cut'  # what resumes have removed from the logs
-_FILES = (CONFIG_NAME, LOCK_NAME, METRICS_NAME, SCORES_NAME, DIVERGED_NAME, JOURNAL_NAME)
+_FILES = (
+    CONFIG_NAME,
+    LOCK_NAME,
+    METRICS_NAME,
+    SCORES_NAME,
+    DIVERGED_NAME,
+    ROLLBACKS_NAME,
+    JOURNAL_NAME,
+)
 _FOLDERS = (CHECKPOINTS, BEST, SAMPLES, TENSORBOARD, CUT)
 # In `checkpoints` and `best`: a step that is being deleted, copied or written. After a kill they
 # are leftovers. `300.rejected` is none: it is a damaged checkpoint, kept for its owner to look at.
