@@ -4,19 +4,19 @@
 that match.
 
 Exit codes: 0 done; 1 runs of a sweep failed; 2 bad config, flag or file; 3 diverged; 75 stopped by
-SIGTERM or a first Ctrl-C and saved, or another process of the run is gone (start again to resume);
-130 ended at once: Ctrl-C while nothing trains, or a second Ctrl-C.
+SIGTERM, SIGHUP or a first Ctrl-C and saved, or another process of the run is gone (start again to
+resume); 130 ended at once: Ctrl-C while nothing trains, or a second Ctrl-C.
 """
 
+import functools
 import importlib
 import pathlib
-import signal
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.modes import command_line, errors
+from experiments.modes import command_line, ends, errors
 from experiments.modes.command_line import define
 from experiments.modes.errors import end
 from experiments.report import LAYOUTS
@@ -43,6 +43,7 @@ define(config, 'invert', None, 'a file of options; --invert.KEY=... sets one', m
 define(config, 'evaluate', None, 'a file of options; --evaluate.KEY=... sets one', mode=EVALUATE)
 define(text, 'list_keys', None, 'list all keys, or with =TEXT those that match, and end')
 define(text, 'workdir', None, 'folder of the run; default: runs/<config>[-argument], sweeps/...')
+define(text, 'init_from', None, 'WORKDIR[@STEP], whose checkpoint begins a new run', mode=TRAIN)
 define(text, 'compilation_cache', 'auto', 'folder, auto (~/.cache/snjax/xla) or off', mode=ONE_RUN)
 define(number, 'profile', 0, 'calls of the training step to trace', at_least=0, mode=TRAIN)
 define(choice, 'distributed', 'off', 'several processes', values=('off', *SEVERAL), mode=ONE_RUN)
@@ -70,12 +71,15 @@ def main(argv: list[str]) -> None:
 def _run() -> None:
     """Calls `main` of the file in `experiments/modes/` for a mode that works on one run."""
     # Imported after the flags are read, so that a typo is answered at once.
-    from experiments.modes import start
+    from experiments.modes import going_on, start
     from snjax import parallel
     from snjax.runs.run_logger import Diverged
+    from snjax.runs.workdir import describe_newest
     from snjax.training.loop import Preempted
 
     workdir = command_line.workdir()
+    if FLAGS.mode == 'train':
+        ends.describe = functools.partial(describe_newest, workdir)
     try:
         start.start(FLAGS, workdir)
         mode = importlib.import_module(f'experiments.modes.{FLAGS.mode}')
@@ -87,7 +91,7 @@ def _run() -> None:
     except (AttributeError, KeyError) as error:
         errors.end_at_key(error)
     except Diverged as error:
-        end(error, DIVERGED)
+        end(going_on.after_divergence(error, workdir), DIVERGED)
     except Preempted as error:
         end(error, RESUMABLE)
 
@@ -130,6 +134,5 @@ def _main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # unless it is ignored
-        signal.signal(signal.SIGINT, errors.interrupt)
+    ends.prepare()
     app.run(_main, flags_parser=command_line.parse)

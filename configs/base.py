@@ -14,6 +14,9 @@ def get_config() -> ConfigDict:
     c.method = 'sngan'
     # Seed of the initial weights, the order of the images, z, labels and augmentations.
     c.seed = 0
+    # The checkpoint that the run begins with, WORKDIR@STEP; launch.py --init_from sets it. Empty: a
+    # fresh start.
+    c.init_from = ''
     # Length of the run in generator updates. Schedules do not depend on it.
     c.num_steps = 50_000
     # Generator updates in one XLA program. Every interval below must be a multiple of it.
@@ -227,6 +230,14 @@ def get_config() -> ConfigDict:
     c.log.every = 100
     # Generator updates between histograms of the weights. 0: none.
     c.log.histograms_every = 1000
+
+    # What watches a training (docs/reliability.md).
+    c.sentinel = ConfigDict()
+    # Images of each kind by which the signs of a collapse are logged, every log.every. 0: none.
+    c.sentinel.num = 64
+    # Times that a run which diverges goes back to its newest checkpoint and on with other noise,
+    # before it ends. 0: it ends at once.
+    c.sentinel.rollbacks = 0
 
     # Grids of samples while training.
     c.sampling = ConfigDict()

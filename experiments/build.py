@@ -150,6 +150,8 @@ def options(config: Config) -> Options:
         dequantize=config.data.dequantize,
         seed=config.seed,
         workers=config.data.workers,
+        watched=config.sentinel.num,
+        rollbacks=config.sentinel.rollbacks,
     )
 
 

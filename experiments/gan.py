@@ -35,7 +35,7 @@ from snjax.generate.weights import select
 from snjax.latents.sampling import generate, latents
 from snjax.objectives.losses import LOSSES, Loss
 from snjax.objectives.penalties import PENALTIES, PenaltyInputs, clip_weights
-from snjax.training import accumulation
+from snjax.training import accumulation, sentinel
 from snjax.training.adversarial import (
     Batch,
     Key,
@@ -328,6 +328,19 @@ class Gan:
         return player.descend(grads, self.optimizer, lr), optax.tree.norm(grads)
 
     # ---- looking
+
+    def watch(
+        self, state: GanState, rng: jax.Array, real: jax.Array, labels: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Signs of a collapse (`snjax.training.sentinel`), of raw weights, running statistics."""
+        classes = labels if self.num_classes else None
+        z = latents(rng, jnp.arange(len(real)), self.dim_z, self.latent)
+        fake = generate(self.gen, state.gen.variables, z, classes)
+        real_logits, fake_logits = (
+            self.logits(self.dis.apply(state.dis.variables, x, classes, train=False))
+            for x in (real, fake)
+        )
+        return sentinel.signs(fake, real, fake_logits, real_logits, self.loss.dis)
 
     def histogram_arrays(self, state: GanState) -> dict[str, Any]:
         """Every weight of both players, and the sigmas of D's layers as one array."""

@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.modes import errors, key_errors, list_keys
+from experiments.modes import ends, errors, going_on, key_errors, list_keys
 from experiments.settings import keys
 from snjax.runs.workdir import CONFIG_NAME
 
@@ -56,7 +56,7 @@ def completed(argv: list[str]) -> list[str]:
     """The command line with the flags that were left out.
 
     The options of a mode default to its file in `configs/modes/`. Without --config, the config is
-    that of the run in --workdir; for a sweep defined by --sweep it is `configs/base.py`.
+    that of the run in --workdir, or else in --init_from; for a sweep defined by --sweep it is `configs/base.py`.
 
     Raises:
         ValueError: --workdir holds no run.
@@ -70,6 +70,12 @@ def completed(argv: list[str]) -> list[str]:
     ]
     if not _has(argv, 'config'):
         workdir = _value(argv, 'workdir')
+        origin = _value(argv, 'init_from')
+        if mode == 'train' and origin:
+            if not workdir:
+                raise ValueError(going_on.NO_WORKDIR)
+            if not (pathlib.Path(workdir) / CONFIG_NAME).exists():
+                workdir = going_on.split(origin)[0]
         if mode == 'sweep' and _has(argv, 'sweep'):
             added.append(f'--config={CONFIGS}/base.py')
         elif mode not in ('sweep', 'report') and workdir:
@@ -113,11 +119,11 @@ def parse(argv: list[str]) -> list[str]:
     """
     try:
         _check_renamed(argv)
-        rest = flags.FLAGS(completed(argv))
+        rest = _read(completed(argv))
         if len(rest) > 1:
             raise ValueError(f'{rest[1]!r} is no flag: write --config=... --workdir=... --mode=...')
         if flags.FLAGS.list_keys is not None:
-            with errors.reader_may_leave():
+            with ends.reader_may_leave():
                 list_keys.show(flags.FLAGS.list_keys)
             sys.exit(0)
         _check_read()
@@ -126,6 +132,16 @@ def parse(argv: list[str]) -> list[str]:
     except Exception as error:
         errors.end_at_config(error)
     return rest
+
+
+def _read(argv: list[str]) -> list[str]:
+    """Reads the flags; `--help` prints them and ends with 0, not with absl's 1."""
+    try:
+        with ends.reader_may_leave():
+            return flags.FLAGS(argv)
+        sys.exit(0)  # the reader of the help has left
+    except SystemExit as asked:
+        sys.exit(0 if asked.code == 1 else asked.code)
 
 
 def _check_read() -> None:

@@ -1,22 +1,25 @@
 """Ends `launch.py` after an error: one line on stderr and an exit code. Imports no JAX."""
 
-import contextlib
 import errno
-import os
 import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from absl import flags
 
 from experiments.modes import key_errors
 from experiments.modes.lines import complain
-from snjax.host.exit_codes import BAD_INPUT, INTERRUPTED
+from snjax.host.exit_codes import BAD_INPUT
 
-_UNUSABLE_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+_UNUSABLE_PATH = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 _UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # errors without an exception class
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GET_CONFIG = 'get_config'
@@ -46,6 +49,8 @@ def input_error(error: ValueError | OSError, workdir: Any) -> Exception:
         OSError: `error` itself if the machine caused it; its traceback is needed then.
     """
     if not isinstance(error, OSError) or isinstance(error, (*_UNUSABLE_PATH, ValueError)):
+        return error
+    if error.errno is None:  # one of ours, with a line of its own
         return error
     if error.errno in _DISK_FULL:
         return ValueError(
@@ -124,22 +129,3 @@ def _place(error: Exception) -> str:
         if (path := pathlib.Path(name).resolve()) in files
     ]
     return found[-1] if found else ''
-
-
-@contextlib.contextmanager
-def reader_may_leave() -> Iterator[None]:
-    """Ignores the error of a reader that closes stdout early, as `| head` does."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes stdout again on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def interrupt(*_: Any) -> NoReturn:
-    """Handler of Ctrl-C: exits at once; a thread may compile for minutes and is not waited for."""
-    with contextlib.suppress(RuntimeError, OSError):  # Python may be printing just now
-        sys.stdout.flush()
-    os.write(2, b'launch.py: interrupted\n')
-    os._exit(INTERRUPTED)

@@ -6,7 +6,6 @@ The options are in `configs/modes/evaluate.py`.
 import contextlib
 import functools
 import glob
-import json
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +32,9 @@ from snjax.metrics import evaluate, extractors, protocols
 from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.protocols import Protocol
 from snjax.runs import config_file, images, lock, scores_file
-from snjax.runs.checkpoint import best_scores, load_tree
+from snjax.runs.best import best_scores
+from snjax.runs.checkpoint import load_tree
+from snjax.runs.files import read_lines
 from snjax.runs.scores_file import Row
 from snjax.runs.workdir import (
     BEST,
@@ -259,9 +260,8 @@ def _log(folder: pathlib.Path, rows: Sequence[Row]) -> None:
 
 def _last_line(folder: pathlib.Path) -> int:
     """The last step in metrics.jsonl; 0 without any."""
-    path = folder / METRICS_NAME
-    lines = path.read_text().splitlines() if path.exists() else []
-    return max((json.loads(line)['step'] for line in lines if line.endswith('}')), default=0)
+    steps = (point.get('step') for _, point in read_lines(folder / METRICS_NAME).good)
+    return max((step for step in steps if isinstance(step, int)), default=0)
 
 
 def _show_nearest(

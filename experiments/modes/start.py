@@ -1,12 +1,21 @@
 """First steps of every mode that works on one run: joins the processes, finds compiled programs."""
 
+import importlib.metadata
+import os
 import pathlib
+import platform
+from typing import Any
 
 from absl import flags
 
+from experiments.settings import keys
 from snjax import parallel
+from snjax.runs.config_file import flatten
 from snjax.runs.workdir import describe_newest
 from snjax.training import compilation_cache
+
+# Keys of the config that may differ between machines: places of files.
+_OF_ONE_MACHINE = (*keys.PLACES, 'eval.weights')
 
 
 def start(given: flags.FlagValues, workdir: pathlib.Path) -> None:
@@ -17,7 +26,8 @@ def start(given: flags.FlagValues, workdir: pathlib.Path) -> None:
         workdir: of the run.
 
     Raises:
-        ValueError: the processes cannot meet, or the cache cannot be used.
+        ValueError: the processes cannot meet, or were not started alike, or the cache cannot be
+            used.
     """
     parallel.initialize(
         given.distributed,
@@ -27,5 +37,22 @@ def start(given: flags.FlagValues, workdir: pathlib.Path) -> None:
         join_timeout=given.join_timeout,
         peer_timeout=given.peer_timeout,
         newest=lambda: describe_newest(workdir),
+        alike=_alike(given, workdir),
     )
     compilation_cache.use(given.compilation_cache)
+
+
+def _alike(given: flags.FlagValues, workdir: pathlib.Path) -> dict[str, Any]:
+    """What must be the same in all processes, by name: all but places on each machine."""
+    packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+    values = {name: importlib.metadata.version(name) for name in packages}
+    values |= {'python': platform.python_version(), '--workdir': os.path.abspath(workdir)}
+    for name in ('mode', 'distributed', 'profile', 'peer_timeout'):
+        values[f'--{name}'] = given[name].value
+    for name in ('config', *keys.MODES_OF_RUNS):
+        config: Any = given[name].value
+        flat = flatten(config.to_dict()) if config is not None else {}
+        values |= {f'--{name}.{key}': value for key, value in flat.items()}
+    for name in _OF_ONE_MACHINE:
+        values.pop(f'--config.{name}', None)
+    return values

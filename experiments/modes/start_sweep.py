@@ -5,7 +5,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.modes import errors, sweep
+from experiments.modes import ends, errors, sweep
 
 
 def start(given: flags.FlagValues, folder: pathlib.Path) -> int:
@@ -28,7 +28,7 @@ def start(given: flags.FlagValues, folder: pathlib.Path) -> int:
     except Exception as error:
         errors.end_at_config(error, source=(given.sweep or file).partition(':')[0])
     if given.dry_run:
-        with errors.reader_may_leave():
+        with ends.reader_may_leave():
             sweep.show_commands(runs, folder, num_slots=given.slots)
         return 0
     return sweep.run_sweep(

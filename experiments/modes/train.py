@@ -12,13 +12,13 @@ import numpy as np
 from absl import flags
 
 from experiments import build
-from experiments.modes import lines, streaming, training_scores
+from experiments.modes import going_on, lines, streaming, training_scores
 from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
 from snjax.metrics.evaluate import Evaluator
 from snjax.runs import config_file, lock
-from snjax.runs.workdir import SAMPLES, TENSORBOARD
+from snjax.runs.workdir import SAMPLES, TENSORBOARD, check_kinds
 from snjax.training import loop
 from snjax.training.program import StepProgram
 from snjax.training.step import compile_ahead
@@ -29,6 +29,10 @@ ENOUGH_IMAGES = 500
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
     """Trains with the flags of `launch.py`."""
+    if given.init_from:
+        if not given.workdir:
+            raise ValueError(going_on.NO_WORKDIR)
+        given.config.init_from = going_on.resolve(given.init_from, workdir)
     run_train(given.config, workdir, profile=given.profile)
 
 
@@ -50,10 +54,13 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
         AheadOfTime(plan, workdir, say) as ahead,
     ):
         if parallel.is_main():  # before anything is loaded or compiled
+            check_kinds(workdir)
             config_file.compare_config(workdir, record, keys.computed)
         image_set = load_data(record, say, ahead.announce)
         evaluator = training_scores.evaluator_of(plan.scores, lambda split: image_set, say)
         trainer = _trainer(plan, image_set, evaluator, workdir, say, ahead)
+        for line in going_on.notes(record, trainer.step, workdir):
+            say(line)
         start = time.perf_counter()
         trainer.run()
         seconds = time.perf_counter() - start
@@ -81,9 +88,7 @@ def _trainer(
     loop.check_set_size(len(image_set.images), plan.method.batch_size)
     method = plan.method.with_images(image_set.images)
     live = training_scores.live_scores(plan.scores, plan.record, evaluator)
-    if parallel.is_main():
-        config_file.check_config(workdir, plan.record, keys.computed)
-    return loop.Trainer(
+    trainer = loop.Trainer(
         method,
         options,
         image_set.images,
@@ -91,9 +96,25 @@ def _trainer(
         workdir,
         plan.record,
         live=live,
+        origin=_origin(plan.record),
         say=say,
         ahead=ahead.program,
     )
+    if parallel.is_main():
+        config_file.check_config(workdir, plan.record, keys.computed)
+    return trainer
+
+
+def _origin(config: Mapping[str, Any]) -> tuple[pathlib.Path, int] | None:
+    """Workdir and step of the checkpoint that a run begins with; None for a fresh start."""
+    folder, step = going_on.split(config['init_from'])
+    if not folder:
+        return None
+    if step is None:
+        raise ValueError(
+            f'init_from {folder!r} names no step: use --init_from={folder}, which does'
+        )
+    return pathlib.Path(folder), step
 
 
 class AheadOfTime:

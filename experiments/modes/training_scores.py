@@ -18,7 +18,8 @@ from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.extractors import Yardstick
 from snjax.metrics.live_scores import LiveScores
 from snjax.runs import scores_file
-from snjax.runs.checkpoint import as_tree, best_scores
+from snjax.runs.best import best_scores
+from snjax.runs.checkpoint import as_tree
 from snjax.runs.scores_file import Row
 from snjax.runs.workdir import BEST, SCORES_NAME
 

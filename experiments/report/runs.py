@@ -2,13 +2,13 @@
 
 import dataclasses
 import glob
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.settings import keys
 from snjax.runs import config_file, lock, scores_file
+from snjax.runs.files import read_lines, whole
 from snjax.runs.workdir import (
     CONFIG_NAME,
     DIVERGED_NAME,
@@ -116,12 +116,20 @@ def _read_one(folder: pathlib.Path, journal) -> tuple[Run | None, list[str]]:
     rows: Sequence[scores_file.Row] = ()
     try:
         rows = scores_file.read(folder / SCORES_NAME)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         warnings.append(str(error))
-    scalars, damaged = _scalars(folder / METRICS_NAME)
-    if damaged:
-        warnings.append(f'{folder / METRICS_NAME}: {damaged} lines cannot be read')
-    saved = newest_step(folder)
+    scalars: dict[str, dict[int, float]] = {}
+    try:
+        scalars, damaged = _scalars(folder / METRICS_NAME)
+        if damaged:
+            warnings.append(f'{folder / METRICS_NAME}: {damaged} lines cannot be read')
+    except (ValueError, OSError) as error:
+        warnings.append(str(error))
+    try:
+        saved = newest_step(folder)
+    except OSError as error:
+        saved = 0
+        warnings.append(str(error))
     logged = max((max(values) for values in scalars.values()), default=0)
     state, note = _state(folder, saved, flat['num_steps'], journal)
     run = Run(
@@ -145,9 +153,12 @@ def _config(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if missing:
         raise ValueError(f'{path} is not the config of a run: it lacks {missing[0]}')
     try:
-        return config, keys.upgraded(config)
+        flat = keys.upgraded(config)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
+    if wrong := keys.mistyped(flat):
+        raise ValueError(f'{path} is damaged ({wrong})')
+    return config, flat
 
 
 def _grids(folder: pathlib.Path) -> dict[int, pathlib.Path]:
@@ -162,14 +173,14 @@ def _scalars(path: pathlib.Path) -> tuple[dict[str, dict[int, float]], int]:
     An incomplete last line is not counted: a running process may be writing it.
     """
     found: dict[str, dict[int, float]] = {}
-    damaged = 0
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+    lines = read_lines(path)
+    damaged = len(lines.bad)
+    for _, point in lines.good:
         try:
-            point = json.loads(line)
-            step = int(point.pop('step'))
+            step = whole(point.pop('step'))
             values = {name: float(value) for name, value in point.items() if name != 'wall_time'}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            damaged += line.endswith(b'\n')
+        except (ValueError, KeyError, TypeError, OverflowError):
+            damaged += 1
             continue
         for name, value in values.items():
             found.setdefault(name, {})[step] = value
@@ -186,7 +197,7 @@ def _state(folder: pathlib.Path, saved: int, num_steps: int, journal) -> tuple[s
         return RUNNING, holder
     diverged = folder / DIVERGED_NAME
     if diverged.is_file():
-        return DIVERGED, diverged.read_text().strip()
+        return DIVERGED, diverged.read_text(errors='replace').strip()
     if saved >= num_steps:
         return FINISHED, ''
     for run, (state, note) in journal.items():
@@ -202,10 +213,11 @@ def _id(name):
 def _journal(path: pathlib.Path) -> dict[str, tuple[str, str]]:
     """The last state of each run in a sweep's journal, and a note on it."""
     last = {}
-    for text in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            line = json.loads(text)
+    try:
+        lines = read_lines(path).good
+    except (ValueError, OSError):  # the runs have files of their own
+        return {}
+    for _, line in lines:
+        if 'run' in line and 'state' in line:  # otherwise of another version
             last[str(line['run'])] = str(line['state']), str(line.get('note', ''))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # incomplete, or of another version: the run has files of its own
     return last

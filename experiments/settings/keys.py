@@ -19,6 +19,7 @@ INCIDENTAL = (
     'log.*',
     'checkpoint.*',
     'sampling.*',
+    'sentinel.*',
     'eval.*',
     'data.data_dir',
     'data.cache_dir',
@@ -92,6 +93,18 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
         if key in flat:
             flat[key] = names.get(flat[key], flat[key])
     return flatten(_BASE) | {key: value for key, value in flat.items() if not moved(key)}
+
+
+def mistyped(flat: Mapping[str, Any]) -> str:
+    """Names the first value of `upgraded` that is of another kind than its default; '' for none."""
+    for key, default in flatten(_BASE).items():
+        value, kind = flat.get(key), type(default)
+        is_number = kind in (int, float) and isinstance(value, int | float)
+        if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+            continue
+        if not is_number or isinstance(value, bool) or (kind is int and value != int(value)):
+            return f'{key} is {value!r}, where {kind.__name__} belongs'
+    return ''
 
 
 def computed(config: Mapping[str, Any]) -> dict[str, Any]:

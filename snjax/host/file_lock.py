@@ -14,11 +14,11 @@ except ImportError:  # not a POSIX system
     fcntl = None
 
 
-def lock(file: IO, *, wait: bool) -> None:
+def lock(file: IO | int, *, wait: bool) -> None:
     """Locks an open file for this process alone, until the file is closed.
 
     Args:
-        file: to lock; any mode.
+        file: to lock, in any mode, or a descriptor.
         wait: until another process has freed the lock.
 
     Raises:

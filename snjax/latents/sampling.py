@@ -16,8 +16,9 @@ Labels = ArrayLike | Sequence[int]
 
 
 def seed_key(seed: int, role: str) -> Key[Array, '']:
-    """The key of a seed for one role: 'init', 'data', 'train', 'grid' or 'sample'."""
-    roles = ('init', 'data', 'train', 'grid', 'sample')
+    """The key of a seed for one role: 'init', 'data', 'train', 'grid', 'sample' and others."""
+    # New roles come last, so that the keys of the others stay what they are.
+    roles = ('init', 'data', 'train', 'grid', 'sample', 'sentinel', 'rollback')
     return jax.random.fold_in(jax.random.key(seed), roles.index(role))
 
 

@@ -44,7 +44,7 @@ class LiveScores:
             reference.summary(protocol),
             reference.image_set.class_names,
         )
-        self._executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='scores')
+        self._executor = _thread()
         self._pending: tuple[int, concurrent.futures.Future] | None = None
 
     def submit(self, step: int, state: Any) -> None:
@@ -66,10 +66,15 @@ class LiveScores:
         return step, future.result()
 
     def close(self) -> None:
-        """Ends the thread; drops scores that were not collected."""
+        """Ends the thread; drops scores that were not collected. `submit` starts another."""
         self._executor.shutdown(cancel_futures=True)
+        self._executor, self._pending = _thread(), None
 
     def _score(self, queued):
         parts = [[np.asarray(x)[:count] for x in jax.device_get(out)] for out, count in queued]
         features = Features(*map(np.concatenate, zip(*parts, strict=True)))
         return comparison.quick(self._evaluator.extractor, self._real, features, self._class_names)
+
+
+def _thread() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='scores')

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from jax.experimental import multihost_utils
 
 from snjax.host import exit_codes, supervisor
 from snjax.host.gpus import own_gpus
+from snjax.parallel import agreement
 from snjax.parallel.peer_monitor import PeerMonitor
 
 _monitor: PeerMonitor | None = None  # only where a run has several processes
@@ -27,6 +28,7 @@ def initialize(
     join_timeout: int = 300,
     peer_timeout: int = 100,
     newest: Callable[[], str] = str,
+    alike: Mapping[str, Any] | None = None,
     **where: Any,
 ) -> None:
     """Joins the processes of a run; must be called before anything else uses JAX.
@@ -40,12 +42,13 @@ def initialize(
         join_timeout: seconds within which all processes must have joined.
         peer_timeout: seconds without a heartbeat after which a process is taken for lost.
         newest: returns a clause on the newest checkpoint, for the last line; empty for none.
+        alike: JSON values by name that must be the same in all processes; None to compare nothing.
         **where: `coordinator_address`, `num_processes` and `process_id` for 'explicit'.
 
     Raises:
         ValueError: for an unknown mode; for 'explicit' if an address, count or number is missing or
-            wrong; for 'auto' outside a known cluster; if not all processes join in time; if JAX
-            finds no device.
+            wrong; for 'auto' outside a known cluster; if not all processes join in time, or they
+            differ in `alike`; if JAX finds no device.
     """
     if mode == 'off':
         return _check_devices()
@@ -67,6 +70,10 @@ def initialize(
     jax.config.update('jax_enable_recoverability', True)
     _join(where if mode == 'explicit' else {}, join_timeout, peer_timeout)
     _start_monitor(peer_timeout, newest)
+    state = _coordination()
+    if alike is not None and (state.num_processes or 1) > 1:
+        own = state.client, state.process_id, state.num_processes
+        agreement.check_same(*own, alike, timeout=join_timeout)
     _check_devices()
 
 
@@ -226,36 +233,51 @@ def any_process(flag: bool) -> bool:
 
 
 class StopSignal:
-    """Tells at which step all processes save and stop after a SIGTERM.
+    """Tells at which step all processes save and stop after a SIGTERM, or SIGHUP.
 
-    Schedulers send SIGTERM before they take a machine away. With one process this object handles
-    the signal itself, and treats the first Ctrl-C like it; a second Ctrl-C ends the process at
-    once. A second SIGTERM does nothing, because SLURM sends two in a row. With several processes,
-    which may receive the signal at different steps or not at all, JAX's coordination service makes
-    them agree on one step.
+    Schedulers send SIGTERM before they take a machine away, and a terminal that is closed sends
+    SIGHUP. With one process this object handles the signals itself, and treats the first Ctrl-C
+    like them; a second Ctrl-C ends the process at once. A second SIGTERM does nothing, because
+    SLURM sends two in a row. With several processes, which may receive the signal at different
+    steps or not at all, JAX's coordination service makes them agree on one step. Signals that the
+    process ignores stay ignored.
+
+    Attributes:
+        is_requested: whether this process itself has received a signal; False with several.
     """
 
     def __init__(self):
-        self._is_requested = False
-        if jax.process_count() == 1:
-            self._previous = {
-                number: signal.signal(number, self._handle)
-                for number in (signal.SIGTERM, signal.SIGINT)
-            }
+        self.is_requested = False
+        several = jax.process_count() > 1
+        # The coordination service hears SIGTERM only.
+        handle = _as_sigterm if several else self._handle
+        numbers = [signal.SIGHUP] if several else [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+        self._previous = {
+            number: signal.signal(number, handle)
+            for number in numbers
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
 
     def _handle(self, number, _):
-        self._is_requested = True
+        self.is_requested = True
         if number == signal.SIGINT:
             signal.signal(number, self._previous[number])
 
     def at(self, step: int) -> bool:
         """Whether to save and stop after `step`; every process must ask at every step."""
         if jax.process_count() == 1:
-            return self._is_requested
+            return self.is_requested
         return multihost_utils.reached_preemption_sync_point(step)
 
     def close(self) -> None:
         """Restores the previous signal handlers."""
-        if jax.process_count() == 1:
-            for number, handler in self._previous.items():
-                signal.signal(number, handler)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        if jax.process_count() > 1:
+            # Python's own handler again, in the place of the coordination service's, which nobody
+            # asks any more.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
+def _as_sigterm(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)

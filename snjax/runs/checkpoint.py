@@ -26,11 +26,9 @@ all of them agree on whether it is good.
 import concurrent.futures
 import functools
 import itertools
-import json
-import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +39,16 @@ from jaxtyping import PyTree
 from orbax.checkpoint import v1
 
 from snjax import parallel
-from snjax.runs import digest
-from snjax.runs.checkpoint_files import missing_files, orbax_options, try_read
-from snjax.runs.files import replace_file
+from snjax.runs import best, digest
+from snjax.runs.checkpoint_files import (
+    failing_as_one_line,
+    missing_files,
+    orbax_options,
+    silence,
+    try_read,
+)
 from snjax.runs.nested import nested
 from snjax.runs.workdir import BEST, steps_in
-
-# In a checkpoint of the folder `best`: its score.
-_SCORE = 'score.json'
 
 # Names of barriers must differ; all processes save in the same order, so a count agrees among them.
 _SAVES = itertools.count()
@@ -112,7 +112,7 @@ class Checkpointer:
         Raises:
             ValueError: if the folder holds a checkpoint at or after `step` that this object neither
                 restored nor wrote.
-            Exception: what made the previous save fail, if it did.
+            OSError: this or the previous save failed; one line.
         """
         self.wait()
         if step in self._done:
@@ -129,7 +129,8 @@ class Checkpointer:
         barrier = functools.partial(
             v1.multihost.sync_global_processes, f'digest_{next(_SAVES)}', operation_id=str(step)
         )
-        with orbax_options():
+        silence()
+        with orbax_options(), failing_as_one_line(self._directory):
             response = v1.save_checkpointables_async(
                 self._directory / str(step),  # pyright: ignore[reportArgumentType]
                 {
@@ -166,13 +167,30 @@ class Checkpointer:
             arrays, reason = try_read(self._directory, step, wanted=wanted)
             if not parallel.any_process(bool(reason)):
                 self._rejected, self._done = set(rejected), {step}
-                placed = (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
-                return step, treedef.unflatten(placed)
+                return step, treedef.unflatten(_placed(arrays, wanted))
             rejected[step] = reason or 'another process could not read it'
             logging.warning('checkpoint %s/%d rejected: %s', self._directory, step, rejected[step])
         if rejected:
             raise ValueError(_none_is_good(self._directory, rejected))
         return None
+
+    def restore(self, step: int, like: PyTree) -> PyTree:
+        """Restores one checkpoint, which another run may have saved.
+
+        Args:
+            step: which one.
+            like: as for `restore_latest`.
+
+        Raises:
+            ValueError: it is damaged, or does not fit `like`; one line.
+        """
+        leaves, treedef = jax.tree.flatten(like)
+        wanted = dict(zip(digest.paths(like), leaves, strict=True))
+        arrays, reason = try_read(self._directory, step, wanted=wanted)
+        if parallel.any_process(bool(reason)):
+            what = reason or 'another process could not read it'
+            raise ValueError(f'the checkpoint {self._directory}/{step} cannot be used: {what}')
+        return treedef.unflatten(_placed(arrays, wanted))
 
     def keep_best(self, step: int, score: float) -> bool:
         """Keeps a checkpoint in `best/`, next to the others' folder, if its score is the best.
@@ -186,28 +204,18 @@ class Checkpointer:
         self.wait()
         if not parallel.is_main():
             return False
-        folder = self._directory.parent / BEST
-        kept = best_scores(folder)
-        if not math.isfinite(score) or (kept and min(kept.values()) <= score):
-            return False
-        new = folder / f'{step}.new'
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.copytree(self._directory / str(step), new, copy_function=_link)
-        replace_file(new / _SCORE, json.dumps({'score': score}))
-        if (folder / str(step)).exists():
-            shutil.rmtree(folder / str(step))
-        # The new one exists before the old one is deleted, so that there is always one.
-        new.rename(folder / str(step))
-        for other in kept:
-            if other != step:
-                shutil.rmtree((folder / str(other)).rename(folder / f'{other}.deleted'))
-        return True
+        return best.keep(self._directory.parent / BEST, self._directory / str(step), score)
 
     def wait(self) -> None:
-        """Waits until the save in flight is committed; raises what made it fail."""
+        """Waits until the save in flight is committed.
+
+        Raises:
+            OSError: it failed; one line. `errno` is ENOSPC if the disk is full.
+        """
         pending, self._pending = self._pending, None
         if pending is not None:
-            pending.result()
+            with failing_as_one_line(self._directory):
+                pending.result()
 
     def close(self) -> None:
         """Waits for the save in flight and ends the background thread."""
@@ -276,27 +284,11 @@ def load_tree(
         arrays, reason = try_read(directory, candidate, prefix=tuple(prefix))
         if not reason:
             return candidate, nested({path[len(prefix) :]: leaf for path, leaf in arrays.items()})
+        if candidate not in steps_in(directory):  # a live run has just deleted it for newer ones
+            return load_tree(directory, step, prefix=prefix)
         rejected[candidate] = reason
         logging.warning('checkpoint %s/%d rejected: %s', directory, candidate, reason)
     raise ValueError(_none_is_good(directory, rejected))
-
-
-def best_scores(folder: str | os.PathLike) -> dict[int, float]:
-    """Scores by step in a folder of `keep_best`: one, or two after a kill; the lowest counts."""
-    found = {}
-    for step in steps_in(Path(folder)):
-        path = Path(folder) / str(step) / _SCORE
-        if path.exists():
-            found[step] = float(json.loads(path.read_text())['score'])
-    return found
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
-    return target
 
 
 def as_tree(state: PyTree) -> Any:
@@ -310,6 +302,10 @@ def _none_is_good(directory: Path, rejected: Mapping[int, str]) -> str:
         f'no good checkpoint in {directory} ({reasons}); use another --workdir, or move that '
         'folder away to start anew'
     )
+
+
+def _placed(arrays: Mapping[Any, np.ndarray], wanted: Mapping[Any, Any]) -> Iterator[jax.Array]:
+    return (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
 
 
 def _to_device(array: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:

@@ -1,8 +1,13 @@
 """Reads the files of one checkpoint through Orbax and verifies them against their digest."""
 
+import contextlib
+import errno
 import functools
 import logging as standard_logging
+import os
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,29 +58,37 @@ def try_read(directory: Path, step: int, **kwargs: Any) -> tuple[dict, str]:
     Returns:
         The leaves by path and ''; or {} and one line that says why it cannot be used.
     """
-    ignore_late_reads()
+    silence()
     try:
         return _read(directory / str(step), step, **kwargs), ''
     except Exception as error:  # Orbax and TensorStore answer damage with errors of many types
-        # Their outermost error says only that loading failed; the first one says what is broken.
-        while cause := error.__cause__ or (not error.__suppress_context__ and error.__context__):
-            error = cause
-        reason = ' '.join(str(error).split('[tensorstore_spec')[0].split())
-        if not isinstance(error, ValueError | OSError):
-            reason = f'{type(error).__name__} {reason}'
-    # asyncio logs the failures of other leaves later, with tracebacks.
-    standard_logging.getLogger('asyncio').addFilter(_is_news)
-    return {}, reason
+        return {}, reason(error)
 
 
-@functools.cache  # one hook serves the process
-def ignore_late_reads() -> None:
-    """Suppresses a traceback on stderr for each read that is unfinished when a restore fails.
+def reason(error: BaseException) -> str:
+    """One line that says why Orbax or TensorStore failed.
 
-    When one leaf cannot be read, Orbax closes its event loop while other reads are in progress.
-    TensorStore's threads then find the loop closed, at any later time, and only the interpreter's
-    hook sees their error.
+    Their outermost error says only that they did; the first one says what is broken.
     """
+    while cause := error.__cause__ or (not error.__suppress_context__ and error.__context__):
+        error = cause
+    text = ' '.join(str(error).split('[tensorstore_spec')[0].split())
+    # Every layer appends where it is in its own source.
+    text = re.split(r" \[source locations|'?, source_location", text)[0]
+    return text if isinstance(error, ValueError | OSError) else f'{type(error).__name__} {text}'
+
+
+@functools.cache  # once in a process
+def silence() -> None:
+    """Keeps Orbax and TensorStore from printing tracebacks of errors that they raise as well.
+
+    Orbax logs them in each of its threads, asyncio logs those of other leaves, later. When one leaf
+    cannot be read, Orbax also closes its event loop while other reads are in progress. TensorStore's
+    threads then find the loop closed, at any later time, and only the interpreter's hook sees their
+    error.
+    """
+    standard_logging.getLogger('asyncio').addFilter(_is_news)
+    standard_logging.getLogger('absl').addFilter(_is_news)
     report = sys.unraisablehook
 
     def hook(unraisable: 'sys.UnraisableHookArgs') -> None:
@@ -86,10 +99,32 @@ def ignore_late_reads() -> None:
     sys.unraisablehook = hook
 
 
+class SaveFailed(OSError):
+    """A checkpoint could not be written."""
+
+
+@contextlib.contextmanager
+def failing_as_one_line(directory: Path) -> Iterator[None]:
+    """Raises what makes a save fail as an OSError: Orbax and TensorStore have many types for it."""
+    try:
+        yield
+    except Exception as error:
+        what = reason(error)
+        parallel.exit_if_peer_lost(error)
+        is_full = 'RESOURCE_EXHAUSTED' in what or getattr(error, 'errno', None) == errno.ENOSPC
+        is_full = is_full or os.strerror(errno.ENOSPC) in what
+        if is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from None
+        raise SaveFailed(f'a checkpoint cannot be saved in {directory}: {what}') from error
+
+
 def _is_news(record: standard_logging.LogRecord) -> bool:
     # TensorStore's messages have no common text, so asyncio's text and the type must do.
     late = record.getMessage().startswith('Task exception was never retrieved')
-    return not (late and record.exc_info and isinstance(record.exc_info[1], ValueError))
+    if late and record.exc_info and isinstance(record.exc_info[1], ValueError | OSError):
+        return False
+    is_orbax = f'{os.sep}orbax{os.sep}' in record.pathname
+    return not (is_orbax and record.levelno >= standard_logging.ERROR)
 
 
 def _read(

@@ -4,6 +4,7 @@ A run is resumed by starting it again in the same workdir. Its configuration may
 the workdir as long as both compute the same bits.
 """
 
+import errno
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from absl import logging
 
-from snjax.runs.files import replace_file
+from snjax.runs.files import Damaged, read_json, replace_file
 from snjax.runs.workdir import CONFIG_NAME, JOURNAL_NAME
 
 _ABSENT = '(absent)'
@@ -32,11 +33,11 @@ def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 def read_config(path: Path) -> dict[str, Any]:
     """The config that a run left; raises a ValueError that names a damaged file."""
     try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f'{path} is damaged ({error}); restore it, or use another --workdir'
-        ) from error
+        config = read_json(path)
+    except Damaged as error:
+        raise Damaged(f'{error}; restore it, or use another --workdir') from None
+    if config is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if not isinstance(config, dict):
         raise ValueError(
             f'{path} is damaged (not a JSON object); restore it, or use another --workdir'

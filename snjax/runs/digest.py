@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from snjax import parallel
+from snjax.runs.files import Damaged, read_json, replace_file
 
 _Place = tuple[tuple[int, int], ...]
 
@@ -108,7 +109,7 @@ class Writer:
         # In a thread: hashlib releases Python's lock, so Orbax's event loop continues.
         text = await asyncio.to_thread(self._json)
         folder = await directory.await_creation()
-        (folder / f'{parallel.process_index()}.json').write_text(text)
+        replace_file(Path(folder) / f'{parallel.process_index()}.json', text)
         await self._barrier()
 
     def _json(self) -> str:
@@ -203,9 +204,13 @@ def read(folder: Path, step: int) -> dict[tuple[str, ...], Entry]:
     while process < num_processes:
         path = folder / f'{process}.json'
         try:
-            content = json.loads(path.read_text())
+            content = read_json(path)
+            if content is None:
+                raise ValueError('it is missing')
             found_step, num_processes = content['step'], content['processes']
             _merge(entries, content['leaves'])
+        except Damaged:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             kind = type(error).__name__
             raise ValueError(f'digest/{path.name} is damaged ({kind}: {error})') from None

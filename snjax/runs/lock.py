@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import logging
 
 from snjax.host import file_lock
+from snjax.runs.files import check_file
 from snjax.runs.workdir import LOCK_NAME
 
 
@@ -21,7 +22,7 @@ class WorkdirLock:
         process_index: index of this process in the run.
 
     Raises:
-        ValueError: on entering, if another process holds the lock.
+        ValueError: on entering, if another process holds the lock, or its file is a folder.
     """
 
     def __init__(self, workdir: str | os.PathLike, *, process_index: int = 0):
@@ -55,6 +56,7 @@ class WorkdirLock:
         while True:
             self._is_removable = not self._workdir.exists()
             self._workdir.mkdir(parents=True, exist_ok=True)
+            check_file(self._path)
             try:
                 # Opened for appending, so that a second process does not erase the holder's name.
                 return self._path.open('a+')
@@ -100,7 +102,7 @@ def lock_holder(workdir: str | os.PathLike) -> str | None:
     """Holder of a folder's `WorkdirLock`, as 'process 12 on host'; None if the lock is free."""
     try:
         file = (Path(workdir) / LOCK_NAME).open('r+')
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     with file:
         try:

@@ -5,6 +5,7 @@ disk before the checkpoint is, and a run that is killed and resumed logs every p
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +17,7 @@ import numpy as np
 from snjax import parallel
 from snjax.runs import images, workdir
 from snjax.runs.checkpoint import Checkpointer
+from snjax.runs.files import replace_file
 from snjax.runs.writer import Writer
 
 
@@ -73,9 +75,12 @@ class RunLogger:
     ):
         self._folder, self._checkpoints = pathlib.Path(folder), checkpoints
         self._live, self._say = live, say
-        self._writer = Writer(folder, start_step=step, enabled=parallel.is_main())
         if parallel.is_main():
+            if removed := workdir.clean(folder):
+                say(f'removed what a killed process left: {", ".join(removed)}')
             (self._folder / workdir.DIVERGED_NAME).unlink(missing_ok=True)
+        self._writer = Writer(folder, start_step=step, enabled=parallel.is_main(), say=say)
+        self._identity = os.stat(self._folder) if parallel.is_main() else None
         text = json.dumps(config, indent=2, sort_keys=True)
         self._writer.text('config', f'```\n{text}\n```', step)
         self._writer.hparams(config, {})
@@ -92,16 +97,42 @@ class RunLogger:
         finally:
             self._writer.close()
 
+    def check_there(self, step: int) -> None:
+        """Raises a ValueError if the workdir that the run began to write was removed or moved.
+
+        Asked before every write, because writers make folders that are missing.
+        """
+        if not parallel.is_main():
+            return
+        try:
+            is_there = os.path.samestat(self._folder.stat(), self._identity)
+            is_there = is_there and (self._folder / workdir.METRICS_NAME).exists()
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise ValueError(
+                f'{self._folder} is gone: it was removed or moved while the run wrote there, at '
+                f'step {step}; move it back, or use another --workdir'
+            )
+
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Logs numbers by tag."""
+        self.check_there(step)
         self._writer.scalars(step, values)
+
+    def warn(self, step: int, warning: str) -> None:
+        """Prints a warning, and writes it to TensorBoard's texts."""
+        self._say(f'warning at step {step}: {warning}')
+        self._writer.text('sentinel', warning, step)
 
     def histograms(self, step: int, arrays: Mapping[str, Any]) -> None:
         """Logs the distribution of the values of each array."""
+        self.check_there(step)
         self._writer.histograms(step, arrays)
 
     def grid(self, step: int, samples: Any, columns: int | None) -> None:
         """Writes images (n, H, W, C) in [-1, 1] as a PNG and to TensorBoard."""
+        self.check_there(step)
         grid = images.grid(images.to_uint8(np.asarray(samples)), columns=columns)
         images.save_png(self._folder / workdir.SAMPLES / f'{step:08d}.png', grid)
         self._writer.images(step, 'samples', grid)
@@ -112,10 +143,12 @@ class RunLogger:
         Every process must call it. At most one save is in flight.
 
         Raises:
+            ValueError: the workdir is gone.
             Diverged: the state is not finite. Logged losses are of the state before an update, so
                 the state after it is checked here.
         """
         self._check_finite(step, state)
+        self.check_there(step)
         self.collect_scores()
         self._writer.flush()
         if self._live and step % self._live.every == 0:
@@ -159,7 +192,7 @@ class RunLogger:
         )
         message = f'diverged by step {step}: {values}; {last}'
         if parallel.is_main():
-            (self._folder / workdir.DIVERGED_NAME).write_text(f'{message}\n')
+            replace_file(self._folder / workdir.DIVERGED_NAME, f'{message}\n')
         return Diverged(message)
 
     def _check_finite(self, step, state):

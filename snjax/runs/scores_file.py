@@ -6,7 +6,9 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from snjax.runs.files import replace_file
+from absl import logging
+
+from snjax.runs.files import Damaged, exclusive, read_json, replace_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +41,36 @@ def read(path: pathlib.Path) -> list[Row]:
     Raises:
         ValueError: the file is damaged.
     """
-    if not path.exists():
+    content = read_json(path, finite=False)  # a score may be NaN
+    if content is None:
         return []
     try:
-        return [Row(row['scores'], row['manifest']) for row in json.loads(path.read_text())['rows']]
+        return [_row(row) for row in content['rows']]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is damaged ({error}): move it away') from error
+        raise Damaged(f'{path} is damaged ({error}): move it away') from None
+
+
+def _row(row: Any) -> Row:
+    if not isinstance(row['scores'], dict) or not isinstance(row['manifest'], dict):
+        raise TypeError('a row is not scores and their manifest')
+    scores = {str(name): float(value) for name, value in row['scores'].items()}
+    return Row(scores, row['manifest'])
 
 
 def add(path: pathlib.Path, rows: Iterable[Row]) -> None:
-    """Adds rows to a `scores.json`. Rows with the same `identity` are replaced."""
-    kept = {identity(row.manifest): row for row in read(path)}
-    kept |= {identity(row.manifest): row for row in rows}
-    text = json.dumps({'rows': [dataclasses.asdict(row) for row in kept.values()]}, indent=2)
-    replace_file(path, text + '\n')
+    """Adds rows to a `scores.json`. Rows with the same `identity` are replaced.
+
+    Processes that add at the same time take turns, so that none loses the other's rows. A damaged
+    file is set aside as `scores.json.damaged`, with a warning.
+    """
+    with exclusive(path.parent):
+        try:
+            kept = {identity(row.manifest): row for row in read(path)}
+        except Damaged as error:
+            aside = path.with_name(f'{path.name}.damaged')
+            path.replace(aside)
+            logging.warning('%s; kept as %s', error, aside)
+            kept = {}
+        kept |= {identity(row.manifest): row for row in rows}
+        text = json.dumps({'rows': [dataclasses.asdict(row) for row in kept.values()]}, indent=2)
+        replace_file(path, text + '\n')

@@ -1,16 +1,35 @@
 """Names of the files in a workdir, and the steps of its checkpoints. Imports no JAX."""
 
 import os
+import re
+import shutil
 from pathlib import Path
+
+from snjax.runs.files import check_file, remove_leftovers
 
 CONFIG_NAME = 'config.json'
 LOCK_NAME = '.lock'
 METRICS_NAME = 'metrics.jsonl'
 SCORES_NAME = 'scores.json'
 DIVERGED_NAME = 'diverged.txt'  # why a run diverged; removed when the run starts again
+ROLLBACKS_NAME = 'rollbacks.json'  # where a run that diverged went back to and on
 JOURNAL_NAME = 'journal.jsonl'  # of a sweep, whose runs have folders below
 CHECKPOINTS, BEST = 'checkpoints', 'best'
 SAMPLES, TENSORBOARD = 'samples', 'tensorboard'
+CUT = 'cut'  # what resumes have removed from the logs
+_FILES = (
+    CONFIG_NAME,
+    LOCK_NAME,
+    METRICS_NAME,
+    SCORES_NAME,
+    DIVERGED_NAME,
+    ROLLBACKS_NAME,
+    JOURNAL_NAME,
+)
+_FOLDERS = (CHECKPOINTS, BEST, SAMPLES, TENSORBOARD, CUT)
+# In `checkpoints` and `best`: a step that is being deleted, copied or written. After a kill they
+# are leftovers. `300.rejected` is none: it is a damaged checkpoint, kept for its owner to look at.
+_UNFINISHED = re.compile(r'\d+\.(deleted|new|orbax-checkpoint-tmp.*)')
 
 
 def steps_in(folder: str | os.PathLike) -> list[int]:
@@ -36,3 +55,33 @@ def describe_newest(workdir: str | os.PathLike) -> str:
     if not step:
         return f'there is no checkpoint yet in {workdir}'
     return f'the newest checkpoint is of step {step} in {workdir}'
+
+
+def check_kinds(workdir: str | os.PathLike) -> None:
+    """Raises a ValueError of one line if a folder stands where a run keeps a file, or vice versa."""
+    workdir = Path(workdir)
+    for name in _FILES:
+        check_file(workdir / name)
+    for name in _FOLDERS:
+        path = workdir / name
+        if path.exists() and not path.is_dir():
+            raise ValueError(f'{path} is a file where a folder belongs: move it away')
+
+
+def clean(workdir: str | os.PathLike) -> list[str]:
+    """Removes what killed processes left unfinished in a workdir; its run must hold the lock.
+
+    Returns:
+        The paths that were removed, relative to the workdir.
+    """
+    workdir = Path(workdir)
+    removed = []
+    for name in ('', *_FOLDERS):
+        removed += [os.path.join(name, found) for found in remove_leftovers(workdir / name)]
+    for name in (CHECKPOINTS, BEST):
+        folder = workdir / name
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if _UNFINISHED.fullmatch(path.name):
+                shutil.rmtree(path)
+                removed.append(f'{name}/{path.name}')
+    return removed

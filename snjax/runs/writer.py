@@ -3,7 +3,8 @@
 Every point (one tag at one step) is written exactly once, also if the run is killed and resumed. A
 killed run leaves points later than its last checkpoint, and the resumed run computes them again. So
 the `Writer` first removes everything later than the step it starts from, including a half-written
-last line or record, and then drops points that exist already. Old event files are cut too, because
+last line or record, and then drops points that exist already. What it removes it says, and keeps
+aside (`snjax.runs.log_cut`). Old event files are cut too, because
 only TensorBoard's slow loader honours a restart mark in the stream; the mark is written as well,
 for a TensorBoard that has already read the removed points.
 
@@ -20,11 +21,12 @@ import math
 import operator
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
+from absl import logging
 from google.protobuf.struct_pb2 import Value as HParam
 from jax import Array
 from jaxtyping import UInt8
@@ -36,9 +38,8 @@ from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_FLOAT, DT_STRING
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from snjax.runs import event_file
+from snjax.runs import event_file, log_cut
 from snjax.runs.config_file import flatten
-from snjax.runs.files import replace_file
 from snjax.runs.images import encode_png
 from snjax.runs.summaries import buckets, hparam
 from snjax.runs.workdir import METRICS_NAME, TENSORBOARD
@@ -59,9 +60,10 @@ class Writer:
         start_step: the step the run starts from, >= 0. Later points are removed; lines of
             `metrics.jsonl` up to and at this step stay byte for byte.
         enabled: False (every process but number 0) makes all calls do nothing and touches no file.
+        say: prints a line on what was removed; without it, the line is a warning in the log.
 
     Raises:
-        ValueError: if `start_step` is negative.
+        ValueError: if `start_step` is negative, or a file of the logs is a folder.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Writer:
         *,
         start_step: SupportsIndex = 0,
         enabled: bool = True,
+        say: Callable[[str], None] = logging.warning,
     ) -> None:
         self._enabled = enabled
         if not enabled:
@@ -78,15 +81,16 @@ class Writer:
         lines = Path(workdir) / METRICS_NAME
         self._folder = Path(workdir) / TENSORBOARD
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._line_steps = _cut_lines(lines, start_step)
+        self._line_steps, removed = log_cut.cut(Path(workdir), start_step)
+        if removed:
+            say(removed)
         self._old_event_files = event_file.event_files(self._folder)
-        event_file.cut_events(self._old_event_files, lambda event: event.step <= start_step)
         self._tags: dict[str, tuple[str, int]] = {}  # tag -> (plugin, last step)
         self._hparams: dict[str, HParam] | None = None
         self._wrote_hparams = False
         self._last_step = start_step
         for path in self._old_event_files:
-            for _, event in event_file.read_events(path):
+            for event in event_file.read_events(path):
                 self._remember(event)
         self._lines = open(lines, 'ab')
         self._event_file = open(event_file.new_event_file(self._folder), 'xb')
@@ -187,7 +191,8 @@ class Writer:
             if self._wrote_hparams:
                 raise ValueError('the run has written another config to HParams; a run has one')
             # Loaders keep the first row that they meet, so an outdated one has to go.
-            event_file.cut_events(self._old_event_files, lambda event: not _holds_hparams(event))
+            for path in self._old_event_files:
+                event_file.cut_events(path, lambda event: not _holds_hparams(event))
             self._tags.pop(HPARAMS_TAG, None)
             info = SessionStartInfo(hparams=hparams, start_time_secs=time.time())
             content = HParamsPluginData(session_start_info=info).SerializeToString()
@@ -261,24 +266,6 @@ def _json(number: float) -> float | str:
     if math.isinf(number):
         return 'Infinity' if number > 0 else '-Infinity'
     return number
-
-
-def _cut_lines(path: Path, last_step: int) -> dict[str, int]:
-    """Removes lines that are damaged or later than `last_step`; returns each name's last step."""
-    old = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    kept, steps = [], {}
-    for line in old:
-        try:
-            point = json.loads(line)
-            step = operator.index(point['step'])
-        except (ValueError, KeyError, TypeError):
-            continue
-        if line.endswith(b'\n') and step <= last_step:
-            kept.append(line)
-            steps.update((name, max(step, steps.get(name, -1))) for name in point)
-    if len(kept) < len(old):
-        replace_file(path, kept)
-    return steps
 
 
 def _tensor(

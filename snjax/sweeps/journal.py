@@ -7,6 +7,8 @@ import pathlib
 import time
 from typing import Any
 
+from snjax.runs.files import check_file, parse
+
 
 class RunState(enum.StrEnum):
     """State of a run. The journal holds every change except those to pending and waiting."""
@@ -35,7 +37,7 @@ class Journal:
         lines: all lines so far, as dicts.
 
     Raises:
-        ValueError: a line other than the last is damaged.
+        ValueError: a line other than the last is damaged, or the file is a folder.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -68,19 +70,20 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: a line other than the last is damaged.
     """
+    check_file(path)
     if not path.exists():
         return []
     lines = []
     complete = path.read_bytes()[: _end_of_lines(path)].splitlines()
     for number, text in enumerate(complete, start=1):
         try:
-            line = json.loads(text)
+            line = parse(text)
             _ = RunState(line['state']), line['run']
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{path}, line {number} is damaged ({error}): '
                 'remove the line; the sweep then checks its run again'
-            ) from error
+            ) from None
         lines.append(line)
     return lines
 

@@ -1,8 +1,8 @@
 """The progress of a run, read from its files while it writes them."""
 
-import json
 import pathlib
 
+from snjax.runs.files import parse
 from snjax.runs.workdir import METRICS_NAME
 
 # Scores by which tables compare runs, best first; lower is better.
@@ -37,12 +37,12 @@ class Progress:
                     self._offset = self.step = 0
                 file.seek(self._offset)
                 complete = file.read().rpartition(b'\n')[0]
-        except FileNotFoundError:
+        except OSError:  # not there yet, or no file: the run itself says what is wrong
             return
         self._offset += len(complete) + 1 if complete else 0
         for line in complete.splitlines():
             try:
-                self._read(json.loads(line))
+                self._read(parse(line))
             except (ValueError, TypeError, AttributeError):  # truncated and rewritten meanwhile
                 continue
 

@@ -1,4 +1,4 @@
-"""Counts Ctrl-C and SIGTERM instead of ending the process."""
+"""Counts Ctrl-C, SIGTERM and SIGHUP instead of ending the process."""
 
 import contextlib
 import signal
@@ -6,19 +6,21 @@ from collections.abc import Iterator
 
 
 class StopRequests:
-    """Number of SIGINT and SIGTERM signals received inside `counting`."""
+    """Number of SIGINT, SIGTERM and SIGHUP signals received inside `counting`."""
 
     def __init__(self):
         self.count = 0
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
-        """Counts the signals; the previous handlers are restored at the end."""
+        """Counts the signals, except ignored ones, until the previous handlers are restored."""
 
         def handle(*_):
             self.count += 1
 
-        previous = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        heard = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+        previous = {n: signal.signal(n, handle) for n in heard}
         try:
             yield
         finally:

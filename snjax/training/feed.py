@@ -18,6 +18,9 @@ import numpy as np
 
 from snjax import host, parallel
 from snjax.data.host_order import HostOrder
+from snjax.latents.sampling import seed_key
+from snjax.training.method import Method
+from snjax.training.step import Options
 
 # Calls whose images are on the devices in advance.
 _AHEAD = 2
@@ -206,3 +209,19 @@ def read_ahead(batches: Batches, workers: int) -> Any:
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
     source: Any = batches  # Grain uses only its length and items
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
+
+
+def open_feed(method: Method, options: Options, pixels: Any, step: int) -> Resident | Streamed:
+    """The source of images for all calls from `step` on."""
+    if not options.stream:
+        return Resident()
+    order = HostOrder(seed_key(options.seed, 'data'), method.batch_size, len(pixels))
+    return Streamed(
+        pixels,
+        order,
+        batch_size=method.batch_size,
+        num_batches=method.batches_per_step,
+        steps_per_call=options.steps_per_call,
+        steps=range(step, options.num_steps),
+        workers=options.workers,
+    )

@@ -12,13 +12,12 @@ import jax
 import numpy as np
 
 from snjax import parallel
-from snjax.data.host_order import HostOrder
 from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer
-from snjax.runs.run_logger import RunLogger, ScoresWhileTraining
+from snjax.runs.run_logger import Diverged, RunLogger, ScoresWhileTraining
 from snjax.runs.workdir import CHECKPOINTS, TENSORBOARD
 from snjax.runs.writer import Writer
-from snjax.training import feed
+from snjax.training import beginning, feed, rollbacks, sentinel
 from snjax.training.method import Method
 from snjax.training.profiling import Profile
 from snjax.training.program import StepProgram
@@ -33,25 +32,7 @@ _MAX_COLUMNS = 20
 
 
 class Preempted(RuntimeError):
-    """The run received SIGTERM and saved its state."""
-
-
-def open_feed(
-    method: Method, options: Options, pixels: Any, step: int
-) -> feed.Resident | feed.Streamed:
-    """The source of images for all calls from `step` on."""
-    if not options.stream:
-        return feed.Resident()
-    order = HostOrder(seed_key(options.seed, 'data'), method.batch_size, len(pixels))
-    return feed.Streamed(
-        pixels,
-        order,
-        batch_size=method.batch_size,
-        num_batches=method.batches_per_step,
-        steps_per_call=options.steps_per_call,
-        steps=range(step, options.num_steps),
-        workers=options.workers,
-    )
+    """The run was asked to stop by a signal, and saved its state."""
 
 
 def check_set_size(num_images: int, batch_size: int) -> None:
@@ -73,6 +54,7 @@ class Trainer:
         workdir: where the run is written.
         config: nested dict, for TensorBoard.
         live: scores checkpoints during training; None for no scores.
+        origin: another workdir and the step of its checkpoint that a new run begins with.
         say: prints a line.
         ahead: the step compiled ahead (`compile_ahead`); used if its input shapes match.
 
@@ -96,16 +78,17 @@ class Trainer:
         config: Mapping[str, Any],
         *,
         live: ScoresWhileTraining | None = None,
+        origin: tuple[pathlib.Path, int] | None = None,
         say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,
     ):
         check_set_size(len(pixels), method.batch_size)
         self._method, self._options, self._say = method, options, say
         self._pixels, self._workdir, self._config = pixels, pathlib.Path(workdir), config
-        self._live = live
-        self._checkpoints = Checkpointer(
-            self._workdir / CHECKPOINTS, keep=options.keep, keep_every=options.keep_every or None
-        )
+        self._labels = labels
+        self._live, self._origin = live, origin
+        self._checkpoints = self._open_checkpoints()
+        self._rollbacks = rollbacks.read(self._workdir)
 
         # Compile while the set is copied to the devices and the state is restored.
         images = jax.ShapeDtypeStruct(pixels.shape, np.uint8)
@@ -114,28 +97,21 @@ class Trainer:
 
         # Checkpoints hold whole arrays, whatever the number of devices.
         self._shapes = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
-        self.state, self.start = self._restore_or_init()
-        self.step = self.start or 0
+        self.state, self.start, self.step = self._begin()
         self._sample = jax.jit(method.sample, static_argnums=2)
         self._pending: list[tuple[int, dict]] = []  # metrics of calls that were not fetched yet
 
-    def _restore_or_init(self) -> tuple[Any, int | None]:
-        """The state on the devices, and the step of its checkpoint; None for a new state."""
-        found = self._checkpoints.restore_latest(parallel.abstract(self._shapes))
-        if found is None:
-            # The key is an argument of the program, so one compiled program serves all seeds.
-            lowered = jax.jit(self._method.init).lower(seed_key(0, 'init'))
-            init = parallel.compile(lowered, quickly=True)
-            step, state = None, init(seed_key(self._options.seed, 'init'))
-        else:
-            step, state = found
-            if step % self._options.steps_per_call:
-                raise ValueError(
-                    f'the checkpoint is of step {step}, no multiple of steps_per_call '
-                    f'{self._options.steps_per_call}: resume with --config.steps_per_call=1'
-                )
-            self._say(f'resuming from step {step}')
-        return parallel.shard(state, self._method.state_axes), step
+    def _open_checkpoints(self) -> Checkpointer:
+        o = self._options
+        folder = self._workdir / CHECKPOINTS
+        return Checkpointer(folder, keep=o.keep, keep_every=o.keep_every or None)
+
+    def _begin(self) -> tuple[Any, int | None, int]:
+        like = parallel.abstract(self._shapes)
+        state, start, step = beginning.state_of(
+            self._method, self._options, self._checkpoints, like, self._origin, self._say
+        )
+        return parallel.shard(state, self._method.state_axes), start, step
 
     def whole_state(self) -> Any:
         """The state with no leaf sharded, as from `method.init`; every process must call it."""
@@ -146,16 +122,44 @@ class Trainer:
 
         Raises:
             Diverged: a value is not finite; the last checkpoint is older.
-            Preempted: SIGTERM came; the state is saved.
+            Preempted: SIGTERM, SIGHUP or Ctrl-C came; the state is saved.
         """
-        with contextlib.closing(parallel.StopSignal()) as stop, self._open_log() as log:
+        while True:
+            try:
+                return self._run()
+            except Diverged as error:
+                if len(self._rollbacks) >= self._options.rollbacks:
+                    raise
+                self._roll_back(str(error))
+
+    def _run(self) -> Any:
+        """Trains from the present state to the end, or until a value is not finite."""
+        with self._open_log() as log:
+            for number, rollback in enumerate(self._rollbacks, start=1):
+                if rollback.to == self.step:
+                    log.warn(self.step, f'rollback {number}: {rollback.why}')
             if self.start is None:
                 self._write_grid(log)
+                if self._origin:  # from here on the run does not need the other one
+                    log.save(self.step, self.whole_state())
             log.score_again(self.step, self.whole_state)
             if self.step < self._options.num_steps:
-                self._train(log, stop)
+                self._train(log)
             log.finish()
         return self.whole_state()
+
+    def _roll_back(self, why: str) -> None:
+        """Goes back to the newest checkpoint, or the start, and on with other noise."""
+        self._checkpoints = self._open_checkpoints()  # the log has closed them
+        self._pending.clear()
+        self.state, self.start, self.step = self._begin()
+        self._rollbacks.append(rollbacks.Rollback(self.step, why))
+        if parallel.is_main():
+            rollbacks.write(self._workdir, self._rollbacks)
+        self._say(
+            f'{why}: rollback {len(self._rollbacks)} of {self._options.rollbacks} to step '
+            f'{self.step}, and on with other noise'
+        )
 
     def write_scores(self, values: Mapping[str, float]) -> None:
         """Adds scores of the finished run to its logs and its row of the HParams table."""
@@ -164,20 +168,30 @@ class Trainer:
 
     # ---- the loop
 
-    def _train(self, log: RunLogger, stop: parallel.StopSignal) -> None:
+    def _train(self, log: RunLogger) -> None:
         o = self._options
         with contextlib.ExitStack() as stack:
-            images = stack.enter_context(open_feed(self._method, o, self._pixels, self.step))
+            images = stack.enter_context(feed.open_feed(self._method, o, self._pixels, self.step))
             profile = stack.enter_context(self._profile())
             program = self._program(images.example())
             # The speed that is shown excludes the compilation.
             progress = stack.enter_context(
                 Progress(self.step, o.num_steps, enabled=parallel.is_main())
             )
+            watch = sentinel.of(
+                self._method, self._pixels, self._labels, num=o.watched, seed=o.seed
+            )
+            # Before the first update and after the last save there is nothing to save, and a signal
+            # ends the process at once.
+            stop = stack.enter_context(contextlib.closing(parallel.StopSignal()))
+            stopping = False
+            noise, data = 0, self.data
             while self.step < o.num_steps:
+                if noise != (noise := rollbacks.count(self._rollbacks, self.step)):
+                    data = rollbacks.with_noise(self.data, o.seed, noise)
                 # `steps_per_call` updates; the call returns before they are computed.
                 profile.before_call()
-                self.state, metrics = program(self.state, self.data, *images.next(self._is_idle))
+                self.state, metrics = program(self.state, data, *images.next(self._is_idle))
                 self.step += o.steps_per_call
                 self._pending.append((self.step, metrics))
                 if len(self._pending) >= _IN_FLIGHT:
@@ -192,7 +206,12 @@ class Trainer:
                     progress.show(losses)
                     if self._is_due(o.log_every):
                         speed = images.measured() | self._speed(progress.rate())
-                        log.scalars(self.step, {_tag(k): v for k, v in losses.items()} | speed)
+                        signs, warning = self._watch(watch)
+                        log.scalars(
+                            self.step, {_tag(k): v for k, v in losses.items()} | speed | signs
+                        )
+                        if warning:
+                            log.warn(self.step, warning)
                 if self._is_due(o.histogram_every):
                     self._write_histograms(log)
                 if last or self._is_due(o.sample_every):
@@ -200,11 +219,11 @@ class Trainer:
                 if saving:
                     self._checkpoints.wait()  # before the state is gathered: one copy at a time
                     log.save(self.step, self.whole_state())
-                if stopping and not last:
-                    self._checkpoints.wait()
-                    raise Preempted(
-                        f'asked to stop, and saved at step {self.step} of {o.num_steps}'
-                    )
+                if stopping:
+                    break
+            self._checkpoints.wait()
+            if stopping or stop.is_requested:
+                raise Preempted(f'asked to stop, and saved at step {self.step} of {o.num_steps}')
 
     def _is_due(self, every: int) -> bool:
         return bool(every) and self.step % every == 0
@@ -259,6 +278,13 @@ class Trainer:
             if bad:
                 raise log.diverged(step, bad)
         return losses
+
+    def _watch(self, watch: sentinel.Sentinel | None) -> tuple[dict[str, float], str]:
+        """Signs of a collapse by tag, and a warning or ''; process 0 alone measures them."""
+        if watch is None or not parallel.is_main():
+            return {}, ''
+        values = watch.measure(parallel.first_replica(self.state), self.step)
+        return {f'sentinel/{k}': v for k, v in values.items()}, watch.judge(values)
 
     def _speed(self, steps_per_s: float) -> dict[str, float]:
         """The epoch, and images per second where a speed is known."""

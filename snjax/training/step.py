@@ -33,6 +33,9 @@ class Options:
             are the same, bit for bit.
         workers: threads that read the set ahead; 0 for one per core.
         profile: calls of the step to trace (`snjax.training.profiling`); 0 for none.
+        watched: images by which signs of a collapse are measured (`snjax.training.sentinel`).
+        rollbacks: times that a run which diverges goes back to its newest checkpoint
+            (`snjax.training.rollbacks`).
 
     Raises:
         ValueError: a value is out of range, or an interval is no multiple of `steps_per_call`.
@@ -53,6 +56,8 @@ class Options:
     stream: bool = False
     workers: int = 0
     profile: int = 0
+    watched: int = 0
+    rollbacks: int = 0
 
     def __post_init__(self):
         if self.steps_per_call < 1 or self.num_steps < 1 or self.log_every < 1:
@@ -71,7 +76,12 @@ class Options:
             'sampling.every': self.sample_every,
             'checkpoint.every': self.checkpoint_every,
         }
-        for name, value in (intervals | {'sampling.num': self.num_samples}).items():
+        counts = {
+            'sampling.num': self.num_samples,
+            'sentinel.num': self.watched,
+            'sentinel.rollbacks': self.rollbacks,
+        }
+        for name, value in (intervals | counts).items():
             if value < 0:
                 raise ValueError(f'{name} {value} is negative: 0 (never) or more is accepted')
         if self.checkpoint_every and self.keep_every % self.checkpoint_every:

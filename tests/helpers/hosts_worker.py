@@ -1,5 +1,6 @@
 """One process of a small distributed run: `hosts_worker.py ADDRESS NUM ID FOLDER CASE`."""
 
+import contextlib
 import ctypes
 import functools
 import pathlib
@@ -23,12 +24,13 @@ def main(address, num, process_id, folder, case):
     from snjax import parallel
     from snjax.runs.checkpoint import Checkpointer
 
-    with parallel.report_exit():
+    with parallel.report_exit(), _exit_2():
         parallel.initialize(
             'explicit',
             join_timeout=60,
             peer_timeout=SECONDS,
             newest=newest,
+            alike={'lr': 0.1 * int(process_id)} if case == 'alike' else {'lr': 0.1},
             coordinator_address=address,
             num_processes=int(num),
             process_id=int(process_id),
@@ -54,6 +56,19 @@ def main(address, num, process_id, folder, case):
             time.sleep(10 * SECONDS)
         checkpoints.close()
         print(jax.process_count(), 'processes', flush=True)
+
+
+@contextlib.contextmanager
+def _exit_2():
+    """Ends after a refusal as launch.py does."""
+    from snjax import parallel
+
+    try:
+        yield
+    except ValueError as error:
+        parallel.exit_if_peer_lost(error)
+        supervisor.say(str(error))
+        sys.exit(2)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from configs import sngan_digits
 from helpers.compiling import QUICKLY
-from snjax.runs.checkpoint import best_scores, load_tree
+from snjax.runs.best import best_scores
+from snjax.runs.checkpoint import load_tree
 
 ROOT = Path(__file__).parents[2]
 DIGITS = f'--config={ROOT}/configs/sngan_digits.py'

@@ -29,7 +29,7 @@ from helpers import tiny_gan, tiny_glo
 from helpers.filling import filled_state
 from snjax import data, parallel
 from snjax.objectives.losses import LOSSES
-from snjax.training import adversarial, loop
+from snjax.training import adversarial
 from snjax.training.optimizers import linear_decay
 from snjax.training.step import Options, device_data, make_step
 
@@ -147,7 +147,7 @@ def train_case(name):
     before = filled(tiny)
     state = parallel.shard(before, tiny.state_axes)
     step = parallel.DataParallel(make_step(tiny, OPTIONS), tiny.state_axes)
-    with loop.open_feed(tiny, options, images, 0) as feed:
+    with feed_of_run.open_feed(tiny, options, images, 0) as feed:
         COUNTED[name] = cost.flops(step.trace(state, on_devices, feed.example()))
         program = step.compile(state, on_devices, *feed.example())
         for _ in range(STEPS):

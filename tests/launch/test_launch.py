@@ -23,7 +23,8 @@ from helpers.launching import (
     scores,
     state,
 )
-from snjax.runs.checkpoint import best_scores, load_tree
+from snjax.runs.best import best_scores
+from snjax.runs.checkpoint import load_tree
 
 SN_LAYERS = [f'conv{i}' for i in range(1, 8)] + ['score']
 CONFIGS = ROOT / 'configs'

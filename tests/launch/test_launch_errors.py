@@ -337,7 +337,9 @@ def test_divergence_is_exit_3_with_value_and_step_and_keeps_the_checkpoints(
     (line,) = [line for line in lines if line.startswith('launch.py: ')]
     assert line.startswith(diverged)
     assert re.search(r'dis_loss = (nan|inf)', line)
-    assert line.endswith(f'the last checkpoint is of step {NUM_STEPS + 1}')
+    last = NUM_STEPS + 1
+    assert f'the last checkpoint is of step {last}; to go on with other values: ' in line
+    assert f'--init_from={workdir}@{last} --workdir=NEW' in line
     assert checkpoints(workdir)[-2:] == [NUM_STEPS, NUM_STEPS + 1]
     after = state(workdir)
     assert after[0] == before[0] == NUM_STEPS + 1

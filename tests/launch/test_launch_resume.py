@@ -13,6 +13,7 @@ import pytest
 
 import snjax
 from configs import from_workdir, sngan_digits
+from experiments.modes import going_on
 from experiments.settings import keys
 from helpers.launching import (
     CHECKPOINT_EVERY,
@@ -22,6 +23,7 @@ from helpers.launching import (
     Launcher,
     assert_same_run,
     checkpoints,
+    events,
     logged_step,
     metrics,
     printed,
@@ -53,6 +55,55 @@ def test_harmless_keys_may_change_and_the_run_goes_on(launcher, finished_run, tm
         (row,) = wait_for(lambda: hparams_rows(url), bool).values()
     assert row['num_steps'] == NUM_STEPS + 10
     assert row['log.every'] == 5
+
+
+def test_a_new_run_begins_with_a_checkpoint_of_another_and_records_it(
+    launcher, finished_run, tmp_path
+):
+    origin, workdir = finished_run.workdir, tmp_path / 'new'
+    begin = NUM_STEPS - CHECKPOINT_EVERY
+    flags = [f'--init_from={origin}@{begin}', f'--workdir={workdir}', '--config.optimizer.lr=1e-3']
+    flags += ['--config.eval.extractor=', '--config.eval.every=0', '--config.log.every=10']
+    wrong = launcher.run(*flags, '--config.model.gen_width=8')
+    assert wrong.code == 2 and f'{begin} cannot be used: ' in wrong.stderr.splitlines()[-1]
+    assert not workdir.exists()
+    outcome = launcher.run(*flags)
+    assert outcome.code == 0, outcome.stderr
+    assert f'beginning with step {begin} of {origin}\n' in outcome.stdout
+    assert checkpoints(workdir) == [begin, NUM_STEPS]
+    config = json.loads((workdir / 'config.json').read_text())
+    assert config['init_from'] == f'{origin}@{begin}' and config['optimizer']['lr'] == 1e-3
+    (before, first), (_, same) = state(workdir, begin), state(origin, begin)
+    assert before == begin and all((first[k] == same[k]).all() for k in same)
+    (_, last), (_, other) = state(workdir), state(origin)
+    assert any((last[k] != other[k]).any() for k in other if 'params' in k)
+    assert metrics(workdir)[-1]['step'] == NUM_STEPS
+    assert {step for tag, step, _ in events(workdir) if tag == 'samples'} == {begin, NUM_STEPS}
+
+
+def test_the_origin_of_a_new_run_is_a_checkpoint_that_is_there(finished_run, tmp_path):
+    origin, last = finished_run.workdir, NUM_STEPS - 2 * CHECKPOINT_EVERY
+    assert going_on.resolve(f'{origin}@{last}', tmp_path) == f'{origin}@{last}'
+    assert going_on.resolve(str(origin), tmp_path) == f'{origin}@{NUM_STEPS}'
+    # The origin has advanced since the new run began.
+    (tmp_path / 'config.json').write_text(json.dumps({'init_from': f'{origin}@{last}'}))
+    assert going_on.resolve(str(origin), tmp_path) == f'{origin}@{last}'
+    for name, message in [
+        (f'{origin}@7', 'its checkpoints are of steps'),
+        (tmp_path / 'none', 'holds no run'),
+        (tmp_path, 'is the --workdir itself'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            going_on.resolve(str(name), tmp_path)
+
+
+def test_a_run_whose_steps_are_done_or_do_nothing_says_so():
+    config = {'num_steps': 100, 'optimizer': {'decay_end': 0}}
+    assert going_on.notes(config, 40, Path('x')) == []
+    (line,) = going_on.notes(config, 100, Path('x'))
+    assert line == 'x has done all of its 100 steps: a larger --config.num_steps trains on'
+    (line,) = going_on.notes(config | {'optimizer': {'decay_end': 90}}, 40, Path('x'))
+    assert line.startswith('the learning rate is 0 from step 90 on (optimizer.decay_end), where')
 
 
 def as_version_0_1_0(workdir, num_seeds):

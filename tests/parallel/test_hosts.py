@@ -138,6 +138,15 @@ def test_a_process_that_fails_ends_the_others_with_its_code(workers):
     )
 
 
+def test_processes_that_were_started_in_different_ways_say_so_and_end_with_2(workers):
+    run = workers('alike', 2)
+    for i in (0, 1):
+        code, line = run.end(i)
+        assert code == 2
+        expected = 'process 1 was started in another way than process 0 (lr: 0.0 != 0.1): start all'
+        assert expected in line[-1]
+
+
 @pytest.mark.slow
 def test_a_busy_process_is_not_taken_for_lost(workers):
     """Not even if its Python code is blocked for twice the timeout."""

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
 from helpers.tensorboard_server import ask, ask_bytes, hparams_rows, scalar_points, serve, wait_for
+from snjax.runs import event_file
 from snjax.runs.writer import Writer
 
 GRID = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -392,3 +393,42 @@ def test_running_tensorboard_forgets_what_a_resume_cuts(server, logdir):
     with Writer(logdir / name, start_step=150) as writer:
         expected = [*expected[:2], (200, 3.0), (300, 3.0)]
         assert served_after(writer, [200, 300], 3.0) == expected
+
+
+def test_a_flipped_bit_costs_one_record_and_everything_removed_is_said_and_kept(tmp_path):
+    with Writer(tmp_path) as writer:
+        for step in range(6):
+            writer.scalars(step, {'loss': step})
+    (events,) = event_files(tmp_path)
+    pieces = [piece for piece, _ in event_file.read_pieces(events)]
+    assert len(pieces) == 8
+    damaged = [bytearray(piece) for piece in pieces]
+    damaged[3][0] ^= 1  # the length of the event of step 1
+    damaged[5][14] ^= 1  # the event of step 3
+    events.write_bytes(b''.join(damaged) + b'\x07\0\0')  # and the first bytes of another
+    metrics = tmp_path / 'metrics.jsonl'
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    bad = [b'\0\0\0\0\n', b'{"step": 1, "loss": 1e400}\n', b'{"step": 1e400}\n']
+    metrics.write_bytes(b''.join([*lines[:2], *bad, *lines[2:]]))
+
+    said = []
+    Writer(tmp_path, start_step=4, say=said.append).close()
+    aside = tmp_path / 'cut' / '4-0'
+    assert said == [
+        'removed from the logs: 1 line and 1 TensorBoard record after step 4; 3 lines and '
+        f'3 places in event files damaged; kept in {aside}'
+    ]
+    assert metrics.read_bytes() == b''.join(lines[:5])
+    assert [step for step, _ in event_points(tmp_path, 'loss')] == [0, 2, 4]
+    assert (aside / 'metrics.jsonl').read_bytes() == b''.join([lines[5], *bad])
+    removed = [damaged[3], damaged[5], damaged[7], b'\x07\0\0']
+    assert (aside / 'events-0.records').read_bytes() == b''.join(removed)
+    Writer(tmp_path, start_step=4, say=said.append).close()
+    assert len(said) == 1
+
+
+def test_the_newest_ten_of_what_resumes_removed_are_kept(tmp_path):
+    for _ in range(12):
+        with Writer(tmp_path, say=lambda line: None) as writer:
+            writer.scalars(1, {'loss': 1.0})
+    assert len(list((tmp_path / 'cut').iterdir())) == 10

@@ -17,7 +17,8 @@ from snjax import data, parallel
 from snjax.data import sampler
 from snjax.data.host_order import HostOrder, permute
 from snjax.training import feed
-from snjax.training.loop import Trainer, open_feed
+from snjax.training.feed import open_feed
+from snjax.training.loop import Trainer
 from snjax.training.step import Options, device_data, make_step
 
 pytest.importorskip('grain', reason='Grain (extra stream) is not installed')

@@ -23,6 +23,7 @@ from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer, load_tree
 from snjax.runs.run_logger import Diverged
 from snjax.runs.workdir import DIVERGED_NAME
+from snjax.training import loop
 from snjax.training.loop import Preempted, Trainer
 from snjax.training.step import Options, device_data
 
@@ -343,16 +344,14 @@ def test_scores_join_the_finished_run(tmp_path, pixels, whole):
     assert trained == lines(whole[0])
 
 
-def test_sigterm_saves_and_gives_the_signal_back(tmp_path, pixels, whole):
-    before = signal.getsignal(signal.SIGTERM)
-
-    def terminate(line):
-        if line.startswith('compiled'):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Preempted, match='saved at step 1 of 20'):
-        trainer(tmp_path, pixels, say=terminate).run()
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_is_given_back(tmp_path, pixels, whole, monkeypatch, number):
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Progress, 'advance', lambda *_: os.kill(os.getpid(), number))
+        with pytest.raises(Preempted, match='saved at step 1 of 20'):
+            trainer(tmp_path, pixels).run()
+    assert signal.getsignal(number) is before
     assert checkpoints(tmp_path) == [1]
     assert int(load_tree(tmp_path / 'checkpoints')[1]['step']) == 1
     trainer(tmp_path, pixels).run()
@@ -395,3 +394,37 @@ def test_a_state_that_is_not_finite_is_no_checkpoint(tmp_path, pixels):
         step, state = kept.restore_latest(jax.eval_shape(lost.init, jax.random.key(0)))
     assert step == 5
     assert np.isfinite(state.mean).all()
+
+
+class Unlucky(Walk):
+    """Not finite at one step, but only with the noise that a run without rollbacks draws there."""
+
+    at, unlucky = 7, random.normal(random.fold_in(seed_key(OPTIONS['seed'], 'train'), 6), (4, 4, 1))
+
+    def train_step(self, state, batch, rng):
+        noise = random.normal(random.fold_in(rng, state.step), state.mean.shape)
+        state, metrics = super().train_step(state, batch, rng)
+        is_lost = (state.step == self.at) & jnp.all(noise == self.unlucky)
+        return state, metrics | {'rec_loss': jnp.where(is_lost, jnp.nan, metrics['rec_loss'])}
+
+
+def test_a_rollback_goes_on_with_other_noise_and_resumes_bit_for_bit(tmp_path, pixels, whole):
+    with pytest.raises(Diverged):
+        trainer(tmp_path / 'none', pixels, Unlucky()).run()
+    said = []
+    run = trainer(tmp_path / 'one', pixels, Unlucky(), rollbacks=1, say=said.append)
+    state = parallel.first_replica(run.run())
+    (line,) = [line for line in said if 'rollback 1 of 1' in line]
+    assert line.startswith('diverged by step 7: rec_loss = nan; the last checkpoint is of step 5')
+    assert line.endswith('to step 5, and on with other noise')
+    assert not (tmp_path / 'one' / DIVERGED_NAME).exists()
+    undisturbed = values(whole[0])
+    found = values(tmp_path / 'one')
+    assert [line['step'] for line in found] == [line['step'] for line in undisturbed]
+    assert found[:5] == undisturbed[:5] and found[6]['train/rec_loss'] != undisturbed[6]
+    # Stopped after the rollback and started again; and with the newest checkpoint lost.
+    trainer(tmp_path / 'two', pixels, Unlucky(), rollbacks=1, num_steps=10).run()
+    shutil.rmtree(tmp_path / 'two' / 'checkpoints' / '10')
+    resumed = parallel.first_replica(trainer(tmp_path / 'two', pixels, Unlucky()).run())
+    assert (np.asarray(resumed.mean) == np.asarray(state.mean)).all()
+    assert values(tmp_path / 'two') == found

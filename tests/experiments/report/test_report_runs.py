@@ -1,6 +1,7 @@
 """Tests of how runs are read, put together by kind and summed up in tables."""
 
 import json
+import shutil
 import statistics
 from pathlib import Path
 
@@ -164,3 +165,30 @@ def test_best_checkpoints_of_seeds_are_one_row_although_their_steps_differ(tmp_p
     (row,) = outline(tmp_path).table('Frechet distance (digits) ↓')
     assert (row['seeds'], row['step']) == ('2', '40-80')
     assert row['Frechet distance (digits) ↓'] == '3.50 ± 0.71'
+
+
+def test_one_damaged_run_of_many_is_named_and_stops_nothing(tmp_path, capsys):
+    damages = {
+        'metrics.jsonl': b'{"step": 1e400}\n\0\0\0\n',
+        'config.json': b'{"seed": 1e400}',
+        'scores.json': b'',
+        'journal.jsonl': b'\0\n[]\n',
+    }
+    folders = [*damages, *(f'{name}-folder' for name in damages), 'checkpoints', 'text', 'good']
+    for number, name in enumerate(folders):
+        make_run(tmp_path / 'runs' / name, digits(), step=100, distance=10.0, seed=number)
+    for name, content in damages.items():
+        (tmp_path / 'runs' / name / name).write_bytes(content)
+        path = tmp_path / 'runs' / f'{name}-folder' / name
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    shutil.rmtree(tmp_path / 'runs' / 'checkpoints' / 'checkpoints', ignore_errors=True)
+    (tmp_path / 'runs' / 'checkpoints' / 'checkpoints').touch()
+    text = tmp_path / 'runs' / 'text' / 'config.json'
+    text.write_text(json.dumps(json.loads(text.read_text()) | {'num_steps': 'many'}))
+    report.run_report(tmp_path / 'runs' / '*')
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1].startswith('8 runs of 1 kind')
+    for name in ('metrics.jsonl', 'config.json', 'scores.json'):
+        assert f'runs/{name}/{name}' in out
+    assert "config.json is damaged (num_steps is 'many', where int belongs)" in out

@@ -1,0 +1,84 @@
+"""How a run goes on after its end, and how a new one begins where another was. Imports no JAX."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from snjax.runs.config_file import read_config
+from snjax.runs.workdir import CHECKPOINTS, CONFIG_NAME, newest_step, steps_in
+
+NO_WORKDIR = '--init_from begins a new run: give it a folder of its own, as --workdir=runs/new'
+
+
+def split(origin: str) -> tuple[str, int | None]:
+    """WORKDIR and STEP of `--init_from=WORKDIR[@STEP]`; None without a step."""
+    folder, at, step = origin.rpartition('@')
+    return (folder, int(step)) if at and step.isdecimal() else (origin, None)
+
+
+def resolve(origin: str, workdir: pathlib.Path) -> str:
+    """The checkpoint that `--init_from` means, for the config: 'absolute path@step'.
+
+    Without a step it is the newest one, unless the new run has begun with another already.
+
+    Args:
+        origin: WORKDIR[@STEP].
+        workdir: of the new run.
+
+    Raises:
+        ValueError: there is no such checkpoint, or both workdirs are the same; one line.
+    """
+    name, step = split(origin)
+    folder = pathlib.Path(os.path.abspath(pathlib.Path(name).expanduser()))
+    if not (folder / CONFIG_NAME).is_file():
+        raise ValueError(
+            f'--init_from={origin}: {folder} holds no run, there is no {CONFIG_NAME}; give the '
+            '--workdir of a training, and @STEP after it for an older checkpoint'
+        )
+    if folder == pathlib.Path(os.path.abspath(workdir)):
+        raise ValueError(
+            f'--init_from={origin} is the --workdir itself: give the new run a --workdir of its own'
+        )
+    if step is None and (workdir / CONFIG_NAME).is_file():
+        begun = str(read_config(workdir / CONFIG_NAME).get('init_from', ''))
+        if split(begun)[0] == str(folder):
+            return begun
+    steps = steps_in(folder / CHECKPOINTS)
+    if not steps or (step is not None and step not in steps):
+        there = f'its checkpoints are of steps {steps}' if steps else 'it has no checkpoint'
+        raise ValueError(f'--init_from={origin}: {there}')
+    return f'{folder}@{step if step is not None else steps[-1]}'
+
+
+def notes(config: Mapping[str, Any], step: int, workdir: pathlib.Path) -> list[str]:
+    """Lines on a run whose steps are all done, or whose further ones change no weight.
+
+    Args:
+        config: nested.
+        step: generator updates done.
+        workdir: of the run.
+    """
+    num_steps, end = config['num_steps'], config['optimizer']['decay_end']
+    lines = []
+    if step >= num_steps:
+        lines.append(
+            f'{workdir} has done all of its {num_steps} steps: a larger --config.num_steps trains on'
+        )
+    if end and (num_steps > end or step >= end):
+        lines.append(
+            f'the learning rate is 0 from step {end} on (optimizer.decay_end), where more steps '
+            f'change no weight: to train on, begin a new run, as --init_from={workdir}@STEP '
+            '--workdir=NEW --config.optimizer.decay_end=...'
+        )
+    return lines
+
+
+def after_divergence(error: Exception, workdir: pathlib.Path) -> Exception:
+    """The error of a diverged run, with the way to go on from its newest checkpoint."""
+    step = newest_step(workdir)
+    way = f'--init_from={workdir}@{step} --workdir=NEW' if step else '--workdir=NEW'
+    return RuntimeError(
+        f'{error}; to go on with other values: {way} --config.optimizer.lr=..., or let a run go '
+        'back by itself: --config.sentinel.rollbacks=3'
+    )

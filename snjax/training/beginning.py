@@ -1,0 +1,61 @@
+"""The state that a run starts from: its own checkpoint, that of another run, or a fresh one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from snjax import parallel
+from snjax.latents.sampling import seed_key
+from snjax.runs.checkpoint import Checkpointer
+from snjax.runs.workdir import CHECKPOINTS
+from snjax.training.method import Method
+from snjax.training.step import Options
+
+
+def state_of(
+    method: Method,
+    options: Options,
+    checkpoints: Checkpointer,
+    like: Any,
+    origin: tuple[Path, int] | None,
+    say: Callable[[str], None],
+) -> tuple[Any, int | None, int]:
+    """The state, with no leaf sharded.
+
+    Args:
+        method: gives a fresh state.
+        options: with the seed.
+        checkpoints: of the run itself, which come first.
+        like: shapes, types and places of the state.
+        origin: another workdir and the step of its checkpoint; used before a fresh state.
+        say: prints a line.
+
+    Returns:
+        The state, the step of the run's own checkpoint (None if it is new), and the step of the
+        state.
+
+    Raises:
+        ValueError: no checkpoint is usable, or its step is none that a call of the program ends at.
+    """
+    start, step = None, 0
+    if found := checkpoints.restore_latest(like):
+        start, state = found
+        step = start
+        say(f'resuming from step {step}')
+    elif origin:
+        folder, step = origin
+        with Checkpointer(folder / CHECKPOINTS) as others:
+            state = others.restore(step, like)
+        say(f'beginning with step {step} of {folder}')
+    else:
+        # The key is an argument of the program, so one compiled program serves all seeds.
+        init = parallel.compile(jax.jit(method.init).lower(seed_key(0, 'init')), quickly=True)
+        state = init(seed_key(options.seed, 'init'))
+    if step % options.steps_per_call:
+        raise ValueError(
+            f'the checkpoint is of step {step}, no multiple of steps_per_call '
+            f'{options.steps_per_call}: resume with --config.steps_per_call=1'
+        )
+    return state, start, step
