@@ -113,20 +113,21 @@ class Trainer:
         self.data = device_data(None if options.stream else pixels, labels, options.seed)
 
         # Checkpoints hold whole arrays, whatever the number of devices.
-        self._shapes = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
-        self.state, self.start = self._restore_or_init()
+        # Traced once, for the shapes and for the program of a new run. Its key is an argument, so
+        # one compiled program serves all seeds.
+        init = jax.jit(method.init).trace(seed_key(0, 'init'))
+        self._shapes = init.out_info
+        self.state, self.start = self._restore_or_init(init)
         self.step = self.start or 0
         self._sample = jax.jit(method.sample, static_argnums=2)
         self._pending: list[tuple[int, dict]] = []  # metrics of calls that were not fetched yet
 
-    def _restore_or_init(self) -> tuple[Any, int | None]:
+    def _restore_or_init(self, init: jax.stages.Traced) -> tuple[Any, int | None]:
         """The state on the devices, and the step of its checkpoint; None for a new state."""
         found = self._checkpoints.restore_latest(parallel.abstract(self._shapes))
         if found is None:
-            # The key is an argument of the program, so one compiled program serves all seeds.
-            lowered = jax.jit(self._method.init).lower(seed_key(0, 'init'))
-            init = parallel.compile(lowered, quickly=True)
-            step, state = None, init(seed_key(self._options.seed, 'init'))
+            program = parallel.compile(init.lower(), quickly=True)
+            step, state = None, program(seed_key(self._options.seed, 'init'))
         else:
             step, state = found
             if step % self._options.steps_per_call:
