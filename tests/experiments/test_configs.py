@@ -110,14 +110,18 @@ def test_loads_and_fits_its_method(name, args):
 def test_a_finished_run_is_loaded_with_the_generator_that_was_trained(name):
     """A run is loaded by its config alone: whatever `make` chooses for G has to be fixed in it."""
     config = load(name, *ARGUMENTS.get(name, [()])[0])
+    trained = build.method(config.lock()).gen.clone(batch_norm_axis=None)
+    loaded = from_config.generator(config.to_dict())
+    if trained == loaded:  # saves tracing both
+        return
+    # Layer classes with arguments, such as SAGAN's, are equal to themselves alone.
     z = jnp.zeros((2, config.model.dim_z))
     labels = jnp.zeros(2, jnp.int32) if config.model.num_classes else None
 
     def variables(gen):
         return jax.eval_shape(lambda: gen.init(jax.random.key(0), z, labels, train=False))
 
-    trained = build.method(config.lock()).gen.clone(batch_norm_axis=None)
-    assert variables(trained) == variables(from_config.generator(config.to_dict()))
+    assert variables(trained) == variables(loaded)
 
 
 @pytest.mark.parametrize('steps_per_call', [1, 50])
