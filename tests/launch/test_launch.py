@@ -23,7 +23,7 @@ from helpers.launching import (
 )
 from snjax.runs.checkpoint import best_scores, load_tree
 
-SN_LAYERS = [f'conv{i}' for i in range(1, 8)] + ['score']
+SN_LAYERS = ['conv1', 'conv2', 'conv3', 'score']
 CONFIGS = ROOT / 'configs'
 
 
