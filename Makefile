@@ -29,9 +29,10 @@ types: .venv/dev.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/dev.installed: requirements-dev.txt .venv/run.installed | .venv/bin/python
+# One installation for both: pip resolves the larger list in one go.
+.venv/dev.installed: requirements-dev.txt requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	touch $@
+	touch .venv/run.installed $@
 
 .venv/oracles.installed: requirements-oracles.txt .venv/dev.installed | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-oracles.txt

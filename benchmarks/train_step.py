@@ -104,7 +104,7 @@ def measure(config, peak, args):
     median = statistics.median(seconds)
     executed, peak_bytes = step.jaxpr(), _peak_bytes()
     with published_forms():
-        published = cost.flops_by_layer(Step(config).jaxpr())
+        published = cost.flops_by_layer(Step(config, counted_only=True).jaxpr())
     flops = sum(published.values()) / per_call
     images = step.method.batch_size * step.method.batches_per_step
     return {

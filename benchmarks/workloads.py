@@ -89,9 +89,11 @@ class Step:
     Args:
         config: of any method.
         num_images: of the set.
+        counted_only: keep the shapes of the state in its place: enough to count and to lower, not to
+            run.
     """
 
-    def __init__(self, config: Any, num_images: int = 10_000):
+    def __init__(self, config: Any, num_images: int = 10_000, *, counted_only: bool = False):
         size, channels = config.data.image_size, config.data.channels
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (num_images, size, size, channels), np.uint8)
@@ -99,8 +101,10 @@ class Step:
         self.method = build.method(config).with_images(pixels)
         self.options = build.options(config)
         self.data = device_data(pixels, labels, config.seed)
-        state = parallel.run_once(self.method.init, jax.random.key(0))
-        self.state = parallel.shard(state, self.method.state_axes)
+        make, place = parallel.run_once, parallel.shard
+        if counted_only:
+            make, place = jax.eval_shape, parallel.shard_shapes
+        self.state = place(make(self.method.init, jax.random.key(0)), self.method.state_axes)
         self._run = make_step(self.method, self.options)
         self.parallel = parallel.DataParallel(self._run, self.method.state_axes)
 

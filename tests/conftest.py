@@ -79,3 +79,11 @@ def finished_run(launcher, launches):
     from helpers.launching import finish_once
 
     return finish_once(launcher, launches)
+
+
+@pytest.fixture(scope='session')
+def other_seed(launcher, launches, finished_run):
+    """The workdir, beside the shared run's, of the same run with seed 1; no test may change it."""
+    from helpers.launching import other_seed_once
+
+    return other_seed_once(launcher, launches)

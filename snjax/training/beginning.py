@@ -10,12 +10,11 @@ from snjax import parallel
 from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer
 from snjax.runs.workdir import CHECKPOINTS
-from snjax.training.method import Method
 from snjax.training.step import Options
 
 
 def state_of(
-    method: Method,
+    init: jax.stages.Traced,
     options: Options,
     checkpoints: Checkpointer,
     like: Any,
@@ -25,7 +24,7 @@ def state_of(
     """The state, with no leaf sharded.
 
     Args:
-        method: gives a fresh state.
+        init: a method's `init`, traced for a key: gives a fresh state.
         options: with the seed.
         checkpoints: of the run itself, which come first.
         like: shapes, types and places of the state.
@@ -50,9 +49,8 @@ def state_of(
             state = others.restore(step, like)
         say(f'beginning with step {step} of {folder}')
     else:
-        # The key is an argument of the program, so one compiled program serves all seeds.
-        init = parallel.compile(jax.jit(method.init).lower(seed_key(0, 'init')), quickly=True)
-        state = init(seed_key(options.seed, 'init'))
+        program = parallel.compile(init.lower(), quickly=True)
+        state = program(seed_key(options.seed, 'init'))
     if step % options.steps_per_call:
         raise ValueError(
             f'the checkpoint is of step {step}, no multiple of steps_per_call '

@@ -96,8 +96,11 @@ class Trainer:
         self.data = device_data(None if options.stream else pixels, labels, options.seed)
 
         # Checkpoints hold whole arrays, whatever the number of devices.
-        self._shapes = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
-        self.state, self.start, self.step = self._begin()
+        # Traced once, for the shapes and for the program of a new run. Its key is an argument, so
+        # one compiled program serves all seeds.
+        init = jax.jit(method.init).trace(seed_key(0, 'init'))
+        self._shapes = init.out_info
+        self.state, self.start, self.step = self._begin(init)
         self._sample = jax.jit(method.sample, static_argnums=2)
         self._pending: list[tuple[int, dict]] = []  # metrics of calls that were not fetched yet
 
@@ -106,10 +109,10 @@ class Trainer:
         folder = self._workdir / CHECKPOINTS
         return Checkpointer(folder, keep=o.keep, keep_every=o.keep_every or None)
 
-    def _begin(self) -> tuple[Any, int | None, int]:
+    def _begin(self, init: jax.stages.Traced) -> tuple[Any, int | None, int]:
         like = parallel.abstract(self._shapes)
         state, start, step = beginning.state_of(
-            self._method, self._options, self._checkpoints, like, self._origin, self._say
+            init, self._options, self._checkpoints, like, self._origin, self._say
         )
         return parallel.shard(state, self._method.state_axes), start, step
 

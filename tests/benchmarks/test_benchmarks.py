@@ -164,10 +164,12 @@ def test_operations_as_published_and_as_they_run():
     """
     found = workloads.WORKLOADS['sngan_resnet']
     config = workloads.load_config(found.config, found.changes)
-    step = workloads.Step(config, num_images=100)
+    step = workloads.Step(config, num_images=100, counted_only=True)
     executed = cost.flops(step.jaxpr())
     with train_step.published_forms():
-        published = cost.flops_by_layer(workloads.Step(config, num_images=100).jaxpr())
+        published = cost.flops_by_layer(
+            workloads.Step(config, num_images=100, counted_only=True).jaxpr()
+        )
     # 3x3, 256 to 256 channels at 32 px: 64 images forward for each D, and three times that for G.
     layer = 2 * 64 * 32**2 * 9 * 256**2 * (5 + 3)
     assert published['ResNetGenerator/block3/conv2'] == layer
@@ -192,15 +194,17 @@ def test_every_form_of_a_convolution_has_the_same_values(kind, form):
 def test_transposed_convolutions_are_published_without_the_windows_that_phases_add():
     tiny = {'model.gen_width': 4, 'model.dis_width': 4, 'batch_size': 4, 'gen_batch_size': 4}
     config = workloads.load_config('sngan_cifar_cnn:C', tiny | {'n_dis': 1})
-    executed = cost.flops_by_layer(workloads.Step(config, num_images=10).jaxpr())
+    executed = cost.flops_by_layer(workloads.Step(config, num_images=10, counted_only=True).jaxpr())
     with train_step.published_forms():
-        published = cost.flops_by_layer(workloads.Step(config, num_images=10).jaxpr())
+        published = cost.flops_by_layer(
+            workloads.Step(config, num_images=10, counted_only=True).jaxpr()
+        )
     # 4x4, 16 to 8 channels on 8 px: 4 images forward for D, and three times that for G.
     layer = 2 * 4 * 8**2 * 16 * 16 * 8 * (1 + 3)
     assert published['SNGANCNNGenerator/deconv2'] == layer
     if jax.default_backend() == 'cpu':
         assert executed['SNGANCNNGenerator/deconv2'] > layer
-    again = cost.flops_by_layer(workloads.Step(config, num_images=10).jaxpr())
+    again = cost.flops_by_layer(workloads.Step(config, num_images=10, counted_only=True).jaxpr())
     assert again == executed  # it ends with the block
 
 
@@ -208,7 +212,7 @@ def test_published_forms_take_bfloat16_as_well():
     changes = {'model.dtype': 'bfloat16', 'model.gen_width': 8, 'model.dis_width': 8}
     config = workloads.load_config('sngan_cifar', changes)
     with train_step.published_forms():
-        assert cost.flops(workloads.Step(config, num_images=100).jaxpr()) > 0
+        assert cost.flops(workloads.Step(config, num_images=100, counted_only=True).jaxpr()) > 0
 
 
 def test_starts_of_calls_are_noted_of_a_program_that_was_compiled_before():
@@ -237,9 +241,10 @@ def test_all_reduces_by_hand():
 
 def test_a_step_exchanges_its_gradients_once_an_update():
     """Two updates of D and one of G, and little else."""
-    config = workloads.load_config('sngan_digits', {'steps_per_call': 1, 'n_dis': 2})
+    small = {'batch_size': 8, 'gen_batch_size': 8}  # shared by 1, 2, 4 and 8 devices
+    config = workloads.load_config('sngan_digits', small | {'steps_per_call': 1, 'n_dis': 2})
     counted = communication.count(config)
-    step = workloads.Step(config)
+    step = workloads.Step(config, counted_only=True)
     gen, dis = (cost.bytes_of(player.params) for player in (step.state.gen, step.state.dis))
     assert counted['bytes']['gradients'] == {'of_dis': 2 * dis, 'of_gen': gen}
     assert 0 < counted['bytes']['statistics_and_metrics'] < 0.01 * gen

@@ -28,6 +28,15 @@ REFUSED = {
         {'eval.extractor': 'cifar_resnet56'},
         ['resnet56_cifar10.npz is not there', '--config.eval.weights=PATH'],
     ),
+    'a misspelt loss': ({'loss': 'hing'}, ["'hing'", '--config.loss=hinge']),
+    'a misspelt architecture': (
+        {'model.architecture': 'resent'},
+        ["'resent'", '--config.model.architecture=resnet'],
+    ),
+    'an interval': (
+        {'num_steps': 1600, 'steps_per_call': 7},
+        ['1600', 'not a multiple', 'steps_per_call 7', '--config.num_steps=1603'],
+    ),
     'an empty value is accepted': ({'method': 'glo', 'glo.z_loss': 'l3'}, ['(empty), l1']),
 }
 

@@ -2,7 +2,6 @@
 launch.py.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import json
@@ -180,36 +179,37 @@ def test_an_unconditional_interpolation_moves(unconditional, write, form):
         assert 2 <= movie.n_frames <= FRAMES  # GIF shows equal frames as one
 
 
-def test_the_launcher_makes_each_kind(launcher, conditional):
-    """The real program, two at a time: each waits for imports more than it computes."""
-    small = [f'--sample.{key}={value}' for key, value in SMALL.items()]
-    asked = {
-        'samples_step20_seed0_auto_class3_8.png': ['label=3'],
-        'interpolation_step20_seed1_auto_lerp2_2x4.webp': [
-            *('what=interpolation', 'format=webp', 'path=lerp', 'seed=1')
-        ],
-        'morph_step20_seed0_raw_class1to7_2x4.gif': [
-            *('what=morph', 'format=gif', 'label=1', 'label_to=7', 'weights=raw')
-        ],
-        'neighbours_step20_seed0_auto_trunc0.5_2x3.png': ['what=neighbours', 'truncation=0.5'],
-    }
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+@pytest.mark.parametrize(
+    ('name', 'changes'),
+    [
+        ('samples_step20_seed0_auto_class3_8.png', {'label': 3}),
+        (
+            'interpolation_step20_seed1_auto_lerp2_2x4.webp',
+            {'what': 'interpolation', 'format': 'webp', 'path': 'lerp', 'seed': 1},
+        ),
+        (
+            'neighbours_step20_seed0_auto_trunc0.5_2x3.png',
+            {'what': 'neighbours', 'truncation': 0.5},
+        ),
+    ],
+)
+def test_a_file_is_named_after_what_was_asked_for(conditional, write, name, changes):
+    paths = write(conditional, **changes)
+    expected = [name] + ([name.replace('.png', '.json')] if 'neighbours' in name else [])
+    assert [path.name for path in paths] == expected
 
-        def start(keys):
-            flags = [f'--sample.{key}' for key in keys]
-            where = ['--mode=sample', f'--workdir={conditional}']
-            return pool.submit(launcher.run, *where, *small, *flags)
 
-        launches = {name: start(keys) for name, keys in asked.items()}
-        bad = start(['what=samples', 'format=webp'])
-    for name, launch in launches.items():
-        outcome = launch.result()
-        assert outcome.code == 0, outcome.stderr
-        path = conditional / 'generated' / name
-        assert f' at {path}\n' in outcome.stdout and path.is_file()
-    assert f' at {path.with_name(path.name[:-4])}.json\n' in outcome.stdout
-    assert bad.result().code == 2
-    assert bad.result().error_line() == (
+def test_the_launcher_reads_the_options(launcher, conditional):
+    """The real program. It refuses before it loads what `test_impossible_values_are_named` has."""
+    asked = {'what': 'morph', 'format': 'gif', 'label': 1, 'label_to': 7, 'weights': 'raw'}
+    flags = [f'--sample.{key}={value}' for key, value in {**SMALL, **asked}.items()]
+    outcome = launcher.run('--mode=sample', f'--workdir={conditional}', *flags)
+    assert outcome.code == 0, outcome.stderr
+    path = conditional / 'generated' / 'morph_step20_seed0_raw_class1to7_2x4.gif'
+    assert f' at {path}\n' in outcome.stdout and path.is_file()
+    refused = launcher.run('--mode=sample', f'--workdir={conditional}', '--sample.format=webp')
+    assert refused.code == 2
+    assert refused.error_line() == (
         "launch.py: sample.format is 'webp': accepted are grid, images, npz for sample.what=samples"
     )
 

@@ -1,15 +1,18 @@
 """Runs of `launch.py` as users start it: a tiny SNGAN on digits, and readers of its files."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pickle
+import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -26,6 +29,8 @@ DIGITS = f'--config={ROOT}/configs/sngan_digits.py'
 NUM_STEPS, CHECKPOINT_EVERY, LOG_EVERY, SAMPLE_EVERY, SCORE_EVERY = 120, 10, 1, 40, 40
 TINY = (
     DIGITS,
+    # Of the networks the one with the fewest layers: tracing and compiling is what costs.
+    '--config.model.architecture=wgan_gp_cnn',
     '--config.model.gen_width=4',
     '--config.model.dis_width=4',
     '--config.model.dim_z=8',
@@ -40,6 +45,9 @@ TINY = (
     '--config.eval.num_samples=200',
     f'--config.eval.every={SCORE_EVERY}',
 )
+# A sweep of two runs at once, where there are two cores.
+SLOTS = min(2, len(os.sched_getaffinity(0)))
+SWEEP = ('--mode=sweep', f'--slots={SLOTS}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,14 +155,19 @@ class FinishedRun:
         return Path(shutil.copytree(self.workdir, to))
 
 
+def once(folder: Path, name: str, make: Callable[[], Any]) -> Any:
+    """Returns what `make` returned in the first process of the session to ask for `name`."""
+    folder.mkdir(exist_ok=True)
+    pickled = folder / f'{name}.pickle'
+    with filelock.FileLock(folder / f'{name}.lock'):
+        if not pickled.exists():
+            pickled.write_bytes(pickle.dumps(make()))
+        return pickle.loads(pickled.read_bytes())
+
+
 def finish_once(launcher: Launcher, folder: Path) -> FinishedRun:
     """Trains the shared run in `folder`, or returns the run that another process trained there."""
-    folder.mkdir(exist_ok=True)
-    pickled = folder / 'finished_run.pickle'
-    with filelock.FileLock(folder / 'lock'):
-        if not pickled.exists():
-            pickled.write_bytes(pickle.dumps(_finish(launcher, folder)))
-        return pickle.loads(pickled.read_bytes())
+    return once(folder, 'finished_run', lambda: _finish(launcher, folder))
 
 
 def _finish(launcher: Launcher, folder: Path) -> FinishedRun:
@@ -166,6 +179,42 @@ def _finish(launcher: Launcher, folder: Path) -> FinishedRun:
     workdir = folder / 'runs' / 'first'
     outcome = launcher.train(workdir, PYTHONPATH=str(poison))
     return FinishedRun(workdir, outcome, poison)
+
+
+def other_seed_once(launcher: Launcher, folder: Path) -> Path:
+    """Trains the shared run's twin of seed 1 beside it, once in the session; returns its workdir.
+
+    It is started by the command that a sweep prints for it, on the cores that the sweep would give
+    to it, so that the run of a sweep has to end in the same bits.
+    """
+    return once(folder, 'other_seed', lambda: _other_seed(launcher, folder))
+
+
+def _other_seed(launcher: Launcher, folder: Path) -> Path:
+    definition = folder / 'other_seed.py'
+    definition.write_text("def get_sweep(h):\n    return h.product({'seed': [1, 0]})\n")
+    sweep = (*SWEEP, *TINY, f'--sweep={definition}', f'--workdir={folder / "sweep"}')
+    printed = launcher.run(*sweep, '--dry_run').stdout
+    command = shlex.split(printed.splitlines()[0])
+    cores = command[2].split(',') if command[0] == 'taskset' else os.sched_getaffinity(0)
+    *flags, planned = command[command.index('python') + 2 :]
+    assert planned.startswith(f'--workdir={folder / "sweep"}'), printed
+    workdir = folder / 'runs' / 'second'
+    with on_cores({int(core) for core in cores}):
+        outcome = launcher.run(*flags, f'--workdir={workdir}')
+    assert outcome.code == 0, outcome.stderr
+    return workdir
+
+
+@contextlib.contextmanager
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """Restricts processes that start inside to `cores`."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def metrics(workdir: Path) -> list[dict]:

@@ -4,11 +4,12 @@ be evaluated.
 
 import csv
 import json
-import re
 import shutil
 
 import pytest
 
+from configs import from_workdir
+from configs.modes import evaluate as evaluate_options
 from experiments.modes import evaluate
 from helpers.launching import checkpoints, events
 
@@ -76,17 +77,22 @@ def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, fini
     assert all(float(line['frechet_distance']) > 0 for line in lines)
 
 
+def evaluated(finished_run, pattern, **changes):
+    """Scores the runs that match, as the mode does, with some options changed."""
+    options = evaluate_options.get_config()
+    options.update(changes)
+    config = from_workdir.get_config(str(finished_run.workdir)).lock()
+    evaluate.run_evaluate(options, config, pattern)
+
+
 def test_a_run_without_a_checkpoint_does_not_keep_the_others_from_being_scored(
-    launcher, finished_run, tmp_path
+    finished_run, tmp_path, capsys
 ):
     for name in ('a', 'b', 'c'):
         finished_run.copy(tmp_path / name)
     shutil.rmtree(tmp_path / 'b' / 'checkpoints')
-    outcome = launcher.run(
-        '--mode=evaluate', f'--workdir={tmp_path}/?', '--evaluate.protocols=train/all/60'
-    )
-    assert outcome.code == 0, outcome.stderr
-    assert f'left out: no checkpoint in {tmp_path}/b' in outcome.stdout
+    evaluated(finished_run, tmp_path / '?', protocols='train/all/60')
+    assert f'left out: no checkpoint in {tmp_path}/b' in capsys.readouterr().out
     board = (tmp_path / 'leaderboard.md').read_text()
     assert '| sngan | digits | 120 | train/all/60 |' in board
 
@@ -111,24 +117,21 @@ def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(launcher, finis
 
 
 @pytest.mark.parametrize(
-    ('flag', 'message'),
+    ('change', 'message'),
     [
-        ('steps=10,x', "evaluate.steps is '10,x'.*10000,20000"),
-        ('protocols=paper', 'digits.*'),
+        ({'steps': '10,x'}, "evaluate.steps is '10,x'.*10000,20000"),
+        ({'protocols': 'paper'}, 'digits.*'),
         (
-            'protocols=train/5000/50',
+            {'protocols': 'train/5000/50'},
             'compares with 5,000 images of train, but digits has 1,797',
         ),
-        ('variants=ema', 'ema/running,raw/batch'),
-        ('extractor=inception', 'inception'),
+        ({'variants': 'ema'}, 'ema/running,raw/batch'),
+        ({'extractor': 'inception'}, 'inception'),
     ],
 )
-def test_what_cannot_be_evaluated_is_one_line(launcher, finished_run, flag, message):
-    outcome = launcher.run(
-        '--mode=evaluate',
-        f'--workdir={finished_run.workdir}',
-        f'--evaluate.{flag}',
-        SNJAX_WEIGHTS='/nowhere',
-    )
-    assert outcome.code == 2
-    assert re.search(message, outcome.error_line())
+def test_what_cannot_be_evaluated_is_one_line(finished_run, monkeypatch, change, message):
+    """The test above shows what launch.py makes of such an error."""
+    monkeypatch.setenv('SNJAX_WEIGHTS', '/nowhere')
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        evaluated(finished_run, finished_run.workdir, **change)
+    assert '\n' not in str(error.value)

@@ -36,13 +36,33 @@ from helpers.waiting import wait_until
 from snjax.runs.config_file import compare_config
 
 
-def test_harmless_keys_may_change_and_the_run_goes_on(launcher, finished_run, tmp_path):
-    workdir = finished_run.copy(tmp_path / 'run')
-    lines = metrics(workdir)
-    more = [f'--config.num_steps={NUM_STEPS + 10}', '--config.log.every=5']
-    outcome = launcher.run(*TINY, f'--workdir={workdir}', *more)
+@pytest.fixture(scope='module')
+def prolonged(launcher, finished_run, tmp_path_factory):
+    """Workdir and outcome of the shared run that went on for ten steps, started in its folder."""
+    where = tmp_path_factory.mktemp('prolonged')
+    workdir = finished_run.copy(where / 'runs' / 'sngan_digits')
+    more = [f'--config.num_steps={NUM_STEPS + 10}', '--config.log.every=5', '--profile=2']
+    outcome = launcher.run(*TINY, *more, cwd=where)
     assert outcome.code == 0, outcome.stderr
+    return workdir, outcome
+
+
+def test_a_run_in_any_folder_finds_the_workdir_that_is_named_after_its_config(prolonged):
+    _, outcome = prolonged
+    assert 'workdir runs/sngan_digits\n' in outcome.stdout
     assert f'resuming from step {NUM_STEPS}\n' in outcome.stdout
+
+
+def test_profile_leaves_a_trace_beside_the_logs(prolonged):
+    workdir, outcome = prolonged
+    [trace] = (workdir / 'tensorboard' / 'plugins' / 'profile').iterdir()
+    assert list(trace.glob('*.xplane.pb'))
+    assert f'trace        {trace.relative_to(workdir.parents[1])} ' in outcome.stdout
+
+
+def test_harmless_keys_may_change_and_the_run_goes_on(prolonged, finished_run):
+    workdir, outcome = prolonged
+    lines = metrics(finished_run.workdir)
     assert f'trained to step {NUM_STEPS + 10} in ' in outcome.stdout
     assert checkpoints(workdir)[-1] == NUM_STEPS + 10
     now = metrics(workdir)
@@ -235,7 +255,7 @@ def kill_and_resume(launcher, flags, workdir, num_steps, second, num_random):
 
 def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_been(launcher, finished_run, tmp_path):
     workdir, second = tmp_path / 'run', 2 * CHECKPOINT_EVERY
-    starts = kill_and_resume(launcher, TINY, workdir, NUM_STEPS, second, num_random=2)
+    starts = kill_and_resume(launcher, TINY, workdir, NUM_STEPS, second, num_random=1)
     assert min(starts) >= second, starts
     assert_same_run(workdir, finished_run.workdir)
 

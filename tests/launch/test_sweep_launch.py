@@ -1,6 +1,5 @@
 """launch.py --mode=sweep: started as users start it, killed, and compared bit for bit."""
 
-import contextlib
 import json
 import os
 import re
@@ -19,6 +18,8 @@ from helpers.launching import (
     DIGITS,
     NUM_STEPS,
     ROOT,
+    SLOTS,
+    SWEEP,
     TINY,
     assert_same_run,
     bytes_under,
@@ -34,9 +35,6 @@ from snjax.sweeps.sweep_state import restore_jobs
 
 # ml_collections loads config files by a function that importlib gives up.
 pytestmark = pytest.mark.filterwarnings('ignore:the load_module')
-
-SLOTS = min(2, len(os.sched_getaffinity(0)))
-SWEEP = ['--mode=sweep', f'--slots={SLOTS}']
 
 
 def write_sweep(folder: Path, body: str) -> str:
@@ -409,61 +407,36 @@ def kill_a_run(launcher, flags, folder, name, step):
     return wait(process)
 
 
-@contextlib.contextmanager
-def on_cores(cores):
-    """Restricts processes that start inside to `cores`."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@pytest.fixture(scope='module')
-def undisturbed(launcher, tmp_path_factory):
-    """The first run of the sweep below, started by its printed command."""
-    where = tmp_path_factory.mktemp('alone')
-    sweep = write_sweep(where, "return h.product({'seed': [0, 1]})")
-    printed = launcher.run(*SWEEP, *TINY, sweep, f'--workdir={where}', '--dry_run').stdout
-    command = shlex.split(printed.splitlines()[0])
-    cores = command[2].split(',') if command[0] == 'taskset' else os.sched_getaffinity(0)
-    *flags, workdir = command[command.index('python') + 2 :]
-    with on_cores({int(core) for core in cores}):
-        assert launcher.run(*flags, workdir).code == 0
-    return Path(workdir.removeprefix('--workdir='))
-
-
 @pytest.fixture(scope='module')
 def killed_sweep(launcher, tmp_path_factory):
     """A sweep of two runs: the sweep was killed, and after a restart one of its runs."""
     where = tmp_path_factory.mktemp('sweep')
     folder = where / 'x'
-    sweep = write_sweep(where, "return h.product({'seed': [0, 1]})")
+    sweep = write_sweep(where, "return h.product({'seed': [1, 0]})")
     flags = [*SWEEP, *TINY, sweep, f'--workdir={folder}']
-    kill_the_sweep(launcher, flags, folder, 'seed=0', 15)
-    outcome = kill_a_run(launcher, flags, folder, 'seed=0', 70)
+    kill_the_sweep(launcher, flags, folder, 'seed=1', 15)
+    outcome = kill_a_run(launcher, flags, folder, 'seed=1', 70)
     return folder, outcome, flags
 
 
-def test_a_killed_sweep_ends_as_if_nothing_had_been(killed_sweep, undisturbed):
+def test_a_killed_sweep_ends_as_if_nothing_had_been(killed_sweep, other_seed):
     folder, outcome, _ = killed_sweep
     assert outcome.code == 0 and outcome.stderr == '', outcome
-    assert_same_run(workdir_of(folder, 'seed=0'), undisturbed)
-    assert re.search(r'^seed=0-\w+: resumes from step \d+ on CPU \d', outcome.stdout, re.MULTILINE)
-    assert re.search(r'^seed=0-\w+: interrupted: ended by SIGKILL$', outcome.stdout, re.MULTILINE)
+    assert_same_run(workdir_of(folder, 'seed=1'), other_seed)
+    assert re.search(r'^seed=1-\w+: resumes from step \d+ on CPU \d', outcome.stdout, re.MULTILINE)
+    assert re.search(r'^seed=1-\w+: interrupted: ended by SIGKILL$', outcome.stdout, re.MULTILINE)
     assert '2 of 2 runs finished' in outcome.stdout
 
 
-def test_the_summary_says_what_each_run_came_to(killed_sweep, undisturbed):
+def test_the_summary_says_what_each_run_came_to(killed_sweep, other_seed):
     folder, _, flags = killed_sweep
     found = json.loads((folder / 'sweep.json').read_text())
     assert found['engine'] == 'local' and shlex.split(found['command'])[2:] == flags
     first, second = found['runs']
     assert [run['state'] for run in found['runs']] == ['finished', 'finished']
-    assert [run['overrides']['seed'] for run in found['runs']] == [0, 1]
+    assert [run['overrides']['seed'] for run in found['runs']] == [1, 0]
     assert first['attempts'] >= 3 and first['step'] == first['num_steps'] == NUM_STEPS
-    last = launching.metrics(undisturbed)[-1]
+    last = launching.metrics(other_seed)[-1]
     expected = {k.removeprefix('eval/'): v for k, v in last.items() if k.startswith('eval/')}
     assert expected.items() <= first['scores'].items()
     assert first['scores']['frechet_distance'] != second['scores']['frechet_distance']
@@ -500,7 +473,7 @@ def test_tensorboard_shows_the_sweep_as_one_table_of_what_differs(killed_sweep):
         rows = wait_for(lambda: hparams_rows(url), lambda rows: len(rows) == 2)
         names = [f'{run["workdir"]}/tensorboard' for run in runs_of(folder)]
         assert sorted(rows) == sorted(names)
-        assert [rows[name]['seed'] for name in names] == [0, 1]
+        assert [rows[name]['seed'] for name in names] == [1, 0]
         for name, run in zip(names, runs_of(folder), strict=True):
             score = run['scores']['frechet_distance']
             assert rows[name]['eval/frechet_distance'] == pytest.approx(score, rel=1e-6)
