@@ -17,27 +17,23 @@ The reshaped norm is not the convolution's: that of a plain convolution of strid
 fits into the image lies between it and sqrt(kernel height * kernel width) times it.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from snjax import parallel
-from snjax.nn import convolution, layers
-from snjax.nn.power_of_two import power_of_two
-from snjax.spectral import watch
-from snjax.spectral.fourier import all_blocks, gram_iteration, torus_bound
-from snjax.spectral.lanczos import N_STEPS, map_norm
+from snjax.spectral import forms, watch
+from snjax.spectral.forms import Padding
+from snjax.spectral.fourier import all_blocks
+from snjax.spectral.lanczos import N_STEPS
 
 # The bound exceeds the norm by at most the 128th root of the rank: 5 % for 512 channels.
 N_ITERATIONS = 6
-Padding = str | Sequence[tuple[int, int]]
 
 
 # ---- of plain arrays
@@ -71,7 +67,7 @@ def spectrum(
             )
         return np.linalg.svd(matrix.reshape(-1, matrix.shape[-1]), compute_uv=False)
     kernel, size = _kernel(kernel), tuple(image_shape[:2])
-    pair = _pair(strides)
+    pair = forms.pair(strides)
     if size[0] % pair[0] or size[1] % pair[1]:
         raise ValueError(
             f'strides {pair} do not divide an image of {size}: a circular convolution needs that'
@@ -126,8 +122,8 @@ def operator_norm(
             `transpose`.
     """
     kernel, size = _kernel(kernel), tuple(image_shape[:2])
-    form = _checked(strides, padding, transpose, resample)
-    return float(_operator_norm(kernel, size, *form, n_steps))
+    form = forms.checked(strides, padding, transpose, resample)
+    return float(forms.norm(kernel, size, form, n_steps))
 
 
 def gram_bound(
@@ -156,61 +152,9 @@ def gram_bound(
     """
     if image_shape is None:
         matrix = jnp.asarray(kernel, jnp.float32)
-        return float(_matrix_bound(matrix.reshape(-1, matrix.shape[-1]), n_iterations))
-    kernel, form = _kernel(kernel), _checked(strides, padding, transpose, resample)
-    return float(_bound(kernel, tuple(image_shape[:2]), *form, n_iterations))
-
-
-def _matrix_bound(matrix, n_iterations):
-    scale = power_of_two(matrix)
-    return gram_iteration(matrix / scale, n_iterations) * scale
-
-
-def _bound(kernel, size, strides, padding, transpose, resample, n_iterations):
-    kernel, torus, strides = _on_torus(kernel, size, strides, padding, transpose, resample)
-    scale = power_of_two(kernel)
-    return torus_bound(kernel / scale, torus, strides, n_iterations) * scale
-
-
-def _on_torus(kernel, size, strides, padding, transpose, resample):
-    """A convolution (kernel, size, strides) of a torus whose norm bounds that of a layer."""
-    taps = kernel.shape[:2]
-    if resample == 'down':
-        kernel, strides = convolution.box(kernel) / 4, (2, 2)
-        size = [n + k - 1 for n, k in zip(size, taps, strict=True)]
-    elif resample == 'up':  # the transpose of pooling by sums after the transposed kernel
-        kernel, strides = convolution.box(kernel.swapaxes(2, 3)), (2, 2)
-        size = [2 * n + k - 1 for n, k in zip(size, taps, strict=True)]
-    elif transpose:
-        kernel = kernel.swapaxes(2, 3)
-        more = [0 if padding == 'CIRCULAR' else k - 1 for k in taps]
-        size = [n * s + k for n, s, k in zip(size, strides, more, strict=True)]
-    elif padding != 'CIRCULAR':
-        pairs = padding
-        if isinstance(padding, str):
-            pairs = jax.lax.padtype_to_pads(size, taps, strides, padding)
-        size = [n + low + high for n, (low, high) in zip(size, pairs, strict=True)]
-    return kernel, tuple(-(-n // s) * s for n, s in zip(size, strides, strict=True)), strides
-
-
-@functools.partial(jax.jit, static_argnums=range(1, 7))
-def _operator_norm(kernel, size, strides, padding, transpose, resample, n_steps):
-    if padding == 'CIRCULAR' and transpose:  # the norm of its transpose, a convolution of the torus
-        kernel, transpose = kernel.swapaxes(2, 3), False
-        size = tuple(n * s for n, s in zip(size, strides, strict=True))
-    if padding == 'CIRCULAR':
-        around = [((k - 1) // 2, k // 2) for k in kernel.shape[:2]]
-
-        def apply(x, w):
-            x = jnp.pad(x, [(0, 0), *around, (0, 0)], mode='wrap')
-            return convolution.conv(x, w, strides=strides, padding='VALID')
-
-    elif resample:
-        apply = convolution.upsample_conv if resample == 'up' else convolution.conv_pool
-    else:
-        form = convolution.conv_transpose if transpose else convolution.conv
-        apply = functools.partial(form, strides=strides, padding=padding)
-    return map_norm(layers.Linear(apply, (*size, kernel.shape[2])), kernel, n_steps)
+        return float(forms.matrix_bound(matrix.reshape(-1, matrix.shape[-1]), n_iterations))
+    kernel, form = _kernel(kernel), forms.checked(strides, padding, transpose, resample)
+    return float(forms.bound(kernel, tuple(image_shape[:2]), form, n_iterations))
 
 
 def _kernel(kernel) -> Array:
@@ -221,23 +165,6 @@ def _kernel(kernel) -> Array:
             'reshaped_norm, spectrum and gram_bound without an image'
         )
     return kernel
-
-
-def _pair(strides: Any) -> tuple[int, int]:
-    return (strides, strides) if isinstance(strides, int) else tuple(strides)
-
-
-def _checked(strides, padding, transpose, resample):
-    strides = _pair(strides)
-    padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
-    if resample not in (None, 'up', 'down'):
-        raise ValueError(f"resample is {resample!r}: 'up', 'down' and None are accepted")
-    if resample and (strides != (1, 1) or padding != 'SAME' or transpose):
-        raise ValueError(
-            f"resample={resample!r} is of a convolution with strides 1 and padding 'SAME', not "
-            f'strides={strides}, padding={padding!r}, transpose={transpose}'
-        )
-    return strides, padding, transpose, resample
 
 
 # ---- of networks
@@ -307,10 +234,10 @@ def layer_report(
 def _bound_of(layer: watch.Watched, n_iterations: int) -> Array | None:
     weight, place = layer.weight, layer.place
     if place.kind == 'Dense':
-        return _matrix_bound(weight, n_iterations)
+        return forms.matrix_bound(weight, n_iterations)
     if place.form is None:
         return None
-    return _bound(weight, place.input_shape[:2], *place.form, n_iterations)
+    return forms.bound(weight, place.input_shape[:2], place.form, n_iterations)
 
 
 def _report(place: watch.Place, measured: tuple, bound: Array | None) -> LayerReport:

@@ -14,6 +14,7 @@ from flax.linen.linear import canonicalize_padding
 from jaxtyping import Array, Float
 
 from snjax.nn import layers
+from snjax.spectral.forms import Form
 from snjax.spectral.lanczos import N_STEPS, map_norm, matrix_norm
 from snjax.spectral.linen import COLLECTION, SpectralNorm
 from snjax.spectral.power_iteration import views
@@ -30,13 +31,12 @@ class Place(NamedTuple):
     Attributes:
         kind: the class of `flax.linen` that it is or replaces.
         input_shape: of one input.
-        form: strides, padding, whether transposed, and resampling of a two-dimensional convolution
-            without groups and dilation; None for other layers.
+        form: of a two-dimensional convolution without groups and dilation; None for other layers.
     """
 
     kind: str
     input_shape: tuple[int, ...]
-    form: tuple | None = None
+    form: Form | None = None
 
 
 class Watched(NamedTuple):
@@ -130,7 +130,7 @@ def _place(module, input_shape) -> Place:
     if not plain or padding == 'CAUSAL' or getattr(module, 'transpose_kernel', False):
         return Place(kind, tuple(input_shape))
     resample = getattr(module, 'resample', None)
-    form = pair(module.strides), padding, kind == 'ConvTranspose', resample
+    form = Form(pair(module.strides), padding, kind == 'ConvTranspose', resample)
     return Place(kind, tuple(input_shape), form)
 
 
