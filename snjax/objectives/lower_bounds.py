@@ -10,14 +10,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from snjax.objectives.penalties import slopes
-
 Images = Float[Array, 'b h w c']
 Score = Callable[[Images], Float[Array, ' b']]
 
 
 def largest_ratios(
-    score: Score, images: Images, *, n_steps: int, distance: float = 0.02
+    score: Score, images: Images, gradients: Images, *, n_steps: int, distance: float = 0.02
 ) -> Float[Array, ' b']:
     """For each image the largest ratio met while a pair that starts there climbs it.
 
@@ -28,30 +26,27 @@ def largest_ratios(
     Args:
         score: logits of images.
         images: starts.
-        n_steps: of the ascent.
+        gradients: of `score` at the images, each image's own.
+        n_steps: ratios that are met.
         distance: between the two at the start and length of a step, as a share of the distance
             between black and white. Much smaller ones would be lost in float32.
     """
     reach = distance * 2 * jnp.sqrt(float(images[0].size))
-    gradient = jax.grad(lambda x: jnp.sum(score(x)))(images)
-    pair = images, _inside(images + reach * _directions(gradient))
+    pair = jnp.stack([images, _inside(images + reach * _directions(gradients))])
 
     def log_ratio(pair):
-        x, y = pair
-        ratio = jnp.abs(score(x) - score(y)) / jnp.maximum(_lengths(x - y), 1e-6)
+        x, y = score(pair.reshape(-1, *pair.shape[2:])).reshape(2, -1)
+        ratio = jnp.abs(x - y) / jnp.maximum(_lengths(pair[0] - pair[1]), 1e-6)
         return jnp.sum(jnp.log(jnp.maximum(ratio, 1e-30))), ratio
 
     def step(_, carry):
         pair, best = carry
         (_, ratio), slope = jax.value_and_grad(log_ratio, has_aux=True)(pair)
-        length = jnp.sqrt(sum(jnp.square(_lengths(s)) for s in slope))[:, None, None, None]
-        move = jax.tree.map(lambda s: reach * s / jnp.where(length == 0, 1, length), slope)
-        pair = jax.tree.map(lambda x, m: _inside(x + m), pair, move)
-        return pair, jnp.maximum(best, ratio)
+        length = jnp.sqrt(jnp.sum(jnp.square(slope), (0, 2, 3, 4), keepdims=True))
+        move = reach * slope / jnp.where(length == 0, 1, length)
+        return _inside(pair + move), jnp.maximum(best, ratio)
 
-    start = pair, slopes(score, images)
-    (pair, best) = lax.fori_loop(0, n_steps, step, start)
-    return jnp.maximum(best, log_ratio(pair)[1])
+    return lax.fori_loop(0, n_steps, step, (pair, _lengths(gradients)))[1]
 
 
 def _inside(images):
