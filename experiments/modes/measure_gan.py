@@ -7,7 +7,7 @@ evaluation: with running statistics, u and v frozen, images not augmented.
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +21,7 @@ from snjax.latents.sampling import class_labels, generate, latents
 from snjax.models import Discriminator
 from snjax.models.lipschitz import product_bound
 from snjax.objectives.lower_bounds import largest_ratios
-from snjax.spectral.watch import watch
+from snjax.spectral.watch import Watched, watch
 from snjax.training.adversarial import Batch, Noise, soft_labels
 from snjax.training.player import Player
 
@@ -96,12 +96,30 @@ def _layers(method: Gan, effort: Effort, state: GanState, pixels, classes):
     one = jax.tree.map(lambda x: x[:1], _real(method, state, pixels, classes))
     found = watch(method.dis, state.dis.variables, *one, n_steps=effort.norm_steps, train=False)
     norms = {f'operator/{path}': layer.operator for path, layer in found.items()}
-    errors = {
-        f'sigma_error/{path}': layer.sigma / layer.exact - 1
+    return norms | {f'sigma_error/{path}': x for path, x in _errors(found).items()}
+
+
+def _errors(found: Mapping[str, Watched]) -> dict[str, Any]:
+    return {
+        path: layer.sigma / layer.exact - 1
         for path, layer in found.items()
         if layer.sigma is not None and layer.exact is not None
     }
-    return norms | errors
+
+
+def layer_errors(method: Gan, n_steps: int) -> Callable[[GanState], dict[str, float]]:
+    """A function from states to sigma / exact - 1 of each layer of D that keeps u and v."""
+    image = jnp.zeros((1, *method.image_shape))
+    labels = jnp.zeros(1, jnp.int32) if method.num_classes else None
+
+    @jax.jit
+    def errors(variables):
+        return _errors(watch(method.dis, variables, image, labels, n_steps=n_steps, train=False))
+
+    def measure(state):
+        return {name: float(x) for name, x in errors(state.dis.variables).items()}
+
+    return measure
 
 
 def _behaviour(method: Gan, effort: Effort, state: GanState, pixels, classes):

@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 
 from experiments import build
-from experiments.modes import lines, streaming, training_scores
+from experiments.modes import lines, streaming, training_diagnostics, training_scores
 from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
@@ -91,6 +91,7 @@ def _trainer(
         workdir,
         plan.record,
         live=live,
+        diagnose=training_diagnostics.measurement(method, options.diagnose_every, image_set),
         say=say,
         ahead=ahead.program,
     )

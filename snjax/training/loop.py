@@ -73,6 +73,8 @@ class Trainer:
         workdir: where the run is written.
         config: nested dict, for TensorBoard.
         live: scores checkpoints during training; None for no scores.
+        diagnose: scalars by name of one replica of a state, logged as 'diagnostics/...'; None where
+            `options.diagnose_every` is 0.
         say: prints a line.
         ahead: the step compiled ahead (`compile_ahead`); used if its input shapes match.
 
@@ -96,13 +98,14 @@ class Trainer:
         config: Mapping[str, Any],
         *,
         live: ScoresWhileTraining | None = None,
+        diagnose: Callable[[Any], Mapping[str, float]] | None = None,
         say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,
     ):
         check_set_size(len(pixels), method.batch_size)
         self._method, self._options, self._say = method, options, say
         self._pixels, self._workdir, self._config = pixels, pathlib.Path(workdir), config
-        self._live = live
+        self._live, self._diagnose = live, diagnose
         self._checkpoints = Checkpointer(
             self._workdir / CHECKPOINTS, keep=options.keep, keep_every=options.keep_every or None
         )
@@ -195,6 +198,8 @@ class Trainer:
                         log.scalars(self.step, {_tag(k): v for k, v in losses.items()} | speed)
                 if self._is_due(o.histogram_every):
                     self._write_histograms(log)
+                if self._diagnose and self._is_due(o.diagnose_every):
+                    self._write_diagnostics(log, self._diagnose)
                 if last or self._is_due(o.sample_every):
                     self._write_grid(log)
                 if saving:
@@ -280,6 +285,14 @@ class Trainer:
             key = seed_key(self._options.seed, 'grid')
             samples = self._sample(state, key, self._options.num_samples)
             log.grid(self.step, samples, num_classes if 1 < num_classes <= _MAX_COLUMNS else None)
+
+    def _write_diagnostics(
+        self, log: RunLogger, diagnose: Callable[[Any], Mapping[str, float]]
+    ) -> None:
+        state = parallel.first_replica(self.whole_state())
+        if parallel.is_main():
+            found = diagnose(state)
+            log.scalars(self.step, {f'diagnostics/{name}': x for name, x in found.items()})
 
     def _write_histograms(self, log: RunLogger) -> None:
         state = parallel.first_replica(self.whole_state())

@@ -32,6 +32,7 @@ class Options:
         stream: the set stays on the host and is read ahead (`snjax.training.feed`); the results
             are the same, bit for bit.
         workers: threads that read the set ahead; 0 for one per core.
+        diagnose_every: interval of the diagnostics that the trainer is given.
         profile: calls of the step to trace (`snjax.training.profiling`); 0 for none.
 
     Raises:
@@ -52,6 +53,7 @@ class Options:
     seed: int
     stream: bool = False
     workers: int = 0
+    diagnose_every: int = 0
     profile: int = 0
 
     def __post_init__(self):
@@ -69,6 +71,7 @@ class Options:
             'log.every': self.log_every,
             'log.histograms_every': self.histogram_every,
             'sampling.every': self.sample_every,
+            'diagnostics.every': self.diagnose_every,
             'checkpoint.every': self.checkpoint_every,
         }
         for name, value in (intervals | {'sampling.num': self.num_samples}).items():
