@@ -1,4 +1,4 @@
-"""Trains, samples, inverts, scores, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
+"""Trains, samples, inverts, scores, diagnoses, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
 `launch.py --list_keys` lists the keys of a config and of the modes, `--list_keys=optimizer` those
 that match.
@@ -23,9 +23,9 @@ from experiments.report import LAYOUTS
 from snjax.host.exit_codes import BAD_INPUT, DIVERGED, RESUMABLE
 
 FLAGS = flags.FLAGS
-MODES = ('train', 'sample', 'invert', 'evaluate', 'sweep', 'report')
-TRAIN, SAMPLE, INVERT, EVALUATE, SWEEP, REPORT = ((mode,) for mode in MODES)
-ONE_RUN, CONFIGURED = MODES[:4], MODES[:5]
+MODES = ('train', 'sample', 'invert', 'evaluate', 'diagnose', 'sweep', 'report')
+TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, SWEEP, REPORT = ((mode,) for mode in MODES)
+ONE_RUN, CONFIGURED = MODES[:5], MODES[:6]
 EXPLICIT, SEVERAL = ('explicit',), ('auto', 'explicit')
 LOCAL, SLURM = ('local',), ('slurm',)
 
@@ -41,6 +41,7 @@ define(config, 'config', None, CONFIG, mode=CONFIGURED)
 define(config, 'sample', None, 'a file of options; --sample.KEY=... sets one', mode=SAMPLE)
 define(config, 'invert', None, 'a file of options; --invert.KEY=... sets one', mode=INVERT)
 define(config, 'evaluate', None, 'a file of options; --evaluate.KEY=... sets one', mode=EVALUATE)
+define(config, 'diagnose', None, 'a file of options; --diagnose.KEY=... sets one', mode=DIAGNOSE)
 define(text, 'list_keys', None, 'list all keys, or with =TEXT those that match, and end')
 define(text, 'workdir', None, 'folder of the run; default: runs/<config>[-argument], sweeps/...')
 define(text, 'init_from', None, 'WORKDIR[@STEP], whose checkpoint begins a new run', mode=TRAIN)

@@ -143,6 +143,7 @@ def options(config: Config) -> Options:
         histogram_every=config.log.histograms_every,
         sample_every=config.sampling.every,
         num_samples=config.sampling.num,
+        diagnose_every=config.diagnostics.every,
         checkpoint_every=config.checkpoint.every,
         keep=config.checkpoint.keep,
         keep_every=config.checkpoint.keep_every,

@@ -12,7 +12,13 @@ import numpy as np
 from absl import flags
 
 from experiments import build
-from experiments.modes import going_on, lines, streaming, training_scores
+from experiments.modes import (
+    going_on,
+    lines,
+    streaming,
+    training_diagnostics,
+    training_scores,
+)
 from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
@@ -97,6 +103,7 @@ def _trainer(
         plan.record,
         live=live,
         origin=_origin(plan.record),
+        diagnose=training_diagnostics.measurement(method, options.diagnose_every, image_set),
         say=say,
         ahead=ahead.program,
     )

@@ -162,6 +162,11 @@ def glo(config: Config) -> None:
             'data.flip is on, but in GLO a latent belongs to one image: use '
             '--config.data.flip=false'
         )
+    if config.diagnostics.every:
+        raise ValueError(
+            f'diagnostics.every is {config.diagnostics.every}, but GLO has no discriminator: leave it '
+            'at 0'
+        )
     if config.model.num_classes or o.ema_decay:
         raise ValueError(
             f'model.num_classes is {config.model.num_classes} and optimizer.ema_decay '

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import base
-from configs.modes import evaluate, invert, sample
+from configs.modes import diagnose, evaluate, invert, sample
 from snjax.runs.config_file import flatten
 
 # Keys that change no bit of an update: the length of a run, the files that it writes, the places of
@@ -20,6 +20,7 @@ INCIDENTAL = (
     'checkpoint.*',
     'sampling.*',
     'sentinel.*',
+    'diagnostics.*',
     'eval.*',
     'data.data_dir',
     'data.cache_dir',
@@ -43,6 +44,7 @@ MOVED = {
     'sampling': ('sample', sample),
     'inversion': ('invert', invert),
     'eval': ('evaluate', evaluate),
+    'diagnostics': ('diagnose', diagnose),
 }
 MODES_OF_RUNS = tuple(mode for mode, _ in MOVED.values())
 # The file with all keys of a flag of `launch.py`, and their defaults.

@@ -41,8 +41,8 @@ def average_pool(x: Float[Array, 'b h w c']) -> Float[Array, 'b h/2 w/2 c']:
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
-def box(kernel: Float[Array, '3 3 i o']) -> Float[Array, '4 4 i o']:
-    """Full convolution of a 3x3 kernel with a 2x2 box of ones."""
+def box(kernel: Float[Array, 'k l i o']) -> Float[Array, 'm n i o']:
+    """Full convolution of a kernel with a 2x2 box of ones: 4x4 from 3x3."""
     rows = jnp.pad(kernel, ((1, 0), (0, 0), (0, 0), (0, 0))) + jnp.pad(
         kernel, ((0, 1), (0, 0), (0, 0), (0, 0))
     )

@@ -55,6 +55,8 @@ class Trainer:
         config: nested dict, for TensorBoard.
         live: scores checkpoints during training; None for no scores.
         origin: another workdir and the step of its checkpoint that a new run begins with.
+        diagnose: scalars by name of one replica of a state, logged as 'diagnostics/...'; None where
+            `options.diagnose_every` is 0.
         say: prints a line.
         ahead: the step compiled ahead (`compile_ahead`); used if its input shapes match.
 
@@ -79,6 +81,7 @@ class Trainer:
         *,
         live: ScoresWhileTraining | None = None,
         origin: tuple[pathlib.Path, int] | None = None,
+        diagnose: Callable[[Any], Mapping[str, float]] | None = None,
         say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,
     ):
@@ -86,7 +89,7 @@ class Trainer:
         self._method, self._options, self._say = method, options, say
         self._pixels, self._workdir, self._config = pixels, pathlib.Path(workdir), config
         self._labels = labels
-        self._live, self._origin = live, origin
+        self._live, self._origin, self._diagnose = live, origin, diagnose
         self._checkpoints = self._open_checkpoints()
         self._rollbacks = rollbacks.read(self._workdir)
 
@@ -217,6 +220,8 @@ class Trainer:
                             log.warn(self.step, warning)
                 if self._is_due(o.histogram_every):
                     self._write_histograms(log)
+                if self._diagnose and self._is_due(o.diagnose_every):
+                    self._write_diagnostics(log, self._diagnose)
                 if last or self._is_due(o.sample_every):
                     self._write_grid(log)
                 if saving:
@@ -309,6 +314,14 @@ class Trainer:
             key = seed_key(self._options.seed, 'grid')
             samples = self._sample(state, key, self._options.num_samples)
             log.grid(self.step, samples, num_classes if 1 < num_classes <= _MAX_COLUMNS else None)
+
+    def _write_diagnostics(
+        self, log: RunLogger, diagnose: Callable[[Any], Mapping[str, float]]
+    ) -> None:
+        state = parallel.first_replica(self.whole_state())
+        if parallel.is_main():
+            found = diagnose(state)
+            log.scalars(self.step, {f'diagnostics/{name}': x for name, x in found.items()})
 
     def _write_histograms(self, log: RunLogger) -> None:
         state = parallel.first_replica(self.whole_state())

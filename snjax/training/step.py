@@ -32,6 +32,7 @@ class Options:
         stream: the set stays on the host and is read ahead (`snjax.training.feed`); the results
             are the same, bit for bit.
         workers: threads that read the set ahead; 0 for one per core.
+        diagnose_every: interval of the diagnostics that the trainer is given.
         profile: calls of the step to trace (`snjax.training.profiling`); 0 for none.
         watched: images by which signs of a collapse are measured (`snjax.training.sentinel`).
         rollbacks: times that a run which diverges goes back to its newest checkpoint
@@ -55,6 +56,7 @@ class Options:
     seed: int
     stream: bool = False
     workers: int = 0
+    diagnose_every: int = 0
     profile: int = 0
     watched: int = 0
     rollbacks: int = 0
@@ -74,6 +76,7 @@ class Options:
             'log.every': self.log_every,
             'log.histograms_every': self.histogram_every,
             'sampling.every': self.sample_every,
+            'diagnostics.every': self.diagnose_every,
             'checkpoint.every': self.checkpoint_every,
         }
         counts = {

@@ -19,6 +19,7 @@ def changed(**changes):
         ('log.every', 7),
         ('checkpoint.keep', 7),
         ('sampling.every', 7),
+        ('diagnostics.every', 7),
         ('eval.num_samples', 700),
         ('data.data_dir', '/elsewhere'),
         ('data.cache_dir', '/elsewhere'),

@@ -10,13 +10,13 @@ from absl import flags
 
 import launch
 from configs import base, from_workdir
-from configs.modes import evaluate, invert, sample
+from configs.modes import diagnose, evaluate, invert, sample
 from experiments.modes import command_line, key_errors, list_keys
 from experiments.settings import keys
 from helpers.launching import DIGITS, ROOT
 from snjax.runs.config_file import flatten
 
-OPTIONS = {'sample': sample, 'invert': invert, 'evaluate': evaluate}
+OPTIONS = {'sample': sample, 'invert': invert, 'evaluate': evaluate, 'diagnose': diagnose}
 OLD_CONFIG = {
     'method': 'gan',
     'optimizer': {'lr': 0.5},
@@ -118,6 +118,7 @@ def test_a_workdir_without_a_run_is_named_as_it_was_given(tmp_path, mode, remedy
         (['--config.num_seeds=2'], '--config.num_seeds was removed in 0.2; several seeds are a sweep'),
         (['--mode=sample', '--config.sampling.num=4'], 'of --mode=train: use --sample.num'),
         (['--mode=evaluate', '--config.eval.extractor=digits'], 'use --evaluate.extractor'),
+        (['--config.diagnostics.num=4'], 'use --diagnose.num'),
     ],
 )  # fmt: skip
 def test_an_older_flag_names_the_new_one(words, expected):
@@ -127,9 +128,10 @@ def test_an_older_flag_names_the_new_one(words, expected):
 
 def test_every_option_has_its_name_of_before():
     before = {'sampling': 'sample', 'inversion': 'invert', 'eval': 'evaluate'}
-    assert {group: keys.MOVED[group][0] for group in keys.MOVED} == before
+    groups = before | {'diagnostics': 'diagnose'}
+    assert {group: keys.MOVED[group][0] for group in keys.MOVED} == groups
     training = flatten(base.get_config().to_dict())
-    for group, mode in before.items():
+    for group, mode in groups.items():
         for key in OPTIONS[mode].get_config():
             expected = None if f'{group}.{key}' in training else f'{mode}.{key}'
             assert keys.moved(f'{group}.{key}') == expected
