@@ -18,9 +18,9 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from snjax.nn import memory, strided, thin
+from snjax.shapes import Array, Float
 
 
 def upsample(x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c']:
