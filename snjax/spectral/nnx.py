@@ -98,7 +98,9 @@ class _Normalized(nnx.Module):
             self.gamma = nnx.Param(jnp.ones((), self.param_dtype))
         self.spectral = start(self._views(self._weight()), rngs, n_warmup_iterations)
 
-    def __call__(self, inputs: jax.Array, update_stats: bool | None = None, **kwargs: Any):
+    def __call__(
+        self, inputs: jax.Array | np.ndarray, update_stats: bool | None = None, **kwargs: Any
+    ):
         """As the namesake, with the normalized weight.
 
         Args:
@@ -143,7 +145,7 @@ class _Normalized(nnx.Module):
     def _views(self, weight: jax.Array) -> Mapping[str, View]:
         return views(weight, self.operator)
 
-    def _apply(self, weight: jax.Array, inputs: jax.Array, **kwargs: Any) -> jax.Array:
+    def _apply(self, weight: jax.Array, inputs: jax.Array | np.ndarray, **kwargs: Any) -> jax.Array:
         """The namesake's output with another weight."""
         raise NotImplementedError
 
@@ -152,7 +154,7 @@ class SNLinear(_Normalized, nnx.Linear):
     """`flax.nnx.Linear` with a spectrally normalized kernel (in, out); the bias is left alone."""
 
     def _apply(self, weight, inputs, **kwargs):
-        return nnx.Linear.__call__(seen_with(self, kernel=weight), inputs, **kwargs)
+        return nnx.Linear.__call__(seen_with(self, kernel=weight), jnp.asarray(inputs), **kwargs)
 
 
 class _Convolution(_Normalized):
@@ -188,7 +190,7 @@ class SNConv(_Convolution, nnx.Conv):
         if self.conv_general_dilated is lax.conv_general_dilated:
             forms['conv_general_dilated'] = _conv
         given = {} if out_sharding is None else {'out_sharding': out_sharding}
-        return nnx.Conv.__call__(seen_with(self, **forms), inputs, **given)
+        return nnx.Conv.__call__(seen_with(self, **forms), jnp.asarray(inputs), **given)
 
 
 class SNConvTranspose(_Convolution, nnx.ConvTranspose):
@@ -197,7 +199,7 @@ class SNConvTranspose(_Convolution, nnx.ConvTranspose):
     def _apply(self, weight, inputs, **others):
         layer = seen_with(self, kernel=weight, mask=None, **others)
         if not self._is_faster(layer):
-            return nnx.ConvTranspose.__call__(layer, inputs)
+            return nnx.ConvTranspose.__call__(layer, jnp.asarray(inputs))
         bias = None if layer.bias is None else layer.bias[...]
         x, kernel, bias = self.promote_dtype((inputs, weight, bias), dtype=layer.dtype)
         images = x.reshape(-1, *x.shape[-3:])
@@ -243,6 +245,7 @@ class SNEmbed(_Normalized, nnx.Embed):
         return views(weight if self.u_over == 'features' else weight.T, self.operator)
 
     def _apply(self, weight, inputs, **kwargs):
+        inputs = jnp.asarray(inputs)
         if not jnp.issubdtype(inputs.dtype, jnp.floating):
             return nnx.Embed.__call__(seen_with(self, embedding=weight), inputs, **kwargs)
         if not inputs.ndim or inputs.shape[-1] != self.num_embeddings:
@@ -254,11 +257,11 @@ class SNEmbed(_Normalized, nnx.Embed):
         return jnp.dot(inputs.astype(table.dtype), table, precision=lax.Precision.HIGHEST)
 
     def attend(
-        self, query: jax.Array, update_stats: bool | None = None, **kwargs: Any
+        self, query: jax.Array | np.ndarray, update_stats: bool | None = None, **kwargs: Any
     ) -> jax.Array:
         """`flax.nnx.Embed.attend`, with the normalized table."""
         table = self.normalized(update_stats)
-        return nnx.Embed.attend(seen_with(self, embedding=table), query, **kwargs)
+        return nnx.Embed.attend(seen_with(self, embedding=table), jnp.asarray(query), **kwargs)
 
 
 def _conv(x, kernel, strides, padding, **options):
