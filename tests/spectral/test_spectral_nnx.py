@@ -34,6 +34,27 @@ LAYERS = {
         (2, 5, 3),
     ),
     'embed': (spectral.SNEmbed, SNEmbed, (6, 4), {}, None),
+    # Flax pads in the NNX layer, this library in the linen layer.
+    **{
+        f'conv_{padding.lower()}': (
+            spectral.SNConv,
+            SNConv,
+            (3, 4),
+            {'kernel_size': (4, 3)[-rank:], 'padding': padding, 'kernel_dilation': 4 - rank},
+            (2, *(6, 7)[:rank], 3),
+        )
+        for padding, rank in (('CIRCULAR', 2), ('REFLECT', 2), ('CAUSAL', 1))
+    },
+    **{
+        f'conv_transpose_circular{k}': (
+            spectral.SNConvTranspose,
+            SNConvTranspose,
+            (3, 4),
+            {'kernel_size': (k, 3), 'strides': (2, 1), 'padding': 'CIRCULAR'},
+            IMAGE,
+        )
+        for k in (2, 3, 4)
+    },
 }
 OPTIONS = {
     'plain': {},
