@@ -158,9 +158,10 @@ def test_the_command_says_what_is_missing(core, tmp_path):
 @pytest.mark.slow
 def test_the_command_trains_samples_and_sweeps_from_any_folder(full, tmp_path):
     snjax_command = full / 'bin' / 'snjax'
-    tiny = ['--config=sngan_digits', *TINY[1:], '--config.num_steps=4', '--config.eval.every=4']
-    done = run(snjax_command, *tiny, '--config.sampling.every=2', cwd=tmp_path)
+    tiny = ['--config=sngan_digits', *TINY[1:], '--config.num_steps=10', '--config.eval.every=10']
+    done = run(snjax_command, *tiny, '--config.sampling.every=10', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert 'spectrally normalized' not in done.stderr  # the warning of a forgotten update
     workdir = tmp_path / 'runs' / 'sngan_digits'
     assert (workdir / 'config.json').is_file()
     done = run(snjax_command, '--mode=sample', f'--workdir={workdir}', '--sample.num=4', cwd='/')

@@ -199,6 +199,7 @@ def test_the_gradient_of_the_input_through_a_frozen_layer_does_not_warn(fresh_pr
     apply = jax.jit(SNDense(7).apply)
     jax.grad(lambda x: apply(variables, x).sum())(X)
     jax.jit(jax.grad(lambda x, v: SNDense(7).apply(v, x).sum()))(X, variables)
+    assert not frozen._known['warned']
 
 
 @pytest.mark.parametrize('kind', ['linen', 'nnx', 'functional'])
@@ -213,6 +214,7 @@ def test_whoever_advances_first_is_not_warned(kind, fresh_process):
         spectral.normalize(w, spectral.init(w, jax.random.key(0)), train=True)
     loss, params = LOSSES[kind]()
     jax.grad(loss)(params)
+    assert not frozen._known['warned']
 
 
 def test_watching_adds_nothing_to_the_program_once_u_has_advanced(fresh_process):
