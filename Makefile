@@ -22,7 +22,7 @@ types: .venv/dev.installed
 	$(BIN)/pyright
 
 .venv/bin/python:
-	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f'Python {v[0]}.{v[1]} is not supported: 3.11 and 3.12 are; say which, as make PYTHON=python3.12')"
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f'Python {v[0]}.{v[1]} is not supported: 3.11, 3.12 and 3.13 are; say which, as make PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
 
 .venv/run.installed: requirements.txt | .venv/bin/python

@@ -32,7 +32,7 @@ LOCAL, SLURM = ('local',), ('slurm',)
 config, text, number = config_flags.DEFINE_config_file, flags.DEFINE_string, flags.DEFINE_integer
 choice, switch = flags.DEFINE_enum, flags.DEFINE_bool
 CONFIG = (
-    'a file in configs/; --config.KEY=... sets a key. The modes sample and invert read only '
+    'a file or the name of one in configs/; --config.KEY=... sets a key. Sample and invert read only '
     'data.data_dir, data.cache_dir and data.path of it, all else from --workdir'
 )
 # Every flag, with the modes and the other flags that read it. Elsewhere it is refused, not ignored.

@@ -11,14 +11,14 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.modes import ends, errors, going_on, key_errors, list_keys
+from experiments.modes import config_paths, ends, errors, going_on, key_errors, list_keys
+from experiments.modes.config_paths import CONFIGS
 from experiments.settings import keys
 from snjax.runs.workdir import CONFIG_NAME
 
 # The flags that `define` makes are those of its caller, which `--help` lists.
 flags.disclaim_key_flags()
 
-CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 # For each flag of `launch.py`, the values of other flags with which it is read; filled by `define`.
 READ_WITH: dict[str, Mapping[str, Iterable[str]]] = {}
 
@@ -53,16 +53,17 @@ def define(
 
 
 def completed(argv: list[str]) -> list[str]:
-    """The command line with the flags that were left out.
+    """The command line with the flags that were left out, and the paths of configs given by name.
 
     The options of a mode default to its file in `configs/modes/`. Without --config, the config is
-    that of the run in --workdir, or else in --init_from; for a sweep defined by --sweep it is `configs/base.py`.
+    that of the run in --workdir, or else in --init_from; for a sweep defined by --sweep it is
+    `configs/base.py`.
 
     Raises:
         ValueError: --workdir holds no run.
     """
     mode = _value(argv, 'mode') or 'train'
-    argv = _with_value_of_list_keys(argv)
+    argv = config_paths.with_located(_with_value_of_list_keys(argv))
     added = [
         f'--{name}={CONFIGS}/modes/{name}.py'
         for name in keys.MODES_OF_RUNS

@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.modes import key_errors
+from experiments.modes import config_paths, key_errors
 from experiments.modes.lines import complain
 from experiments.settings import keys
 from snjax.host.exit_codes import BAD_INPUT, FAILED, FINISHED, RESUMABLE
@@ -180,16 +180,17 @@ def resolve(item: Item) -> dict[str, Any]:
         ValueError: a key or value is not accepted, or the file lacks a key; the message names the
             nearest key.
     """
-    path = str(item[CONFIG]).partition(':')[0]
+    file = config_paths.located(str(item[CONFIG]))
+    path = file.partition(':')[0]
     if not pathlib.Path(path).is_file():
         raise ValueError(f'{CONFIG} {path}: there is no such file')
-    argv = ['sweep', f'--config={item[CONFIG]}', *definition.flags(item)]
+    argv = ['sweep', f'--config={file}', *definition.flags(item)]
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file(
         'config', None, '', flag_values=values, lock_config=True, sys_argv=argv
     )
     values(argv)
-    key_errors.check_keys(CONFIG, config.value, str(item[CONFIG]))
+    key_errors.check_keys(CONFIG, config.value, file)
     return config.value.to_dict()
 
 

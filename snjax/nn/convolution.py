@@ -17,10 +17,11 @@ The price of the last two is that these forms know reverse-mode differentiation 
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
 
 from snjax.nn import memory, strided, thin
+from snjax.shapes import Array, Float
 
 
 def upsample(x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c']:
@@ -78,11 +79,16 @@ def conv(
     kernel_dilation: Sequence[int] | None = None,
     feature_group_count: int = 1,
 ) -> Float[Array, '...']:
-    """Convolution of channels-last `x` in any number of dimensions (as `flax.linen.Conv`)."""
+    """Convolution of channels-last `x` in any number of dimensions (as `flax.linen.Conv`).
+
+    `padding` takes 'CIRCULAR', 'REFLECT' and, in one dimension, 'CAUSAL' as well.
+    """
     kernel = kernel.astype(x.dtype)
     rank, size = kernel.ndim - 2, kernel.shape[:-2]
     ones = (1,) * rank
     strides, dilation = tuple(strides or ones), tuple(kernel_dilation or ones)
+    if isinstance(padding, str) and padding in ('CIRCULAR', 'REFLECT', 'CAUSAL'):
+        x, padding = _padded(x, size, dilation, padding), 'VALID'
     if dilation == ones and feature_group_count == 1:
         if strides == (2, 2) and size in strided.SAME_PADDING:
             is_even = x.shape[1] % 2 == x.shape[2] % 2 == 0
@@ -110,6 +116,21 @@ def _is_same(padding, same) -> bool:
     return padding == 'SAME' if isinstance(padding, str) else [*map(tuple, padding)] == same
 
 
+def _padded(x, size, dilation, padding):
+    """`x` with as much around it as 'SAME' would add at stride 1: its other side or its mirror
+    image; for 'CAUSAL', zeros before it.
+    """
+    reach = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]
+    if padding == 'CAUSAL':
+        if len(size) != 1:
+            raise ValueError(
+                f"Conv padding='CAUSAL' with kernel_size {size}: one dimension is accepted"
+            )
+        return jnp.pad(x, [(0, 0), (reach[0], 0), (0, 0)])
+    mode = {'CIRCULAR': 'wrap', 'REFLECT': 'reflect'}[padding]
+    return jnp.pad(x, [(0, 0), *((n // 2, n - n // 2) for n in reach), (0, 0)], mode=mode)
+
+
 def conv_transpose(
     x: Float[Array, '...'],
     kernel: Float[Array, '...'],
@@ -117,9 +138,27 @@ def conv_transpose(
     strides: Sequence[int] | None = None,
     padding: str | Sequence[tuple[int, int]] = 'SAME',
 ) -> Float[Array, '...']:
-    """`flax.linen.ConvTranspose` of channels-last `x`: the kernel is not flipped."""
+    """`flax.linen.ConvTranspose` of channels-last `x`: the kernel is not flipped.
+
+    With padding 'CIRCULAR' what reaches past one end is added at the other.
+    """
     rank = kernel.ndim - 2
     strides = tuple(strides or (1,) * rank)
+    if padding == 'CIRCULAR':
+        y = lax.conv_transpose(x, kernel, strides, 'VALID')
+        for axis, period in enumerate(np.multiply(x.shape[1:-1], strides).tolist(), start=1):
+            y = _wrapped(y, axis, period)
+        return y
     if kernel.shape[:-2] in strided.SAME_PADDING and strides == (2, 2) and padding == 'SAME':
         return strided.transposed(x, kernel)
     return lax.conv_transpose(x, kernel, strides, padding)
+
+
+def _wrapped(y, axis, period):
+    """Adds up the pieces of `y` of length `period`, which starts half of what is too much later."""
+    excess = y.shape[axis] - period
+    widths = [(0, 0)] * y.ndim
+    widths[axis] = (0, -y.shape[axis] % period)
+    pieces = jnp.pad(y, widths)
+    pieces = pieces.reshape(*y.shape[:axis], -1, period, *y.shape[axis + 1 :])
+    return jnp.roll(pieces.sum(axis), -(excess // 2), axis)

@@ -18,9 +18,9 @@ import numpy as np
 from flax.linen.dtypes import canonicalize_dtype, promote_dtype
 from flax.linen.linear import canonicalize_padding
 from jax import lax
-from jaxtyping import Array, Float, Int
 
 from snjax.nn import convolution
+from snjax.shapes import Array, Float, Int
 
 Initializer = Callable[..., Any]
 Weight = Float[Array | np.ndarray, '... n']  # a restored weight may be NumPy's

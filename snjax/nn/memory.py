@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from snjax import parallel
+from snjax.shapes import Array, Float
 
 
 @jax.custom_jvp

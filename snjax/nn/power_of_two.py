@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+
+from snjax.shapes import Array, Float
 
 
 def power_of_two(

@@ -19,10 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from snjax import parallel
 from snjax.nn import memory
+from snjax.shapes import Array, Float
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
 # What padding 'SAME' is to the kernels that have a fast form, on even sizes.

@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from snjax import parallel
+from snjax.shapes import Array, Float
 
 THIN = 4  # channels of a thin image, at most
 

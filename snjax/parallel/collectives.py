@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int
+
+from snjax.shapes import Array, Int
 
 AXIS = 'batch'
 

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Int
 
 from snjax.parallel.collectives import AXIS
+from snjax.shapes import Int
 
 
 def mesh() -> Mesh:

@@ -1,11 +1,13 @@
 """Spectral normalization (Miyato et al. 2018, arXiv:1802.05957), usable on its own.
 
-`SNDense`, `SNConv`, `SNConvTranspose` and `SNEmbed` are Flax layers (`snjax.spectral.linen`
-explains them and their options); `power_iteration` is the pure function behind them.
-`snjax.spectral.diagnostics` measures kernels and the layers of any network. Needs jax, flax, numpy
-and jaxtyping, and of snjax only `nn` and `parallel`.
+`SNDense`, `SNConv`, `SNConvTranspose` and `SNEmbed` are layers for Flax linen
+(`snjax.spectral.linen` explains them and their options); `snjax.spectral.nnx` has those for Flax
+NNX, and `init` and `normalize` serve any pytree of weights. `power_iteration` is the pure function
+behind all three. `snjax.spectral.diagnostics` measures kernels and the layers of any network. Needs
+jax, flax and numpy, and of snjax only `nn` and `parallel`.
 """
 
+from snjax.spectral.functional import init, normalize, outputs_first, outputs_last
 from snjax.spectral.linen import (
     COLLECTION,
     SNConv,
@@ -26,6 +28,10 @@ __all__ = [
     'SNEmbed',
     'SpectralNorm',
     'advance',
+    'init',
+    'normalize',
+    'outputs_first',
+    'outputs_last',
     'power_iteration',
     'rayleigh',
     'sigmas',

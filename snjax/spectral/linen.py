@@ -79,15 +79,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
-from jax import lax
-from jaxtyping import Array, Float
 
 from snjax.nn import layers
-from snjax.nn.power_of_two import power_of_two
+from snjax.shapes import Array, Float
 from snjax.spectral.power_iteration import (
-    OPERATORS,
     Operator,
     View,
+    check_options,
+    divide,
+    estimate,
     views,
 )
 
@@ -118,17 +118,18 @@ class SpectralNorm(nn.Module):
         self, weight: layers.Weight, linear: layers.Linear | None = None
     ) -> layers.Weight:
         """Step 2 of Algorithm 1: the weight over sigma, which step 1 (`_sigma`) provides."""
-        self._check_options()
+        check_options(
+            self._label(),
+            operator=self.operator,
+            lipschitz=self.lipschitz,
+            learnable_scale=self.learnable_scale,
+            divide=self.divide,
+        )
         weight = jnp.asarray(weight)
         sigma = self._sigma(views(weight, self.operator, linear))
         if not self.divide:
             return weight
-        # A zero weight has sigma 0 and stays zero. There is no eps, so that tiny weights are
-        # normalized too. Both are scaled first because the gradient of a quotient squares its
-        # denominator. The power of two is the matrix's, which the iteration needs as well: XLA
-        # computes it once.
-        scale = power_of_two(weight.reshape(-1, weight.shape[-1]).astype(sigma.dtype))
-        normalized = (weight.astype(sigma.dtype) / scale) / jnp.where(sigma == 0, 1, sigma / scale)
+        normalized = divide(weight, sigma)
         if self.lipschitz != 1:
             normalized = self.lipschitz * normalized
         if self.learnable_scale:
@@ -153,41 +154,25 @@ class SpectralNorm(nn.Module):
         # A layer that is applied twice in `init` runs its first iterations once.
         advances = self.is_mutable_collection(COLLECTION) and not (initializing and exists)
         n_steps = 1 + self.n_warmup_iterations if initializing else self.n_power_iterations
-        found = []
+        kept = {}
         for suffix, view in views.items():
             u = self.variable(COLLECTION, f'u{suffix}', start, view.u_shape)
             v = self.variable(COLLECTION, f'v{suffix}', jnp.zeros, view.v_shape)
             self._check_shapes((u.value.shape, v.value.shape), (view.u_shape, view.v_shape))
-            if advances:
-                sigma, u.value, v.value = view.iterate(u.value, n_steps=n_steps)
-            else:
-                sigma = view.rayleigh(u.value, v.value)
-            found.append(sigma)
-        sigma = found[0] if len(found) == 1 else jnp.mean(jnp.stack(found))
-        stored = self.variable(COLLECTION, 'sigma', jnp.zeros, ())
-        if advances:
-            stored.value = lax.stop_gradient(sigma)
+            kept |= {f'u{suffix}': u, f'v{suffix}': v}
+        kept['sigma'] = self.variable(COLLECTION, 'sigma', jnp.zeros, ())
+        sigma, new = estimate(
+            views,
+            {name: variable.value for name, variable in kept.items()},
+            n_steps=n_steps if advances else 0,
+            is_first=initializing,
+        )
+        for name, value in new.items():
+            kept[name].value = value
         return sigma
 
     def _label(self):
         return f"{type(self).__name__} '{'/'.join(self.path) or '(top)'}'"
-
-    def _check_options(self):
-        if self.operator not in OPERATORS:
-            raise ValueError(
-                f'{self._label()} operator={self.operator!r}: accepted are '
-                f'{", ".join(map(repr, OPERATORS))}'
-            )
-        if not self.lipschitz > 0:
-            raise ValueError(
-                f'{self._label()} lipschitz={self.lipschitz}: a number above 0 is accepted'
-            )
-        if not self.divide and (self.lipschitz != 1 or self.learnable_scale):
-            raise ValueError(
-                f'{self._label()} divide=False applies the raw weight, which '
-                f'lipschitz={self.lipschitz} and learnable_scale={self.learnable_scale} would not '
-                'scale: leave them at 1.0 and False'
-            )
 
     def _check_shapes(self, kept, needed):
         if kept != needed:

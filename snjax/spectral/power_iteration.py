@@ -15,10 +15,11 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from snjax.nn import layers
 from snjax.nn.power_of_two import power_of_two
+from snjax.shapes import Array, Float
+from snjax.spectral import frozen
 
 Operator = Literal['reshaped', 'bidirectional', 'convolution']
 OPERATORS: tuple[str, ...] = get_args(Operator)
@@ -201,3 +202,70 @@ def views(
 def _matrix(weight):
     w = weight.reshape(-1, weight.shape[-1])
     return View(w.shape[1:], w.shape[:1], partial(power_iteration, w), partial(rayleigh, w))
+
+
+def estimate(
+    views: Mapping[str, View],
+    vectors: Mapping[str, Array],
+    *,
+    n_steps: int = 0,
+    is_first: bool = False,
+    eps: float = 1e-12,
+) -> tuple[Float[Array, ''], dict[str, Array]]:
+    """Step 1 of Algorithm 1 for a weight: the mean sigma of its views.
+
+    Args:
+        views: what `views` returned for the weight.
+        vectors: `u` and `v` of every view, each name followed by the suffix of the view. With
+            iterations only u is read.
+        n_steps: iterations; 0 takes sigma at the given u and v.
+        is_first: these are the iterations of a start, which a training does not count on.
+        eps: added to the norms of the vectors.
+
+    Returns:
+        sigma, differentiable through the weight, and the vectors and `sigma` to keep, which are
+        constants. Without iterations there is nothing to keep.
+    """
+    found, new = [], {}
+    for suffix, view in views.items():
+        if n_steps:
+            sigma, u, v = view.iterate(vectors[f'u{suffix}'], n_steps=n_steps, eps=eps)
+            new |= {f'u{suffix}': u, f'v{suffix}': v}
+        else:
+            sigma = view.rayleigh(vectors[f'u{suffix}'], vectors[f'v{suffix}'])
+        found.append(sigma)
+    sigma = found[0] if len(found) == 1 else jnp.mean(jnp.stack(found))
+    if not n_steps:
+        return frozen.watch(sigma), {}
+    if not is_first:
+        frozen.note_advance()
+    return sigma, {**new, 'sigma': lax.stop_gradient(sigma)}
+
+
+def divide(weight: Float[Array, '...'], sigma: Float[Array, '']) -> Float[Array, '...']:
+    """Step 2 of Algorithm 1: the weight over sigma, in the type of sigma.
+
+    A zero weight has sigma 0 and stays zero. There is no eps, so that tiny weights are normalized
+    too.
+    """
+    # Both are scaled first because the gradient of a quotient squares its denominator. The power of
+    # two is the matrix's, which the iteration needs as well: XLA computes it once.
+    scale = power_of_two(weight.reshape(-1, weight.shape[-1]).astype(sigma.dtype))
+    return (weight.astype(sigma.dtype) / scale) / jnp.where(sigma == 0, 1, sigma / scale)
+
+
+def check_options(
+    layer: str, *, operator: str, lipschitz: float, learnable_scale: bool, divide: bool
+) -> None:
+    """Raises a ValueError that begins with `layer` for options that no layer accepts."""
+    if operator not in OPERATORS:
+        raise ValueError(
+            f'{layer} operator={operator!r}: accepted are {", ".join(map(repr, OPERATORS))}'
+        )
+    if not lipschitz > 0:
+        raise ValueError(f'{layer} lipschitz={lipschitz}: a number above 0 is accepted')
+    if not divide and (lipschitz != 1 or learnable_scale):
+        raise ValueError(
+            f'{layer} divide=False applies the raw weight, which lipschitz={lipschitz} and '
+            f'learnable_scale={learnable_scale} would not scale: leave them at 1.0 and False'
+        )

@@ -22,7 +22,7 @@ from snjax.training.method import Method
 from snjax.training.profiling import Profile
 from snjax.training.program import StepProgram
 from snjax.training.progress import Progress
-from snjax.training.step import Options, compile_ahead, device_data, make_step
+from snjax.training.step import Options, compile_ahead, compile_now, device_data
 
 # Calls of the compiled step in the device's queue. Two keep the device busy; more would only delay
 # the reaction to SIGTERM.
@@ -101,9 +101,9 @@ class Trainer:
         # Checkpoints hold whole arrays, whatever the number of devices.
         # Traced once, for the shapes and for the program of a new run. Its key is an argument, so
         # one compiled program serves all seeds.
-        init = jax.jit(method.init).trace(seed_key(0, 'init'))
-        self._shapes = init.out_info
-        self.state, self.start, self.step = self._begin(init)
+        self._init = jax.jit(method.init).trace(seed_key(0, 'init'))
+        self._shapes = self._init.out_info
+        self.state, self.start, self.step = self._begin()
         self._sample = jax.jit(method.sample, static_argnums=2)
         self._pending: list[tuple[int, dict]] = []  # metrics of calls that were not fetched yet
 
@@ -112,10 +112,10 @@ class Trainer:
         folder = self._workdir / CHECKPOINTS
         return Checkpointer(folder, keep=o.keep, keep_every=o.keep_every or None)
 
-    def _begin(self, init: jax.stages.Traced) -> tuple[Any, int | None, int]:
+    def _begin(self) -> tuple[Any, int | None, int]:
         like = parallel.abstract(self._shapes)
         state, start, step = beginning.state_of(
-            init, self._options, self._checkpoints, like, self._origin, self._say
+            self._init, self._options, self._checkpoints, like, self._origin, self._say
         )
         return parallel.shard(state, self._method.state_axes), start, step
 
@@ -211,7 +211,7 @@ class Trainer:
                     losses = self._fetch_losses(log)
                     progress.show(losses)
                     if self._is_due(o.log_every):
-                        speed = images.measured() | self._speed(progress.rate())
+                        speed = images.measured() | progress.speed(self._method, len(self._pixels))
                         signs, warning = self._watch(watch)
                         log.scalars(
                             self.step, {_tag(k): v for k, v in losses.items()} | speed | signs
@@ -247,14 +247,7 @@ class Trainer:
         if self._ahead:
             self._ahead.cancel()
             self._say('the set has another shape than announced: compiling for it again')
-        step = parallel.DataParallel(
-            make_step(self._method, self._options), self._method.state_axes
-        )
-        per_call = self._options.steps_per_call
-        program = StepProgram(
-            step, self.state, self.data, streamed, updates_per_call=per_call, say=self._say
-        )
-        return program.result()
+        return compile_now(self._method, self._options, self.state, self.data, streamed, self._say)
 
     # ---- output
 
@@ -293,16 +286,6 @@ class Trainer:
             return {}, ''
         values = watch.measure(parallel.first_replica(self.state), self.step)
         return {f'sentinel/{k}': v for k, v in values.items()}, watch.judge(values)
-
-    def _speed(self, steps_per_s: float) -> dict[str, float]:
-        """The epoch, and images per second where a speed is known."""
-        batches_per_epoch = len(self._pixels) // self._method.batch_size
-        per_step = self._method.batches_per_step
-        values = {'train/epoch': self.step * per_step / batches_per_epoch}
-        if steps_per_s:
-            images_per_s = steps_per_s * self._method.batch_size * per_step
-            values |= {'perf/steps_per_s': steps_per_s, 'perf/images_per_s': images_per_s}
-        return values
 
     def _write_grid(self, log: RunLogger) -> None:
         """Images from fixed z, one column per class if there are few classes."""

@@ -148,6 +148,20 @@ def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dic
     return parallel.replicate({**images, 'label': labels, **keys})
 
 
+def compile_now(
+    method: Method,
+    options: Options,
+    state: Any,
+    data: dict[str, jax.Array],
+    streamed: tuple,
+    say: Callable[[str], None],
+) -> Callable:
+    """The compiled step for these arrays; arguments as `make_step`'s."""
+    step = parallel.DataParallel(make_step(method, options), method.state_axes)
+    per_call = options.steps_per_call
+    return StepProgram(step, state, data, streamed, updates_per_call=per_call, say=say).result()
+
+
 def compile_ahead(
     method: Method,
     options: Options,

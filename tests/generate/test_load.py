@@ -1,4 +1,4 @@
-"""`snjax.load` on a run that launch.py made, and the installed package."""
+"""`snjax.load` on a run that launch.py made."""
 
 import json
 import shutil
@@ -219,65 +219,6 @@ def test_a_damaged_config_is_named(finished_run, tmp_path):
     (workdir / 'config.json').write_text('{"method": ')
     with pytest.raises(ValueError, match=r'config\.json'):
         snjax.load(workdir)
-
-
-# ---- the package
-
-
-@pytest.fixture(scope='module')
-def installed(tmp_path_factory):
-    """What `pip install .` installs, dependencies left out: built from a copy, for builds leave
-    files behind.
-    """
-    source = tmp_path_factory.mktemp('source')
-    for path in ROOT.iterdir():
-        if path.name in ('snjax', 'experiments', 'configs', 'tests', 'benchmarks', 'docs'):
-            shutil.copytree(path, source / path.name, ignore=shutil.ignore_patterns('__pycache__'))
-        elif path.suffix in ('.py', '.toml', '.md', '.txt') or path.name == 'LICENSE':
-            shutil.copy(path, source)
-    target = tmp_path_factory.mktemp('site') / 'packages'
-    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install', '--no-deps']
-    done = subprocess.run(
-        [*pip, '--target', str(target), str(source)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return target
-
-
-@pytest.mark.slow  # pip makes a build environment, which takes setuptools from the network
-def test_pip_installs_the_library_and_nothing_else(installed):
-    names = {path.name for path in installed.iterdir()}
-    assert names == {'snjax', f'snjax-{snjax.__version__}.dist-info'}
-    modules = {str(p.relative_to(ROOT)) for p in (ROOT / 'snjax').rglob('*.py')}
-    assert {str(p.relative_to(installed)) for p in (installed / 'snjax').rglob('*.py')} == modules
-
-
-@pytest.mark.slow
-def test_the_installed_layers_work_alone(installed, tmp_path):
-    script = """
-import jax, jax.numpy as jnp, sys
-from snjax.spectral import SNDense, power_iteration
-layer = SNDense(4, use_bias=False)
-variables = layer.init(jax.random.key(0), jnp.ones((1, 3)))
-assert set(variables) == {'params', 'spectral'}
-variables = {**variables, 'params': {'kernel': jnp.ones((3, 4))}}
-for _ in range(20):
-    y, moved = layer.apply(variables, jnp.ones((1, 3)), mutable=['spectral'])
-    variables = {**variables, **moved}
-assert jnp.allclose(y, 0.8660254), y
-assert 'orbax' not in ' '.join(sys.modules), 'the layers load the checkpoint library'
-import snjax
-print(snjax.__file__)
-"""
-    done = subprocess.run(
-        [sys.executable, '-c', script],
-        env={'PYTHONPATH': str(installed), 'PATH': '/usr/bin:/bin', 'JAX_PLATFORMS': 'cpu'},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(installed / 'snjax' / '__init__.py')
 
 
 @pytest.mark.parametrize(

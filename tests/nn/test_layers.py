@@ -217,3 +217,8 @@ def test_embed_mixes_its_rows_by_weights():
 def test_embed_refuses_weights_of_another_length(own_errors):
     with pytest.raises(ValueError, match=r'float32 weights \(3,\): .* weights \(..., 5\)'):
         jax.eval_shape(layers.Embed(5, 3).init, jax.random.key(0), jnp.ones(3))
+
+
+def test_causal_padding_is_of_one_dimension(own_errors):
+    with pytest.raises(ValueError, match=r"padding='CAUSAL' with kernel_size \(3, 3\): one dim"):
+        layers.Conv(2, (3, 3), padding='CAUSAL').init(jax.random.key(0), jnp.ones((1, 4, 4, 2)))
