@@ -211,7 +211,9 @@ class Trainer:
                     losses = self._fetch_losses(log)
                     progress.show(losses)
                     if self._is_due(o.log_every):
-                        speed = images.measured() | progress.speed(self._method, len(self._pixels))
+                        speed = images.measured() | progress.speed(
+                            self.step, self._method, len(self._pixels)
+                        )
                         signs, warning = self._watch(watch)
                         log.scalars(
                             self.step, {_tag(k): v for k, v in losses.items()} | speed | signs

@@ -99,10 +99,10 @@ class Progress:
         self._mark = (self._step, time.perf_counter())
         return (self._step - step) / max(1e-9, self._mark[1] - at)
 
-    def speed(self, method: Method, num_images: int) -> dict[str, float]:
+    def speed(self, step: int, method: Method, num_images: int) -> dict[str, float]:
         """Scalars by tag: the epoch, and steps and images per second since the last call."""
         per_step = method.batches_per_step
-        values = {'train/epoch': self._step * per_step / (num_images // method.batch_size)}
+        values = {'train/epoch': step * per_step / (num_images // method.batch_size)}
         if rate := self.rate():
             images_per_s = rate * method.batch_size * per_step
             values |= {'perf/steps_per_s': rate, 'perf/images_per_s': images_per_s}

@@ -399,12 +399,13 @@ def test_a_state_that_is_not_finite_is_no_checkpoint(tmp_path, pixels):
 class Unlucky(Walk):
     """Not finite at one step, but only with the noise that a run without rollbacks draws there."""
 
-    at, unlucky = 7, random.normal(random.fold_in(seed_key(OPTIONS['seed'], 'train'), 6), (4, 4, 1))
+    # Bits, because how a compiler fuses moves the last digit of a normal number.
+    at, unlucky = 7, random.bits(random.fold_in(seed_key(OPTIONS['seed'], 'train'), 6))
 
     def train_step(self, state, batch, rng):
-        noise = random.normal(random.fold_in(rng, state.step), state.mean.shape)
+        noise = random.bits(random.fold_in(rng, state.step))
         state, metrics = super().train_step(state, batch, rng)
-        is_lost = (state.step == self.at) & jnp.all(noise == self.unlucky)
+        is_lost = (state.step == self.at) & (noise == self.unlucky)
         return state, metrics | {'rec_loss': jnp.where(is_lost, jnp.nan, metrics['rec_loss'])}
 
 
