@@ -89,8 +89,8 @@ class Step:
     Args:
         config: of any method.
         num_images: of the set.
-        counted_only: keep the shapes of the state in its place: enough to count and to lower, not to
-            run.
+        counted_only: keep the shapes of the state in its place: enough to count operations and to
+            lower, not to run.
     """
 
     def __init__(self, config: Any, num_images: int = 10_000, *, counted_only: bool = False):

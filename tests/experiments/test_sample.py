@@ -200,7 +200,7 @@ def test_a_file_is_named_after_what_was_asked_for(conditional, write, name, chan
 
 
 def test_the_launcher_reads_the_options(launcher, conditional):
-    """The real program. It refuses before it loads what `test_impossible_values_are_named` has."""
+    """The real program; what it refuses besides is in `test_impossible_values_are_named`."""
     asked = {'what': 'morph', 'format': 'gif', 'label': 1, 'label_to': 7, 'weights': 'raw'}
     flags = [f'--sample.{key}={value}' for key, value in {**SMALL, **asked}.items()]
     outcome = launcher.run('--mode=sample', f'--workdir={conditional}', *flags)

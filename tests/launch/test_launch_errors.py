@@ -33,8 +33,8 @@ from snjax.runs.checkpoint import Checkpointer
 from snjax.runs.lock import WorkdirLock
 
 CONFIGS = ROOT / 'configs'
-# name: (flags, environment, what the one line must say), one of every kind: tests/experiments/test_build.py
-# has more of what a plan refuses.
+# name: (flags, environment, what the one line must say). One of every kind; more of what a plan
+# refuses is in tests/experiments/test_build.py.
 BAD_INPUT = {
     'a typo': ([DIGITS, '--config.n_dsi=5'], {}, ['n_dsi', 'n_dis']),
     'a wrong type': ([DIGITS, '--config.n_dis=abc'], {}, ['n_dis', 'abc']),
