@@ -32,7 +32,7 @@ SIZE = 32  # px; larger images are resized
 WIDTHS = (32, 64, 128, 128)  # the last is the number of features
 _FORMAT = 1  # to be raised with every change of the network or of its fitting
 _BATCH = 128
-_UPDATES = 3000
+_UPDATES = 1500
 _RATE = 2e-3
 
 

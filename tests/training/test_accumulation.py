@@ -334,7 +334,7 @@ def test_batch_norm_of_the_discriminator_sees_reals_and_fakes_of_a_part():
     state, real = filled(gan), batch_of(gan)['image'][0]
     keys = functools.partial(jax.random.fold_in, jax.random.key(7))
     update = compiled(lambda s, x: gan.update_dis(s, Batch(x, None), keys))
-    fakes = compiled(lambda s: (s, gan._fakes_for_dis(s.gen, keys)[0].image))(state)[1]
+    fakes = compiled(lambda s: (s, gan._fakes_for_dis(s.gen, keys, s.step)[0].image))(state)[1]
     after, _ = update(state, real)
     layer, mean = state.dis.params['hidden'], state.dis.model_state['batch_stats']['norm']['mean']
     for x in (real, fakes):
