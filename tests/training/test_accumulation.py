@@ -303,7 +303,7 @@ def test_batch_norm_sees_a_part_and_running_statistics_move_once():
     keys = functools.partial(jax.random.fold_in, jax.random.key(7))
     z = {
         num: jax.jit(
-            lambda k, n=num: gan._noise(jnp.arange(n), keys(k), keys(k)).z, static_argnums=0
+            lambda k, n=num: gan._noise(jnp.arange(n), keys(k), keys(k), 0).z, static_argnums=0
         )(role)
         for role, num in ((Use.DIS_Z, 6), (Use.GEN_Z, 12))
     }
