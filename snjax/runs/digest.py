@@ -3,11 +3,12 @@
 A leaf is named by its path as strings: field names of dataclasses and NamedTuples, dict keys,
 positions in tuples.
 
-`digest/<process>.json` says the format of the checkpoint and lists every leaf in order with its dtype, its shape and the shards that this
-process hashed, each as its place in the global array (`[[start, stop], ...]`, one pair per axis)
-and the SHA-256 of its bytes in C order. A leaf that every process has in full is one shard, hashed
-by process 0. A leaf sharded over processes is hashed shard by shard where the shard is, once per
-shard (replica 0): no array is gathered, and the shards together must cover the leaf exactly.
+`digest/<process>.json` says the format of the checkpoint and lists every leaf in order with its
+dtype, its shape and the shards that this process hashed, each as its place in the global array
+(`[[start, stop], ...]`, one pair per axis) and the SHA-256 of its bytes in C order. A leaf that
+every process has in full is one shard, hashed by process 0. A leaf sharded over processes is hashed
+shard by shard where the shard is, once per shard (replica 0): no array is gathered, and the shards
+together must cover the leaf exactly.
 """
 
 import asyncio

@@ -404,7 +404,7 @@ class Unlucky(Walk):
     def train_step(self, state, batch, rng):
         noise = random.normal(random.fold_in(rng, state.step), state.mean.shape)
         state, metrics = super().train_step(state, batch, rng)
-        is_lost = (state.step == self.at) & jnp.all(noise == self.unlucky)
+        is_lost = (state.step == self.at) & jnp.allclose(noise, self.unlucky)
         return state, metrics | {'rec_loss': jnp.where(is_lost, jnp.nan, metrics['rec_loss'])}
 
 
