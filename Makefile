@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test oracles lint types clean
+.PHONY: demo test oracles faults lint types clean
 
 demo: .venv/run.installed
 	$(BIN)/python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
@@ -13,6 +13,10 @@ test: lint
 # Our scores and networks against the reference implementations, which need PyTorch (gigabytes): not part of `make test`.
 oracles: .venv/oracles.installed
 	$(BIN)/python -m pytest -W default tests/oracles
+
+# Breaks runs on purpose, for hours, and prints counts: docs/reliability.md.
+faults: .venv/dev.installed
+	$(BIN)/python tests/faults/campaign.py
 
 lint: .venv/dev.installed
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """Trains, samples, inverts, scores, diagnoses, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
+`launch.py --mode=doctor` looks for what is wrong with this machine, a workdir, a config or its data.
+
 `launch.py --list_keys` lists the keys of a config and of the modes, `--list_keys=optimizer` those
 that match.
 
@@ -23,9 +25,9 @@ from experiments.report import LAYOUTS
 from snjax.host.exit_codes import BAD_INPUT, DIVERGED, RESUMABLE
 
 FLAGS = flags.FLAGS
-MODES = ('train', 'sample', 'invert', 'evaluate', 'diagnose', 'sweep', 'report')
-TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, SWEEP, REPORT = ((mode,) for mode in MODES)
-ONE_RUN, CONFIGURED = MODES[:5], MODES[:6]
+MODES = ('train', 'sample', 'invert', 'evaluate', 'diagnose', 'doctor', 'sweep', 'report')
+TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, _, SWEEP, REPORT = ((mode,) for mode in MODES)
+ONE_RUN, CONFIGURED = MODES[:5], MODES[:7]
 EXPLICIT, SEVERAL = ('explicit',), ('auto', 'explicit')
 LOCAL, SLURM = ('local',), ('slurm',)
 

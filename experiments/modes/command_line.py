@@ -79,7 +79,7 @@ def completed(argv: list[str]) -> list[str]:
                 workdir = going_on.split(origin)[0]
         if mode == 'sweep' and _has(argv, 'sweep'):
             added.append(f'--config={CONFIGS}/base.py')
-        elif mode not in ('sweep', 'report') and workdir:
+        elif mode not in ('sweep', 'report', 'doctor') and workdir:
             # Of a pattern, the first run says which keys there are.
             matches = sorted(glob.glob(f'{workdir}/{CONFIG_NAME}'))
             if not matches:
@@ -173,6 +173,8 @@ def _check_files(mode: str) -> None:
             raise ValueError(f'--{name}={file.partition(":")[0]}: there is no such file')
         key_errors.check_keys(name, flag.value, file)
     if flags.FLAGS['config'].value is None:
+        if mode == 'doctor':
+            return
         if mode in keys.MODES_OF_RUNS:
             raise ValueError('--workdir is missing: give a run, as --workdir=runs/sngan_digits')
         raise ValueError('--config is missing: give a file, as --config=configs/sngan_digits.py')
@@ -211,6 +213,8 @@ def workdir() -> pathlib.Path:
     given = flags.FLAGS['workdir'].value
     if given:
         return pathlib.Path(given)
+    if flags.FLAGS['config'].value is None:  # the doctor's
+        return pathlib.Path()
     above, named = 'runs', config_flags.get_config_filename(flags.FLAGS['config'])
     if flags.FLAGS['mode'].value == 'sweep':
         above, named = 'sweeps', flags.FLAGS['sweep'].value or named

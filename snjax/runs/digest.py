@@ -3,11 +3,12 @@
 A leaf is named by its path as strings: field names of dataclasses and NamedTuples, dict keys,
 positions in tuples.
 
-`digest/<process>.json` lists every leaf in order with its dtype, its shape and the shards that this
-process hashed, each as its place in the global array (`[[start, stop], ...]`, one pair per axis)
-and the SHA-256 of its bytes in C order. A leaf that every process has in full is one shard, hashed
-by process 0. A leaf sharded over processes is hashed shard by shard where the shard is, once per
-shard (replica 0): no array is gathered, and the shards together must cover the leaf exactly.
+`digest/<process>.json` says the format of the checkpoint and lists every leaf in order with its
+dtype, its shape and the shards that this process hashed, each as its place in the global array
+(`[[start, stop], ...]`, one pair per axis) and the SHA-256 of its bytes in C order. A leaf that
+every process has in full is one shard, hashed by process 0. A leaf sharded over processes is hashed
+shard by shard where the shard is, once per shard (replica 0): no array is gathered, and the shards
+together must cover the leaf exactly.
 """
 
 import asyncio
@@ -25,7 +26,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from snjax import parallel
-from snjax.runs.files import Damaged, read_json, replace_file
+from snjax.runs.files import Damaged, read_json, replace_file, whole
+
+# Of checkpoints; greater when an older version could not read them. Those of version 0.2 and before
+# name none, and are of format 1.
+FORMAT = 1
 
 _Place = tuple[tuple[int, int], ...]
 
@@ -124,8 +129,8 @@ class Writer:
             }
             for copy in self._copies
         ]
-        whole = {'step': self._step, 'processes': parallel.process_count(), 'leaves': leaves}
-        return json.dumps(whole)
+        about = {'format': FORMAT, 'step': self._step, 'processes': parallel.process_count()}
+        return json.dumps({**about, 'leaves': leaves})
 
 
 def paths(tree: PyTree) -> list[tuple[str, ...]]:
@@ -207,6 +212,11 @@ def read(folder: Path, step: int) -> dict[tuple[str, ...], Entry]:
             content = read_json(path)
             if content is None:
                 raise ValueError('it is missing')
+            if whole(content.get('format', 1)) > FORMAT:
+                raise Damaged(
+                    f'{path} is of format {content["format"]}, of a newer version of snjax; this '
+                    f'one reads formats up to {FORMAT}'
+                )
             found_step, num_processes = content['step'], content['processes']
             _merge(entries, content['leaves'])
         except Damaged:

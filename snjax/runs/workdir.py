@@ -78,10 +78,18 @@ def clean(workdir: str | os.PathLike) -> list[str]:
     removed = []
     for name in ('', *_FOLDERS):
         removed += [os.path.join(name, found) for found in remove_leftovers(workdir / name)]
-    for name in (CHECKPOINTS, BEST):
-        folder = workdir / name
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if _UNFINISHED.fullmatch(path.name):
-                shutil.rmtree(path)
-                removed.append(f'{name}/{path.name}')
+    for name in unfinished(workdir):
+        shutil.rmtree(workdir / name)
+        removed.append(name)
     return removed
+
+
+def unfinished(workdir: Path) -> list[str]:
+    """Checkpoints that are being written or deleted, relative to the workdir."""
+    return [
+        f'{name}/{path.name}'
+        for name in (CHECKPOINTS, BEST)
+        if (workdir / name).is_dir()
+        for path in sorted((workdir / name).iterdir())
+        if _UNFINISHED.fullmatch(path.name)
+    ]

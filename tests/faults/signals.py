@@ -1,0 +1,56 @@
+"""Real trainings get a signal at a random moment, start again, and must end as if undisturbed."""
+
+import pathlib
+import random
+import signal
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from helpers.launching import TINY, Launcher, assert_same_run, printed, wait
+from helpers.waiting import wait_until
+from snjax.runs.workdir import newest_step
+
+NUM = 200
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+CODES = {
+    signal.SIGKILL: (-signal.SIGKILL, 0),
+    signal.SIGTERM: (75, 0),
+    signal.SIGHUP: (75, 0),
+    signal.SIGINT: (75, 130, 0),
+}
+
+
+def campaign(folder: pathlib.Path, limit: int = 0) -> dict[str, int]:
+    """Sends `limit` signals; 0 for 200. Returns counts."""
+    launcher, draw = Launcher(folder / 'cache' / 'jax'), random.Random(0)
+    began = time.monotonic()
+    launcher.train(folder / 'whole')
+    seconds = time.monotonic() - began
+    counts = {'signals': 0, 'runs': 0, 'wrong': 0, 'tracebacks': 0}
+    while counts['signals'] < (limit or NUM):
+        run = folder / f'run-{counts["runs"]}'
+        counts['runs'] += 1
+        for _ in range(3):
+            number = draw.choice(SIGNALS)
+            process = launcher.start(*TINY, f'--workdir={run}')
+            if draw.random() < 0.7:  # while it trains; else at any moment from the first on
+                wait_until(lambda process=process: 'compiled' in printed(process), process)
+            time.sleep(draw.uniform(0.3, seconds / 2))
+            process.send_signal(number)
+            outcome = wait(process)
+            counts['signals'] += 1
+            counts['tracebacks'] += 'Traceback' in outcome.stderr
+            if outcome.code not in CODES[number]:
+                counts['wrong'] += 1
+                print(
+                    f'{number.name} at step {newest_step(run)}: exit {outcome.code}\n{outcome.stderr}'
+                )
+        launcher.train(run)
+        try:
+            assert_same_run(run, folder / 'whole')
+        except AssertionError as error:
+            counts['wrong'] += 1
+            print(f'{run.name} differs: {error}')
+    return counts
