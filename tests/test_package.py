@@ -156,7 +156,7 @@ def test_the_command_says_what_is_missing(core, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_trains_samples_and_sweeps_from_any_folder(full, tmp_path):
+def test_the_command_trains_samples_and_plans_sweeps_from_any_folder(full, tmp_path):
     snjax_command = full / 'bin' / 'snjax'
     tiny = ['--config=sngan_digits', *TINY[1:], '--config.num_steps=10', '--config.eval.every=10']
     done = run(snjax_command, *tiny, '--config.sampling.every=10', cwd=tmp_path)
@@ -166,10 +166,19 @@ def test_the_command_trains_samples_and_sweeps_from_any_folder(full, tmp_path):
     assert (workdir / 'config.json').is_file()
     done = run(snjax_command, '--mode=sample', f'--workdir={workdir}', '--sample.num=4', cwd='/')
     assert done.returncode == 0, done.stderr
-    # A relative path from the repository, and a run of a sweep that another process trains.
-    sweep = ['--mode=sweep', '--config=configs/sngan_digits.py', '--workdir=sweeps/one', *tiny[1:]]
-    done = run(snjax_command, *sweep, '--slots=1', cwd=tmp_path)
+    # A sweep by the names of both files; its runs are started by the same program.
+    sweep = ['--mode=sweep', '--config=sngan_digits', '--sweep=paper_settings:digits', '--dry_run']
+    done = run(snjax_command, *sweep, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert '1 of 1 runs finished' in done.stdout
+    launcher = site_packages(full) / 'snjax' / '_program' / 'launch.py'
+    assert launcher.is_file() and f'{launcher} --config=configs/sngan_paper.py:' in done.stdout
+    # Which a run, alone, finds by that path as well.
+    listed = run(
+        snjax_command,
+        '--config=configs/sngan_paper.py:sngan,A,digits',
+        '--list_keys=n_dis',
+        cwd=tmp_path,
+    )
+    assert '--config.n_dis=' in listed.stdout
     done = run(snjax_command, '--help', cwd=tmp_path)
     assert 'Trains, samples, inverts' in done.stdout and '--workdir' in done.stdout

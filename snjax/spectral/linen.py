@@ -28,8 +28,9 @@ step sees one function.
 convolution's kernel (height, width, in, out) as (height * width * in, out). The paper's matrix is
 the transpose, which has the same singular values. u has the length of the outputs, as in the
 official code, and v the length of the rows; for a table of embeddings (rows, features) the official
-code has it the other way round: `SNEmbed(u_over='rows')`. (`torch.nn.utils.parametrizations.spectral_norm(layer,
-dim=1)` starts from v instead, and exchanges the two names.)
+code has it the other way round: `SNEmbed(u_over='rows')`. (In
+`torch.nn.utils.parametrizations.spectral_norm(layer)`, too, `_u` has the length of the outputs; but
+an iteration finds it first, from `_v`.)
 
 **Algorithm 1** of the paper (appendix A) is here in three places: step 1, v = W u / |W u| and
 u = W^T v / |W^T v|, is `snjax.spectral.power_iteration.power_iteration`, a pure function on a

@@ -34,6 +34,7 @@ LAYERS = {
         (2, 5, 3),
     ),
     'embed': (spectral.SNEmbed, SNEmbed, (6, 4), {}, None),
+    'embed_rows': (spectral.SNEmbed, SNEmbed, (6, 4), {'u_over': 'rows'}, None),
     # Flax pads in the NNX layer, this library in the linen layer.
     **{
         f'conv_{padding.lower()}': (
