@@ -17,7 +17,7 @@ from absl import flags
 from experiments import build
 from experiments.gan import Gan, GanState
 from experiments.modes import command_line, diagnose_files, lines
-from experiments.modes.measure_gan import Effort, Measurement, layer_errors, upper_bound
+from experiments.modes.measure_gan import Effort, Measurement, layer_errors, measurable, upper_bound
 from experiments.modes.options import NO_PLACES, Options
 from experiments.modes.training_diagnostics import fixed_images
 from experiments.settings.check import Config
@@ -62,6 +62,7 @@ def run_diagnose(
             f'{workdir} holds a run of {config.method}, which trains no discriminator: '
             '--mode=diagnose takes a run of a GAN'
         )
+    method = measurable(method)
     step, state = restored(method, workdir, options.step or None)
     data = functools.partial(_images, config, places, options.num)
     effort = Effort(options.num, options.starts, options.ascent_steps, options.norm_steps)
@@ -71,9 +72,7 @@ def run_diagnose(
         found['logits/held_out'] = held_out(state)['logits/real']
     report = _report(method, state, options)
     found |= _certain(method, report)
-    errors = _errors_over_training(method, workdir, options.norm_steps) | {
-        step: {name: layer.sigma / layer.exact - 1 for name, layer in report.items() if layer.exact}
-    }
+    errors = _errors_over_training(method, workdir, options.norm_steps)
     record = {
         'step': step,
         'options': options.to_dict(),

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.report import figure
 from experiments.report.records import CurvePanel, Figure, Line
-from experiments.report.spreads import Point, curve, spread
+from experiments.report.spreads import Point, Spread, curve
 from snjax.runs.files import replace_file
 from snjax.spectral.diagnostics import LayerReport
 
@@ -99,7 +99,10 @@ def spectra(step: int, report: Mapping[str, LayerReport]) -> Figure:
             continue
         share = np.square(values / values[0])
         places = np.linspace(0, 1, len(values))
-        points = [Point(float(x), spread([y]), True) for x, y in zip(places, share, strict=True)]
+        points = [
+            Point(float(x), Spread(float(y), None, (float(y),)), True)
+            for x, y in zip(places, share, strict=True)
+        ]
         lines.append(Line(name, len(lines), points))
     title = 'squared singular values / the largest'
     return Figure(

@@ -59,9 +59,7 @@ class Measurement:
     """
 
     def __init__(self, method: Gan, pixels: np.ndarray, classes: np.ndarray, effort: Effort):
-        # One device: a loss that compares with the mean of the batch takes that of this batch.
-        loss = method.loss._replace(batch_wide=False)
-        self._method, self._effort = dataclasses.replace(method, loss=loss), effort
+        self._method, self._effort = measurable(method), effort
         self._data = jnp.asarray(pixels), jnp.asarray(classes)
         self._programs: list[Any] = []
 
@@ -82,6 +80,14 @@ class Measurement:
         for program in self._programs:
             found |= {name: float(x) for name, x in jax.device_get(program(*arguments)).items()}
         return found | upper_bound(self._method.dis, found)
+
+
+def measurable(method: Gan) -> Gan:
+    """The same GAN for one device and in a form whose layers can be seen."""
+    # A loss that compares with the mean of the batch takes that of the images at hand.
+    loss = method.loss._replace(batch_wide=False)
+    dis = method.dis.clone(remat=False) if getattr(method.dis, 'remat', False) else method.dis
+    return dataclasses.replace(method, loss=loss, dis=dis)
 
 
 def upper_bound(dis: Any, found: Mapping[str, float]) -> dict[str, float]:

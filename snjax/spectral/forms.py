@@ -27,7 +27,7 @@ class Form(NamedTuple):
         resample: 'up' or 'down' (`snjax.nn.layers.Conv`), or None.
     """
 
-    strides: tuple[int, int]
+    strides: Size
     padding: Any
     transpose: bool
     resample: str | None
@@ -75,6 +75,7 @@ def norm(kernel: Kernel, size: Size, form: Form, n_steps: int) -> Float[Array, '
     if padding == 'CIRCULAR' and transpose:  # the norm of its transpose, a convolution of the torus
         kernel, transpose = kernel.swapaxes(2, 3), False
         size = tuple(n * s for n, s in zip(size, strides, strict=True))
+    apply: Any
     if padding == 'CIRCULAR':
         around = [((k - 1) // 2, k // 2) for k in kernel.shape[:2]]
 
@@ -85,12 +86,12 @@ def norm(kernel: Kernel, size: Size, form: Form, n_steps: int) -> Float[Array, '
     elif resample:
         apply = convolution.upsample_conv if resample == 'up' else convolution.conv_pool
     else:
-        form = convolution.conv_transpose if transpose else convolution.conv
-        apply = functools.partial(form, strides=strides, padding=padding)
+        plain = convolution.conv_transpose if transpose else convolution.conv
+        apply = functools.partial(plain, strides=strides, padding=padding)
     return map_norm(layers.Linear(apply, (*size, kernel.shape[2])), kernel, n_steps)
 
 
-def pair(strides: Any) -> tuple[int, int]:
+def pair(strides: Any) -> Size:
     """One number for each axis."""
     return (strides, strides) if isinstance(strides, int) else tuple(strides)
 
@@ -98,12 +99,12 @@ def pair(strides: Any) -> tuple[int, int]:
 def checked(strides: Any, padding: Padding, transpose: bool, resample: str | None) -> Form:
     """The form that these arguments describe; ValueError for one that no layer has."""
     strides = pair(strides)
-    padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
+    hashable = padding if isinstance(padding, str) else tuple(map(tuple, padding))
     if resample not in (None, 'up', 'down'):
         raise ValueError(f"resample is {resample!r}: 'up', 'down' and None are accepted")
-    if resample and (strides != (1, 1) or padding != 'SAME' or transpose):
+    if resample and (strides != (1, 1) or hashable != 'SAME' or transpose):
         raise ValueError(
             f"resample={resample!r} is of a convolution with strides 1 and padding 'SAME', not "
-            f'strides={strides}, padding={padding!r}, transpose={transpose}'
+            f'strides={strides}, padding={hashable!r}, transpose={transpose}'
         )
-    return Form(strides, padding, transpose, resample)
+    return Form(strides, hashable, transpose, resample)

@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
-Size = tuple[int, int]
+Size = tuple[int, ...]  # of the two axes of an image
 
 
 def frequency_row(

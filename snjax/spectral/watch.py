@@ -65,7 +65,8 @@ def watch(
 ) -> dict[str, Watched]:
     """The layers of `module`, by path, in the order in which it applies them to `inputs`.
 
-    A pure function: under `jit` the network's own output is not computed.
+    A pure function: under `jit` the network's own output is not computed. Layers inside `nn.remat`
+    and `nn.scan` cannot be seen, and JAX reports a leaked tracer.
 
     Args:
         module: the network, which is not changed; the last use of a layer counts.
@@ -102,7 +103,7 @@ def _see(module, method, args, next_fun, given, n_steps) -> tuple[Any, Watched |
         ]
         linear = None
         if isinstance(module, nn.Conv | nn.ConvTranspose):
-            alone = module.clone(use_bias=False, parent=None, name=_ALONE)
+            alone: Any = module.clone(use_bias=False, parent=None, name=_ALONE)
             linear = layers.Linear(
                 lambda x, w: alone.apply({'params': {'kernel': w}}, x), args[0].shape[1:]
             )
