@@ -29,6 +29,7 @@ CODES = {
         'TENSORFLOW_PYTHON',
         'fa66c574a54c4916d27c55441d33753dcc78f6bc',
     ),
+    'mimicry': ('torch_peers.py', 'TORCH_PYTHON', 'a7fda06c4aff1e6af8dc4c4a35ed6636e434c766'),
     'minimal_glo': ('torch_peers.py', 'TORCH_PYTHON', 'bbb68d26a5de0effdd93a72f8da8361d3d5d763c'),
 }  # fmt: skip
 GLO = ('glo_l2', 'glo_lap1')
@@ -101,7 +102,9 @@ def main():
     if missing:
         run_ours(missing, (given.runs / 'snjax').resolve())
     for model in chosen:
-        ours, theirs = (dict(np.load(p / f'{model}.npz')) for p in (given.runs / 'snjax', given.runs))
+        ours, theirs = (
+            dict(np.load(p / f'{model}.npz')) for p in (given.runs / 'snjax', given.runs)
+        )
         print(f'\n{model} against {code_of(model)}\n')
         print(*compare.table(model, ours, theirs), sep='\n')
 
