@@ -11,8 +11,9 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Our scores and networks against the reference implementations, which need PyTorch (gigabytes): not part of `make test`.
+# With CHECKOUTS=DIR the official trainings run, too (tests/oracles/official/fixtures.py says with which interpreters).
 oracles: .venv/oracles.installed
-	$(BIN)/python -m pytest -W default tests/oracles
+	$(BIN)/python -m pytest -W default $(if $(CHECKOUTS),--checkouts=$(CHECKOUTS)) tests/oracles
 
 # Breaks runs on purpose, for hours, and prints counts: docs/reliability.md.
 faults: .venv/dev.installed

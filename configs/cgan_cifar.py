@@ -4,6 +4,7 @@ Published: IS 8.62, FID 17.5. mimicry's port: IS 8.25, FID 10.84 for 50k trainin
 samples.
 
     python launch.py --config=configs/cgan_cifar.py
+    python launch.py --config=configs/cgan_cifar.py:mimicry    # as mimicry's cGAN-PD
 
 `sngan_cifar.py` with classes: conditional batch norm in the generator, projection in the
 discriminator. Recipe: pfnet-research/sngan_projection, sn_cifar10_conditional.yml. Cost, counted:
@@ -15,8 +16,11 @@ from ml_collections import ConfigDict
 from configs import sngan_cifar
 
 
-def get_config() -> ConfigDict:
-    c = sngan_cifar.get_config()
+def get_config(length: str = '50k') -> ConfigDict:
+    try:
+        c = sngan_cifar.get_config(length)
+    except ValueError as error:
+        raise ValueError(str(error).replace('sngan_cifar.py', 'cgan_cifar.py')) from None
     c.method = 'cgan'
     c.model.num_classes = 10
     c.model.head = 'projection'

@@ -6,6 +6,7 @@ images against 50k samples.
 
     python launch.py --config=configs/sngan_cifar.py          # 50,000 updates, as the official code
     python launch.py --config=configs/sngan_cifar.py:100k     # 100,000 updates, as the paper
+    python launch.py --config=configs/sngan_cifar.py:mimicry  # as mimicry: network, order, batches
 
 Cost on paper: 2.84 TFLOP per generator update, and about a quarter more for its batch of 128.
 Recipe: appendix B.2 and table 4; order, batches, decay and the place of eps from the official code
@@ -19,7 +20,7 @@ from configs import base
 
 
 def get_config(length: str = '50k') -> ConfigDict:
-    lengths = {'50k': 50_000, '100k': 100_000}
+    lengths = {'50k': 50_000, '100k': 100_000, 'mimicry': 100_000}
     if length not in lengths:
         raise ValueError(f'sngan_cifar.py:{length}: accepted are {", ".join(lengths)}')
     c = base.get_config()
@@ -28,4 +29,10 @@ def get_config(length: str = '50k') -> ConfigDict:
     c.optimizer.eps_form = 'chainer'
     c.optimizer.decay_end = lengths[length]  # from 2e-4 at the first update to 0 at the last
     c.checkpoint.keep_every = 10_000
+    if length == 'mimicry':
+        c.gen_batch_size = 64
+        c.update_order = 'dis_first'
+        c.model.variant = 'mimicry'
+        c.optimizer.eps_form = 'adam'
+        c.data.dequantize = False
     return c

@@ -27,6 +27,15 @@ _MAPPINGS = pathlib.Path('/proc/self/maps')
 _LONGEST = ('launch', 'parallel', 'sweeps', 'experiments')
 
 
+def pytest_addoption(parser):
+    """The option of `make oracles`."""
+    parser.addoption(
+        '--checkouts',
+        type=pathlib.Path,
+        help='folder with checkouts of the official codes (tests/oracles/official/fixtures.py)',
+    )
+
+
 def pytest_collection_modifyitems(items):
     """Puts the longest files first where pytest-xdist gives files to workers in this order."""
     if 'PYTEST_XDIST_WORKER' in os.environ:

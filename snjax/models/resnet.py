@@ -13,7 +13,9 @@ Running variances are Chainer's with `running_variance='unbiased'`.
 gan_cifar_resnet.py), published at 32 px with `width` 128 for both players. Blocks and
 initialization are the same (their He variance 4 / (fan_in + fan_out) is gain sqrt(2) here); D pools
 by the mean, its output has a bias, and the generator's epsilon is 1e-5. Their code normalizes
-samples by their own batch's statistics; here running statistics are kept for that.
+samples by their own batch's statistics; here running statistics are kept for that. `'mimicry'` is
+kwotsin/mimicry's port of SNGAN's networks, whose scores are quoted most: bilinear upsampling, a
+bias in D's output, PyTorch's epsilon.
 """
 
 import functools
@@ -58,12 +60,14 @@ class Variant(NamedTuple):
     epsilon: float = EPSILON  # of the generator's batch norms
     mean_pool: bool = False  # global pooling in D: the sum otherwise
     score_bias: bool = False  # at every size, not only where `Layout` has it
+    bilinear: bool = False  # upsampling in the generator: nearest otherwise
 
 
 VARIANTS = {
     'paper': Variant(),
     'code': Variant(),
     'wgan_gp': Variant(epsilon=1e-5, mean_pool=True, score_bias=True),
+    'mimicry': Variant(epsilon=1e-5, score_bias=True, bilinear=True),
 }
 
 
@@ -109,12 +113,12 @@ class ResNetGenerator(Generator):
         norm_out, norm = self.norms(labels, train=train, epsilon=VARIANTS[self.variant].epsilon)
         conv = functools.partial(self.layers.conv, dtype=self.dtype)
         dense = functools.partial(self.layers.dense, dtype=self.dtype, kernel_init=plain_init)
-        attended = self._attended()
+        attended, bilinear = self._attended(), VARIANTS[self.variant].bilinear
         h = dense(bottom * bottom * first * self.width, name='project')(z)
         h = h.reshape(-1, bottom, bottom, first * self.width)
         block = nn.remat(UpBlock) if self.remat else UpBlock
         for i, multiple in enumerate(blocks):
-            h = block(multiple * self.width, conv, norm, name=f'block{i + 1}')(h)
+            h = block(multiple * self.width, conv, norm, bilinear, name=f'block{i + 1}')(h)
             if i == attended:
                 h = SelfAttention(self.layers.conv, self.dtype, name='attention')(h)
         h = nn.relu(norm_out(name='norm_out')(h))

@@ -3,6 +3,7 @@
 import functools
 
 import flax.linen as nn
+import jax
 from jaxtyping import Array, Float
 
 from snjax.nn.normalization import Factory, no_norm
@@ -20,21 +21,28 @@ class UpBlock(nn.Module):
         conv: layer class with the interface of `snjax.nn.layers.Conv`.
         norm: `norm(name=...)` makes a layer (b, h, w, c) -> (b, h, w, c); a conditional factory
             already holds the labels.
+        bilinear: doubles by bilinear interpolation, as mimicry, where the paper repeats pixels.
     """
 
     features: int
     conv: Factory
     norm: Factory
+    bilinear: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w n']:
         conv3x3 = functools.partial(self.conv, self.features, 3, kernel_init=residual_init)
         h = nn.relu(self.norm(name='norm1')(x))
-        h = conv3x3(resample='up', name='conv1')(h)
+        resample = 'up'
+        if self.bilinear:
+            size = x.shape[0], 2 * x.shape[1], 2 * x.shape[2], x.shape[3]
+            h, x = (jax.image.resize(y, size, 'bilinear') for y in (h, x))
+            resample = None
+        h = conv3x3(resample=resample, name='conv1')(h)
         h = nn.relu(self.norm(name='norm2')(h))
         h = conv3x3(name='conv2')(h)
         conv1x1 = functools.partial(self.conv, self.features, 1, kernel_init=plain_init)
-        return h + conv1x1(resample='up', name='shortcut')(x)
+        return h + conv1x1(resample=resample, name='shortcut')(x)
 
 
 class DownBlock(nn.Module):

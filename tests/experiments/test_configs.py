@@ -44,7 +44,8 @@ RUNS = [
 ]
 # Every form of argument that a config documents.
 ARGUMENTS = {
-    'sngan_cifar': [(), ('50k',), ('100k',)],
+    'sngan_cifar': [(), ('50k',), ('100k',), ('mimicry',)],
+    'cgan_cifar': [(), ('100k',), ('mimicry',)],
     'sngan_cifar_cnn': [
         (),
         *((setting,) for setting in 'ABCDEF'),

@@ -15,9 +15,8 @@ import os
 import sys
 import tempfile
 
-import numpy as np
-
 import inputs as feed
+import numpy as np
 
 RECIPES = {  # lr, beta1, beta2, update at which the rate is 0; as each code's command has them
     'resnet': (2e-4, 0.0, 0.9, 50000),
@@ -118,7 +117,7 @@ def main():
     for t in range(a.steps):
         own = [] if a.model in ('dcgan', 'wgangp') else [fed['gen_z'][t]]  # one batch for both
         queue_z += [z.astype(dtype) for z in own + list(fed['dis_z'][t])]
-        queue_y += [fed['gen_y'][t]] + list(fed['dis_y'][t])
+        queue_y += [fed['gen_y'][t], *fed['dis_y'][t]]
         queue_alpha += [x.astype(dtype).view(Uncast) for x in fed['alpha'][t]]
 
     out, traces = {}, {}
@@ -144,7 +143,7 @@ def main():
                 return chainer.Variable(np.asarray(x).astype(dtype)), y
 
         Updater = Uncasting
-        items = list(zip(fed['real'].reshape((-1,) + feed.IMAGE), fed['label'].ravel()))
+        items = list(zip(fed['real'].reshape((-1, *feed.IMAGE)), fed['label'].ravel()))
         extra = {
             'models': {'gen': gen, 'dis': dis},
             'n_dis': n_dis,
@@ -154,7 +153,7 @@ def main():
         }
     else:
         gen.make_hidden = lambda size: queue_z.pop(0)[:, :, None, None]
-        items = list(fed['real'].reshape((-1,) + feed.IMAGE).astype(dtype))
+        items = list(fed['real'].reshape((-1, *feed.IMAGE)).astype(dtype))
         extra = {'models': [gen, dis]}
         if a.model != 'dcgan':
             extra['n_dis'] = n_dis
@@ -195,20 +194,20 @@ def main():
     @training.make_extension(trigger=(1, 'iteration'))
     def record(trainer):
         t = trainer.updater.iteration
-        if t not in feed.KEPT + (feed.LAST, a.steps):
+        if t not in (*feed.KEPT, feed.LAST, a.steps):
             return
         for prefix, network in (('gen', gen), ('dis', dis)):
             for name, holder, attribute in named(prefix, network):
-                out['t%d/%s' % (t, name)] = getattr(holder, attribute).astype('float64')
-        out.update({'t%d/%s' % (t, k): v.astype('float64') for k, v in look().items()})
+                out[f't{t}/{name}'] = getattr(holder, attribute).astype('float64')
+        out.update({f't{t}/{k}': v.astype('float64') for k, v in look().items()})
 
     trainer.extend(record)
     trainer.run()
     assert not queue_z, 'not all z were drawn'
     names = {'loss_gen': 'gen_loss', 'loss_dis': 'dis_loss', 'loss_gp': 'penalty'}
     out.update({'trace/' + names[k]: np.array(v) for k, v in traces.items() if k in names})
-    out['about'] = 'Chainer %s, NumPy %s, Python %s, %s' % (
-        chainer.__version__, np.__version__, sys.version.split()[0], a.dtype)  # fmt: skip
+    versions = f'Chainer {chainer.__version__}, NumPy {np.__version__}'
+    out['about'] = f'{versions}, Python {sys.version.split()[0]}, {a.dtype}'
     np.savez_compressed(a.out, **out)
     print(a.model, a.dtype, {k: float(v[-1]) for k, v in traces.items()})
 

@@ -34,6 +34,15 @@ def player(name):
     return 'dis' if name.startswith(('dis', 'Discriminator')) else 'gen'
 
 
+def _loss(arrays, name, t):
+    """A loss of the first t steps, penalty included: the mean of a step's updates."""
+    loss = arrays[f'trace/{name}']
+    if name == 'dis_loss':
+        loss = loss + arrays.get('trace/penalty', 0)  # chainer-gan-lib reports it by itself
+        loss = loss.reshape(len(arrays['trace/gen_loss']), -1).mean(1)
+    return loss[:t]
+
+
 def errors(model, a, b, t):
     """The errors after t updates by name: gen, gen worst, dis, ..., and their largest arrays.
 
@@ -71,7 +80,7 @@ def errors(model, a, b, t):
             found[side] = np.sqrt(wrong / moved)
             found[side + ' worst'] = max(e for e, name in parts if player(name) == side)
     for name in names:
-        if name.endswith('/sigma'):
+        if name.endswith('/sigma') or (here + name.replace('_whole', '')) not in a:
             continue
         ours, theirs = a[here + name.replace('images_whole', 'images')], b[here + name]
         ours = ours[:2] if name == 'images_whole' else ours
@@ -97,16 +106,9 @@ def errors(model, a, b, t):
         off = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
         found[key] = max(found.get(key, 0), off)
     for name in ('gen_loss', 'dis_loss', 'rec_loss'):
-        ours, theirs = (x.get(f'trace/{name}') for x in (a, b))
-        if ours is None or theirs is None:
-            continue
-        per_step = (
-            round(len(theirs) / max(1, len(b['trace/gen_loss']))) if name == 'dis_loss' else 1
-        )
-        theirs = theirs[: t * per_step].reshape(t, per_step).mean(1)
-        if name == 'dis_loss' and 'trace/penalty' in b:
-            theirs = theirs + b['trace/penalty'][: t * per_step].reshape(t, per_step).mean(1)
-        found[name] = np.abs(ours[:t] - theirs).max() / max(1, np.abs(theirs).max())
+        if f'trace/{name}' in a and f'trace/{name}' in b:
+            ours, theirs = _loss(a, name, t), _loss(b, name, t)
+            found[name] = np.abs(ours - theirs).max() / max(1, np.abs(theirs).max())
     return found, sorted(parts, reverse=True)
 
 

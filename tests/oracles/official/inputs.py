@@ -63,7 +63,7 @@ def inputs(model, steps, dim_z=128):
     def step(rng):
         label = rng.randint(0, CLASSES, (n_dis, b)).astype('int32')
         return {
-            'real': images(rng, label.ravel()).reshape((n_dis, b) + IMAGE),
+            'real': images(rng, label.ravel()).reshape((n_dis, b, *IMAGE)),
             'label': label,
             'gen_z': draw(rng, b * factor, dim_z),
             'dis_z': draw(rng, n_dis, b, dim_z),
@@ -72,7 +72,7 @@ def inputs(model, steps, dim_z=128):
             'alpha': rng.random_sample((n_dis, b)),
         }
 
-    steps = [step(stream('%s, step %d' % (model, t))) for t in range(steps)]
+    steps = [step(stream(f'{model}, step {t}')) for t in range(steps)]
     fed = {name: np.stack([s[name] for s in steps]) for name in steps[0]}
     fixed = stream('fixed inputs')
     fed['fixed_y'] = np.arange(FIXED, dtype='int32') % CLASSES

@@ -113,8 +113,8 @@ def _norm(player, theirs, ours, how='same', conditional=False, scale=True):
 _BLOCK = {'c1': 'conv1', 'c2': 'conv2', 'c_sc': 'shortcut'}
 
 
-def sngan_projection(conditional):
-    """resnet_32.py and snresnet_32.py."""
+def sngan_projection(conditional, score_bias=None):
+    """resnet_32.py and snresnet_32.py; mimicry's networks under the same names."""
     yield from _layer('gen', 'l1', ('project',), 'to map', 'vector map')
     for i in (1, 2, 3):
         for theirs, ours in _BLOCK.items():
@@ -128,7 +128,7 @@ def sngan_projection(conditional):
         for theirs, ours in list(_BLOCK.items())[: 3 if i < 3 else 2]:
             place = f'block{i}/{theirs}', (f'block{i}', ours)
             yield from _layer('dis', *place, 'conv', spectral=True)
-    yield from _layer('dis', 'l5', ('score',), 'dense', bias=None, spectral=True)
+    yield from _layer('dis', 'l5', ('score',), 'dense', bias=score_bias, spectral=True)
     if conditional:
         yield Pair('dis/l_y/W', ('dis', 'params', 'embed', 'embedding'), 'same')
         yield Pair('dis/l_y/u', ('dis', 'spectral', 'embed', 'u'), 'u')
@@ -215,6 +215,8 @@ LAYOUTS = {
     'wgangp': lambda: chainer_gan_lib('wgangp'),
     'acgan': lambda: improved_wgan_training(True),
     'wgangp_resnet': lambda: improved_wgan_training(False),
+    'mimicry': lambda: sngan_projection(False, 'same'),
+    'mimicry_cgan': lambda: sngan_projection(True, 'same'),
     'glo_l2': minimal_glo,
     'glo_lap1': minimal_glo,
 }

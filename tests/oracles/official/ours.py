@@ -14,6 +14,7 @@ import functools
 import json
 import os
 import pathlib
+import sys
 import types
 from unittest import mock
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from oracles.official import inputs as feed
 from oracles.official import layouts
+from oracles.official.mutations import MUTATIONS
 
 # The config of each model, and the keys of the official code's schedule where the default is
 # another (`docs/fidelity.md`): the config alone has `per_update` and whole batches.
@@ -37,6 +39,8 @@ CONFIGS = {
     'wgangp': ('wgan_gp_cifar', 'sngan_cnn', {}),
     'acgan': ('acgan_cifar', '', {'accumulate': 2}),
     'wgangp_resnet': ('wgan_gp_cifar', 'resnet', {'accumulate': 2}),
+    'mimicry': ('sngan_cifar', 'mimicry', {'model.spectral_updates': 'per_forward'}),
+    'mimicry_cgan': ('cgan_cifar', 'mimicry', {'model.spectral_updates': 'per_forward'}),
     # minimal_glo has one network, of 64 px, and a pyramid of its own.
     'glo_l2': ('glo_cifar', '', {'data.image_size': 64, 'glo.loss': 'l2'}),
     'glo_lap1': (
@@ -223,8 +227,9 @@ def trajectory(model, *, steps, dtype='float64', look=True, config=None):
     return out | {f'trace/{name}': np.array(v) for name, v in traces.items() if '/' not in name}
 
 
-def glo_trajectory(model, *, steps, dtype='float64', config=None):
-    """`trajectory` of a GLO."""
+def glo_trajectory(model, *, steps, dtype='float64', look=True, config=None):
+    """`trajectory` of a GLO, which always looks at its images."""
+    del look
     import jax.numpy as jnp
 
     from experiments import build
@@ -285,18 +290,30 @@ def main():
         '--changes', type=json.loads, default={}, help='keys of the config, as JSON'
     )
     parser.add_argument('--out', type=pathlib.Path, required=True)
+    parser.add_argument('--mutations', default='', help='names in mutations.py')
+    parser.add_argument(
+        '--look', default='all', choices=['all', 'none'], help='at images and logits'
+    )
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    for model in given.models.split(','):
+    for model in filter(None, given.models.split(',')):
         config = config_of(model, **given.changes)
-        found = any_trajectory(model, steps=given.steps, dtype=given.dtype, config=config)
+        found = any_trajectory(
+            model, steps=given.steps, dtype=given.dtype, config=config, look=given.look == 'all'
+        )
         np.savez(given.out / f'{model}.npz', **found)
+    for name in filter(None, given.mutations.split(',')):
+        mutation = MUTATIONS[name]
+        with mutation.applied():
+            config = config_of(mutation.model, **mutation.keys)
+            found = any_trajectory(mutation.model, steps=given.steps, config=config, look=False)
+        np.savez(given.out / f'mutated_{name}.npz', **found)
 
 
 if __name__ == '__main__':
     from helpers.compiling import QUICKLY
 
     os.environ.setdefault('XLA_FLAGS', QUICKLY)
-    if '--dtype=float32' not in __import__('sys').argv:
+    if '--dtype=float32' not in sys.argv:
         in_float64()
     main()

@@ -21,9 +21,8 @@ import sys
 import tempfile
 import types
 
-import numpy as np
-
 import inputs as feed
+import numpy as np
 
 
 class Stop(Exception):
@@ -51,7 +50,7 @@ def source(folder, model):
     if model == 'wgangp_resnet':
         values.update(CONDITIONAL=False, ACGAN=False)
     for name, value in values.items():
-        text, count = re.subn('(?m)^%s = .*$' % name, '%s = %s' % (name, value), text, count=1)
+        text, count = re.subn(f'(?m)^{name} = .*$', f'{name} = {value}', text, count=1)
         assert count == 1, name
     text = re.sub(r'BATCH_SIZE ?/ ?len', 'BATCH_SIZE//len', text)
     return text.replace('len(DEVICES)/2', 'len(DEVICES)//2')
@@ -188,7 +187,7 @@ def main():
             z = tf.constant(fed['fixed_z'].astype(a.dtype))
             x = fed['fixed_x'].reshape(feed.FIXED, -1).astype(a.dtype)
             looked['images_train'] = tf.reshape(
-                script['Generator'](feed.FIXED, y, noise=z), (-1,) + feed.IMAGE
+                script['Generator'](feed.FIXED, y, noise=z), (-1, *feed.IMAGE)
             )
             logits, classes = script['Discriminator'](tf.constant(x), y)
             looked['logits'] = logits
@@ -196,7 +195,7 @@ def main():
                 looked['classes'] = classes
         now = dict(looked, **{name: v for name, v in lib._params.items() if 'moving' not in name})
         for name, value in tf.Session.run(session, now).items():
-            out['t%d/%s' % (t, name)] = np.asarray(value, 'float64')
+            out[f't{t}/{name}'] = np.asarray(value, 'float64')
 
     def batches():
         for t in range(a.steps + 1):
@@ -225,8 +224,8 @@ def main():
     except (Stop, RuntimeError) as error:  # a generator may not raise StopIteration's kin
         assert isinstance(error, Stop), error
     out.update({'trace/' + name: np.array(v) for name, v in traces.items()})
-    out['about'] = 'TensorFlow %s, NumPy %s, Python %s, %s' % (
-        tf.__version__, np.__version__, sys.version.split()[0], a.dtype)  # fmt: skip
+    versions = f'TensorFlow {tf.__version__}, NumPy {np.__version__}'
+    out['about'] = f'{versions}, Python {sys.version.split()[0]}, {a.dtype}'
     np.savez_compressed(a.out, **out)
     print(a.model, a.dtype, {k: v[-1] for k, v in traces.items()})
 
