@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from jax import Array
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Complex, Float, Int
 else:
     try:
-        from jaxtyping import Float, Int
+        from jaxtyping import Complex, Float, Int
     except ModuleNotFoundError:
 
         class _Unchecked:
             def __getitem__(self, array_and_shape):
                 return array_and_shape[0]
 
-        Float = Int = _Unchecked()
+        Complex = Float = Int = _Unchecked()
 
-__all__ = ['Array', 'Float', 'Int']
+__all__ = ['Array', 'Complex', 'Float', 'Int']

@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from snjax import parallel
+from snjax.shapes import Array, Float
 from snjax.spectral import forms, watch
 from snjax.spectral.forms import Padding
 from snjax.spectral.fourier import all_blocks

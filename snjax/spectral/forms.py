@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from snjax.nn import convolution, layers
 from snjax.nn.power_of_two import power_of_two
+from snjax.shapes import Array, Float
 from snjax.spectral.fourier import Size, gram_iteration, torus_bound
 from snjax.spectral.lanczos import map_norm
 

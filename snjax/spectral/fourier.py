@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Complex, Float
+
+from snjax.shapes import Array, Complex, Float
 
 Size = tuple[int, ...]  # of the two axes of an image
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from snjax.nn import layers
 from snjax.nn.power_of_two import power_of_two
+from snjax.shapes import Array, Float
 
 N_STEPS = 64
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.linear import canonicalize_padding
-from jaxtyping import Array, Float
 
 from snjax.nn import layers
+from snjax.shapes import Array, Float
 from snjax.spectral.forms import Form
 from snjax.spectral.lanczos import N_STEPS, map_norm, matrix_norm
 from snjax.spectral.linen import COLLECTION, SpectralNorm

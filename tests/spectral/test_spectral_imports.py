@@ -11,6 +11,9 @@ before, began = set(sys.modules), time.process_time()
 sys.modules['jaxtyping'] = None  # importing it fails, as where it is not installed
 import snjax.spectral, snjax.spectral.nnx
 print(time.process_time() - began)
+import importlib, pkgutil
+for module in pkgutil.iter_modules(snjax.spectral.__path__, 'snjax.spectral.'):
+    importlib.import_module(module.name)
 print(*sorted(set(sys.modules) - before - {'jaxtyping'}))
 """
 
