@@ -58,7 +58,7 @@ def _row(name: str, layer: LayerReport) -> tuple[str, ...]:
         name,
         'x'.join(map(str, layer.shape)) or layer.kind,
         *('' if x is None else f'{x:.4g}' for x in (layer.sigma, layer.exact)),
-        f'{layer.sigma / layer.exact - 1:+.1%}' if layer.sigma and layer.exact else '',
+        f'{layer.sigma / layer.exact - 1:+.2%}' if layer.sigma and layer.exact else '',
         f'{layer.operator:.3f}',
         '' if layer.bound is None else f'{layer.bound:.3f}',
         f'{layer.stable_rank:.1f}' if is_weight else '',
@@ -109,7 +109,8 @@ def spectra(step: int, report: Mapping[str, LayerReport]) -> Figure:
         [CurvePanel(title, lines, 'place in their order, from the first (0) to the last (1)')],
         [(line.name, line.style) for line in lines],
         f'Spectra of the weights of the discriminator, as matrices (height x width x inputs, '
-        f'outputs), at step {step}. A curve near 1 everywhere is a weight of full rank.',
+        f'outputs), at step {step}. A flat curve uses all directions alike; one that drops to 0 has a '
+        'low rank.',
     )
 
 

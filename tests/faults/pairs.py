@@ -4,9 +4,6 @@ import pathlib
 import shutil
 import signal
 import socket
-import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from helpers.launching import TINY, Launcher, logged_step, wait
 from helpers.waiting import wait_until

@@ -3,10 +3,7 @@
 import pathlib
 import random
 import signal
-import sys
 import time
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from helpers.launching import TINY, Launcher, assert_same_run, printed, wait
 from helpers.waiting import wait_until
