@@ -7,7 +7,7 @@ images, three seeds each, a minute and a half each on two CPU cores:
 
     batch norm      a row of gamma and beta per class (Miyato and Koyama 2018)
     concat          the class beside z
-    gradual         batch norm, but classes come in between updates 800 and 2,400
+    gradual         batch norm, but classes come in between updates 400 and 1,200
                     (after Shahbazi et al. 2022, arXiv:2201.06578)
     unconditional   no classes
 """
@@ -16,7 +16,7 @@ CLASSES = {'method': 'cgan', 'model.head': 'projection', 'model.num_classes': 10
 KINDS = {
     'batch_norm': CLASSES,
     'concat': CLASSES | {'model.gen_conditioning': 'concat'},
-    'gradual': CLASSES | {'model.conditioning_start': 800, 'model.conditioning_end': 2400},
+    'gradual': CLASSES | {'model.conditioning_start': 400, 'model.conditioning_end': 1200},
     'unconditional': {},
 }
 
