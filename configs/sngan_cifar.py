@@ -6,6 +6,7 @@ images against 50k samples.
 
     python launch.py --config=configs/sngan_cifar.py          # 50,000 updates, as the official code
     python launch.py --config=configs/sngan_cifar.py:100k     # 100,000 updates, as the paper
+    python launch.py --config=configs/sngan_cifar.py:laptop   # smaller, on two CPU cores
     python launch.py --config=configs/sngan_cifar.py:mimicry  # as mimicry: network, order, batches
 
 Cost on paper: 2.84 TFLOP per generator update, and about a quarter more for its batch of 128.
@@ -17,10 +18,11 @@ power iterations in that code; the default advances once per discriminator updat
 from ml_collections import ConfigDict
 
 from configs import base
+from configs.sngan_folder import laptop
 
 
 def get_config(length: str = '50k') -> ConfigDict:
-    lengths = {'50k': 50_000, '100k': 100_000, 'mimicry': 100_000}
+    lengths = {'50k': 50_000, '100k': 100_000, 'mimicry': 100_000, 'laptop': 12_000}
     if length not in lengths:
         raise ValueError(f'sngan_cifar.py:{length}: accepted are {", ".join(lengths)}')
     c = base.get_config()
@@ -35,4 +37,6 @@ def get_config(length: str = '50k') -> ConfigDict:
         c.model.variant = 'mimicry'
         c.optimizer.eps_form = 'adam'
         c.data.dequantize = False
+    if length == 'laptop':
+        laptop(c)
     return c

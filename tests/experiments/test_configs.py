@@ -44,7 +44,7 @@ RUNS = [
 ]
 # Every form of argument that a config documents.
 ARGUMENTS = {
-    'sngan_cifar': [(), ('50k',), ('100k',), ('mimicry',)],
+    'sngan_cifar': [(), ('50k',), ('100k',), ('mimicry',), ('laptop',)],
     'cgan_cifar': [(), ('100k',), ('mimicry',)],
     'sngan_cifar_cnn': [
         (),
@@ -52,7 +52,7 @@ ARGUMENTS = {
         ('C,code',),
         ('C,code,non_saturating',),
     ],
-    'sngan_folder': [('photos',), ('photos,32',), ('photos,128',)],
+    'sngan_folder': [('photos',), ('photos,32',), ('photos,128',), ('photos,32,laptop',)],
     'wgan_gp_cifar': [(), ('resnet',), ('resnet,256',), ('cnn',), ('sngan_cnn',)],
     'sngan_paper': [
         (),
@@ -537,6 +537,15 @@ def test_other_arguments_are_named(get_config, argument, accepted):
 def test_folder_takes_path_and_size(argument, path, size):
     config = sngan_folder.get_config(argument)
     assert (config.data.name, config.data.path, config.data.image_size) == ('folder', path, size)
+
+
+def test_a_laptop_has_the_same_budget_for_every_set():
+    found = [sngan_cifar.get_config('laptop'), sngan_folder.get_config('photos,64,laptop')]
+    assert [c.data.image_size for c in found] == [32, 64]
+    for c in found:
+        assert (c.num_steps, c.batch_size, c.gen_batch_size, c.n_dis) == (12_000, 32, 32, 1)
+        assert (c.model.gen_width, c.model.dis_width) == (32, 32)
+        assert (c.optimizer.decay_start, c.optimizer.decay_end) == (6_000, c.num_steps)
 
 
 def test_from_workdir_is_the_config_of_the_run(finished_run):
