@@ -419,10 +419,11 @@ def test_a_rollback_goes_on_with_other_noise_and_resumes_bit_for_bit(tmp_path, p
     assert line.startswith('diverged by step 7: rec_loss = nan; the last checkpoint is of step 5')
     assert line.endswith('to step 5, and on with other noise')
     assert not (tmp_path / 'one' / DIVERGED_NAME).exists()
-    undisturbed = values(whole[0])
     found = values(tmp_path / 'one')
-    assert [line['step'] for line in found] == [line['step'] for line in undisturbed]
-    assert found[:5] == undisturbed[:5] and found[6]['train/rec_loss'] != undisturbed[6]
+    assert [line['step'] for line in found] == [line['step'] for line in values(whole[0])]
+    assert found[:6] == values(tmp_path / 'none')  # the loss of step 6 is of the state before it
+    # The noise of one update is about 0.01, of which 0.9 is left in each later one.
+    assert np.abs(np.asarray(state.mean) - np.asarray(whole[1].mean)).max() > 0.005
     # Stopped after the rollback and started again; and with the newest checkpoint lost.
     trainer(tmp_path / 'two', pixels, Unlucky(), rollbacks=1, num_steps=10).run()
     shutil.rmtree(tmp_path / 'two' / 'checkpoints' / '10')
