@@ -46,6 +46,13 @@ def keep(folder: Path, checkpoint: Path, score: float) -> bool:
     return True
 
 
+def tidy(folder: Path) -> None:
+    """Deletes all but the best: a kill inside `keep` leaves the former one beside it."""
+    kept = best_scores(folder)
+    for step in sorted(kept, key=lambda i: kept[i])[1:]:
+        _delete(folder / str(step))
+
+
 def best_scores(folder: str | os.PathLike) -> dict[int, float]:
     """Scores by step in a folder of `keep`: one, or two after a kill; the lowest counts.
 

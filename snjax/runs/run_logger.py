@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snjax import parallel
-from snjax.runs import images, workdir
+from snjax.runs import best, images, workdir
 from snjax.runs.checkpoint import Checkpointer
 from snjax.runs.files import replace_file
 from snjax.runs.writer import Writer
@@ -78,6 +78,7 @@ class RunLogger:
         if parallel.is_main():
             if removed := workdir.clean(folder):
                 say(f'removed what a killed process left: {", ".join(removed)}')
+            best.tidy(self._folder / workdir.BEST)
             (self._folder / workdir.DIVERGED_NAME).unlink(missing_ok=True)
         self._writer = Writer(folder, start_step=step, enabled=parallel.is_main(), say=say)
         self._identity = os.stat(self._folder) if parallel.is_main() else None

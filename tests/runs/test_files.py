@@ -1,6 +1,7 @@
 """Tests of snjax.runs.files, best and scores_file: what damage, kills and two writers leave."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -94,6 +95,16 @@ def test_a_best_checkpoint_with_a_damaged_score_is_named_and_gives_way(tmp_path,
     assert best.keep(folder, tmp_path / 'checkpoints' / '20', 2.0)
     assert best.best_scores(folder) == {20: 2.0}
     assert [p.name for p in folder.iterdir()] == ['20']
+
+
+def test_the_former_best_that_a_kill_left_beside_the_best_goes_at_the_next_start(tmp_path):
+    (tmp_path / 'checkpoints' / '10').mkdir(parents=True)
+    assert best.keep(tmp_path / 'best', tmp_path / 'checkpoints' / '10', 1.0)
+    shutil.copytree(tmp_path / 'best' / '10', tmp_path / 'best' / '5')
+    (tmp_path / 'best' / '5' / 'score.json').write_text('{"score": 3.0}')
+    best.tidy(tmp_path / 'best')
+    assert best.best_scores(tmp_path / 'best') == {10: 1.0}
+    best.tidy(tmp_path / 'none')
 
 
 ADD = """
