@@ -234,8 +234,9 @@ def get_config() -> ConfigDict:
 
     # What watches a training (docs/reliability.md).
     c.sentinel = ConfigDict()
-    # Images of each kind by which the signs of a collapse are logged, every log.every. 0: none.
-    c.sentinel.num = 64
+    # Images of each kind by which the signs of a collapse are measured, at every log.every but not
+    # more often than every 50 updates. 0: none.
+    c.sentinel.num = 32
     # Times that a run which diverges goes back to its newest checkpoint and on with other noise,
     # before it ends. 0: it ends at once.
     c.sentinel.rollbacks = 0

@@ -284,7 +284,8 @@ class Trainer:
 
     def _watch(self, watch: sentinel.Sentinel | None) -> tuple[dict[str, float], str]:
         """Signs of a collapse by tag, and a warning or ''; process 0 alone measures them."""
-        if watch is None or not parallel.is_main():
+        every = self._options.log_every
+        if watch is None or not parallel.is_main() or not watch.is_due(self.step, every):
             return {}, ''
         values = watch.measure(parallel.first_replica(self.state), self.step)
         return {f'sentinel/{k}': v for k, v in values.items()}, watch.judge(values)

@@ -8,8 +8,9 @@
 * `dis_accuracy`: the share of pairs of a real image and a fake that D ranks rightly. 1: D tells all
   fakes; 0.5: none.
 
-They are computed by a program of their own, so that no bit of the training depends on them. A sign
-that stays past its bound for `PATIENCE` logs in a row is a warning, once until it has recovered.
+They are computed by a program of their own, so that no bit of the training depends on them, and not
+more often than every `INTERVAL` updates, so that they cost less than 1 %. A sign that stays past its
+bound for `PATIENCE` measurements in a row is a warning, once until it has recovered.
 The bounds are between what healthy and collapsed runs on digits show (docs/reliability.md).
 """
 
@@ -24,7 +25,7 @@ import numpy as np
 from snjax import parallel
 from snjax.latents.sampling import seed_key
 
-PATIENCE = 10
+PATIENCE, INTERVAL = 10, 50
 _MIN_IMAGES = 8  # fewer say nothing
 _NO_SLOPE = 0.01
 
@@ -37,7 +38,7 @@ class Bound(NamedTuple):
 
 
 BOUNDS = {
-    'diversity': Bound(lambda v: v['diversity'] < 0.2, 'samples are nearly alike'),
+    'diversity': Bound(lambda v: v['diversity'] < 0.3, 'samples are nearly alike'),
     'saturation': Bound(
         lambda v: v['saturation'] > 0.95 and v['dis_accuracy'] > 0.999,
         'the discriminator tells every fake and its loss has no slope left',
@@ -100,12 +101,17 @@ class Sentinel:
         self._bad = {name: collections.deque(maxlen=PATIENCE) for name in BOUNDS}
         self._warned: set[str] = set()
 
+    @staticmethod
+    def is_due(step: int, log_every: int) -> bool:
+        """Whether a log at this step measures the signs: every log, or the first in `INTERVAL`."""
+        return step // INTERVAL > (step - log_every) // INTERVAL
+
     def measure(self, state: Any, step: int) -> dict[str, float]:
         """The signs of a state on one device; compiled at the first call."""
         arguments = state, jax.random.fold_in(self._rng, step), *self._given
         if self._program is None:
             lowered = jax.jit(self._watch).lower(*arguments)
-            self._program = parallel.compile(lowered, quickly=True)
+            self._program = parallel.compile(lowered)
         return {name: float(x) for name, x in jax.device_get(self._program(*arguments)).items()}
 
     def judge(self, values: Mapping[str, float]) -> str:
@@ -122,7 +128,7 @@ class Sentinel:
         if not due:
             return ''
         numbers = ', '.join(f'{name} {value:.3f}' for name, value in values.items())
-        return f'this run may have collapsed: {"; ".join(due)}, for {PATIENCE} logs ({numbers})'
+        return f'this run may have collapsed: {"; ".join(due)}, for {PATIENCE} measurements ({numbers})'
 
 
 def of(method: Any, pixels: Any, labels: np.ndarray, *, num: int, seed: int) -> Sentinel | None:

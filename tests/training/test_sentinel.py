@@ -70,3 +70,9 @@ def test_noise_is_a_function_of_seed_step_and_file(tmp_path):
     (tmp_path / 'rollbacks.json').write_text('[{"to": -1, "why": ""}]')
     with pytest.raises(ValueError, match=r'rollbacks\.json is damaged \(-1 is no count\)'):
         rollbacks.read(tmp_path)
+
+
+def test_signs_are_measured_at_logs_and_not_more_often_than_every_fifty_updates():
+    for every, due in [(100, [100, 200, 300]), (20, [60, 100, 160, 200, 260, 300]), (1, [50, 100])]:
+        logs = range(every, due[-1] + 1, every)
+        assert [step for step in logs if sentinel.Sentinel.is_due(step, every)] == due
