@@ -15,7 +15,8 @@ initialization are the same (their He variance 4 / (fan_in + fan_out) is gain sq
 by the mean, its output has a bias, and the generator's epsilon is 1e-5. Their code normalizes
 samples by their own batch's statistics; here running statistics are kept for that. `'mimicry'` is
 kwotsin/mimicry's port of SNGAN's networks, whose scores are quoted most: bilinear upsampling, a
-bias in D's output, PyTorch's epsilon.
+bias in D's output, PyTorch's epsilon, and shortcuts in D that begin after the first ReLU, which
+mimicry applies in place.
 """
 
 import functools
@@ -61,13 +62,14 @@ class Variant(NamedTuple):
     mean_pool: bool = False  # global pooling in D: the sum otherwise
     score_bias: bool = False  # at every size, not only where `Layout` has it
     bilinear: bool = False  # upsampling in the generator: nearest otherwise
+    relu_shortcut: bool = False  # in D: shortcuts begin after the block's first ReLU
 
 
 VARIANTS = {
     'paper': Variant(),
     'code': Variant(),
     'wgan_gp': Variant(epsilon=1e-5, mean_pool=True, score_bias=True),
-    'mimicry': Variant(epsilon=1e-5, score_bias=True, bilinear=True),
+    'mimicry': Variant(epsilon=1e-5, score_bias=True, bilinear=True, relu_shortcut=True),
 }
 
 
@@ -197,6 +199,7 @@ class ResNetDiscriminator(Discriminator):
             down=i < layout.n_down,
             first=i == 0,
             norm=self.norm(train=train),
+            relu_shortcut=VARIANTS[self.variant].relu_shortcut,
             name=f'block{i + 1}',
         )
 

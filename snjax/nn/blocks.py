@@ -58,6 +58,7 @@ class DownBlock(nn.Module):
             channels instead of the input's. (The official code pools before the 1x1 shortcut here
             and after it elsewhere, which gives the same values.)
         norm: `norm(name=...)` makes a layer that is applied before each ReLU.
+        relu_shortcut: the shortcut begins after the first ReLU, which mimicry applies in place.
     """
 
     features: int
@@ -65,12 +66,14 @@ class DownBlock(nn.Module):
     down: bool = True
     first: bool = False
     norm: Factory = no_norm
+    relu_shortcut: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j n']:
         resample = 'down' if self.down else None
         hidden = self.features if self.first else x.shape[-1]
         h = x if self.first else nn.relu(self.norm(name='norm1')(x))
+        x = h if self.relu_shortcut else x
         h = self.conv(hidden, 3, kernel_init=residual_init, name='conv1')(h)
         conv2 = functools.partial(self.conv, self.features, 3, kernel_init=residual_init)
         h = conv2(resample=resample, name='conv2')(nn.relu(self.norm(name='norm2')(h)))

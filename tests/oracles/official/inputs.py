@@ -84,7 +84,8 @@ def inputs(model, steps, dim_z=128):
 
 
 def glo_inputs(steps, dim_z=100):
-    """The training set of a GLO run at 64 px, the rows of its batches and the first table."""
+    """The training set of a GLO run at 64 px, the rows of its batches and the first table; the
+    first steps of a longer run are the same."""
     rng = stream('inputs of glo')
     small = images(rng, np.arange(GLO_IMAGES) % CLASSES)
     noise = uniform(rng, GLO_IMAGES, 3, 64, 64) / 8
@@ -93,8 +94,8 @@ def glo_inputs(steps, dim_z=100):
     return {
         'images': np.round(np.clip(wide, -1, 1) * 128) / 128,
         'order': np.concatenate(orders)[:steps],
-        'Z': normal(rng, GLO_IMAGES, dim_z) / 16,  # some rows lie outside the unit ball
-        'fixed_z': normal(stream('fixed z of glo'), FIXED, dim_z) / 16,
+        'Z': normal(stream('Z of glo'), GLO_IMAGES, dim_z) / 10,  # half are outside the unit ball
+        'fixed_z': normal(stream('fixed z of glo'), FIXED, dim_z) / 10,
     }
 
 
