@@ -20,7 +20,8 @@ _UNUSABLE_PATH = (
     NotADirectoryError,
     PermissionError,
 )
-_UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # errors without an exception class
+# Errors without an exception class.
+_UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GET_CONFIG = 'get_config'
 _CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'

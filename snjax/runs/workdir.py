@@ -30,6 +30,31 @@ _FOLDERS = (CHECKPOINTS, BEST, SAMPLES, TENSORBOARD, CUT)
 # In `checkpoints` and `best`: a step that is being deleted, copied or written. After a kill they
 # are leftovers. `300.rejected` is none: it is a damaged checkpoint, kept for its owner to look at.
 _UNFINISHED = re.compile(r'\d+\.(deleted|new|orbax-checkpoint-tmp.*)')
+# What others may have put into the workdir of a run that is to begin: the output of its process.
+_OUTPUT_SUFFIXES = ('.log', '.out', '.err')
+
+
+def check_is_of_a_run(workdir: str | os.PathLike) -> None:
+    """Raises a ValueError for a folder with files of something else, which a run would overwrite.
+
+    A folder is fit for a run if it has a `config.json`, is empty, or is not there. Hidden files and
+    the logs of a scheduler count as nothing.
+    """
+    folder = Path(workdir)
+    if (folder / CONFIG_NAME).exists() or not folder.is_dir():
+        return
+    there = sorted(
+        path.name
+        for path in folder.iterdir()
+        if not path.name.startswith('.') and path.suffix not in _OUTPUT_SUFFIXES
+    )
+    if there:
+        more = f' and {len(there) - 3} more' if there[3:] else ''
+        raise ValueError(
+            f'{folder} holds {", ".join(there[:3])}{more} but no {CONFIG_NAME}, so it is no workdir '
+            f'of a run, which would overwrite files there: use another --workdir, or restore '
+            f'{CONFIG_NAME}'
+        )
 
 
 def steps_in(folder: str | os.PathLike) -> list[int]:
