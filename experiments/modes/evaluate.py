@@ -5,7 +5,6 @@ The options are in `configs/modes/evaluate.py`.
 
 import contextlib
 import functools
-import glob
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from snjax.generate.fakes import Variant
 from snjax.generate.load import load
 from snjax.generate.neighbours import nearest_vectors
 from snjax.generate.trained import TrainedGenerator
+from snjax.host import paths
 from snjax.metrics import evaluate, extractors, protocols
 from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.protocols import Protocol
@@ -138,8 +138,8 @@ def _check(e: Options) -> None:
 
 def _folders(workdir: pathlib.Path) -> list[pathlib.Path]:
     """The folders of the runs that a workdir or pattern names."""
-    found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    return [folder for folder in found if (folder / CONFIG_NAME).is_file()] or [workdir]
+    found = paths.matches(workdir, CONFIG_NAME)
+    return [path.parent for path in found if path.is_file()] or [workdir]
 
 
 def _config_file(folder: pathlib.Path) -> pathlib.Path:

@@ -12,6 +12,7 @@ import numpy as np
 from absl import flags
 
 from experiments.modes import command_line, sample_glo
+from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
 from snjax.data import ImageSet
@@ -70,7 +71,7 @@ def run_sample(
         f'{truncation}{made.name}'
     )
     for path in write(workdir / 'generated' / stem, made, options.format, options.fps):
-        print(f'{made.title} of step {trained.step} at {path}', flush=True)
+        say(f'{made.title} of step {trained.step} at {path}')
 
 
 def _make(

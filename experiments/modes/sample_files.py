@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from experiments.modes.options import Options
+from snjax.host import paths
 from snjax.runs import images
 
 
@@ -74,7 +75,7 @@ def encoded_corners(options: Options, points: int, dim_z: int) -> np.ndarray:
     Raises:
         ValueError: there is no such file, or it has too few z of this length.
     """
-    path = pathlib.Path(options.latents)
+    path = paths.expanded(options.latents, 'sample.latents')
     if not path.is_file():
         raise ValueError(
             f'sample.latents is {path}: there is no such file; --mode=invert writes them'

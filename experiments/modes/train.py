@@ -56,7 +56,7 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     say = lines.say if parallel.is_main() else _silent
     say(f'{record["method"]} on {parallel.describe()}; workdir {workdir}')
     with (
-        lock.WorkdirLock(workdir, process_index=parallel.process_index()),
+        lock.WorkdirLock(workdir, process_index=parallel.process_index()) as held,
         AheadOfTime(plan, workdir, say) as ahead,
     ):
         if parallel.is_main():  # before anything is loaded or compiled
@@ -70,12 +70,14 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
         start = time.perf_counter()
         trainer.run()
         seconds = time.perf_counter() - start
+        held.check()
         say(f'trained to step {trainer.step} in {seconds:.0f} s, compilation included')
         state, step = trainer.whole_state(), trainer.step
         scores = training_scores.score_finished(
             plan.scores, record, evaluator, state, step, workdir, say
         )
         if parallel.is_main():
+            held.check()
             trainer.write_scores(scores)
             _show_where(step, workdir)
 

@@ -13,6 +13,7 @@ from snjax.data.cache import Built, cached, undecoded
 from snjax.data.image_set import ImageSet, ImageSource
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
+from snjax.host import paths
 
 # Formats that Pillow decodes and people train on; other files in the folder are skipped.
 _SUFFIXES = (
@@ -85,7 +86,7 @@ def find_folder(
 def _source(root: pathlib.Path, files: list[str], skip_broken: bool) -> dict[str, Any]:
     """Everything but the pixels' size that decides the content of the set."""
     stats = [(name, *_size_and_time(root / name)) for name in files]
-    return {'root': str(root.resolve()), 'files': stats, 'skip_broken': skip_broken}
+    return {'root': str(root), 'files': stats, 'skip_broken': skip_broken}
 
 
 def _undecoded(root, files, size) -> ImageSet:
@@ -131,7 +132,7 @@ def class_folders(path: str | None) -> tuple[str, ...]:
 def _root(path: str | None) -> pathlib.Path:
     if not path:
         raise ValueError("the set 'folder' needs a folder; set --config.data.path=<folder>")
-    root = pathlib.Path(path).expanduser()
+    root = paths.absolute(path, 'data.path')
     if not root.is_dir():
         raise ValueError(f'{root} is not a folder; set --config.data.path to a folder of images')
     return root

@@ -9,6 +9,7 @@ import numpy as np
 from snjax.data import pixels
 from snjax.data.cache import cached
 from snjax.data.image_set import ImageSet, image_set
+from snjax.host import paths
 
 
 def load_npz(
@@ -30,7 +31,7 @@ def load_npz(
     """
     if not path:
         raise ValueError("the set 'npz' needs a file; set --config.data.path=<file.npz>")
-    file = pathlib.Path(path).expanduser()
+    file = paths.absolute(path, 'data.path')
     if not file.is_file():
         raise ValueError(f'{file} is not a file; set --config.data.path to an .npz file')
     images, labels, class_names = _read(file, split)

@@ -15,12 +15,13 @@ from snjax.data.cache import Built, cached, undecoded
 from snjax.data.image_set import ImageSet, ImageSource
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
+from snjax.host import paths
 
 
 def data_folder(data_dir: str | None) -> pathlib.Path:
     """`data_dir`, or else `$TFDS_DATA_DIR`, or else TFDS's default `~/tensorflow_datasets`."""
     folder = data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-    return pathlib.Path(folder).expanduser()
+    return paths.absolute(folder, 'data.data_dir')
 
 
 def known_names() -> list[str]:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from snjax import from_config
 from snjax.from_config import GeneratorInputs
 from snjax.generate.weights import select
+from snjax.host import paths
 from snjax.latents import sampling
 from snjax.latents.interpolation import Interpolation, class_path, path
 from snjax.latents.sampling import Labels, check_labels
@@ -248,7 +249,7 @@ class TrainedGenerator:
         arrays = {k: np.ascontiguousarray(v) for k, v in flat.items()}
         about = {'config': json.dumps(self.config), 'step': str(self.step)}
         about['weights'] = self.kept(weights)
-        path = pathlib.Path(path)
+        path = paths.expanded(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, path, metadata=about)
         return path

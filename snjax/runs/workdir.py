@@ -57,6 +57,25 @@ def check_is_of_a_run(workdir: str | os.PathLike) -> None:
         )
 
 
+def check_is_there(path: str | os.PathLike, file: int) -> None:
+    """Checks that an open file of a run still has its path.
+
+    Written files would otherwise be made anew in a folder without the rest of the run, or be lost.
+
+    Args:
+        path: of a file in a workdir.
+        file: its descriptor.
+
+    Raises:
+        FileNotFoundError: it has not.
+    """
+    if not os.path.exists(path) or not os.fstat(file).st_nlink:
+        raise FileNotFoundError(
+            f'{Path(path).name} of {Path(path).parent} was moved or removed while a run wrote to '
+            'that folder: the run has ended; start it in the folder where its files are now'
+        )
+
+
 def steps_in(folder: str | os.PathLike) -> list[int]:
     """Steps of the committed checkpoints in a folder, ascending.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.forked_launches import Launch, run
-from helpers.launching import DIGITS
+from helpers.launching import DIGITS, ROOT
 
 RUN = '--workdir=run'
 # name: (launch, what the one line must say)
@@ -16,6 +16,21 @@ PATHS = {
         Launch([DIGITS, RUN], {'run/config.json/': ''}),
         ['Is a directory', 'run/config.json'],
     ),
+    'a user that is not there': (
+        Launch([DIGITS, '--workdir=~nobody_here/run']),
+        ['--workdir', "no user 'nobody_here'"],
+    ),
+    'images of a user that is not there': (
+        Launch([f'--config={ROOT}/configs/sngan_folder.py:~nobody_here/x', RUN]),
+        ['data.path', "no user 'nobody_here'"],
+    ),
+    'a backslash': (Launch([DIGITS, '--workdir=a\\b']), ["'a\\\\b'", 'another --workdir']),
+    'an address': (Launch([DIGITS, '--workdir=gs://bucket/run']), ["'gs:'", 'another --workdir']),
+    'a name that is too long': (Launch([DIGITS, f'--workdir={"x" * 300}']), ['too long']),
+    'a flag file that is not there': (Launch([DIGITS, '--flagfile=nowhere']), ['nowhere']),
+    'two configs': (Launch([DIGITS, DIGITS, RUN]), ['--config']),
+    'a loop of links': (Launch([DIGITS, '--workdir=/proc/self/fd/999/x']), ['/proc/self/fd/999']),
+    'a report of nothing': (Launch(['--mode=report', '--workdir=a[1]']), ['a[1] holds no run']),
 }
 CASES = PATHS
 

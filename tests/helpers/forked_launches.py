@@ -96,7 +96,8 @@ def _fork(launch, asked: Launch, folder: pathlib.Path) -> dict:
         if not child:
             _child(launch, asked, folder, out.fileno(), err.fileno())
         _, status = os.waitpid(child, 0)
-        out.seek(0), err.seek(0)
+        out.seek(0)
+        err.seek(0)
         texts = {'out': out.read(), 'err': err.read()}
     after = _contents(folder)
     made = sorted(p for p in before.keys() | after.keys() if before.get(p) != after.get(p))
@@ -112,7 +113,8 @@ def _child(launch, asked: Launch, folder: pathlib.Path, out: int, err: int) -> N
     code = 1
     try:
         signal.alarm(_SECONDS)
-        os.dup2(out, 1), os.dup2(err, 2)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
         sys.stdout, sys.stderr = open(1, 'w', closefd=False), open(2, 'w', closefd=False)
         os.chdir(folder)
         os.environ.update(asked.env)
@@ -123,7 +125,8 @@ def _child(launch, asked: Launch, folder: pathlib.Path, out: int, err: int) -> N
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush(), sys.stderr.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 
