@@ -209,8 +209,8 @@ def _check_overrides(mode: str) -> None:
         )
 
 
-def places() -> dict[str, str]:
-    """Places of data that the command line or the file of --config gives; empty ones left out."""
+def places() -> dict[str, Any]:
+    """The keys `PLACES` that the command line or the file of --config gives; empty ones left out."""
     flag = flags.FLAGS['config']
     read = keys.PLACES
     if config_flags.get_config_filename(flag).startswith(f'{CONFIGS}/from_workdir.py'):

@@ -31,7 +31,7 @@ from snjax.host import paths
 from snjax.metrics import evaluate, extractors, protocols
 from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.protocols import Protocol
-from snjax.runs import config_file, images, lock, scores_file
+from snjax.runs import config_file, images, lock, scores_file, set_file
 from snjax.runs.best import best_scores
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.files import read_lines
@@ -62,7 +62,7 @@ def run_evaluate(
     options: Options,
     config: Config,
     workdir: pathlib.Path,
-    places: Mapping[str, str] = NO_PLACES,
+    places: Mapping[str, Any] = NO_PLACES,
 ) -> None:
     """Scores the run in `workdir`, or every run that matches it as a pattern, and compares them.
 
@@ -87,13 +87,19 @@ def run_evaluate(
             (folder, config_file.read_config(_config_file(folder))) for folder in _folders(workdir)
         ]
         evaluators: dict[Any, Evaluator] = {}
+        splits: dict[Any, Callable[[str], ImageSet]] = {}
         runs = _with_checkpoints(runs)
         for folder, run_config in runs:
             data = run_config['data'] = {**run_config['data'], **places}
+            own_split = data['split']
             key = tuple(str(data[k]) for k in ('name', 'image_size', 'channels', 'path'))
             if key not in evaluators:
                 check_extractor(e.extractor, data['name'])
-                evaluators[key] = _evaluator(e, run_config)
+                splits[key] = functools.cache(_splits_of(run_config))
+                evaluators[key] = _evaluator(e, run_config, splits[key])
+            if e.nearest or own_split in [protocol.split for protocol in asked]:
+                accept = places.get('accept_changed', False)
+                set_file.check(folder, splits[key](own_split), accept_changed=accept)
             _evaluate_one(e, folder, evaluators[key], asked)
         if parallel.is_main() and len(runs) > 1:
             leaderboard.write([folder for folder, _ in runs], e.extractor)
@@ -166,17 +172,19 @@ def _with_checkpoints(
 
 
 def _splits_of(config: Mapping[str, Any]) -> Callable[[str], ImageSet]:
-    """Maps the name of a split of a run's image set to its images."""
+    """Maps the name of a split of a run's image set to its images, which are loaded once."""
 
+    @functools.cache
     def load_split(split):
         return from_config.image_set(config, split=split)
 
     return load_split
 
 
-def _evaluator(e: Options, config: Mapping[str, Any]) -> Evaluator:
+def _evaluator(
+    e: Options, config: Mapping[str, Any], load_split: Callable[[str], ImageSet]
+) -> Evaluator:
     """The evaluator of runs on the image set of a config."""
-    load_split = functools.cache(_splits_of(config))
     cache_dir = config['data']['cache_dir'] or None
     extractor = extractors.load(
         e.extractor,

@@ -7,6 +7,7 @@ import functools
 import pathlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
 
 
 def run_invert(
-    options: Options, workdir: pathlib.Path, places: Mapping[str, str] = NO_PLACES
+    options: Options, workdir: pathlib.Path, places: Mapping[str, Any] = NO_PLACES
 ) -> None:
     """Finds the z of images and writes the images they restore into the folder `inverted`.
 
@@ -122,7 +123,7 @@ def _operator(options: Options, trained: TrainedGenerator) -> measurements.Opera
 
 
 def targets_of(
-    options: Options, trained: TrainedGenerator, places: Mapping[str, str] = NO_PLACES
+    options: Options, trained: TrainedGenerator, places: Mapping[str, Any] = NO_PLACES
 ) -> Targets:
     """The first images of the folder `invert.path`, or images drawn from the run's own set.
 
@@ -140,6 +141,8 @@ def targets_of(
         # The loaders name the keys of training.
         words = re.sub(r'--config\.data\.(path|split)\b', r'--invert.\1', str(error))
         raise ValueError(words) from error
+    if not (options.path or options.split):
+        trained.check_set(image_set, accept_changed=places.get('accept_changed', False))
     index = np.arange(len(image_set.images))
     if not options.path:
         index = np.random.default_rng(options.seed).permutation(index)

@@ -46,7 +46,7 @@ def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
 
 
 def run_sample(
-    options: Options, workdir: pathlib.Path, places: Mapping[str, str] = NO_PLACES
+    options: Options, workdir: pathlib.Path, places: Mapping[str, Any] = NO_PLACES
 ) -> None:
     """Writes pictures of a checkpoint into the folder `generated` of the workdir.
 
@@ -75,7 +75,7 @@ def run_sample(
 
 
 def _make(
-    options: Options, trained: TrainedGenerator, workdir: pathlib.Path, places: Mapping[str, str]
+    options: Options, trained: TrainedGenerator, workdir: pathlib.Path, places: Mapping[str, Any]
 ) -> SampleOutput:
     """The pictures of a GAN that `sample.what` names."""
     only_glo = {'what': options.what in sample_glo.GLO_ONLY}

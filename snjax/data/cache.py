@@ -100,6 +100,19 @@ def cached(
     return image_set_found
 
 
+def file_state(path: pathlib.Path) -> tuple[int, ...]:
+    """What changes with the content of a file: (bytes, time of modification, inode, time of change).
+
+    Times are in nanoseconds. The last two differ also where a program exchanged the file and set
+    its old time of modification. Zeros for a broken link, which reading reports.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0, 0, 0
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns
+
+
 def undecoded(
     name: str,
     split: str,

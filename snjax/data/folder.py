@@ -1,16 +1,16 @@
 """A folder of images, read recursively; the first level of subfolders gives the classes."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from absl import logging
 
 from snjax.data import pixels
-from snjax.data.cache import Built, cached, undecoded
-from snjax.data.image_set import ImageSet, ImageSource
+from snjax.data.cache import Built, cached, file_state, undecoded
+from snjax.data.image_set import ImageSet, ImageSource, files_sha256
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
 from snjax.host import paths
@@ -73,23 +73,23 @@ def find_folder(
     size = image_size, channels
 
     def read():
+        states = [(name, *file_state(root / name)) for name in files]
+        source = {'files': states, 'skip_broken': skip_broken}
         if decode_later:
-            image_set = _undecoded(root, files, size)
+            image_set = _undecoded(root, files, size, source)
         else:
-            image_set = _cached(root, files, size, skip_broken, cache_dir)
+            image_set = _cached(root, files, size, source, cache_dir)
+        if len(image_set.images) == len(files):
+            image_set = dataclasses.replace(image_set, names=files)
+        named = files_sha256((name, num_bytes) for name, num_bytes, *_ in states)
+        image_set = dataclasses.replace(image_set, files_sha256=named)
         _warn_of_classes(root, image_set, files)
         return image_set
 
     return ImageSource(len(files), read)
 
 
-def _source(root: pathlib.Path, files: list[str], skip_broken: bool) -> dict[str, Any]:
-    """Everything but the pixels' size that decides the content of the set."""
-    stats = [(name, *_size_and_time(root / name)) for name in files]
-    return {'root': str(root), 'files': stats, 'skip_broken': skip_broken}
-
-
-def _undecoded(root, files, size) -> ImageSet:
+def _undecoded(root, files, size, source) -> ImageSet:
     def read(positions, out):
         for to, i in enumerate(positions):
             out[to] = _decode(root / files[i], *size)
@@ -97,17 +97,16 @@ def _undecoded(root, files, size) -> ImageSet:
     image_size, channels = size
     images = LazyImages((len(files), image_size, image_size, channels), read)
     class_names, labels = _classes(files)
-    source = _source(root, files, skip_broken=False)
     return undecoded('folder', 'train', source, images, labels, class_names)
 
 
-def _cached(root, files, size, skip_broken, cache_dir) -> ImageSet:
+def _cached(root, files, size, source, cache_dir) -> ImageSet:
     image_size, channels = size
     return cached(
         'folder',
         'train',
-        _source(root, files, skip_broken),
-        lambda workspace: _build(root, files, size, skip_broken, workspace),
+        source,
+        lambda workspace: _build(root, files, size, source['skip_broken'], workspace),
         image_size=image_size,
         channels=channels,
         cache_dir=cache_dir,
@@ -151,15 +150,6 @@ def _image_files(root: pathlib.Path) -> Iterator[str]:
         for name in names:
             if not name.startswith('.') and pathlib.Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 yield pathlib.Path(folder, name).relative_to(root).as_posix()
-
-
-def _size_and_time(file: pathlib.Path) -> tuple[int, int]:
-    """(bytes, nanoseconds); zeros for a broken link, which decoding then reports."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _classes(files: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:

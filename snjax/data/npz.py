@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from snjax.data import pixels
-from snjax.data.cache import cached
+from snjax.data.cache import cached, file_state
 from snjax.data.image_set import ImageSet, image_set
 from snjax.host import paths
 
@@ -42,11 +42,10 @@ def load_npz(
         del workspace  # the source is already in memory
         return pixels.fit_arrays(images, image_size, channels), labels, class_names, ''
 
-    stat = file.stat()
     return cached(
         'npz',
         split,
-        {'file': str(file.resolve()), 'size': stat.st_size, 'time': stat.st_mtime_ns},
+        {'file': file.name, 'state': file_state(file)},
         build,
         image_size=image_size,
         channels=channels,

@@ -1,5 +1,6 @@
 """Generators of runs on disk and of states in training: `snjax.load('runs/digits').sample(64)`."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +38,8 @@ def load(
             f'{workdir} holds no run: there is no {CONFIG_NAME}; give the --workdir of a training'
         )
     config = read_config(workdir / CONFIG_NAME)
-    return from_tree(config, *load_tree(workdir / folder, step))
+    found = from_tree(config, *load_tree(workdir / folder, step))
+    return dataclasses.replace(found, workdir=workdir)
 
 
 def from_tree(config: Mapping[str, Any], step: int, tree: Mapping[str, Any]) -> TrainedGenerator:

@@ -36,6 +36,7 @@ class TrainedGenerator:
         gen: the Flax module, for `gen.apply(variables, z, train=False)`.
         raw: its variables as trained: `params` and `batch_stats`.
         ema: their moving average; None if the run kept none.
+        workdir: of the run; None for a state that is not of a workdir.
     """
 
     config: Mapping[str, Any]
@@ -43,6 +44,7 @@ class TrainedGenerator:
     gen: nn.Module
     raw: Mapping[str, Any]
     ema: Mapping[str, Any] | None
+    workdir: pathlib.Path | None = dataclasses.field(default=None, kw_only=True)
 
     def variables(self, weights: str = 'auto') -> Mapping[str, Any]:
         """The generator's variables: 'ema', 'raw', or 'auto' for the EMA if the run kept one.
@@ -226,17 +228,36 @@ class TrainedGenerator:
         return Interpolation(images.reshape(num, frames, *images.shape[1:]), z, labels)
 
     def training_set(
-        self, *, data_dir: str | None = None, cache_dir: str | None = None
+        self,
+        *,
+        data_dir: str | None = None,
+        cache_dir: str | None = None,
+        path: str | None = None,
+        accept_changed: bool = False,
     ) -> 'ImageSet':
         """Loads the images that the run was trained on, as its config names them.
 
         Args:
-            data_dir, cache_dir: replace the folders in the config, which may not exist on this
+            data_dir, cache_dir, path: replace the places in the config, which may not exist on this
                 machine; None keeps them.
+            accept_changed: warn of another set than the run was trained on, instead of refusing it.
+
+        Raises:
+            ValueError: the set is not there, or is another one than the run was trained on.
         """
-        folders = {'data_dir': data_dir, 'cache_dir': cache_dir}
-        given = {key: folder for key, folder in folders.items() if folder is not None}
-        return from_config.image_set(self.config, **given)
+        places = {'data_dir': data_dir, 'cache_dir': cache_dir, 'path': path}
+        given = {key: place for key, place in places.items() if place is not None}
+        image_set = from_config.image_set(self.config, **given)
+        self.check_set(image_set, accept_changed=accept_changed)
+        return image_set
+
+    def check_set(self, image_set: 'ImageSet', *, accept_changed: bool = False) -> None:
+        """Raises a ValueError for another set than the run was trained on, where that is known."""
+        if self.workdir is not None:
+            # Imported here: sampling alone need not wait for the readers of data sets.
+            from snjax.runs import set_file
+
+            set_file.check(self.workdir, image_set, accept_changed=accept_changed)
 
     def export(self, path: str | pathlib.Path, weights: str = 'auto') -> pathlib.Path:
         """Writes the generator's variables as safetensors, named as 'params/dense/kernel'.

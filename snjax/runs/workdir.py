@@ -13,6 +13,7 @@ METRICS_NAME = 'metrics.jsonl'
 SCORES_NAME = 'scores.json'
 DIVERGED_NAME = 'diverged.txt'  # why a run diverged; removed when the run starts again
 ROLLBACKS_NAME = 'rollbacks.json'  # where a run that diverged went back to and on
+SET_NAME = 'set.json'  # which images the run was trained on
 JOURNAL_NAME = 'journal.jsonl'  # of a sweep, whose runs have folders below
 CHECKPOINTS, BEST = 'checkpoints', 'best'
 SAMPLES, TENSORBOARD = 'samples', 'tensorboard'
@@ -24,6 +25,7 @@ _FILES = (
     SCORES_NAME,
     DIVERGED_NAME,
     ROLLBACKS_NAME,
+    SET_NAME,
     JOURNAL_NAME,
 )
 _FOLDERS = (CHECKPOINTS, BEST, SAMPLES, TENSORBOARD, CUT)

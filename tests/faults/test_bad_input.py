@@ -1,7 +1,9 @@
 """Bad input of every kind: one line that names it, exit code 2, and nothing written."""
 
+import jax
 import pytest
 
+from experiments.modes import start
 from helpers.forked_launches import Launch, run
 from helpers.launching import DIGITS, ROOT
 
@@ -32,7 +34,8 @@ PATHS = {
     'a loop of links': (Launch([DIGITS, '--workdir=/proc/self/fd/999/x']), ['/proc/self/fd/999']),
     'a report of nothing': (Launch(['--mode=report', '--workdir=a[1]']), ['a[1] holds no run']),
 }
-CASES = PATHS
+DATA = {}
+CASES = PATHS | DATA
 
 
 @pytest.fixture(scope='module')
@@ -50,3 +53,8 @@ def test_bad_input_is_one_line_and_exit_2_and_writes_nothing(ended, name):
     assert len(lines) == 1 and lines[0].startswith('launch.py: '), found.err
     assert [part for part in CASES[name][1] if part not in lines[0]] == [], lines[0]
     assert [path for path in found.made if not path.endswith('.lock')] == []
+
+
+def test_64_bits_are_refused_because_they_draw_other_images():
+    with jax.enable_x64(True), pytest.raises(ValueError, match='JAX_ENABLE_X64 is set'):
+        start.start(None, None)
