@@ -20,7 +20,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.settings import check, keys
+from experiments.settings import check, keys, memory, ranges
 from experiments.settings.scores import ScorePlan, score_plan
 from snjax import parallel
 from snjax.host import paths
@@ -64,7 +64,9 @@ def plan(config: Config) -> Plan:
         ValueError: of one line: a value is not accepted, or does not fit the method.
         FileNotFoundError: of one line: the weights of the extractor are not there.
     """
+    ranges.check('config', config)
     check.data(config.data)
+    memory.check_training(config)
     return Plan(
         method=method(config),
         options=options(config),

@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from experiments.modes import config_paths, ends, errors, going_on, key_errors, list_keys
 from experiments.modes.config_paths import CONFIGS
-from experiments.settings import keys
+from experiments.settings import keys, ranges
 from snjax.host import paths
 from snjax.runs.workdir import CONFIG_NAME
 
@@ -143,7 +143,7 @@ def parse(argv: list[str]) -> list[str]:
         elif flags.FLAGS.workdir:
             workdir()
     except Exception as error:
-        errors.end_at_config(error)
+        errors.end_at_config(error, source=f'--config={_value(argv, "config")}')
     return rest
 
 
@@ -178,12 +178,15 @@ def _check_files(mode: str) -> None:
     """Raises a ValueError for a config file that is missing, lacks keys or sets unread ones."""
     for name in ('config', *keys.MODES_OF_RUNS):
         flag = flags.FLAGS[name]
-        if flag.value is None:
+        if flag.value is None and not flag.present:
             continue
         file = config_flags.get_config_filename(flag)
         if not pathlib.Path(file.partition(':')[0]).is_file():
             raise ValueError(f'--{name}={file.partition(":")[0]}: there is no such file')
         key_errors.check_keys(name, flag.value, file)
+        # The values of a finished run are what they are, and a sweep checks each of its configs.
+        if name != 'config' or mode == 'train':
+            _check_ranges(name, flag, file)
     if flags.FLAGS['config'].value is None:
         if mode == 'doctor':
             return
@@ -192,6 +195,17 @@ def _check_files(mode: str) -> None:
         raise ValueError('--config is missing: give a file, as --config=configs/sngan_digits.py')
     if mode in keys.MODES_OF_RUNS:
         _check_overrides(mode)
+
+
+def _check_ranges(name: str, flag: flags.Flag, file: str) -> None:
+    """Raises a ValueError for a value of another type or out of range, and names where it stands."""
+    try:
+        ranges.check(name, flag.value)
+    except ValueError as error:
+        key = str(error).split(' is ')[0].removeprefix(f'{name}.')
+        if key in config_flags.get_override_values(flag):
+            raise
+        raise ValueError(f'{file}: {error}') from error
 
 
 def _check_overrides(mode: str) -> None:

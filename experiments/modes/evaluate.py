@@ -18,6 +18,7 @@ from configs.modes import evaluate as defaults
 from experiments.modes import command_line
 from experiments.modes.options import NO_PLACES, Options
 from experiments.report import leaderboard
+from experiments.settings import memory, ranges
 from experiments.settings.check import Config
 from experiments.settings.scores import check_extractor, check_scores, options_of, own_protocol
 from snjax import from_config, parallel
@@ -79,6 +80,7 @@ def run_evaluate(
             line.
     """
     with _messages_of_this_mode():
+        ranges.check('evaluate', options)
         e = _filled(options, config)
         _check(e)
         own = own_protocol(config.data.split, e.num_samples)
@@ -137,8 +139,7 @@ def _check(e: Options) -> None:
             f'{extractors.EXTRACTORS[0]}; accepted are {", ".join(extractors.EXTRACTORS)}'
         )
     check_scores(e)
-    if e.nearest < 0:
-        raise ValueError(f'evaluate.nearest is {e.nearest}: 0 (no picture) or more are accepted')
+    memory.check_scores(e)
     _steps(e)
 
 

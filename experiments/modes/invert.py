@@ -18,6 +18,7 @@ from experiments.modes import command_line
 from experiments.modes.invert_files import Row, Targets, write
 from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose
+from experiments.settings import memory, ranges
 from snjax import from_config
 from snjax.generate import inversion, measurements, weights
 from snjax.generate.glo import TrainedGlo
@@ -51,6 +52,7 @@ def run_invert(
     """
     _check(options)
     trained = load(workdir, options.step or None)
+    memory.check_outputs('invert', options, trained.config['data'])
     operator = _operator(options, trained)
     targets = targets_of(options, trained, places)
     labels = labels_of(targets, options.restarts, trained.num_classes)
@@ -92,6 +94,7 @@ def run_invert(
 
 def _check(options: Options) -> None:
     """Raises a ValueError for impossible options, before anything is loaded."""
+    ranges.check('invert', options)
     choose('invert.operator', options.operator, measurements.OPERATORS)
     choose('invert.loss', options.loss, inversion.LOSSES)
     if options.loss in inversion.PYRAMID_LOSSES and options.operator not in _WHOLE_IMAGES:
@@ -101,13 +104,6 @@ def _check(options: Options) -> None:
         )
     choose('invert.weights', options.weights, weights.CHOICES)
     choose('invert.mask', options.mask, measurements.MASKS)
-    if options.num < 1:
-        raise ValueError(f'invert.num is {options.num}: a whole number from 1 is needed')
-    if options.seed < 0:
-        raise ValueError(f'invert.seed is {options.seed}: a whole number from 0 is needed')
-    inversion.check_numbers(
-        options.restarts, options.steps, options.lr, options.prior_weight, options.batch_size
-    )
     if options.path and options.split:
         raise ValueError(
             f'invert.path is {options.path} and invert.split {options.split}: the images come from '

@@ -3,7 +3,6 @@
 The options are in `configs/modes/sample.py`.
 """
 
-import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from experiments.modes import command_line, sample_glo
 from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
+from experiments.settings import memory, ranges
 from snjax.data import ImageSet
 from snjax.generate import neighbours, weights
 from snjax.generate.glo import TrainedGlo
@@ -61,6 +61,7 @@ def run_sample(
     """
     _check(options)
     trained = load(workdir, options.step or None)
+    memory.check_outputs('sample', options, trained.config['data'])
     if isinstance(trained, TrainedGlo):
         made = sample_glo.make(options, trained, places)
     else:
@@ -99,6 +100,7 @@ def _make(
 
 def _check(options: Options) -> None:
     """Raises a ValueError for impossible options, before anything is loaded."""
+    ranges.check('sample', options)
     choose('sample.what', options.what, FORMATS)
     choose('sample.format', options.format, _MOVING)
     if options.format not in FORMATS[options.what]:
@@ -109,21 +111,16 @@ def _check(options: Options) -> None:
     choose('sample.weights', options.weights, weights.CHOICES)
     choose('sample.path', options.path, interpolation.PATHS)
     choose('sample.prior', options.prior, PRIORS)
-    for key in ('rows', 'frames', 'neighbours', 'components'):
-        if options[key] < 1:
-            raise ValueError(f'sample.{key} is {options[key]}: a whole number from 1 is needed')
     if options.latents and options.what != 'interpolation':
         raise ValueError(
             f'sample.latents is {options.latents}, but sample.what is {options.what}: use '
             'interpolation'
         )
-    if options.points < 0 or (options.what == 'interpolation' and options.points == 1):
+    if options.points == 1 and options.what == 'interpolation':
         raise ValueError(
             f'sample.points is {options.points}: 0 (the default of sample.what) or 2 and more are '
             'accepted'
         )
-    if not 0 < options.fps < math.inf:
-        raise ValueError(f'sample.fps is {options.fps}: a positive number is needed')
 
 
 def _check_labels(options: Options, num_classes: int, workdir: pathlib.Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 ROOT = pathlib.Path(__file__).parents[2]
 # Imported before the forks, so that each child only reads its input.
 _MODULES = ('build', 'modes.train', 'modes.sample', 'modes.invert', 'modes.evaluate', 'modes.start')
-_SECONDS = 60
+_SECONDS = 20
 
 
 @dataclasses.dataclass(frozen=True)
