@@ -90,7 +90,7 @@ def is_of_library(error: Exception) -> bool:
     return bool(frames) and frames[-1][0].f_code.co_filename.startswith(_LIBRARY)
 
 
-def check_keys(flag: str, config: ConfigDict, file: str) -> None:
+def check_keys(flag: str, config: Any, file: str) -> None:
     """Raises a ValueError for a config file that lacks a key, or has a key that was removed.
 
     Args:

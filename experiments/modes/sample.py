@@ -108,6 +108,8 @@ def _check(options: Options) -> None:
             f'sample.format is {options.format!r}: accepted are '
             f'{", ".join(FORMATS[options.what])} for sample.what={options.what}'
         )
+    if options.format in ('gif', 'webp'):
+        images.check_fps(f'.{options.format}', options.fps)
     choose('sample.weights', options.weights, weights.CHOICES)
     choose('sample.path', options.path, interpolation.PATHS)
     choose('sample.prior', options.prior, PRIORS)

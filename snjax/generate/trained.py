@@ -110,8 +110,17 @@ class TrainedGenerator:
                 classes in turn.
             weights: see `variables`.
             batch_size: images per call of the generator.
+
+        Raises:
+            ValueError: z of another shape or not finite, or labels that the generator lacks.
         """
         z, dim_z = np.asarray(z, np.float32), self.inputs.dim_z
+        if z.ndim != 2:
+            raise ValueError(
+                f'z has the shape {z.shape}: (n, {dim_z}) is needed, as z[None] of a single z'
+            )
+        if not np.isfinite(z).all():
+            raise ValueError(f'{(~np.isfinite(z)).sum()} of {z.size} values of z are not finite')
         if len(z) < 1 or batch_size < 1:
             raise ValueError(f'num {len(z)}, batch_size {batch_size}: at least 1 image is needed')
         if z.shape[1] != dim_z:
