@@ -13,4 +13,4 @@ def cache_folder(given: str | None = None) -> pathlib.Path:
         ValueError: it lies in the home folder, and there is none.
     """
     folder = given or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax'
-    return paths.expanded(folder, 'the folder of the cache')
+    return paths.expanded(folder, 'the folder of the cache (SNJAX_CACHE)')

@@ -36,5 +36,7 @@ def test_other_latents_are_named(tmp_path, arrays, words):
 
 def test_a_file_that_is_no_archive_is_named(tmp_path):
     (tmp_path / 'z.npz').write_bytes(b'nothing')
-    with pytest.raises(ValueError, match=r'which is no \.npz of --mode=invert: it is no zip archive'):
+    with pytest.raises(
+        ValueError, match=r'which is no \.npz of --mode=invert: it is no zip archive'
+    ):
         corners(tmp_path / 'z.npz')

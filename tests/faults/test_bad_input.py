@@ -17,7 +17,7 @@ PATHS = {
     ),
     'a folder for config.json': (
         Launch([DIGITS, RUN], {'run/config.json/': ''}),
-        ['Is a directory', 'run/config.json'],
+        ['run/config.json is a folder where a file belongs'],
     ),
     'a user that is not there': (
         Launch([DIGITS, '--workdir=~nobody_here/run']),
