@@ -73,9 +73,9 @@ def few_images():
     return c
 
 
-def digits_scores():
+def patch_scores():
     c = evaluate.get_config()
-    c.extractor, c.num_samples, c.neighbour_num = 'digits', 12, 12
+    c.extractor, c.num_samples, c.neighbour_num = 'patches', 12, 12
     return c
 
 
@@ -86,7 +86,7 @@ MODES = {
     'sample': lambda module, run, places: run_sample(neighbours(), run, places),
     'invert': lambda module, run, places: run_invert(few_images(), run, places),
     'evaluate': lambda module, run, places: run_evaluate(
-        digits_scores(), config_of(module, places['path']), run, places
+        patch_scores(), config_of(module, places['path']), run, places
     ),
 }
 

@@ -16,6 +16,7 @@ from helpers.checkpointing import (
     save_all,
 )
 from snjax.runs import checkpoint
+from snjax.runs.checkpoint_files import SaveFailed
 
 
 def test_round_trip_is_bit_for_bit(tmp_path):
@@ -182,5 +183,5 @@ def test_a_folder_may_have_any_name(tmp_path, name):
 def test_a_checkpoint_without_its_arrays_is_an_error_when_it_is_written(tmp_path, monkeypatch):
     # Orbax finds nothing to list in such a folder, and commits.
     monkeypatch.setattr(checkpoint, 'LiteralPath', lambda path: path)
-    with pytest.raises(ValueError, match=r'written without state/manifest\.ocdbt, so it cannot'):
+    with pytest.raises(SaveFailed, match=r'written without state/manifest\.ocdbt, so it cannot'):
         save_all(tmp_path / 'a[1]', [1])
