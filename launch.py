@@ -12,13 +12,12 @@ resume); 130 ended at once: Ctrl-C while nothing trains, or a second Ctrl-C.
 
 import functools
 import importlib
-import pathlib
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.modes import command_line, ends, errors
+from experiments.modes import command_line, ends, errors, lines
 from experiments.modes.command_line import define
 from experiments.modes.errors import end
 from experiments.report import LAYOUTS
@@ -66,6 +65,7 @@ define(choice, 'layout', 'auto', 'what the report shows first', values=LAYOUTS, 
 
 def main(argv: list[str]) -> None:
     del argv
+    lines.escape_logs()
     if not FLAGS['verbosity'].present:  # libraries report every save at level INFO
         logging.set_verbosity(logging.WARNING)
     {'sweep': _sweep, 'report': _report}.get(FLAGS.mode, _run)()
@@ -117,7 +117,7 @@ def _report() -> None:
     try:
         if not FLAGS.workdir:
             raise ValueError("--workdir is missing: give a sweep, a run, or a pattern as 'runs/*'")
-        run_report(pathlib.Path(FLAGS.workdir), FLAGS.layout)
+        run_report(command_line.workdir(), FLAGS.layout)
     except (ValueError, OSError) as error:
         end(errors.input_error(error, FLAGS.workdir), BAD_INPUT)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from snjax.data.folder import IMAGE_SUFFIXES
+from snjax.data.folder_files import IMAGE_SUFFIXES
 
 
 def features(files: list[pathlib.Path]) -> np.ndarray:

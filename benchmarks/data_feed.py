@@ -34,7 +34,7 @@ from benchmarks import command, machine
 from configs import sngan_folder
 from experiments import build
 from snjax import data, parallel
-from snjax.data.folder import IMAGE_SUFFIXES
+from snjax.data.folder_files import IMAGE_SUFFIXES
 from snjax.data.host_order import HostOrder
 from snjax.training import feed, loop
 

@@ -188,6 +188,8 @@ def get_config() -> ConfigDict:
     c.data.workers = 0
     # Leave out images of a folder that cannot be decoded, and name them.
     c.data.skip_broken = False
+    # Go on although the set is not the one that the run was trained on. Holds for one start.
+    c.data.accept_changed = False
 
     # The optimizers of both networks.
     c.optimizer = ConfigDict()

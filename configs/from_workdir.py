@@ -5,19 +5,18 @@
 `launch.py` uses this file if `--config` is left out and `--workdir` holds a run.
 """
 
-import pathlib
-
 from ml_collections import ConfigDict
 
 from configs import base
 from experiments.settings import keys
+from snjax.host import paths
 from snjax.runs.config_file import flatten, read_config
 from snjax.runs.nested import nested
 from snjax.runs.workdir import CONFIG_NAME
 
 
 def get_config(workdir: str) -> ConfigDict:
-    path = pathlib.Path(workdir) / CONFIG_NAME
+    path = paths.expanded(workdir, '--workdir') / CONFIG_NAME
     if not path.is_file():
         raise ValueError(
             f'{workdir} holds no run: there is no {path}; give --config, or the --workdir of a run'

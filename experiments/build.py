@@ -20,9 +20,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.settings import check, keys
+from experiments.settings import check, keys, memory, ranges
 from experiments.settings.scores import ScorePlan, score_plan
 from snjax import parallel
+from snjax.host import paths
 from snjax.host.exit_codes import BAD_INPUT
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
@@ -44,7 +45,8 @@ class Plan:
         scores: how the run is scored.
         stream: whether images are streamed from the host: one of `check.STREAM`.
         record: the config itself as a plain nested dict: for `config.json`, the logs, and
-            `snjax.from_config`.
+            `snjax.from_config`. Its paths are absolute, and `data.accept_changed` is off.
+        accept_changed: whether the set may be another than in earlier starts.
     """
 
     method: Method
@@ -52,6 +54,7 @@ class Plan:
     scores: ScorePlan
     stream: str
     record: Mapping[str, Any]
+    accept_changed: bool
 
 
 def plan(config: Config) -> Plan:
@@ -61,14 +64,27 @@ def plan(config: Config) -> Plan:
         ValueError: of one line: a value is not accepted, or does not fit the method.
         FileNotFoundError: of one line: the weights of the extractor are not there.
     """
+    ranges.check('config', config)
     check.data(config.data)
+    memory.check_training(config)
     return Plan(
         method=method(config),
         options=options(config),
         scores=score_plan(config),
         stream=config.data.stream,
-        record=config.to_dict(),
+        record=_record(config),
+        accept_changed=config.data.accept_changed,
     )
+
+
+def _record(config: Config) -> Mapping[str, Any]:
+    record = config.to_dict()
+    for key in keys.PATHS:
+        group, name = key.split('.')
+        if record[group][name]:
+            record[group][name] = str(paths.absolute(record[group][name], key))
+    record['data']['accept_changed'] = False
+    return record
 
 
 def methods() -> list[str]:

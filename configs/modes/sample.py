@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     c.points = 0
     # Path between two z: slerp (on the sphere) or lerp (straight). Uniform z need lerp.
     c.path = 'slerp'
-    # Frames per second of gif and webp.
+    # Frames per second: up to 50 of gif, 1000 of webp.
     c.fps = 10.0
     # Distribution fitted to the latents of GLO: full, diagonal, mixture (Gaussians), or class (a
     # full Gaussian per class).

@@ -1,6 +1,5 @@
 """The flags of `launch.py`: their defaults, the flags that are refused, the workdir. No JAX."""
 
-import glob
 import itertools
 import pathlib
 import re
@@ -13,7 +12,8 @@ from ml_collections import config_flags
 
 from experiments.modes import config_paths, ends, errors, going_on, key_errors, list_keys
 from experiments.modes.config_paths import CONFIGS
-from experiments.settings import keys
+from experiments.settings import keys, ranges
+from snjax.host import paths
 from snjax.runs.workdir import CONFIG_NAME
 
 # The flags that `define` makes are those of its caller, which `--help` lists.
@@ -81,14 +81,14 @@ def completed(argv: list[str]) -> list[str]:
             added.append(f'--config={CONFIGS}/base.py')
         elif mode not in ('sweep', 'report', 'doctor') and workdir:
             # Of a pattern, the first run says which keys there are.
-            matches = sorted(glob.glob(f'{workdir}/{CONFIG_NAME}'))
+            matches = paths.matches(workdir, CONFIG_NAME)
             if not matches:
                 raise ValueError(
                     f'{workdir} holds no run: there is no {workdir}/{CONFIG_NAME}; give '
                     + ('--config, or ' if mode == 'train' else '')
                     + 'the --workdir of a training'
                 )
-            added.append(f'--config={CONFIGS}/from_workdir.py:{pathlib.Path(matches[0]).parent}')
+            added.append(f'--config={CONFIGS}/from_workdir.py:{matches[0].parent}')
     return [argv[0], *added, *argv[1:]]
 
 
@@ -112,6 +112,14 @@ def _check_renamed(argv: list[str]) -> None:
             raise ValueError(f'--config.{found[1]} {what}')
 
 
+def _check_once(argv: list[str]) -> None:
+    """Raises a ValueError for a flag of a file that is given twice, one of which would be lost."""
+    for name in ('config', *keys.MODES_OF_RUNS, 'sweep', 'workdir'):
+        given = [word for word in argv[1:] if re.match(rf'--?{name}(=|$)', word)]
+        if len(given) > 1:
+            raise ValueError(f'--{name} is given {len(given)} times: {", ".join(given)}; keep one')
+
+
 def parse(argv: list[str]) -> list[str]:
     """Reads the flags. Any mistake in them or in a config file is one line and exit code 2.
 
@@ -120,6 +128,7 @@ def parse(argv: list[str]) -> list[str]:
     """
     try:
         _check_renamed(argv)
+        _check_once(argv)
         rest = _read(completed(argv))
         if len(rest) > 1:
             raise ValueError(f'{rest[1]!r} is no flag: write --config=... --workdir=... --mode=...')
@@ -130,8 +139,11 @@ def parse(argv: list[str]) -> list[str]:
         _check_read()
         if flags.FLAGS.mode != 'report':  # each run has its own config
             _check_files(flags.FLAGS.mode)
+            workdir()  # its path is refused here, once
+        elif flags.FLAGS.workdir:
+            workdir()
     except Exception as error:
-        errors.end_at_config(error)
+        errors.end_at_config(error, source=f'--config={_value(argv, "config")}')
     return rest
 
 
@@ -166,12 +178,15 @@ def _check_files(mode: str) -> None:
     """Raises a ValueError for a config file that is missing, lacks keys or sets unread ones."""
     for name in ('config', *keys.MODES_OF_RUNS):
         flag = flags.FLAGS[name]
-        if flag.value is None:
+        if flag.value is None and not flag.present:
             continue
         file = config_flags.get_config_filename(flag)
         if not pathlib.Path(file.partition(':')[0]).is_file():
             raise ValueError(f'--{name}={file.partition(":")[0]}: there is no such file')
         key_errors.check_keys(name, flag.value, file)
+        # The values of a finished run are what they are, and a sweep checks each of its configs.
+        if name != 'config' or mode == 'train':
+            _check_ranges(name, flag, file)
     if flags.FLAGS['config'].value is None:
         if mode == 'doctor':
             return
@@ -180,6 +195,17 @@ def _check_files(mode: str) -> None:
         raise ValueError('--config is missing: give a file, as --config=configs/sngan_digits.py')
     if mode in keys.MODES_OF_RUNS:
         _check_overrides(mode)
+
+
+def _check_ranges(name: str, flag: flags.Flag, file: str) -> None:
+    """Raises a ValueError for a value of another type or out of range, and names where it stands."""
+    try:
+        ranges.check(name, flag.value)
+    except ValueError as error:
+        key = str(error).split(' is ')[0].removeprefix(f'{name}.')
+        if key in config_flags.get_override_values(flag):
+            raise
+        raise ValueError(f'{file}: {error}') from error
 
 
 def _check_overrides(mode: str) -> None:
@@ -197,8 +223,8 @@ def _check_overrides(mode: str) -> None:
         )
 
 
-def places() -> dict[str, str]:
-    """Places of data that the command line or the file of --config gives; empty ones left out."""
+def places() -> dict[str, Any]:
+    """The keys `PLACES` that the command line or the file of --config gives; empty ones left out."""
     flag = flags.FLAGS['config']
     read = keys.PLACES
     if config_flags.get_config_filename(flag).startswith(f'{CONFIGS}/from_workdir.py'):
@@ -212,7 +238,7 @@ def workdir() -> pathlib.Path:
     """--workdir, or a folder named after the config (of a sweep, its definition) and argument."""
     given = flags.FLAGS['workdir'].value
     if given:
-        return pathlib.Path(given)
+        return _usable(paths.expanded(given, '--workdir'))
     if flags.FLAGS['config'].value is None:  # the doctor's
         return pathlib.Path()
     above, named = 'runs', config_flags.get_config_filename(flags.FLAGS['config'])
@@ -220,7 +246,15 @@ def workdir() -> pathlib.Path:
         above, named = 'sweeps', flags.FLAGS['sweep'].value or named
     path, _, argument = named.partition(':')
     argument = argument.strip('/').replace('/', '_')
-    return pathlib.Path(above) / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
+    return _usable(
+        pathlib.Path(above) / '-'.join(filter(None, [pathlib.Path(path).stem, argument]))
+    )
+
+
+def _usable(workdir: pathlib.Path) -> pathlib.Path:
+    if flags.FLAGS['mode'].value in ('train', 'sweep'):
+        paths.check_workdir(workdir)
+    return workdir
 
 
 def _has(argv: list[str], pattern: str) -> bool:

@@ -20,7 +20,8 @@ _UNUSABLE_PATH = (
     NotADirectoryError,
     PermissionError,
 )
-_UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG)  # errors without an exception class
+# Errors without an exception class.
+_UNUSABLE_ERRNO = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GET_CONFIG = 'get_config'
 _CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
@@ -95,12 +96,15 @@ def end_at_config(error: Exception, source: str | None = None) -> NoReturn:
         Exception: `error` itself if it arose elsewhere.
     """
     found = key_errors.explained(error, source)
-    if found or isinstance(error, _BAD_FLAGS):
+    is_syntax = isinstance(error, SyntaxError)
+    place = _place(error) or (source if is_syntax else '')
+    if found or (isinstance(error, _BAD_FLAGS) and not is_syntax):
+        if not found and place and key_errors.is_of_library(error):
+            found = ValueError(f'{place}: {error}')
         end(found or error, BAD_INPUT)
-    place = _place(error)
     if not place:
         raise error
-    what = error.msg if isinstance(error, SyntaxError) else error
+    what = error.msg if is_syntax else error
     end(ValueError(f'{place}: {type(error).__name__}: {what}'), BAD_INPUT)
 
 
@@ -117,15 +121,23 @@ def end_at_key(error: AttributeError | KeyError) -> NoReturn:
 
 
 def _place(error: Exception) -> str:
-    """'FILE, line N' of the faulty line in a config or in a file named by a flag; '' for none."""
-    given = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
-    files = {pathlib.Path(name).resolve() for name in given} | set(_CONFIGS.rglob('*.py'))
+    """'FILE, line N' of the faulty line in a config or in another file of a user; '' for none."""
     places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         places.append((error.filename or '', error.lineno))
     found = [
         f'{path}, line {line}'
         for name, line in places
-        if (path := pathlib.Path(name).resolve()) in files
+        if _is_input(path := pathlib.Path(name).resolve())
     ]
     return found[-1] if found else ''
+
+
+def _is_input(path: pathlib.Path) -> bool:
+    """Whether a Python file is a config or a sweep, and neither this program nor a library."""
+    given = {word.rpartition('=')[2].partition(':')[0] for word in sys.argv[1:]}
+    if path.is_relative_to(_CONFIGS) or path in {pathlib.Path(name).resolve() for name in given}:
+        return True
+    programs = (_CONFIGS.parent, sys.prefix, sys.base_prefix)
+    is_program = any(path.is_relative_to(folder) for folder in programs)
+    return path.is_file() and not is_program and 'site-packages' not in path.parts

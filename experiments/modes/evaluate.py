@@ -5,7 +5,6 @@ The options are in `configs/modes/evaluate.py`.
 
 import contextlib
 import functools
-import glob
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from configs.modes import evaluate as defaults
 from experiments.modes import command_line
 from experiments.modes.options import NO_PLACES, Options
 from experiments.report import leaderboard
+from experiments.settings import memory, ranges
 from experiments.settings.check import Config
 from experiments.settings.scores import check_extractor, check_scores, options_of, own_protocol
 from snjax import from_config, parallel
@@ -28,10 +28,11 @@ from snjax.generate.fakes import Variant
 from snjax.generate.load import load
 from snjax.generate.neighbours import nearest_vectors
 from snjax.generate.trained import TrainedGenerator
+from snjax.host import paths
 from snjax.metrics import evaluate, extractors, protocols
 from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.protocols import Protocol
-from snjax.runs import config_file, images, lock, scores_file
+from snjax.runs import config_file, images, lock, scores_file, set_file
 from snjax.runs.best import best_scores
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.files import read_lines
@@ -62,7 +63,7 @@ def run_evaluate(
     options: Options,
     config: Config,
     workdir: pathlib.Path,
-    places: Mapping[str, str] = NO_PLACES,
+    places: Mapping[str, Any] = NO_PLACES,
 ) -> None:
     """Scores the run in `workdir`, or every run that matches it as a pattern, and compares them.
 
@@ -79,6 +80,7 @@ def run_evaluate(
             line.
     """
     with _messages_of_this_mode():
+        ranges.check('evaluate', options)
         e = _filled(options, config)
         _check(e)
         own = own_protocol(config.data.split, e.num_samples)
@@ -87,13 +89,19 @@ def run_evaluate(
             (folder, config_file.read_config(_config_file(folder))) for folder in _folders(workdir)
         ]
         evaluators: dict[Any, Evaluator] = {}
+        splits: dict[Any, Callable[[str], ImageSet]] = {}
         runs = _with_checkpoints(runs)
         for folder, run_config in runs:
             data = run_config['data'] = {**run_config['data'], **places}
+            own_split = data['split']
             key = tuple(str(data[k]) for k in ('name', 'image_size', 'channels', 'path'))
             if key not in evaluators:
                 check_extractor(e.extractor, data['name'])
-                evaluators[key] = _evaluator(e, run_config)
+                splits[key] = functools.cache(_splits_of(run_config))
+                evaluators[key] = _evaluator(e, run_config, splits[key])
+            if e.nearest or own_split in [protocol.split for protocol in asked]:
+                accept = places.get('accept_changed', False)
+                set_file.check(folder, splits[key](own_split), accept_changed=accept)
             _evaluate_one(e, folder, evaluators[key], asked)
         if parallel.is_main() and len(runs) > 1:
             leaderboard.write([folder for folder, _ in runs], e.extractor)
@@ -131,15 +139,14 @@ def _check(e: Options) -> None:
             f'{extractors.EXTRACTORS[0]}; accepted are {", ".join(extractors.EXTRACTORS)}'
         )
     check_scores(e)
-    if e.nearest < 0:
-        raise ValueError(f'evaluate.nearest is {e.nearest}: 0 (no picture) or more are accepted')
+    memory.check_scores(e)
     _steps(e)
 
 
 def _folders(workdir: pathlib.Path) -> list[pathlib.Path]:
     """The folders of the runs that a workdir or pattern names."""
-    found = sorted(pathlib.Path(p) for p in glob.glob(str(workdir)))
-    return [folder for folder in found if (folder / CONFIG_NAME).is_file()] or [workdir]
+    found = paths.matches(workdir, CONFIG_NAME)
+    return [path.parent for path in found if path.is_file()] or [workdir]
 
 
 def _config_file(folder: pathlib.Path) -> pathlib.Path:
@@ -166,17 +173,19 @@ def _with_checkpoints(
 
 
 def _splits_of(config: Mapping[str, Any]) -> Callable[[str], ImageSet]:
-    """Maps the name of a split of a run's image set to its images."""
+    """Maps the name of a split of a run's image set to its images, which are loaded once."""
 
+    @functools.cache
     def load_split(split):
         return from_config.image_set(config, split=split)
 
     return load_split
 
 
-def _evaluator(e: Options, config: Mapping[str, Any]) -> Evaluator:
+def _evaluator(
+    e: Options, config: Mapping[str, Any], load_split: Callable[[str], ImageSet]
+) -> Evaluator:
     """The evaluator of runs on the image set of a config."""
-    load_split = functools.cache(_splits_of(config))
     cache_dir = config['data']['cache_dir'] or None
     extractor = extractors.load(
         e.extractor,

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from snjax.host import paths
 from snjax.runs.config_file import read_config
 from snjax.runs.workdir import CHECKPOINTS, CONFIG_NAME, newest_step, steps_in
 
@@ -30,7 +31,7 @@ def resolve(origin: str, workdir: pathlib.Path) -> str:
         ValueError: there is no such checkpoint, or both workdirs are the same; one line.
     """
     name, step = split(origin)
-    folder = pathlib.Path(os.path.abspath(pathlib.Path(name).expanduser()))
+    folder = pathlib.Path(os.path.abspath(paths.expanded(name, '--init_from')))
     if not (folder / CONFIG_NAME).is_file():
         raise ValueError(
             f'--init_from={origin}: {folder} holds no run, there is no {CONFIG_NAME}; give the '

@@ -7,6 +7,7 @@ import functools
 import pathlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from experiments.modes import command_line
 from experiments.modes.invert_files import Row, Targets, write
 from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose
+from experiments.settings import memory, ranges
 from snjax import from_config
 from snjax.generate import inversion, measurements, weights
 from snjax.generate.glo import TrainedGlo
@@ -35,7 +37,7 @@ def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
 
 
 def run_invert(
-    options: Options, workdir: pathlib.Path, places: Mapping[str, str] = NO_PLACES
+    options: Options, workdir: pathlib.Path, places: Mapping[str, Any] = NO_PLACES
 ) -> None:
     """Finds the z of images and writes the images they restore into the folder `inverted`.
 
@@ -50,6 +52,7 @@ def run_invert(
     """
     _check(options)
     trained = load(workdir, options.step or None)
+    memory.check_outputs('invert', options, trained.config['data'])
     operator = _operator(options, trained)
     targets = targets_of(options, trained, places)
     labels = labels_of(targets, options.restarts, trained.num_classes)
@@ -91,6 +94,7 @@ def run_invert(
 
 def _check(options: Options) -> None:
     """Raises a ValueError for impossible options, before anything is loaded."""
+    ranges.check('invert', options)
     choose('invert.operator', options.operator, measurements.OPERATORS)
     choose('invert.loss', options.loss, inversion.LOSSES)
     if options.loss in inversion.PYRAMID_LOSSES and options.operator not in _WHOLE_IMAGES:
@@ -100,13 +104,6 @@ def _check(options: Options) -> None:
         )
     choose('invert.weights', options.weights, weights.CHOICES)
     choose('invert.mask', options.mask, measurements.MASKS)
-    if options.num < 1:
-        raise ValueError(f'invert.num is {options.num}: a whole number from 1 is needed')
-    if options.seed < 0:
-        raise ValueError(f'invert.seed is {options.seed}: a whole number from 0 is needed')
-    inversion.check_numbers(
-        options.restarts, options.steps, options.lr, options.prior_weight, options.batch_size
-    )
     if options.path and options.split:
         raise ValueError(
             f'invert.path is {options.path} and invert.split {options.split}: the images come from '
@@ -122,7 +119,7 @@ def _operator(options: Options, trained: TrainedGenerator) -> measurements.Opera
 
 
 def targets_of(
-    options: Options, trained: TrainedGenerator, places: Mapping[str, str] = NO_PLACES
+    options: Options, trained: TrainedGenerator, places: Mapping[str, Any] = NO_PLACES
 ) -> Targets:
     """The first images of the folder `invert.path`, or images drawn from the run's own set.
 
@@ -140,6 +137,8 @@ def targets_of(
         # The loaders name the keys of training.
         words = re.sub(r'--config\.data\.(path|split)\b', r'--invert.\1', str(error))
         raise ValueError(words) from error
+    if not (options.path or options.split):
+        trained.check_set(image_set, accept_changed=places.get('accept_changed', False))
     index = np.arange(len(image_set.images))
     if not options.path:
         index = np.random.default_rng(options.seed).permutation(index)

@@ -84,7 +84,13 @@ def explained(error: Exception, source: Any = None) -> ValueError | None:
     return _message(flag, full, _place(f'{flag}.{full}', caller, line, source))
 
 
-def check_keys(flag: str, config: ConfigDict, file: str) -> None:
+def is_of_library(error: Exception) -> bool:
+    """Whether a ConfigDict raised an error: its messages name neither a file nor a line."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_code.co_filename.startswith(_LIBRARY)
+
+
+def check_keys(flag: str, config: Any, file: str) -> None:
     """Raises a ValueError for a config file that lacks a key, or has a key that was removed.
 
     Args:
@@ -96,7 +102,12 @@ def check_keys(flag: str, config: ConfigDict, file: str) -> None:
         raise ValueError(f'{file}: get_config returned {config!r:.60}; a ConfigDict is needed')
     accepted, there = (flatten(c.to_dict()) for c in (defaults(flag), config))
     missing = [key for key in accepted if key not in there]
-    for key in there.keys() - accepted.keys():
+    groups = {key.rpartition('.')[0] for key in accepted} - {''}
+    for key in sorted(there.keys() - accepted.keys()):
+        if key in groups:
+            raise ValueError(f'{file}: {key} is {there[key]!r:.60}: a group of keys is needed')
+        if key.partition('.')[0] in accepted:
+            raise ValueError(f'{file}: {key.partition(".")[0]} is a group: one value is needed')
         # A method outside this repository may add keys of its own to the config of a training.
         if flag != 'config' or renamed(key) or _nearest(key, missing):
             raise _message(flag, key, file)

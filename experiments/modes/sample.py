@@ -3,7 +3,6 @@
 The options are in `configs/modes/sample.py`.
 """
 
-import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +11,10 @@ import numpy as np
 from absl import flags
 
 from experiments.modes import command_line, sample_glo
+from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
+from experiments.settings import memory, ranges
 from snjax.data import ImageSet
 from snjax.generate import neighbours, weights
 from snjax.generate.glo import TrainedGlo
@@ -45,7 +46,7 @@ def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
 
 
 def run_sample(
-    options: Options, workdir: pathlib.Path, places: Mapping[str, str] = NO_PLACES
+    options: Options, workdir: pathlib.Path, places: Mapping[str, Any] = NO_PLACES
 ) -> None:
     """Writes pictures of a checkpoint into the folder `generated` of the workdir.
 
@@ -60,6 +61,7 @@ def run_sample(
     """
     _check(options)
     trained = load(workdir, options.step or None)
+    memory.check_outputs('sample', options, trained.config['data'])
     if isinstance(trained, TrainedGlo):
         made = sample_glo.make(options, trained, places)
     else:
@@ -70,11 +72,11 @@ def run_sample(
         f'{truncation}{made.name}'
     )
     for path in write(workdir / 'generated' / stem, made, options.format, options.fps):
-        print(f'{made.title} of step {trained.step} at {path}', flush=True)
+        say(f'{made.title} of step {trained.step} at {path}')
 
 
 def _make(
-    options: Options, trained: TrainedGenerator, workdir: pathlib.Path, places: Mapping[str, str]
+    options: Options, trained: TrainedGenerator, workdir: pathlib.Path, places: Mapping[str, Any]
 ) -> SampleOutput:
     """The pictures of a GAN that `sample.what` names."""
     only_glo = {'what': options.what in sample_glo.GLO_ONLY}
@@ -98,6 +100,7 @@ def _make(
 
 def _check(options: Options) -> None:
     """Raises a ValueError for impossible options, before anything is loaded."""
+    ranges.check('sample', options)
     choose('sample.what', options.what, FORMATS)
     choose('sample.format', options.format, _MOVING)
     if options.format not in FORMATS[options.what]:
@@ -105,24 +108,21 @@ def _check(options: Options) -> None:
             f'sample.format is {options.format!r}: accepted are '
             f'{", ".join(FORMATS[options.what])} for sample.what={options.what}'
         )
+    if options.format in ('gif', 'webp'):
+        images.check_fps(f'.{options.format}', options.fps)
     choose('sample.weights', options.weights, weights.CHOICES)
     choose('sample.path', options.path, interpolation.PATHS)
     choose('sample.prior', options.prior, PRIORS)
-    for key in ('rows', 'frames', 'neighbours', 'components'):
-        if options[key] < 1:
-            raise ValueError(f'sample.{key} is {options[key]}: a whole number from 1 is needed')
     if options.latents and options.what != 'interpolation':
         raise ValueError(
             f'sample.latents is {options.latents}, but sample.what is {options.what}: use '
             'interpolation'
         )
-    if options.points < 0 or (options.what == 'interpolation' and options.points == 1):
+    if options.points == 1 and options.what == 'interpolation':
         raise ValueError(
             f'sample.points is {options.points}: 0 (the default of sample.what) or 2 and more are '
             'accepted'
         )
-    if not 0 < options.fps < math.inf:
-        raise ValueError(f'sample.fps is {options.fps}: a positive number is needed')
 
 
 def _check_labels(options: Options, num_classes: int, workdir: pathlib.Path) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from experiments.modes.options import Options
+from snjax.data import npz_file
+from snjax.host import paths
 from snjax.runs import images
 
 
@@ -74,13 +76,20 @@ def encoded_corners(options: Options, points: int, dim_z: int) -> np.ndarray:
     Raises:
         ValueError: there is no such file, or it has too few z of this length.
     """
-    path = pathlib.Path(options.latents)
+    path = paths.expanded(options.latents, 'sample.latents')
     if not path.is_file():
         raise ValueError(
             f'sample.latents is {path}: there is no such file; --mode=invert writes them'
         )
-    with np.load(path) as arrays:
-        z = arrays['z'] if 'z' in arrays else np.zeros((0, 0), np.float32)
+    try:
+        arrays, _ = npz_file.read(path, lambda names: ['z'])
+    except ValueError as error:
+        raise ValueError(
+            f'sample.latents is {path}, which is no .npz of --mode=invert: {error}'
+        ) from error
+    z = arrays.get('z', np.zeros((0, 0), np.float32))
+    if z.dtype.kind != 'f':
+        raise ValueError(f'sample.latents is {path}, whose z are {z.dtype}: floats are needed')
     if z.ndim != 2 or z.shape[1] != dim_z or len(z) < points:
         raise ValueError(
             f'sample.latents is {path}, whose z have the shape {z.shape}: at least {points} of '

@@ -7,6 +7,7 @@ images, and nearest neighbours among the latents.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from snjax.generate.load import load
 from snjax.latents.priors import project
 from snjax.runs import images
 
-Places = Mapping[str, str]
+Places = Mapping[str, Any]
 _LONGEST = 60  # characters of sample.images in a file name
 _MOST_COLUMNS = 20  # a wider grid is hard to look at
 

@@ -6,6 +6,7 @@ import pathlib
 import platform
 from typing import Any
 
+import jax
 from absl import flags
 
 from experiments.settings import keys
@@ -26,9 +27,14 @@ def start(given: flags.FlagValues, workdir: pathlib.Path) -> None:
         workdir: of the run.
 
     Raises:
-        ValueError: the processes cannot meet, or were not started alike, or the cache cannot be
-            used.
+        ValueError: JAX computes in 64 bits, the processes cannot meet or were not started alike, or
+            the cache cannot be used.
     """
+    if jax.config.jax_enable_x64:
+        raise ValueError(
+            'JAX_ENABLE_X64 is set: a seed would draw other images in 64 bits than in the 32 bits '
+            'of all other runs; unset it'
+        )
     parallel.initialize(
         given.distributed,
         coordinator_address=given.coordinator_address,

@@ -15,7 +15,7 @@ from ml_collections import config_flags
 
 from experiments.modes import config_paths, key_errors
 from experiments.modes.lines import complain
-from experiments.settings import keys
+from experiments.settings import keys, ranges
 from snjax.host.exit_codes import BAD_INPUT, FAILED, FINISHED, RESUMABLE
 from snjax.runs.lock import WorkdirLock
 from snjax.runs.workdir import CONFIG_NAME
@@ -191,6 +191,7 @@ def resolve(item: Item) -> dict[str, Any]:
     )
     values(argv)
     key_errors.check_keys(CONFIG, config.value, file)
+    ranges.check(CONFIG, config.value)
     return config.value.to_dict()
 
 

@@ -1,10 +1,11 @@
 """Training: `launch.py` without a --mode."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
 from snjax.metrics.evaluate import Evaluator
-from snjax.runs import config_file, lock
+from snjax.runs import config_file, lock, set_file
 from snjax.runs.workdir import SAMPLES, TENSORBOARD, check_kinds
 from snjax.training import loop
 from snjax.training.program import StepProgram
@@ -56,13 +57,14 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     say = lines.say if parallel.is_main() else _silent
     say(f'{record["method"]} on {parallel.describe()}; workdir {workdir}')
     with (
-        lock.WorkdirLock(workdir, process_index=parallel.process_index()),
+        lock.WorkdirLock(workdir, process_index=parallel.process_index()) as held,
         AheadOfTime(plan, workdir, say) as ahead,
     ):
         if parallel.is_main():  # before anything is loaded or compiled
             check_kinds(workdir)
-            config_file.compare_config(workdir, record, keys.computed)
+            config_file.compare_config(workdir, record, _resumable(workdir))
         image_set = load_data(record, say, ahead.announce)
+        _check_set(plan, image_set, workdir)
         evaluator = training_scores.evaluator_of(plan.scores, lambda split: image_set, say)
         trainer = _trainer(plan, image_set, evaluator, workdir, say, ahead)
         for line in going_on.notes(record, trainer.step, workdir):
@@ -70,12 +72,14 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
         start = time.perf_counter()
         trainer.run()
         seconds = time.perf_counter() - start
+        held.check()
         say(f'trained to step {trainer.step} in {seconds:.0f} s, compilation included')
         state, step = trainer.whole_state(), trainer.step
         scores = training_scores.score_finished(
             plan.scores, record, evaluator, state, step, workdir, say
         )
         if parallel.is_main():
+            held.check()
             trainer.write_scores(scores)
             _show_where(step, workdir)
 
@@ -108,7 +112,8 @@ def _trainer(
         ahead=ahead.program,
     )
     if parallel.is_main():
-        config_file.check_config(workdir, plan.record, keys.computed)
+        config_file.check_config(workdir, plan.record, _resumable(workdir))
+        set_file.write(workdir, image_set)
     return trainer
 
 
@@ -194,6 +199,29 @@ def _warn_of_few_images(model: Mapping[str, Any], labels: np.ndarray, say) -> No
             f'the smallest class has {fewest} images: below about {ENOUGH_IMAGES}, samples of a '
             'class tend to become alike (docs/results/projection_acgan.md); '
             '--config.model.gen_conditioning=concat keeps them apart'
+        )
+
+
+def _resumable(workdir: pathlib.Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Returns, of a config, what must be the same for the run in `workdir` to go on."""
+    is_set_known = set_file.read(workdir) is not None
+    return functools.partial(keys.resumable, is_set_known=is_set_known)
+
+
+def _check_set(plan: build.Plan, image_set: data.ImageSet, workdir: pathlib.Path) -> None:
+    """Raises a ValueError unless all processes have the images that the run was trained on."""
+    start = int(set_file.identity(image_set)[:7], 16)
+    if parallel.any_process(start != parallel.from_main(start)):
+        raise ValueError(
+            f'the processes of this run read different sets as {image_set.name} '
+            f'({len(image_set.images)} images here): give all the same --config.data.path'
+        )
+    if parallel.is_main():
+        set_file.check(
+            workdir,
+            image_set,
+            accept_changed=plan.accept_changed,
+            has_rows=plan.method.state_axes is not None,
         )
 
 

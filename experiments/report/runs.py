@@ -1,12 +1,12 @@
 """Reads the workdirs of runs, finished or running, for the report. It writes nothing; no JAX."""
 
 import dataclasses
-import glob
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.settings import keys
+from snjax.host import paths
 from snjax.runs import config_file, lock, scores_file
 from snjax.runs.files import read_lines, whole
 from snjax.runs.workdir import (
@@ -71,7 +71,7 @@ def find(pattern: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
     """
     folders: list[pathlib.Path] = []
     warnings = []
-    for path in map(pathlib.Path, sorted(glob.glob(str(pattern)))):
+    for path in paths.matches(pattern):
         inside = sorted(p for p in (path / 'runs').glob('*') if p.is_dir())
         for folder in [path] if _is_run(path) or not inside else inside:
             if _is_run(folder):

@@ -10,6 +10,7 @@ from typing import Any
 
 from configs import base
 from configs.modes import diagnose, evaluate, invert, sample
+from snjax.host import paths
 from snjax.runs.config_file import flatten
 
 # Keys that change no bit of an update: the length of a run, the files that it writes, the places of
@@ -22,6 +23,7 @@ INCIDENTAL = (
     'sentinel.*',
     'diagnostics.*',
     'eval.*',
+    'data.accept_changed',
     'data.data_dir',
     'data.cache_dir',
     'data.stream',
@@ -49,8 +51,11 @@ MOVED = {
 MODES_OF_RUNS = tuple(mode for mode, _ in MOVED.values())
 # The file with all keys of a flag of `launch.py`, and their defaults.
 FILES = {'config': base, **dict(MOVED.values())}
-# Keys of the config that the modes of finished runs read: where data lie on this machine.
-PLACES = ('data.data_dir', 'data.cache_dir', 'data.path')
+# Keys of the config that the modes of finished runs read: where data lie on this machine, and
+# whether other data are accepted.
+PLACES = ('data.data_dir', 'data.cache_dir', 'data.path', 'data.accept_changed')
+# Keys that hold a path, which a run writes down independent of the current folder.
+PATHS = ('data.data_dir', 'data.cache_dir', 'data.path', 'eval.weights')
 
 
 def moved(key: str) -> str | None:
@@ -118,6 +123,21 @@ def computed(config: Mapping[str, Any]) -> dict[str, Any]:
         config: nested, of any version.
     """
     return {key: value for key, value in upgraded(config).items() if not is_incidental(key)}
+
+
+def resumable(config: Mapping[str, Any], *, is_set_known: bool) -> dict[str, Any]:
+    """The keys of a config that must be the same for a run to go on.
+
+    Args:
+        config: nested, of any version.
+        is_set_known: whether the run's workdir says which images it was trained on
+            (`snjax.runs.set_file`): they may then lie anywhere.
+    """
+    found = computed(config)
+    path = found.pop('data.path')
+    if not is_set_known:
+        found['data.path'] = str(paths.absolute(path, 'data.path')) if path else ''
+    return found
 
 
 def is_incidental(key: str) -> bool:

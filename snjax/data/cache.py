@@ -62,9 +62,16 @@ def cached(
         The set, with its images mapped from the cache file if there is one.
 
     Raises:
-        ValueError: neither the folder nor the memory has room for the set.
+        ValueError: neither the folder nor the memory has room for the set, or `cache_dir` means
+            nothing.
     """
-    folder = cache_folder(cache_dir)
+    try:
+        folder = cache_folder(cache_dir)
+    except ValueError as error:
+        if cache_dir:
+            raise
+        logging.warning('%s; building %s in memory', error, name)
+        return _build_in_memory(name, split, build)
     key = {'name': name, 'split': split, 'image_size': image_size, 'channels': channels}
     key |= {'source': source, 'format': _FORMAT, 'pillow': PIL.__version__}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -91,6 +98,19 @@ def cached(
     if note:
         logging.warning('%s', note)
     return image_set_found
+
+
+def file_state(path: pathlib.Path) -> tuple[int, ...]:
+    """What changes with the content of a file: (bytes, time of modification, inode, time of change).
+
+    Times are in nanoseconds. The last two differ also where a program exchanged the file and set
+    its old time of modification. Zeros for a broken link, which reading reports.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0, 0, 0
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns
 
 
 def undecoded(
@@ -175,7 +195,7 @@ def _read(stem, name, split, *, quiet=False) -> tuple[ImageSet, str] | None:
             raise ValueError('its description does not match its checksum')
         if content_sha256(images, labels) != meta['sha256']:
             raise ValueError('its arrays do not match their checksum')
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         if not quiet:

@@ -1,26 +1,23 @@
 """A folder of images, read recursively; the first level of subfolders gives the classes."""
 
-import os
+import dataclasses
 import pathlib
-from collections.abc import Iterator
-from typing import Any
+import re
 
 import numpy as np
 from absl import logging
+from PIL import Image
 
-from snjax.data import pixels
-from snjax.data.cache import Built, cached, undecoded
-from snjax.data.image_set import ImageSet, ImageSource
+from snjax.data import folder_files, image_warnings, pixels
+from snjax.data.cache import Built, cached, file_state, undecoded
+from snjax.data.image_set import ImageSet, ImageSource, files_sha256
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
+from snjax.host import paths
 
-# Formats that Pillow decodes and people train on; other files in the folder are skipped.
-_SUFFIXES = (
-    '.avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp'
-)
-IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 _SPLIT_NAMES = frozenset({'train', 'training', 'test', 'val', 'valid', 'validation'})
 _MAX_NAMED_FILES = 20
+_MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # Pillow refuses more, and warns of half of them
 _UNEQUAL_CLASSES = 10  # the commonest class has this many times the images of the rarest
 
 
@@ -58,10 +55,11 @@ def find_folder(
             f"a folder has no split {split!r}; accepted: 'train' (all its images); "
             'set --config.data.path to the folder of that split'
         )
-    files = sorted(_image_files(root))
+    files, passed_over = folder_files.find(root)
     if not files:
+        there = f' ({folder_files.counted(passed_over)})' if passed_over else ''
         raise ValueError(
-            f'{root} has no images; accepted: files named {_SUFFIXES}, '
+            f'{root} has no images{there}; accepted: files named {" ".join(sorted(folder_files.suffixes()))}, '
             'also in subfolders; set --config.data.path to another folder'
         )
     if decode_later and skip_broken:
@@ -72,23 +70,31 @@ def find_folder(
     size = image_size, channels
 
     def read():
+        if passed_over:
+            logging.warning(
+                '%d of %d files in %s are not images that this program reads: %s',
+                passed_over.total(),
+                passed_over.total() + len(files),
+                root,
+                folder_files.counted(passed_over),
+            )
+        states = [(name, *file_state(root / name)) for name in files]
+        source = {'files': states, 'skip_broken': skip_broken}
         if decode_later:
-            image_set = _undecoded(root, files, size)
+            image_set = _undecoded(root, files, size, source)
         else:
-            image_set = _cached(root, files, size, skip_broken, cache_dir)
+            image_set = _cached(root, files, size, source, cache_dir)
+        if len(image_set.images) == len(files):
+            image_set = dataclasses.replace(image_set, names=files)
+        named = files_sha256((name, num_bytes) for name, num_bytes, *_ in states)
+        image_set = dataclasses.replace(image_set, files_sha256=named)
         _warn_of_classes(root, image_set, files)
         return image_set
 
     return ImageSource(len(files), read)
 
 
-def _source(root: pathlib.Path, files: list[str], skip_broken: bool) -> dict[str, Any]:
-    """Everything but the pixels' size that decides the content of the set."""
-    stats = [(name, *_size_and_time(root / name)) for name in files]
-    return {'root': str(root.resolve()), 'files': stats, 'skip_broken': skip_broken}
-
-
-def _undecoded(root, files, size) -> ImageSet:
+def _undecoded(root, files, size, source) -> ImageSet:
     def read(positions, out):
         for to, i in enumerate(positions):
             out[to] = _decode(root / files[i], *size)
@@ -96,17 +102,16 @@ def _undecoded(root, files, size) -> ImageSet:
     image_size, channels = size
     images = LazyImages((len(files), image_size, image_size, channels), read)
     class_names, labels = _classes(files)
-    source = _source(root, files, skip_broken=False)
     return undecoded('folder', 'train', source, images, labels, class_names)
 
 
-def _cached(root, files, size, skip_broken, cache_dir) -> ImageSet:
+def _cached(root, files, size, source, cache_dir) -> ImageSet:
     image_size, channels = size
     return cached(
         'folder',
         'train',
-        _source(root, files, skip_broken),
-        lambda workspace: _build(root, files, size, skip_broken, workspace),
+        source,
+        lambda workspace: _build(root, files, size, source['skip_broken'], workspace),
         image_size=image_size,
         channels=channels,
         cache_dir=cache_dir,
@@ -120,7 +125,7 @@ def class_folders(path: str | None) -> tuple[str, ...]:
         ValueError: no such folder, or a folder without classes.
     """
     root = _root(path)
-    names, _ = _classes(sorted(_image_files(root)))
+    names, _ = _classes(folder_files.find(root)[0])
     if not names:
         raise ValueError(
             f'{root} has no classes: every image must lie in a subfolder named after its class'
@@ -131,34 +136,10 @@ def class_folders(path: str | None) -> tuple[str, ...]:
 def _root(path: str | None) -> pathlib.Path:
     if not path:
         raise ValueError("the set 'folder' needs a folder; set --config.data.path=<folder>")
-    root = pathlib.Path(path).expanduser()
+    root = paths.absolute(path, 'data.path')
     if not root.is_dir():
         raise ValueError(f'{root} is not a folder; set --config.data.path to a folder of images')
     return root
-
-
-def _image_files(root: pathlib.Path) -> Iterator[str]:
-    """Paths of the images under `root`, relative and with '/'; follows linked folders."""
-    seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link to a parent folder would loop forever
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
-        for name in names:
-            if not name.startswith('.') and pathlib.Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield pathlib.Path(folder, name).relative_to(root).as_posix()
-
-
-def _size_and_time(file: pathlib.Path) -> tuple[int, int]:
-    """(bytes, nanoseconds); zeros for a broken link, which decoding then reports."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _classes(files: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
@@ -173,9 +154,17 @@ def _classes(files: list[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
 def _decode(file: pathlib.Path, image_size: int, channels: int) -> np.ndarray:
     """One image; raises a ValueError of one line for a broken file."""
     try:
-        return pixels.decode(file, image_size, channels, upright=True)
+        with image_warnings.of_file(file):
+            return pixels.decode(file, image_size, channels, upright=True)
     except MemoryError:
         raise
+    except Image.DecompressionBombError as error:
+        size = re.search(r'\d+', str(error))
+        pixels_there = f'{int(size[0]) / 1e6:.0f} ' if size else 'too many '
+        raise ValueError(
+            f'{file} has {pixels_there}megapixels, and at most {_MAX_PIXELS / 1e6:.0f} are decoded: '
+            'make it smaller, or leave such files out with --config.data.skip_broken=True'
+        ) from error
     except Exception as error:  # Pillow's plugins raise many types on broken bytes
         raise ValueError(
             f'{file} is broken ({_one_line(error)}); repair or remove it, '
@@ -205,7 +194,8 @@ def _build(
                     raise
                 is_good[i] = False
 
-    workspace.in_chunks(len(files), read, what=f'images of {root} decoded')
+    with image_warnings.named(str(root)):
+        workspace.in_chunks(len(files), read, what=f'images of {root} decoded')
     class_names, labels = _classes(files)
     if is_good.all():
         return images, labels, class_names, ''

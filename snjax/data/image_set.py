@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -25,6 +26,10 @@ class ImageSet:
         class_names: one name per class; () if the set has no labels.
         sha256: hex digest of the bytes of `images` and then of `labels`; for a `LazyImages`, of the
             names, sizes and times of its files.
+        names: of the files of the images, in order; () if images are no files, or some of the files
+            were left out.
+        files_sha256: hex digest of the names and sizes of the files that the set was read from, the
+            same wherever they lie; '' for a set that was not read from files.
     """
 
     name: str
@@ -33,6 +38,8 @@ class ImageSet:
     labels: Int32[np.ndarray, ' n']
     class_names: tuple[str, ...]
     sha256: str
+    names: Sequence[str] = ()
+    files_sha256: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +61,11 @@ def content_sha256(images: UInt8[np.ndarray, 'n h w c'], labels: Int32[np.ndarra
     digest = hashlib.sha256(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels, dtype='<i4'))
     return digest.hexdigest()
+
+
+def files_sha256(files: Iterable[tuple[str, int]]) -> str:
+    """Hex SHA-256 of names and sizes in bytes, in their order."""
+    return hashlib.sha256(json.dumps([list(file) for file in files]).encode()).hexdigest()
 
 
 def image_set(name, split, images, labels, class_names) -> ImageSet:

@@ -1,14 +1,16 @@
 """Images in a NumPy `.npz` file, as `images` and `labels` or `<split>_images` and so on."""
 
 import pathlib
-import zipfile
-import zlib
+from typing import Any
 
 import numpy as np
 
-from snjax.data import pixels
-from snjax.data.cache import cached
+from snjax.data import npz_file, pixels
+from snjax.data.cache import cached, file_state
 from snjax.data.image_set import ImageSet, image_set
+from snjax.host import paths
+
+_MAX_NAMED = 12
 
 
 def load_npz(
@@ -16,7 +18,8 @@ def load_npz(
 ) -> ImageSet:
     """Reads uint8 images (N, H, W) or (N, H, W, C), C = 1, 3 or 4, and integer labels (N,) if any.
 
-    Class names come from the array `class_names` if there is one; otherwise they are '0', '1', ....
+    Class names come from the array `class_names` if there is one; otherwise they are '0', '1', ...,
+    and each of them needs an image. Other arrays are not read.
 
     Args:
         path: the file.
@@ -30,7 +33,7 @@ def load_npz(
     """
     if not path:
         raise ValueError("the set 'npz' needs a file; set --config.data.path=<file.npz>")
-    file = pathlib.Path(path).expanduser()
+    file = paths.absolute(path, 'data.path')
     if not file.is_file():
         raise ValueError(f'{file} is not a file; set --config.data.path to an .npz file')
     images, labels, class_names = _read(file, split)
@@ -41,11 +44,10 @@ def load_npz(
         del workspace  # the source is already in memory
         return pixels.fit_arrays(images, image_size, channels), labels, class_names, ''
 
-    stat = file.stat()
     return cached(
         'npz',
         split,
-        {'file': str(file.resolve()), 'size': stat.st_size, 'time': stat.st_mtime_ns},
+        {'file': file.name, 'state': file_state(file)},
         build,
         image_size=image_size,
         channels=channels,
@@ -55,22 +57,22 @@ def load_npz(
 
 def _read(file: pathlib.Path, split: str):
     """(images (N, H, W, C), labels (N,) or None, class names) as stored, checked."""
+    prefixes = (f'{split}_', '') if split == 'train' else (f'{split}_',)
+
+    def wanted(names: list[str]) -> list[str]:
+        prefix = next((prefix for prefix in prefixes if f'{prefix}images' in names), None)
+        return [] if prefix is None else [f'{prefix}images', f'{prefix}labels', 'class_names']
+
     try:
-        if not zipfile.is_zipfile(file):  # np.load would also take an .npy file
-            raise ValueError('not a zip archive')
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f'{file} cannot be read as .npz ({error})') from error
-    prefix = f'{split}_'
-    if f'{prefix}images' not in arrays and split == 'train':
-        prefix = ''
-    if f'{prefix}images' not in arrays:
+        arrays, names = npz_file.read(file, wanted)
+    except ValueError as error:
+        raise ValueError(f'{file} cannot be read as .npz: {error}') from error
+    if not wanted(names):
         raise ValueError(
             f'{file} has no array {split}_images for split {split!r}; it has: '
-            f'{", ".join(arrays) or "nothing"}; set --config.data.split'
+            f'{", ".join(names[:_MAX_NAMED]) or "nothing"}; set --config.data.split'
         )
-    images, labels = arrays[f'{prefix}images'], arrays.get(f'{prefix}labels')
+    images, labels = (arrays.get(name) for name in wanted(names)[:2])
     images = _checked_images(file, images)
     if labels is None:
         return images, None, ()
@@ -82,15 +84,25 @@ def _read(file: pathlib.Path, split: str):
             f'shape ({len(images)},)'
         )
     num_classes = int(labels.max()) + 1
-    if 'class_names' not in arrays:
-        return images, labels, tuple(str(i) for i in range(num_classes))
-    class_names = tuple(str(name) for name in arrays['class_names'])
-    if len(class_names) < num_classes:
-        raise ValueError(f'{file} names {len(class_names)} classes; its labels need {num_classes}')
-    return images, labels, class_names
+    if 'class_names' in arrays:
+        class_names = tuple(str(name) for name in np.ravel(arrays['class_names']))
+        if len(class_names) < num_classes:
+            raise ValueError(
+                f'{file} names {len(class_names)} classes; its labels need {num_classes}'
+            )
+        return images, labels, class_names
+    there = np.unique(labels)
+    if len(there) < num_classes:
+        empty = int(np.argmax(there != np.arange(len(there)))) if there[0] == 0 else 0
+        raise ValueError(
+            f'labels in {file} are {len(there)} numbers from {there[0]} to {there[-1]}, so that '
+            f'class {empty} would have no image: number the classes 0 to {len(there) - 1}, or add '
+            'an array class_names'
+        )
+    return images, labels, tuple(str(i) for i in range(num_classes))
 
 
-def _checked_images(file: pathlib.Path, images: np.ndarray) -> np.ndarray:
+def _checked_images(file: pathlib.Path, images: Any) -> np.ndarray:
     """The images as (N, H, W, C)."""
     if images.ndim == 3:
         images = images[..., None]

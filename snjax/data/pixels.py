@@ -3,7 +3,8 @@
 Every set goes through the same steps, so that a folder of PNG files and a TFDS set of the same
 images give the same arrays:
 
-1. 16-bit grey is scaled to 8 bits (v * 255 / 65535, rounded); floating-point pixels are refused.
+1. 16-bit grey is scaled to 8 bits (v * 255 / 65535, rounded). Pixels of 32 bits, whole or floating,
+   have no known range and are refused.
 2. Transparency is composited on white, the background of most viewers.
 3. Colour becomes grey (ITU-R 601 luma, Pillow's 'L') or grey becomes RGB by repetition.
 4. The shorter side is resized to the wanted size by Pillow's antialiased bilinear filter, as in the
@@ -20,28 +21,62 @@ from collections.abc import Callable
 import numpy as np
 from absl import logging
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from snjax import host
 
 _CHUNK = 256
+_2_16 = 2**16
+_BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # tags of TIFF and EXIF
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SECONDS_BETWEEN_REPORTS = 15.0
 
 
 def to_colour(image: Image.Image, channels: int) -> Image.Image:
     """Steps 1 to 3: an 8-bit image of mode 'L' (`channels` 1) or 'RGB' (`channels` 3)."""
-    if image.mode == 'F':
+    if image.mode == 'F' or image.mode.startswith('F;'):
         raise ValueError('floating-point pixels have no known range; save it with 8 or 16 bits')
     if image.mode.startswith('I'):
-        wide = np.asarray(image).astype(np.int64)
-        if wide.min() < 0 or wide.max() > 65535:
-            raise ValueError('pixels of more than 16 bits; save it with 8 or 16 bits')
-        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        image = _to_8_bits(image)
     if image.has_transparency_data:
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
     mode = 'L' if channels == 1 else 'RGB'
     return image if image.mode == mode else image.convert(mode)
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Grey pixels of 16 bits as 8 bits, white where the file has a transparent value."""
+    # Pillow opens a TIFF of 32 bits and, in some versions, a PNG of 16 bits with the same mode.
+    tags = getattr(image, 'tag_v2', None) or {}
+    bits = tags.get(_BITS_PER_SAMPLE, 16)
+    wide = np.asarray(image).astype(np.int64)
+    if (
+        bits[0] if isinstance(bits, tuple) else bits
+    ) > 16 or not 0 <= wide.min() <= wide.max() < _2_16:
+        raise ValueError('pixels of more than 16 bits have no known range; save it with 8 or 16')
+    transparent = image.info.get('transparency')
+    if isinstance(transparent, int):
+        wide = np.where(wide == transparent, _2_16 - 1, wide)
+    return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image rotated by its EXIF orientation; unchanged if that cannot be read."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # a malformed block says nothing about the pixels
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def to_square(image: Image.Image, image_size: int) -> Image.Image:
@@ -80,7 +115,7 @@ def decode(
     """
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         if upright:
-            image = ImageOps.exif_transpose(image)
+            image = _upright(image)
         return to_array(image, image_size, channels)
 
 

@@ -3,6 +3,7 @@
 The functions import `tensorflow_datasets`, not this file: other runs need not wait for it.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
@@ -11,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from snjax.data import archives, pixels
-from snjax.data.cache import Built, cached, undecoded
-from snjax.data.image_set import ImageSet, ImageSource
+from snjax.data.cache import Built, cached, file_state, undecoded
+from snjax.data.image_set import ImageSet, ImageSource, files_sha256
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
+from snjax.host import paths
 
 
 def data_folder(data_dir: str | None) -> pathlib.Path:
     """`data_dir`, or else `$TFDS_DATA_DIR`, or else TFDS's default `~/tensorflow_datasets`."""
     folder = data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-    return pathlib.Path(folder).expanduser()
+    return paths.absolute(folder, 'data.data_dir')
 
 
 def known_names() -> list[str]:
@@ -70,24 +72,30 @@ def find_tfds(
     records = _records(builder, name, split)
     reader = _Reader(builder, records, image_key, label_key, (image_size, channels))
     loader = _undecoded if decode_later else _cached
-    return ImageSource(len(records), lambda: loader(reader, name, split, cache_dir))
+
+    def read():
+        source = _source(builder)
+        named = files_sha256((file, num_bytes) for file, num_bytes, *_ in source['files'])
+        image_set = loader(reader, name, split, source, cache_dir)
+        return dataclasses.replace(image_set, files_sha256=named)
+
+    return ImageSource(len(records), read)
 
 
 def _source(builder) -> dict[str, Any]:
     """Everything but the split and the pixels' size that decides the content of the set."""
-    files = [(file.name, file.stat()) for file in sorted(pathlib.Path(builder.data_path).iterdir())]
+    files = sorted(pathlib.Path(builder.data_path).iterdir())
     return {
         'set': builder.info.full_name,
-        'folder': os.fspath(builder.data_path),
-        'files': [(file, stat.st_size, stat.st_mtime_ns) for file, stat in files],
+        'files': [(file.name, *file_state(file)) for file in files],
     }
 
 
-def _cached(reader: '_Reader', name: str, split: str, cache_dir: str | None) -> ImageSet:
+def _cached(reader: '_Reader', name, split, source, cache_dir) -> ImageSet:
     return cached(
         name,
         split,
-        _source(reader.builder),
+        source,
         reader.build,
         image_size=reader.image_size,
         channels=reader.channels,
@@ -95,8 +103,8 @@ def _cached(reader: '_Reader', name: str, split: str, cache_dir: str | None) -> 
     )
 
 
-def _undecoded(reader: '_Reader', name: str, split: str, cache_dir: str | None) -> ImageSet:
-    source, labels = _source(reader.builder), None
+def _undecoded(reader: '_Reader', name, split, source, cache_dir) -> ImageSet:
+    labels = None
     if reader.label_key is not None:
         # Labels take a pass over all records, so they are cached, each with an image of one pixel.
         only = source | {'only': 'labels'}

@@ -1,19 +1,21 @@
 """Generators of runs on disk and of states in training: `snjax.load('runs/digits').sample(64)`."""
 
-import pathlib
+import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from snjax import from_config
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.trained import TrainedGenerator
+from snjax.host import paths
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.config_file import read_config
 from snjax.runs.workdir import CHECKPOINTS, CONFIG_NAME
 
 
 def load(
-    workdir: str | pathlib.Path, step: int | None = None, folder: str = CHECKPOINTS
+    workdir: str | os.PathLike, step: int | None = None, folder: str = CHECKPOINTS
 ) -> TrainedGenerator:
     """Loads the generator of a run.
 
@@ -30,13 +32,14 @@ def load(
         FileNotFoundError: no run, or no checkpoint of that step.
         ValueError: a damaged checkpoint.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = paths.expanded(workdir, 'the workdir')
     if not (workdir / CONFIG_NAME).is_file():
         raise FileNotFoundError(
             f'{workdir} holds no run: there is no {CONFIG_NAME}; give the --workdir of a training'
         )
     config = read_config(workdir / CONFIG_NAME)
-    return from_tree(config, *load_tree(workdir / folder, step))
+    found = from_tree(config, *load_tree(workdir / folder, step))
+    return dataclasses.replace(found, workdir=workdir)
 
 
 def from_tree(config: Mapping[str, Any], step: int, tree: Mapping[str, Any]) -> TrainedGenerator:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from snjax import from_config
 from snjax.from_config import GeneratorInputs
 from snjax.generate.weights import select
+from snjax.host import paths
 from snjax.latents import sampling
 from snjax.latents.interpolation import Interpolation, class_path, path
 from snjax.latents.sampling import Labels, check_labels
@@ -35,6 +36,7 @@ class TrainedGenerator:
         gen: the Flax module, for `gen.apply(variables, z, train=False)`.
         raw: its variables as trained: `params` and `batch_stats`.
         ema: their moving average; None if the run kept none.
+        workdir: of the run; None for a state that is not of a workdir.
     """
 
     config: Mapping[str, Any]
@@ -42,6 +44,7 @@ class TrainedGenerator:
     gen: nn.Module
     raw: Mapping[str, Any]
     ema: Mapping[str, Any] | None
+    workdir: pathlib.Path | None = dataclasses.field(default=None, kw_only=True)
 
     def variables(self, weights: str = 'auto') -> Mapping[str, Any]:
         """The generator's variables: 'ema', 'raw', or 'auto' for the EMA if the run kept one.
@@ -107,8 +110,17 @@ class TrainedGenerator:
                 classes in turn.
             weights: see `variables`.
             batch_size: images per call of the generator.
+
+        Raises:
+            ValueError: z of another shape or not finite, or labels that the generator lacks.
         """
         z, dim_z = np.asarray(z, np.float32), self.inputs.dim_z
+        if z.ndim != 2:
+            raise ValueError(
+                f'z has the shape {z.shape}: (n, {dim_z}) is needed, as z[None] of a single z'
+            )
+        if not np.isfinite(z).all():
+            raise ValueError(f'{(~np.isfinite(z)).sum()} of {z.size} values of z are not finite')
         if len(z) < 1 or batch_size < 1:
             raise ValueError(f'num {len(z)}, batch_size {batch_size}: at least 1 image is needed')
         if z.shape[1] != dim_z:
@@ -225,17 +237,36 @@ class TrainedGenerator:
         return Interpolation(images.reshape(num, frames, *images.shape[1:]), z, labels)
 
     def training_set(
-        self, *, data_dir: str | None = None, cache_dir: str | None = None
+        self,
+        *,
+        data_dir: str | None = None,
+        cache_dir: str | None = None,
+        path: str | None = None,
+        accept_changed: bool = False,
     ) -> 'ImageSet':
         """Loads the images that the run was trained on, as its config names them.
 
         Args:
-            data_dir, cache_dir: replace the folders in the config, which may not exist on this
+            data_dir, cache_dir, path: replace the places in the config, which may not exist on this
                 machine; None keeps them.
+            accept_changed: warn of another set than the run was trained on, instead of refusing it.
+
+        Raises:
+            ValueError: the set is not there, or is another one than the run was trained on.
         """
-        folders = {'data_dir': data_dir, 'cache_dir': cache_dir}
-        given = {key: folder for key, folder in folders.items() if folder is not None}
-        return from_config.image_set(self.config, **given)
+        places = {'data_dir': data_dir, 'cache_dir': cache_dir, 'path': path}
+        given = {key: place for key, place in places.items() if place is not None}
+        image_set = from_config.image_set(self.config, **given)
+        self.check_set(image_set, accept_changed=accept_changed)
+        return image_set
+
+    def check_set(self, image_set: 'ImageSet', *, accept_changed: bool = False) -> None:
+        """Raises a ValueError for another set than the run was trained on, where that is known."""
+        if self.workdir is not None:
+            # Imported here: sampling alone need not wait for the readers of data sets.
+            from snjax.runs import set_file
+
+            set_file.check(self.workdir, image_set, accept_changed=accept_changed)
 
     def export(self, path: str | pathlib.Path, weights: str = 'auto') -> pathlib.Path:
         """Writes the generator's variables as safetensors, named as 'params/dense/kernel'.
@@ -248,7 +279,7 @@ class TrainedGenerator:
         arrays = {k: np.ascontiguousarray(v) for k, v in flat.items()}
         about = {'config': json.dumps(self.config), 'step': str(self.step)}
         about['weights'] = self.kept(weights)
-        path = pathlib.Path(path)
+        path = paths.expanded(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, path, metadata=about)
         return path

@@ -3,12 +3,14 @@
 import os
 import pathlib
 
+from snjax.host import paths
+
 
 def cache_folder(given: str | None = None) -> pathlib.Path:
     """The folder of prepared data: `given`, or else `$SNJAX_CACHE`, or else `~/.cache/snjax`.
 
     Raises:
-        RuntimeError: it lies in the home folder, and there is none.
+        ValueError: it lies in the home folder, and there is none.
     """
     folder = given or os.environ.get('SNJAX_CACHE') or '~/.cache/snjax'
-    return pathlib.Path(folder).expanduser()
+    return paths.expanded(folder, 'the folder of the cache (SNJAX_CACHE)')

@@ -46,8 +46,14 @@ def lerp(a: Vectors, b: Vectors, t: Times) -> Float[np.ndarray, '*n d']:
         a, b: vectors along the last axis.
         t: one number, or one a vector (any shape that broadcasts with the axes before the last).
     """
-    line, dtype = _lerp(*_float64(a, b, t)), np.result_type(a, b)
+    line, dtype = _lerp(*_float64(a, b, t)), _float_type(a, b)
     return line.astype(dtype)
+
+
+def _float_type(a: Vectors, b: Vectors) -> np.dtype:
+    """The type of a path between two vectors: theirs, or float64 between integers."""
+    dtype = np.result_type(a, b)
+    return np.dtype(np.float64) if dtype.kind in 'biu' else dtype
 
 
 def slerp(a: Vectors, b: Vectors, t: Times) -> Float[np.ndarray, '*n d']:
@@ -66,7 +72,7 @@ def slerp(a: Vectors, b: Vectors, t: Times) -> Float[np.ndarray, '*n d']:
         a, b: vectors along the last axis.
         t: one number, or one a vector (any shape that broadcasts with the axes before the last).
     """
-    dtype = np.result_type(a, b)
+    dtype = _float_type(a, b)
     a, b, t = _float64(a, b, t)
     norm_a, norm_b = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
     unit_a, unit_b = (x / np.where(n > 0, n, 1) for x, n in ((a, norm_a), (b, norm_b)))

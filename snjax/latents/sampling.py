@@ -5,18 +5,27 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
 LATENTS = ('normal', 'uniform')
+MAX_SEEDS = 2**32
 
 # A class, classes (n,), or float weights (n, num_classes) that mix classes.
 Labels = ArrayLike | Sequence[int]
 
 
 def seed_key(seed: int, role: str) -> Key[Array, '']:
-    """The key of a seed for one role: 'init', 'data', 'train', 'grid', 'sample' and others."""
+    """The key of a seed for one role: 'init', 'data', 'train', 'grid', 'sample' and others.
+
+    Raises:
+        ValueError: `seed` does not fit into 32 bits. JAX would take the lower 32 of it, so that two
+            seeds would be one.
+    """
+    if not 0 <= seed < MAX_SEEDS:
+        raise ValueError(f'seed {seed}: 0 up to {MAX_SEEDS - 1} is accepted')
     # New roles come last, so that the keys of the others stay what they are.
     roles = ('init', 'data', 'train', 'grid', 'sample', 'sentinel', 'rollback')
     return jax.random.fold_in(jax.random.key(seed), roles.index(role))
@@ -51,10 +60,11 @@ def latents(
     def one(key):
         if latent == 'uniform':
             bound = truncation or 1.0
-            return jax.random.uniform(key, (dim_z,), minval=-bound, maxval=bound)
+            return jax.random.uniform(key, (dim_z,), jnp.float32, -bound, bound)
+        # float32 also where JAX computes in 64 bits: a seed has one z everywhere.
         if truncation is None:
-            return jax.random.normal(key, (dim_z,))
-        return jax.random.truncated_normal(key, -truncation, truncation, (dim_z,))
+            return jax.random.normal(key, (dim_z,), jnp.float32)
+        return jax.random.truncated_normal(key, -truncation, truncation, (dim_z,), jnp.float32)
 
     return jax.vmap(lambda i: one(jax.random.fold_in(rng, i)))(ids)
 
@@ -63,7 +73,7 @@ def class_labels(rng: Key[Array, ''], ids: Int[Array, ' b'], num_classes: int) -
     """Classes of the examples `ids`, uniform over `num_classes`, each from its own key."""
 
     def one(i):
-        return jax.random.randint(jax.random.fold_in(rng, i), (), 0, num_classes)
+        return jax.random.randint(jax.random.fold_in(rng, i), (), 0, num_classes, jnp.int32)
 
     return jax.vmap(one)(ids)
 

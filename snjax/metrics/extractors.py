@@ -21,6 +21,7 @@ from jaxtyping import Float, Num
 from snjax import parallel
 from snjax.data.image_set import ImageSet
 from snjax.data.lazy_images import LazyImages
+from snjax.host import paths
 
 EXTRACTORS = ('digits', 'cifar_resnet56', 'inception', 'patches', 'fitted')
 # Those without a file of weights.
@@ -196,9 +197,10 @@ def check_weights(name: str, weights: str | os.PathLike[str] = '') -> None:
 
 
 def _weights_path(name: str, weights: str | os.PathLike[str]) -> pathlib.Path:
-    path = pathlib.Path(weights or os.environ.get('SNJAX_WEIGHTS') or '~/.cache/snjax/weights')
-    path = path.expanduser()
-    return path if path.suffix in ('.npz', '.safetensors') else path / _FILES[name]
+    folder = weights or os.environ.get('SNJAX_WEIGHTS') or '~/.cache/snjax/weights'
+    path = paths.expanded(folder, 'eval.weights')
+    is_file = path.suffix in ('.npz', '.safetensors') or (path.exists() and not path.is_dir())
+    return path if is_file else path / _FILES[name]
 
 
 def _digits():

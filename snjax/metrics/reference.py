@@ -48,7 +48,7 @@ class Reference:
         key = [_FORMAT, image_set.sha256, extractor.name, extractor.sha256, extractor.resize]
         key += [parallel.backend(), jax.__version__]
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-        self._stem = cache_folder(cache_dir) / f'features-{extractor.name}-{digest}'
+        self._stem = _stem(cache_dir, f'features-{extractor.name}-{digest}')
         self._batch_size = parallel.divisible(batch_size)
         self.features = self._pixels() if extractor.is_pixels else self._kept('', self._extract)
 
@@ -99,15 +99,26 @@ class Reference:
 
     def _kept(self, end, build):
         """The arrays in a cache file; on a miss, builds them and writes the file."""
-        path = self._stem.with_name(self._stem.name + end + '.npz')
-        cached = _read(path)
+        path = self._stem and self._stem.with_name(self._stem.name + end + '.npz')
+        cached = _read(path) if path else None
         # Building needs all processes, so all of them build if one lacks the file.
         if not parallel.any_process(cached is None) and cached is not None:
             return cached
         built = build()
-        if parallel.is_main():
+        if path and parallel.is_main():
             _write(path, built)
         return Features(*built)
+
+
+def _stem(cache_dir: str | None, name: str) -> pathlib.Path | None:
+    """The cache file without its ending; None where there is no home folder for a cache."""
+    try:
+        return cache_folder(cache_dir) / name
+    except ValueError as error:
+        if cache_dir:
+            raise
+        logging.warning('%s; features of images are not kept', error)
+        return None
 
 
 def _read(path):
@@ -115,7 +126,7 @@ def _read(path):
         # Opened here, because NumPy leaves a damaged file open.
         with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
             return Features(arrays['a'], arrays['b'])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         logging.warning('the cached %s is damaged (%s); building it again', path, error)

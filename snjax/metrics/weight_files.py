@@ -2,16 +2,16 @@
 
 import hashlib
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
 
+from snjax.data import npz_file
+
 Contents = tuple[dict[str, np.ndarray], dict[str, str]]  # arrays and metadata
-_READ_ERRORS = (OSError, ValueError, zipfile.BadZipFile, zlib.error, safetensors.SafetensorError)
+_READ_ERRORS = (OSError, ValueError, safetensors.SafetensorError)
 
 
 class Loaded(NamedTuple):
@@ -64,10 +64,8 @@ class WeightFile(NamedTuple):
 
 def read_npz(path: pathlib.Path) -> Contents:
     """The arrays of an `.npz`; it has no metadata."""
-    if not zipfile.is_zipfile(path):  # np.load would also take an .npy file
-        raise ValueError('it is no zip archive, or was cut off')
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file), {}
+    arrays, _ = npz_file.read(path)
+    return arrays, {}
 
 
 def read_safetensors(path: pathlib.Path) -> Contents:

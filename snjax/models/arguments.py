@@ -15,10 +15,12 @@ def choose(key: str, name: Name, accepted: Iterable[str]) -> Name:
     """
     accepted = list(accepted)
     if name not in accepted:
-        nearest = difflib.get_close_matches(str(name), accepted, n=1, cutoff=0)[0]
+        near = difflib.get_close_matches(str(name), accepted, n=1, cutoff=0.5)
+        hint = f'; the nearest is {near[0]!r}' if near else ''
+        use = near[0] if near else accepted[0]
         raise ValueError(
-            f'{key} is {name!r}: accepted are {", ".join(map(repr, accepted))}; '
-            f'the nearest is {nearest!r} (--config.model.{key}={nearest})'
+            f'{key} is {name!r}: accepted are {", ".join(map(repr, accepted))}{hint} '
+            f'(--config.model.{key}={use})'
         )
     return name
 

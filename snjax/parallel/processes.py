@@ -94,7 +94,7 @@ def _check_devices():
 def _check_address(address, *, is_own):
     """Refuses a bad address or a port in use: JAX answers with an IndexError or crashes there."""
     _, colon, port = address.rpartition(':')
-    if not colon or not port.isdecimal():
+    if not colon or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ValueError(f'--coordinator_address={address}: accepted is host:port, e.g. host0:1234')
     if is_own:
         try:

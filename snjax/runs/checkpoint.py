@@ -28,12 +28,11 @@ import functools
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 from jaxtyping import PyTree
 from orbax.checkpoint import v1
@@ -41,9 +40,12 @@ from orbax.checkpoint import v1
 from snjax import parallel
 from snjax.runs import best, digest
 from snjax.runs.checkpoint_files import (
+    LiteralPath,
+    check_written,
     failing_as_one_line,
     missing_files,
     orbax_options,
+    placed,
     silence,
     try_read,
 )
@@ -132,7 +134,7 @@ class Checkpointer:
         silence()
         with orbax_options(), failing_as_one_line(self._directory):
             response = v1.save_checkpointables_async(
-                self._directory / str(step),  # pyright: ignore[reportArgumentType]
+                LiteralPath(self._directory / str(step)),
                 {
                     'state': nested({copy.path: copy.value for copy in copies if copy.is_stored}),
                     'digest': digest.Writer(step, copies, barrier),
@@ -141,7 +143,7 @@ class Checkpointer:
         # Orbax has passed a barrier by now, so process 0 has moved the rejected steps.
         self._rejected.clear()
         self._done.add(step)
-        self._pending = self._executor.submit(self._commit, response.result)
+        self._pending = self._executor.submit(self._commit, step, response.result)
 
     def restore_latest(self, like: PyTree) -> tuple[int, PyTree] | None:
         """Restores the newest checkpoint that passes every check; the log names the others.
@@ -167,7 +169,7 @@ class Checkpointer:
             arrays, reason = try_read(self._directory, step, wanted=wanted)
             if not parallel.any_process(bool(reason)):
                 self._rejected, self._done = set(rejected), {step}
-                return step, treedef.unflatten(_placed(arrays, wanted))
+                return step, treedef.unflatten(placed(arrays, wanted))
             rejected[step] = reason or 'another process could not read it'
             logging.warning('checkpoint %s/%d rejected: %s', self._directory, step, rejected[step])
         if rejected:
@@ -190,7 +192,7 @@ class Checkpointer:
         if parallel.any_process(bool(reason)):
             what = reason or 'another process could not read it'
             raise ValueError(f'the checkpoint {self._directory}/{step} cannot be used: {what}')
-        return treedef.unflatten(_placed(arrays, wanted))
+        return treedef.unflatten(placed(arrays, wanted))
 
     def keep_best(self, step: int, score: float) -> bool:
         """Keeps a checkpoint in `best/`, next to the others' folder, if its score is the best.
@@ -227,8 +229,9 @@ class Checkpointer:
     def _is_whole(self, step: int) -> bool:
         return step not in self._rejected and not missing_files(self._directory / str(step))
 
-    def _commit(self, wait_for_orbax: Callable[[], object]) -> None:
+    def _commit(self, step: int, wait_for_orbax: Callable[[], object]) -> None:
         wait_for_orbax()
+        check_written(self._directory / str(step))
         if not parallel.is_main():
             return
         for step in self.steps()[: -self._keep]:
@@ -302,15 +305,3 @@ def _none_is_good(directory: Path, rejected: Mapping[int, str]) -> str:
         f'no good checkpoint in {directory} ({reasons}); use another --workdir, or move that '
         'folder away to start anew'
     )
-
-
-def _placed(arrays: Mapping[Any, np.ndarray], wanted: Mapping[Any, Any]) -> Iterator[jax.Array]:
-    return (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
-
-
-def _to_device(array: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
-    """Places an array as `like` is placed; every process gives the shards of its own devices."""
-    sharding = getattr(like, 'sharding', None)
-    if sharding is None:
-        return jax.device_put(array)
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

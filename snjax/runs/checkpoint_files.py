@@ -3,15 +3,18 @@
 import contextlib
 import errno
 import functools
+import glob
 import logging as standard_logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from etils import epath
 from orbax.checkpoint import v1
 
 from snjax import parallel
@@ -19,12 +22,40 @@ from snjax.runs import digest
 from snjax.runs.nested import nested
 
 # What a committed checkpoint holds at the least.
-_REQUIRED = ('commit_success.txt', '_CHECKPOINT_METADATA', 'state', 'digest/0.json')
+_REQUIRED = (
+    'commit_success.txt',
+    '_CHECKPOINT_METADATA',
+    'state',
+    'state/manifest.ocdbt',  # Orbax writes it last, and only warns if it found nothing to list
+    'digest/0.json',
+)
+
+
+class LiteralPath(type(epath.Path())):
+    """A path that means itself, also with [, ], * or ? in it.
+
+    Orbax looks for its files with `glob`, which joins the folder's own name to the pattern: in a
+    folder `lr=[1e-4]` it finds nothing, commits a checkpoint without its arrays, and says so in a
+    warning only.
+    """
+
+    def glob(self, pattern: str) -> Iterator['LiteralPath']:
+        for found in glob.iglob(os.path.join(glob.escape(str(self)), pattern)):
+            yield type(self)(found)
 
 
 def missing_files(folder: Path) -> list[str]:
     """Names of the files that a complete checkpoint has and `folder` lacks."""
     return [name for name in _REQUIRED if not (folder / name).exists()]
+
+
+def check_written(folder: Path) -> None:
+    """Raises a ValueError if Orbax has committed a checkpoint that cannot be restored."""
+    if missing := missing_files(folder):
+        raise ValueError(
+            f'checkpoint {folder} was written without {" and ".join(missing)}, so it cannot be '
+            'restored: use another --workdir'
+        )
 
 
 def orbax_options(*, is_alone: bool = False, is_partial: bool = False) -> v1.Context:
@@ -154,7 +185,7 @@ def _read(
     stored = {}
     if target:
         with orbax_options(is_alone=True, is_partial=len(chosen) < len(entries)):
-            stored = v1.load_checkpointables(folder, {'state': target})['state']  # pyright: ignore[reportArgumentType]
+            stored = v1.load_checkpointables(LiteralPath(folder), {'state': target})['state']
     arrays = {}
     for path, entry in chosen.items():
         if entry.is_stored:
@@ -163,3 +194,15 @@ def _read(
             array = np.empty(entry.shape, entry.dtype)
         arrays[path] = entry.verified(path, array)  # pyright: ignore[reportArgumentType]
     return arrays
+
+
+def placed(arrays: Mapping[Any, np.ndarray], wanted: Mapping[Any, Any]) -> Iterator[jax.Array]:
+    return (_to_device(arrays[path], leaf) for path, leaf in wanted.items())
+
+
+def _to_device(array: np.ndarray, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    """Places an array as `like` is placed; every process gives the shards of its own devices."""
+    sharding = getattr(like, 'sharding', None)
+    if sharding is None:
+        return jax.device_put(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

@@ -14,7 +14,7 @@ from typing import Any
 from absl import logging
 
 from snjax.runs.files import Damaged, read_json, replace_file
-from snjax.runs.workdir import CONFIG_NAME, JOURNAL_NAME
+from snjax.runs.workdir import CONFIG_NAME, JOURNAL_NAME, check_is_of_a_run
 
 _ABSENT = '(absent)'
 
@@ -62,7 +62,8 @@ def compare_config(
 
     Raises:
         ValueError: the computed parts differ, `config.json` is damaged or of a run that this
-            version cannot resume, `config` cannot be written as JSON, or a sweep lives here.
+            version cannot resume, `config` cannot be written as JSON, a sweep lives here, or files
+            of something else.
     """
     workdir = Path(workdir)
     path = workdir / CONFIG_NAME
@@ -72,6 +73,7 @@ def compare_config(
             raise ValueError(
                 f'{workdir} holds a sweep: add --mode=sweep to resume it, or use another --workdir'
             )
+        check_is_of_a_run(workdir)
         return []
     before = read_config(path)
     try:

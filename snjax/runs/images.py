@@ -7,6 +7,7 @@ shows as the level beneath it.
 """
 
 import io
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -20,6 +21,11 @@ from PIL import Image
 from snjax.runs.files import replace_file
 
 ANIMATION_SUFFIXES = ('.gif', '.webp')
+# Units in which the formats store the time of a frame.
+_TICK_MS = {'.gif': 10, '.webp': 1}
+# Frames per second: viewers show frames of a GIF of less than 20 ms for 100 ms; the time of a frame
+# has 16 bits (GIF) or 24.
+_FPS = {'.gif': (0.002, 50), '.webp': (0.0001, 1000)}
 
 
 def to_uint8(images: Float[Array | np.ndarray, '*shape']) -> UInt8[np.ndarray, '*shape']:
@@ -114,20 +120,19 @@ def save_animation(
 
     Args:
         path: ends in .webp (lossless) or .gif (256 colours per frame; shows a frame for whole
-            hundredths of a second).
+            hundredths of a second, so frames differ in time where 100 / `fps` is no whole number).
         frames: pixels, T images of (H, W, C), C 1 or 3.
-        fps: frames per second, > 0.
+        fps: frames per second, 0.002 to 50 for .gif, 0.0001 to 1000 for .webp.
 
     Raises:
-        ValueError: for another suffix, other shapes or types, no frames, `fps` <= 0.
+        ValueError: for another suffix, other shapes or types, no frames, `fps` out of range.
     """
     path = Path(path)
     if path.suffix.lower() not in ANIMATION_SUFFIXES:
         raise ValueError(f'animation {path.name!r} must end in one of {ANIMATION_SUFFIXES}')
-    if len(frames) == 0 or fps <= 0:
-        raise ValueError(
-            f'an animation takes at least 1 frame and fps > 0, not {len(frames)} frames, {fps=}'
-        )
+    check_fps(path.suffix.lower(), fps)
+    if len(frames) == 0:
+        raise ValueError('an animation takes at least 1 frame, not 0 frames')
     first, *rest = (_pillow(frame) for frame in _pixels(np.asarray(frames), ndim=4))
     buffer = io.BytesIO()
     first.save(
@@ -135,11 +140,27 @@ def save_animation(
         format=path.suffix[1:].upper(),
         save_all=True,
         append_images=rest,
-        duration=round(1000 / fps),
+        duration=_durations(len(frames), fps, _TICK_MS[path.suffix.lower()]),
         loop=0,
         lossless=True,
     )
     replace_file(path, buffer.getvalue())
+
+
+def check_fps(suffix: str, fps: float | int) -> None:
+    """Raises a ValueError for a speed that '.gif' or '.webp' cannot show."""
+    least, most = _FPS[suffix]
+    if not least <= fps <= most:
+        raise ValueError(
+            f'fps={fps:g}: {suffix} shows {least:g} to {most:g} frames per second; change the '
+            'number, or use .webp (--sample.fps, --sample.format)'
+        )
+
+
+def _durations(num: int, fps: float | int, tick: int) -> list[int]:
+    """Milliseconds of each frame, in whole ticks whose sum stays as near to num / fps as it can."""
+    ends = [round(i * 1000 / fps / tick) * tick for i in range(num + 1)]
+    return [end - start for start, end in itertools.pairwise(ends)]
 
 
 def _pixels(images, ndim: int) -> np.ndarray:

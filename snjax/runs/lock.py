@@ -7,7 +7,7 @@ from absl import logging
 
 from snjax.host import file_lock
 from snjax.runs.files import check_file
-from snjax.runs.workdir import LOCK_NAME
+from snjax.runs.workdir import LOCK_NAME, check_is_there
 
 
 class WorkdirLock:
@@ -44,6 +44,11 @@ class WorkdirLock:
         file.flush()
         self._file = file
         return self
+
+    def check(self) -> None:
+        """Raises a FileNotFoundError if the workdir was moved or removed since it was locked."""
+        if self._file is not None:
+            check_is_there(self._path, self._file.fileno())
 
     def __exit__(self, *exc_info: object) -> None:
         if self._file is not None:

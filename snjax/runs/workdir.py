@@ -13,6 +13,7 @@ METRICS_NAME = 'metrics.jsonl'
 SCORES_NAME = 'scores.json'
 DIVERGED_NAME = 'diverged.txt'  # why a run diverged; removed when the run starts again
 ROLLBACKS_NAME = 'rollbacks.json'  # where a run that diverged went back to and on
+SET_NAME = 'set.json'  # which images the run was trained on
 JOURNAL_NAME = 'journal.jsonl'  # of a sweep, whose runs have folders below
 CHECKPOINTS, BEST = 'checkpoints', 'best'
 SAMPLES, TENSORBOARD = 'samples', 'tensorboard'
@@ -24,12 +25,57 @@ _FILES = (
     SCORES_NAME,
     DIVERGED_NAME,
     ROLLBACKS_NAME,
+    SET_NAME,
     JOURNAL_NAME,
 )
 _FOLDERS = (CHECKPOINTS, BEST, SAMPLES, TENSORBOARD, CUT)
 # In `checkpoints` and `best`: a step that is being deleted, copied or written. After a kill they
 # are leftovers. `300.rejected` is none: it is a damaged checkpoint, kept for its owner to look at.
 _UNFINISHED = re.compile(r'\d+\.(deleted|new|orbax-checkpoint-tmp.*)')
+# What others may have put into the workdir of a run that is to begin: the output of its process.
+_OUTPUT_SUFFIXES = ('.log', '.out', '.err')
+
+
+def check_is_of_a_run(workdir: str | os.PathLike) -> None:
+    """Raises a ValueError for a folder with files of something else, which a run would overwrite.
+
+    A folder is fit for a run if it has a `config.json`, is empty, or is not there. Hidden files and
+    the logs of a scheduler count as nothing.
+    """
+    folder = Path(workdir)
+    if (folder / CONFIG_NAME).exists() or not folder.is_dir():
+        return
+    there = sorted(
+        path.name
+        for path in folder.iterdir()
+        if not path.name.startswith('.') and path.suffix not in _OUTPUT_SUFFIXES
+    )
+    if there:
+        more = f' and {len(there) - 3} more' if there[3:] else ''
+        raise ValueError(
+            f'{folder} holds {", ".join(there[:3])}{more} but no {CONFIG_NAME}, so it is no workdir '
+            f'of a run, which would overwrite files there: use another --workdir, or restore '
+            f'{CONFIG_NAME}'
+        )
+
+
+def check_is_there(path: str | os.PathLike, file: int) -> None:
+    """Checks that an open file of a run still has its path.
+
+    Written files would otherwise be made anew in a folder without the rest of the run, or be lost.
+
+    Args:
+        path: of a file in a workdir.
+        file: its descriptor.
+
+    Raises:
+        FileNotFoundError: it has not.
+    """
+    if not os.path.exists(path) or not os.fstat(file).st_nlink:
+        raise FileNotFoundError(
+            f'{Path(path).name} of {Path(path).parent} was moved or removed while a run wrote to '
+            'that folder: the run has ended; start it in the folder where its files are now'
+        )
 
 
 def steps_in(folder: str | os.PathLike) -> list[int]:

@@ -8,6 +8,7 @@ import tempfile
 
 import jax
 
+from snjax.host import paths
 from snjax.host.folders import cache_folder
 
 # Size limit in bytes; programs unused for the longest time are deleted first. The step of a CIFAR
@@ -36,12 +37,12 @@ def use(where: str) -> pathlib.Path | None:
     if where == 'auto' and chosen:
         return pathlib.Path(chosen)
     try:
-        # A RuntimeError where there is no home.
-        folder = cache_folder() / 'xla' if where == 'auto' else pathlib.Path(where).expanduser()
+        # A ValueError where there is no home.
+        folder = cache_folder() / 'xla' if where == 'auto' else paths.expanded(where)
         folder /= _machine()
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         if where == 'auto':
             return None
         raise ValueError(

@@ -615,4 +615,4 @@ def test_every_option_of_a_mode_is_read(finished_run, tmp_path, monkeypatch):
     invert.run_invert(watched['invert'], workdir)
     evaluate.run_evaluate(options['evaluate'], config, workdir)
     expected = {f'{name}.{key}' for name, o in options.items() for key in o}
-    assert expected - seen == set()
+    assert expected - seen == {'sample.components'}  # of GLO: see test_sample

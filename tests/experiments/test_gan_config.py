@@ -115,10 +115,10 @@ def changed(**values):
         ({'model__architecture': 'dcgan'}, ["called 'wgan_gp_cnn' now"]),
         ({'loss': 'hing'}, ["loss is 'hing'", 'non_saturating', '--config.loss=hinge?']),
         ({'update_order': 'dis-first'}, ["update_order is 'dis-first'", 'gen_first, dis_first']),
-        ({'n_dis': 0}, ['n_dis is 0', 'positive']),
-        ({'batch_size': -8}, ['batch_size is -8', 'positive']),
-        ({'gen_batch_size': 0}, ['gen_batch_size is 0', 'positive']),
-        ({'model__dim_z': 0}, ['model.dim_z is 0', 'positive']),
+        ({'n_dis': 0}, ['n_dis is 0', 'from 1 to 1000']),
+        ({'batch_size': -8}, ['batch_size is -8', 'from 1']),
+        ({'gen_batch_size': 0}, ['gen_batch_size is 0', 'from 1']),
+        ({'model__dim_z': 0}, ['model.dim_z is 0', 'from 1']),
         ({'model__latent': 'gauss'}, ["model.latent is 'gauss'", 'normal, uniform']),
         (
             {'model__architecture': 'resnt'},
@@ -147,7 +147,7 @@ def changed(**values):
             ["optimizer.name is 'adan'", '--config.optimizer.name=adam?'],
         ),
         ({'optimizer__eps_form': 'chain'}, ["eps_form is 'chain'", 'eps_form=chainer?']),
-        ({'optimizer__lr': 0.0}, ['optimizer.lr is 0.0', 'positive']),
+        ({'optimizer__lr': 0.0}, ['optimizer.lr is 0.0', 'above 0']),
         ({'optimizer__ema_decay': 1.0}, ['optimizer.ema_decay is 1.0', 'below 1']),
         ({'optimizer__ema_decay': -0.1}, ['optimizer.ema_decay is -0.1']),
         (

@@ -55,7 +55,6 @@ def test_on_off_and_decode_are_followed_whatever_the_size(monkeypatch):
     [
         ({'stream': 'yes'}, 'data.stream is .*accepted are auto, on, off, decode'),
         ({'stream': 'onn'}, r'did you mean --config\.data\.stream=on\?'),
-        ({'workers': -1}, 'data.workers is -1: 0 .one per core. or more'),
     ],
 )
 def test_impossible_values_are_named(changes, message):

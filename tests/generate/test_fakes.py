@@ -150,3 +150,16 @@ def test_fakes_and_features_do_not_depend_on_the_number_of_devices(tmp_path):
         features = f'{statistics}_features'
         assert found[0][features].std() > 0.1
         np.testing.assert_allclose(found[1][features], found[0][features], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ('z', 'words'),
+    [
+        (np.zeros(tiny_gan.DIM_Z), r'z has the shape \(4,\): \(n, 4\) is needed, as z\[None\]'),
+        (np.zeros((2, 3)), 'z has 3 entries: this generator takes 4'),
+        (np.array([[0, np.nan, np.inf, 0]]), '2 of 4 values of z are not finite'),
+    ],
+)
+def test_z_without_meaning_is_named(trained, z, words, own_errors):
+    with pytest.raises(ValueError, match=words):
+        trained.generate(z)

@@ -139,3 +139,10 @@ def test_class_paths():
         class_path((0, 4), 2, 3, 4)
     with pytest.raises(ValueError, match='unconditional'):
         class_path(0, 2, 3, 0)
+
+
+@pytest.mark.parametrize('how', [lerp, slerp])
+def test_integers_are_interpolated_as_numbers(how, own_errors):
+    expected = how(np.array([1.0, 0.0]), np.array([0.0, 1.0]), 0.5)
+    np.testing.assert_array_equal(how(np.array([1, 0]), np.array([0, 1]), 0.5), expected)
+    assert (expected > 0.4).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny_gan
-from snjax.latents.sampling import check_labels, generate, latents
+from snjax.latents.sampling import check_labels, class_labels, generate, latents, seed_key
 
 RNG = jax.random.key(3)
 draw = jax.jit(latents, static_argnums=(2, 3, 4))
@@ -117,3 +117,21 @@ def test_impossible_labels_are_named(labels, num_classes, words):
     with pytest.raises(ValueError) as caught:
         check_labels(labels, 2, num_classes)
     assert words in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('latent', ['normal', 'uniform'])
+@pytest.mark.parametrize('truncation', [None, 0.7])
+def test_64_bits_draw_the_same(latent, truncation):
+    expected = np.asarray(latents(RNG, jnp.arange(5), 4, latent, truncation))
+    classes = np.asarray(class_labels(RNG, jnp.arange(50), 7))
+    with jax.enable_x64(True):
+        found = np.asarray(latents(RNG, jnp.arange(5), 4, latent, truncation))
+        same = np.asarray(class_labels(RNG, jnp.arange(50), 7))
+    assert found.dtype == expected.dtype and (found == expected).all()
+    assert same.dtype == classes.dtype and (same == classes).all()
+
+
+@pytest.mark.parametrize('seed', [-1, 2**32, 2**63, 2**64])
+def test_seeds_that_would_be_others_are_refused(seed):
+    with pytest.raises(ValueError, match=f'seed {seed}: 0 up to 4294967295 is accepted'):
+        seed_key(seed, 'sample')

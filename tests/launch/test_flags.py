@@ -72,7 +72,7 @@ def test_every_flag_of_the_launcher_is_in_the_table():
         ([DIGITS, '--mode=sweep', '--slurm=time=9'], 'add --engine=slurm, or leave it out'),
         (
             [DIGITS, '--mode=sample', '--config.n_dis=3'],
-            'only data.data_dir, data.cache_dir, data.path may be',
+            'only data.data_dir, data.cache_dir, data.path, data.accept',
         ),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from snjax.metrics import extractors
 from snjax.metrics.weight_files import StateDict, WeightFile, read_npz, read_safetensors
 
 ARRAYS = {'kernel': np.arange(6, dtype=np.float32).reshape(2, 3), 'bias': np.zeros(3, np.float32)}
@@ -51,3 +52,18 @@ def test_a_state_dict_names_missing_extra_and_misshapen_arrays():
     published.check_shapes(ARRAYS, {'bias': (3,)})
     with pytest.raises(ValueError, match=r"'kernel' would be \(2, 3\), not \(3, 2\)"):
         published.check_shapes(ARRAYS, {'kernel': (3, 2)})
+
+
+def test_a_file_of_another_kind_that_exists_is_named_itself(tmp_path):
+    path = tmp_path / 'some.pth'
+    path.write_bytes(b'PK')
+    with pytest.raises(ValueError, match=rf'{path} is no .*\.npz.* \(it is no zip archive'):
+        extractors.load('cifar_resnet56', path)
+
+
+def test_pickled_weights_are_refused_without_advice_to_load_them(tmp_path):
+    path = tmp_path / 'weights.npz'
+    np.savez(path, a=np.array([print], object))
+    with pytest.raises(ValueError, match='pickled, which is never loaded') as caught:
+        extractors.load('cifar_resnet56', path)
+    assert 'allow_pickle' not in str(caught.value)

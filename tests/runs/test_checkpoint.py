@@ -16,6 +16,7 @@ from helpers.checkpointing import (
     save_all,
 )
 from snjax.runs import checkpoint
+from snjax.runs.checkpoint_files import SaveFailed
 
 
 def test_round_trip_is_bit_for_bit(tmp_path):
@@ -167,3 +168,20 @@ def test_load_tree_errors(tmp_path):
         checkpoint.load_tree(tmp_path, 7)
     with pytest.raises(ValueError, match=r"prefix \('ge',\); at the root are gen, step"):
         checkpoint.load_tree(tmp_path, prefix=('ge',))
+
+
+@pytest.mark.parametrize('name', ['lr=[1e-4]', 'a*b', 'what?', '%41 #b', 'a:b', '-x', 'e\u0301'])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    folder = tmp_path / name / 'checkpoints'
+    save_all(folder, [1, 2])
+    step, restored = restore(folder)
+    assert step == 2
+    assert_same(restored, make_state(2))
+    assert checkpoint.load_tree(folder, 1, prefix=('step',)) == (1, 1)
+
+
+def test_a_checkpoint_without_its_arrays_is_an_error_when_it_is_written(tmp_path, monkeypatch):
+    # Orbax finds nothing to list in such a folder, and commits.
+    monkeypatch.setattr(checkpoint, 'LiteralPath', lambda path: path)
+    with pytest.raises(SaveFailed, match=r'written without state/manifest\.ocdbt, so it cannot'):
+        save_all(tmp_path / 'a[1]', [1])

@@ -148,3 +148,23 @@ def test_animation_refuses(tmp_path, name, frames, fps, message):
     with pytest.raises(ValueError, match=message):
         images.save_animation(tmp_path / name, frames, fps=fps)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('fps', [0.01, 3, 24, 30, 49.9])
+def test_a_gif_is_as_long_as_its_frames_per_second_say(tmp_path, fps):
+    frames = np.stack([np.full((8, 8, 1), 20 * i, np.uint8) for i in range(10)])
+    images.save_animation(tmp_path / 'a.gif', frames, fps=fps)
+    with Image.open(tmp_path / 'a.gif') as gif:
+        times = []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            times.append(gif.info['duration'])
+    assert len(times) == 10 and min(times) >= 20
+    assert sum(times) == pytest.approx(10_000 / fps, abs=10)
+
+
+@pytest.mark.parametrize(('name', 'fps'), [('a.gif', 60), ('a.gif', 1e-3), ('a.webp', 2000)])
+def test_speeds_that_a_format_cannot_show_are_refused(tmp_path, name, fps):
+    with pytest.raises(ValueError, match=rf'fps={fps:g}: \.{name[2:]} shows .* per second'):
+        images.save_animation(tmp_path / name, PIXELS, fps=fps)
+    assert not (tmp_path / name).exists()

@@ -58,3 +58,13 @@ def test_lock_is_exclusive_and_freed_by_a_kill(tmp_path):
         with WorkdirLock(tmp_path):
             with pytest.raises(ValueError, match=f'process {os.getpid()} on'):
                 WorkdirLock(tmp_path).__enter__()
+
+
+def test_a_lock_knows_when_its_folder_is_gone(tmp_path):
+    with WorkdirLock(tmp_path / 'run') as lock:
+        lock.check()
+        (tmp_path / 'run').rename(tmp_path / 'moved')
+        with pytest.raises(FileNotFoundError, match='moved or removed'):
+            lock.check()
+        (tmp_path / 'moved').rename(tmp_path / 'run')
+        lock.check()

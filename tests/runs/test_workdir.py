@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from snjax.runs.files import replace_file
-from snjax.runs.workdir import describe_newest, newest_step, steps_in
+from snjax.runs.workdir import check_is_of_a_run, describe_newest, newest_step, steps_in
 
 
 def test_only_plain_numbers_are_committed_steps(tmp_path):
@@ -19,6 +19,24 @@ def test_only_plain_numbers_are_committed_steps(tmp_path):
     assert steps_in(tmp_path / 'checkpoints') == [80, 100]
     assert newest_step(tmp_path) == 100
     assert describe_newest(tmp_path) == f'the newest checkpoint is of step 100 in {tmp_path}'
+
+
+@pytest.mark.parametrize('name', ['metrics.jsonl', 'tensorboard/events.out.tfevents.1', 'a/b'])
+def test_files_of_another_program_are_not_overwritten(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('500 lines of another tool')
+    with pytest.raises(ValueError, match=rf'holds {name.split("/")[0]} but no config\.json.*--wor'):
+        check_is_of_a_run(tmp_path)
+    (tmp_path / 'config.json').touch()
+    check_is_of_a_run(tmp_path)
+
+
+def test_a_new_workdir_may_hold_hidden_files_and_logs(tmp_path):
+    check_is_of_a_run(tmp_path / 'not there yet')
+    for name in ('.lock', '.0123.tmp', 'output.log', 'slurm-17.out'):
+        (tmp_path / name).touch()
+    check_is_of_a_run(tmp_path)
 
 
 @pytest.mark.parametrize('content', ['a\xe9\n', b'a\xc3\xa9\n', [b'a', b'\xc3\xa9\n']])

@@ -384,7 +384,7 @@ def test_a_step_of_glo_in_parts_is_the_step(z_loss):
 @pytest.mark.parametrize(
     ('module', 'changes', 'words'),
     [
-        (sngan_digits, {'accumulate': 0}, ['accumulate is 0', '1 (a batch at once)']),
+        (sngan_digits, {'accumulate': 0}, ['accumulate is 0', 'from 1']),
         (
             sngan_digits,
             {'accumulate': 3},
