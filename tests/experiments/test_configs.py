@@ -596,7 +596,9 @@ def test_every_key_is_read_and_a_finished_run_stays_as_it_is(finished_run, tmp_p
     said = capsys.readouterr().out
     assert f'resuming from step {NUM_STEPS}\n' in said and 'compiled' not in said
     assert_same_run(workdir, finished_run.workdir)
-    train.load_data(Watched(config, seen), say=lambda line: None)  # from a plain dict above
+    # Read from a plain dict above.
+    train.load_data(Watched(config, seen), say=lambda line: None)
+    train._origin(Watched(config, seen))
     for name in ('acgan_cifar', 'glo_digits'):  # groups of other methods
         build.method(Watched(load(name), seen))
     assert set(flat(config)) - seen == set()
