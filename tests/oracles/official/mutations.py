@@ -124,7 +124,6 @@ MUTATIONS = {
     # Beyond the classic ten: what this comparison has found.
     'batch_norm_epsilon': Mutation('glo_l2', patches=_batch_norm_epsilon),
     'running_variance': Mutation('glo_l2', {'model.running_variance': 'biased'}),
-    'side_of_u': Mutation('cgan', {'model.embed_u': 'features'}),
     'new_fakes_for_dis': Mutation('dcgan', {'update_order': 'gen_first'}),
     'one_rate_for_both': Mutation('acgan', {'optimizer.gen_lead': 0}),
     'once_per_update': Mutation('cnn', {'model.spectral_updates': 'per_update'}),
