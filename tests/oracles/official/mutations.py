@@ -5,6 +5,7 @@ Every mutation has the model that shows it, keys of the config, and names that a
 
 import contextlib
 import dataclasses
+import importlib
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,8 +33,8 @@ class Mutation:
 def _gradient_through_u() -> list[Patch]:
     from jax import lax
 
-    from snjax.spectral import power_iteration
-
+    # The package has a function of the module's name.
+    power_iteration = importlib.import_module('snjax.spectral.power_iteration')
     members = vars(lax) | {'stop_gradient': lambda x: x}
     return [(power_iteration, 'lax', types.SimpleNamespace(**members))]
 
