@@ -98,9 +98,10 @@ def get_config() -> ConfigDict:
     # Where classes enter the generator: batch_norm (a row of gamma and beta per class, as published)
     # or concat (the class beside z), which keeps variety inside classes of few images.
     c.model.gen_conditioning = 'batch_norm'
-    # Training begins without classes and brings them in linearly between these generator updates
-    # (after Shahbazi et al. 2022); both 0: classes from the start.
+    # Generator updates for which training ignores classes, which then come in linearly (after
+    # Shahbazi et al. 2022).
     c.model.conditioning_start = 0
+    # Generator update from which classes count in full. 0: from the start.
     c.model.conditioning_end = 0
     # How the discriminator uses classes: none, projection or acgan.
     c.model.head = 'none'

@@ -264,6 +264,7 @@ def test_every_key_is_read():
     config = Recorder(sngan_digits.get_config(), read)
     build.plan(config)
     train.load_data(config, say=lambda line: None)
+    train._origin(config)
     unread = set(leaf_keys(base.get_config())) - read
     # tests/experiments/test_configs.py has the keys of scores and of other modes.
     elsewhere = ('acgan.', 'glo.', 'inversion.', 'sampling.', 'eval.')

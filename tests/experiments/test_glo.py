@@ -218,7 +218,7 @@ def test_configs_fit_their_method(name, argument):
         ({'glo.weighting': 'x'}, 'level_means'),
         ({'glo.pyramid': 'x'}, 'binomial'),
         ({'glo.z_optimizer': 'x'}, 'sgd'),
-        ({'glo.z_lr': 0.0}, 'positive'),
+        ({'glo.z_lr': 0.0}, 'a number above 0'),
         ({'glo.levels': 6}, '0 up to 5'),
         ({'data.flip': True}, 'data.flip=false'),
         ({'model.num_classes': 10}, 'prior=class'),

@@ -85,7 +85,9 @@ def test_the_launcher_restores_images(launcher, workdir):
     check_files(workdir, stem, outcome.stdout.splitlines())
     refused = launcher.run('--mode=invert', f'--workdir={workdir}', *flags, '--invert.fraction=1.5')
     assert refused.code == 2
-    assert refused.error_line().startswith('launch.py: fraction is 1.5: above 0 and below 1')
+    assert refused.error_line().startswith(
+        'launch.py: invert.fraction is 1.5: a number from 0 to 1'
+    )
 
 
 def test_an_older_checkpoint_is_inverted_by_another_loss(workdir, write):

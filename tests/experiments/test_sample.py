@@ -297,7 +297,7 @@ def test_neighbours_are_training_images_with_their_distances(conditional, write)
         ({'neighbours': 0}, 'sample.neighbours is 0'),
         ({'what': 'neighbours', 'neighbours': 1798}, 'neighbours is 1798: 1 to 1797'),
         ({'label': 10}, 'sample.label is 10: the model of'),
-        ({'label': -2}, 'sample.label is -2: the model of'),
+        ({'label': -2}, 'sample.label is -2: a whole number from -1'),
         ({'what': 'morph', 'label': 1, 'label_to': 11}, 'sample.label_to is 11'),
         ({'what': 'morph', 'label': 1}, 'a morph needs both'),
         ({'what': 'morph', 'label_to': 1}, 'a morph needs both'),

@@ -121,7 +121,7 @@ def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
         c.model.attention = c.model.attention and 8
     if sgd:
         c.optimizer.name, c.optimizer.lr = 'sgd', 1e-3
-        c.optimizer.decay_start = c.optimizer.decay_end = 0
+        c.optimizer.decay_start = c.optimizer.decay_end = c.optimizer.gen_lead = 0
     return c
 
 

@@ -30,6 +30,7 @@ from helpers.filling import filled_state
 from snjax import data, parallel
 from snjax.objectives.losses import LOSSES
 from snjax.training import adversarial
+from snjax.training.feed import open_feed
 from snjax.training.optimizers import linear_decay
 from snjax.training.step import Options, device_data, make_step
 
@@ -147,7 +148,7 @@ def train_case(name):
     before = filled(tiny)
     state = parallel.shard(before, tiny.state_axes)
     step = parallel.DataParallel(make_step(tiny, OPTIONS), tiny.state_axes)
-    with feed_of_run.open_feed(tiny, options, images, 0) as feed:
+    with open_feed(tiny, options, images, 0) as feed:
         if name in ('synchronized', 'glo'):
             COUNTED[name] = cost.flops(step.trace(state, on_devices, feed.example()))
         program = step.compile(state, on_devices, *feed.example())

@@ -268,7 +268,7 @@ def test_every_layer_starts_as_in_the_code():
         (
             'gen',
             {'architecture': 'sngan_cnn', 'variant': 'wgan_gp'},
-            r"'paper', 'code'; the nearest",
+            r"'paper', 'code' \(",
         ),
         ('dis', {'architecture': 'resnet', 'variant': 'wgan-gp'}, r"nearest is 'wgan_gp'"),
     ],
