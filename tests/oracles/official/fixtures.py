@@ -58,7 +58,9 @@ def run_peer(model, checkouts, out, dtype='float64'):
         raise RuntimeError(f'{model} needs the interpreter {variable}: see {script}')
     command = [os.environ[variable], HERE / script, model, f'--checkouts={checkouts}']
     threads = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
-    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'} | threads
+    # The tests' XLA_FLAGS are jaxlib's; TensorFlow's XLA ends at a flag that it does not know.
+    ours_alone = ('PYTHONPATH', 'XLA_FLAGS')
+    env = {k: v for k, v in os.environ.items() if k not in ours_alone} | threads
     done = subprocess.run(
         [*map(str, command), f'--out={out}', f'--dtype={dtype}'],
         env=env,
