@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import build
+from experiments.modes import train
 from helpers import contract
 from helpers.networks import jit
 from snjax import parallel
@@ -83,3 +84,22 @@ def test_impossible_schedules_are_refused(changes, message):
     config.model.update(changes)
     with pytest.raises(ValueError, match=message):
         build.method(config)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'images', 'warned'),
+    [
+        ({}, 499, True),
+        ({}, 500, False),
+        ({'gen_conditioning': 'concat'}, 499, False),
+        ({'conditioning_start': 1, 'conditioning_end': 2}, 499, False),
+        ({'num_classes': 0, 'head': 'none'}, 499, False),
+    ],
+)
+def test_small_classes_are_warned_of(changes, images, warned):
+    model = contract.small('cgan_cifar', '').model.to_dict() | changes
+    said = []
+    train._warn_of_few_images(model, np.repeat([0, 1], [images, 900]), said.append)
+    assert [line.startswith(f'the smallest class has {images} images') for line in said] == (
+        [True] if warned else []
+    )
