@@ -51,7 +51,7 @@ def start(given: flags.FlagValues, workdir: pathlib.Path) -> None:
 def _alike(given: flags.FlagValues, workdir: pathlib.Path) -> dict[str, Any]:
     """What must be the same in all processes, by name: all but places on each machine."""
     packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-    values = {name: importlib.metadata.version(name) for name in packages}
+    values: dict[str, Any] = {name: importlib.metadata.version(name) for name in packages}
     values |= {'python': platform.python_version(), '--workdir': os.path.abspath(workdir)}
     for name in ('mode', 'distributed', 'profile', 'peer_timeout'):
         values[f'--{name}'] = given[name].value

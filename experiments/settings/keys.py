@@ -109,7 +109,8 @@ def mistyped(flat: Mapping[str, Any]) -> str:
         is_number = kind in (int, float) and isinstance(value, int | float)
         if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
             continue
-        if not is_number or isinstance(value, bool) or (kind is int and value != int(value)):
+        is_whole = isinstance(value, float) and value.is_integer()
+        if not is_number or isinstance(value, bool) or (kind is int and not is_whole):
             return f'{key} is {value!r}, where {kind.__name__} belongs'
     return ''
 

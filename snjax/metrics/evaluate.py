@@ -189,7 +189,7 @@ class Evaluator:
                 'directions': patches.DIRECTIONS,
                 'neighbour_num': patches.NEIGHBOUR_NUM,
             }
-        out = {
+        out: dict[str, Any] = {
             'neighbour_num': min(self.options.neighbour_num, real, fake),
             'class_score_splits': comparison.SPLITS if fake >= 1000 else 1,
             'kernel_subsets': comparison.SUBSETS,

@@ -100,7 +100,8 @@ def classifier(image_set: ImageSet, cache_dir: str | None = None) -> Classifier:
         return _read(path.read_bytes())
     variables, accuracy = _fit(image_set)
     content = io.BytesIO()
-    np.savez(content, accuracy=accuracy, **flatten_dict(variables, sep='/'))
+    arrays: dict[str, Any] = flatten_dict(variables, sep='/')
+    np.savez(content, allow_pickle=False, accuracy=accuracy, **arrays)
     if parallel.is_main():
         replace_file(path, content.getvalue())
     return _read(content.getvalue())

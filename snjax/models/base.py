@@ -93,6 +93,7 @@ class Generator(nn.Module):
         if self.conditioning != 'concat':
             return z, labels
         check_labels(labels, self.num_classes)
+        assert labels is not None  # 'concat' has classes
         if jnp.issubdtype(labels.dtype, jnp.integer):
             labels = jax.nn.one_hot(labels, self.num_classes)
         return jnp.concatenate([z, self.num_classes**0.5 * labels.astype(z.dtype)], -1), None

@@ -106,7 +106,8 @@ class RunLogger:
         if not parallel.is_main():
             return
         try:
-            is_there = os.path.samestat(self._folder.stat(), self._identity)
+            identity = self._identity
+            is_there = identity is not None and os.path.samestat(self._folder.stat(), identity)
             is_there = is_there and (self._folder / workdir.METRICS_NAME).exists()
         except OSError:
             is_there = False

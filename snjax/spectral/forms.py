@@ -79,10 +79,11 @@ def norm(kernel: Kernel, size: Size, form: Form, n_steps: int) -> Float[Array, '
     if padding == 'CIRCULAR':
         around = [((k - 1) // 2, k // 2) for k in kernel.shape[:2]]
 
-        def apply(x, w):
+        def on_torus(x, w):
             x = jnp.pad(x, [(0, 0), *around, (0, 0)], mode='wrap')
             return convolution.conv(x, w, strides=strides, padding='VALID')
 
+        apply = on_torus
     elif resample:
         apply = convolution.upsample_conv if resample == 'up' else convolution.conv_pool
     else:

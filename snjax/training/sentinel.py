@@ -109,10 +109,11 @@ class Sentinel:
     def measure(self, state: Any, step: int) -> dict[str, float]:
         """The signs of a state on one device; compiled at the first call."""
         arguments = state, jax.random.fold_in(self._rng, step), *self._given
-        if self._program is None:
+        program = self._program
+        if program is None:
             lowered = jax.jit(self._watch).lower(*arguments)
-            self._program = parallel.compile(lowered)
-        return {name: float(x) for name, x in jax.device_get(self._program(*arguments)).items()}
+            program = self._program = parallel.compile(lowered)
+        return {name: float(x) for name, x in jax.device_get(program(*arguments)).items()}
 
     def judge(self, values: Mapping[str, float]) -> str:
         """A warning in one line, if the signs of this log make one due; '' otherwise."""
