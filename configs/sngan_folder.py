@@ -18,9 +18,8 @@ from configs import base
 def laptop(c: ConfigDict) -> None:
     """Changes a CIFAR-10 or folder recipe to what two CPU cores train: 12,000 small updates.
 
-    A quarter or less of the width, one discriminator update for each of the generator, a moving
-    average, and a learning rate that falls in the second half. Longer runs of this size lose
-    variety, though their Frechet distance still falls.
+    Width 32, one discriminator update for each of the generator, a moving average, and a learning
+    rate that falls in the second half. docs/results/laptop.md shows what it gives.
     """
     c.num_steps = 12_000
     c.model.gen_width = c.model.dis_width = 32

@@ -3,7 +3,7 @@
     python launch.py --mode=sweep --sweep=configs/sweeps/conditioning.py --workdir=sweeps/conditioning
 
 The demo (`configs/sngan_digits.py`) with a projection discriminator and ten classes of about 180
-images, three seeds each, a minute and a half each on two CPU cores:
+images, three seeds each:
 
     batch norm      a row of gamma and beta per class (Miyato and Koyama 2018)
     concat          the class beside z

@@ -4,7 +4,6 @@ The options are in `configs/modes/diagnose.py`; `docs/usage/diagnose.md` explain
 """
 
 import functools
-import json
 import math
 import operator
 import pathlib
@@ -25,6 +24,7 @@ from snjax import from_config
 from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.digest import paths
+from snjax.runs.files import read_lines
 from snjax.runs.workdir import CHECKPOINTS, METRICS_NAME, steps_in
 from snjax.spectral.diagnostics import LayerReport, layer_report
 
@@ -152,8 +152,7 @@ def _errors_over_training(
     found: dict[int, dict[str, float]] = {}
     metrics = workdir / METRICS_NAME
     prefix = 'diagnostics/sigma_error/'
-    for line in metrics.read_text().splitlines() if metrics.exists() else ():
-        point = json.loads(line)
+    for _, point in read_lines(metrics).good:  # a damaged line is left out
         errors = {
             k.removeprefix(prefix): float(v) for k, v in point.items() if k.startswith(prefix)
         }
