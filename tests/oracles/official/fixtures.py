@@ -30,6 +30,7 @@ CODES = {
         'fa66c574a54c4916d27c55441d33753dcc78f6bc',
     ),
     'mimicry': ('torch_peers.py', 'TORCH_PYTHON', 'a7fda06c4aff1e6af8dc4c4a35ed6636e434c766'),
+    'pytorch-gan-collections': ('torch_peers.py', 'TORCH_PYTHON', '860e90bd882eb5737103de55bcf0e977d6952343'),
     'minimal_glo': ('torch_peers.py', 'TORCH_PYTHON', 'bbb68d26a5de0effdd93a72f8da8361d3d5d763c'),
 }  # fmt: skip
 GLO = ('glo_l2', 'glo_lap1')
