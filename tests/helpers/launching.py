@@ -27,7 +27,7 @@ from snjax.runs.checkpoint import load_tree
 
 ROOT = Path(__file__).parents[2]
 DIGITS = f'--config={ROOT}/configs/sngan_digits.py'
-NUM_STEPS, CHECKPOINT_EVERY, LOG_EVERY, SAMPLE_EVERY, SCORE_EVERY = 120, 10, 1, 40, 40
+NUM_STEPS, CHECKPOINT_EVERY, LOG_EVERY, SAMPLE_EVERY, SCORE_EVERY = 60, 10, 1, 20, 20
 TINY = (
     DIGITS,
     # Of the networks the one with the fewest layers: tracing and compiling is what costs.
@@ -40,7 +40,7 @@ TINY = (
     f'--config.num_steps={NUM_STEPS}',
     f'--config.checkpoint.every={CHECKPOINT_EVERY}',
     f'--config.log.every={LOG_EVERY}',
-    '--config.log.histograms_every=60',
+    '--config.log.histograms_every=30',
     f'--config.sampling.every={SAMPLE_EVERY}',
     '--config.sampling.num=16',
     '--config.eval.num_samples=200',
