@@ -10,11 +10,14 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / 'docs' / '_extensions')]
-# Of the notebooks' processes.
-os.environ['PYTHONPATH'] = str(ROOT)
+sys.path[:0] = [str(ROOT), str(ROOT / 'docs' / '_extensions'), str(ROOT / 'tests')]
 
 import snjax  # noqa: E402
+from helpers.compiling import QUICKLY  # noqa: E402
+
+# Of the notebooks' processes, whose networks are so small that compiling is most of the work.
+os.environ['PYTHONPATH'] = str(ROOT)
+os.environ.setdefault('XLA_FLAGS', QUICKLY)
 
 project = 'snjax'
 author = 'The snjax authors'
