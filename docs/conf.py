@@ -73,6 +73,7 @@ python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # attributes are a list, and no objects of their own
+napoleon_attr_annotations = False  # the signature has them
 napoleon_use_rtype = False
 suppress_warnings = ['ref.python']  # a name in backticks that several modules have
 maximum_signature_line_length = 88

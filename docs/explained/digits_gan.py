@@ -20,7 +20,7 @@ from snjax.objectives.losses import LOSSES
 from snjax.objectives.penalties import PENALTIES, PenaltyInputs
 from snjax.spectral import COLLECTION, advance
 
-BATCH, DIM_Z = 64, 16
+BATCH, DIM_Z = 32, 16
 REAL = (load_digits().images[..., None] / 8 - 1).astype('f')  # (1797, 8, 8, 1) in [-1, 1]
 
 
@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
     """Three convolutions and a dense layer, of the layer set that is passed in."""
 
     layers: Layers = SPECTRAL
-    width: int = 16
+    width: int = 8
 
     @nn.compact
     def __call__(self, x, train=False):
