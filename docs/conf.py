@@ -94,4 +94,9 @@ html_theme_options = {
     'use_download_button': False,
     'use_fullscreen_button': False,
     'home_page_in_toc': True,
+    # The search of the side is enough.
+    'navbar_start': [],
+    'navbar_center': [],
+    'navbar_end': [],
+    'navbar_persistent': [],
 }

@@ -52,6 +52,12 @@ def process(app, what, name, obj, options, lines):
     lines[:] = found
 
 
+def skip(app, what, name, obj, would_skip, options):
+    """Leaves out the fields of named tuples, which the list of attributes explains."""
+    return True if type(obj).__name__ == '_tuplegetter' else None
+
+
 def setup(app):
+    app.connect('autodoc-skip-member', skip)
     app.connect('autodoc-process-docstring', process, priority=100)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}
