@@ -75,6 +75,27 @@ def notes(config: Mapping[str, Any], step: int, workdir: pathlib.Path) -> list[s
     return lines
 
 
+def shorter(config: Mapping[str, Any]) -> str:
+    """The keys that make a run shorter, with their values, in one line.
+
+    Args:
+        config: nested.
+    """
+    m, is_gan = config['model'], config['method'] != 'glo'
+    counts = {'num_steps': config['num_steps']} | ({'n_dis': config['n_dis']} if is_gan else {})
+    widths = {'model.gen_width': m['gen_width']}
+    widths |= {'model.dis_width': m['dis_width']} if is_gan else {}
+    sizes = widths | {'data.image_size': config['data']['image_size']}
+    named = [
+        ' and '.join(f'--config.{key} (now {value})' for key, value in some.items())
+        for some in (counts, sizes)
+    ]
+    return (
+        f'shorter by smaller {named[0]}, which count in proportion, or {named[1]}, which count by '
+        'their squares; on a GPU by --config.model.dtype=bfloat16'
+    )
+
+
 def after_divergence(error: Exception, workdir: pathlib.Path) -> Exception:
     """The error of a diverged run, with the way to go on from its newest checkpoint."""
     step = newest_step(workdir)

@@ -35,15 +35,6 @@ class Preempted(RuntimeError):
     """The run was asked to stop by a signal, and saved its state."""
 
 
-def check_set_size(num_images: int, batch_size: int) -> None:
-    """Raises a ValueError for a set that does not fill a batch."""
-    if num_images < batch_size:
-        raise ValueError(
-            f'batch_size {batch_size} is more than the {num_images} images of the set: '
-            f'use at most that, --config.batch_size={num_images}'
-        )
-
-
 class Trainer:
     """Trains a method in one workdir, from the newest good checkpoint there or from the start.
 
@@ -59,6 +50,7 @@ class Trainer:
             `options.diagnose_every` is 0.
         say: prints a line.
         ahead: the step compiled ahead (`compile_ahead`); used if its input shapes match.
+        shorter: printed once beside an estimate of hours: what would make the run shorter.
 
     Attributes:
         state: the state on the devices.
@@ -84,11 +76,12 @@ class Trainer:
         diagnose: Callable[[Any], Mapping[str, float]] | None = None,
         say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,
+        shorter: str = '',
     ):
-        check_set_size(len(pixels), method.batch_size)
+        beginning.check_set_size(len(pixels), method.batch_size)
         self._method, self._options, self._say = method, options, say
         self._pixels, self._workdir, self._config = pixels, pathlib.Path(workdir), config
-        self._labels = labels
+        self._labels, self._shorter = labels, shorter
         self._live, self._origin, self._diagnose = live, origin, diagnose
         self._checkpoints = self._open_checkpoints()
         self._rollbacks = rollbacks.read(self._workdir)
@@ -182,7 +175,7 @@ class Trainer:
             program = self._program(images.example())
             # The speed that is shown excludes the compilation.
             progress = stack.enter_context(
-                Progress(self.step, o.num_steps, enabled=parallel.is_main())
+                Progress(self.step, o.num_steps, enabled=parallel.is_main(), shorter=self._shorter)
             )
             watch = sentinel.of(
                 self._method, self._pixels, self._labels, num=o.watched, seed=o.seed
