@@ -21,7 +21,6 @@ from experiments.settings import keys
 from snjax import parallel
 from snjax.host import paths
 from snjax.latents.sampling import seed_key
-from snjax.runs import config_file
 from snjax.runs.config_file import flatten
 from snjax.runs.workdir import newest_step
 from snjax.training import beginning, feed
@@ -46,7 +45,8 @@ def show(config: Any, workdir: pathlib.Path) -> None:
     """
     plan, say = build.plan(config), lines.say
     say(f'dry run of {plan.record["method"]} on {parallel.describe()}')
-    config_file.compare_config(workdir, plan.record, train.resumable(workdir))
+    for line in train.compare(workdir, plan.record):
+        say(line)
     image_set = train.load_data(plan.record, say)
     train.check_num_classes(plan.method.num_classes, image_set)
     beginning.check_set_size(len(image_set.images), plan.method.batch_size)

@@ -70,9 +70,20 @@ def notes(config: Mapping[str, Any], step: int, workdir: pathlib.Path) -> list[s
         lines.append(
             f'the learning rate is 0 from step {end} on (optimizer.decay_end), where more steps '
             f'change no weight: to train on, begin a new run, as --init_from={workdir}@STEP '
-            '--workdir=NEW --config.optimizer.decay_end=...'
+            '--workdir=NEW --config.optimizer.decay_start=... --config.optimizer.decay_end=...'
         )
     return lines
+
+
+def explained(error: ValueError, workdir: pathlib.Path) -> ValueError:
+    """The refusal of another config, with the way to train longer where the schedule is meant."""
+    if 'optimizer.decay_' not in str(error) and 'optimizer.ema_decay' not in str(error):
+        return error
+    return ValueError(
+        f'{error}; a schedule may change up to optimizer.decay_start, and the newest checkpoint is '
+        f'of step {newest_step(workdir)}: to train longer from a checkpoint, --init_from={workdir}'
+        '@STEP --workdir=NEW with these values'
+    )
 
 
 def shorter(config: Mapping[str, Any]) -> str:

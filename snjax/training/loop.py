@@ -15,7 +15,7 @@ from snjax import parallel
 from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer
 from snjax.runs.run_logger import Diverged, RunLogger, ScoresWhileTraining
-from snjax.runs.workdir import CHECKPOINTS, TENSORBOARD
+from snjax.runs.workdir import CHECKPOINTS, event_folder
 from snjax.runs.writer import Writer
 from snjax.training import beginning, feed, rollbacks, sentinel
 from snjax.training.method import Method
@@ -51,6 +51,7 @@ class Trainer:
         say: prints a line.
         ahead: the step compiled ahead (`compile_ahead`); used if its input shapes match.
         shorter: printed once beside an estimate of hours: what would make the run shorter.
+        hparams: see `RunLogger`.
 
     Attributes:
         state: the state on the devices.
@@ -77,11 +78,12 @@ class Trainer:
         say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,
         shorter: str = '',
+        hparams: Mapping[str, Any] | None = None,
     ):
         beginning.check_set_size(len(pixels), method.batch_size)
         self._method, self._options, self._say = method, options, say
         self._pixels, self._workdir, self._config = pixels, pathlib.Path(workdir), config
-        self._labels, self._shorter = labels, shorter
+        self._labels, self._shorter, self._hparams = labels, shorter, hparams
         self._live, self._origin, self._diagnose = live, origin, diagnose
         self._checkpoints = self._open_checkpoints()
         self._rollbacks = rollbacks.read(self._workdir)
@@ -161,9 +163,9 @@ class Trainer:
         )
 
     def write_scores(self, values: Mapping[str, float]) -> None:
-        """Adds scores of the finished run to its logs and its row of the HParams table."""
+        """Adds scores of the finished run, by tag, to its logs and its row of the HParams table."""
         with Writer(self._workdir, start_step=self.step) as writer:
-            writer.scalars(self.step, {f'eval/{name}': value for name, value in values.items()})
+            writer.scalars(self.step, values)
 
     # ---- the loop
 
@@ -247,13 +249,12 @@ class Trainer:
     # ---- output
 
     def _open_log(self) -> RunLogger:
-        return RunLogger(
-            self._workdir, self.step, self._checkpoints, self._config, self._live, self._say
-        )
+        arguments = self._checkpoints, self._config, self._live, self._say, self._hparams
+        return RunLogger(self._workdir, self.step, *arguments)
 
     def _profile(self) -> Profile:
         return Profile(
-            self._workdir / TENSORBOARD,
+            event_folder(self._workdir),
             self._options.profile if parallel.is_main() else 0,
             lambda: jax.block_until_ready(self.state),
             self._say,

@@ -7,6 +7,7 @@ import pytest
 from experiments.modes import outcome
 from helpers.launching import ROOT
 
+WILD = {'real': 100.0, 'fake': -100.0}
 HEALTHY = {
     'sentinel/diversity': dict.fromkeys(range(50, 1001, 50), 0.9),
     'sentinel/saturation': dict.fromkeys(range(50, 1001, 50), 0.2),
@@ -31,6 +32,10 @@ def scored(*values, tag='eval/frechet_distance'):
             HEALTHY | {'sentinel/diversity': dict.fromkeys(range(50, 1001, 50), 0.1)},
             'looks collapsed: samples are nearly alike (diversity 0.10',
         ),
+        (
+            HEALTHY | {f'train/{k}_logits': {i: x * i for i in range(20)} for k, x in WILD.items()},
+            "looks diverged: D's logits on real images and fakes are 2.9e+03 apart; no scores",
+        ),
         ({'train/rec_loss': {1: 0.5}}, 'no scores were taken'),
     ],
 )
@@ -48,4 +53,4 @@ def test_a_collapse_that_is_over_is_none():
 def test_the_logs_of_a_workdir_are_read(tmp_path):
     lines = [{'step': s, 'wall_time': 1.0, 'eval/swd': 9.0 - s} for s in (1, 2)]
     (tmp_path / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
-    assert outcome.of(tmp_path).startswith('swd 7 at the end')
+    assert outcome.of(tmp_path).startswith('sliced Wasserstein distance 7 at the end, its best')
