@@ -138,6 +138,11 @@ def _main(argv: list[str]) -> None:
         main(argv)
 
 
-if __name__ == '__main__':
+def run() -> None:
+    """The program."""
     ends.prepare()
     app.run(_main, flags_parser=command_line.parse)
+
+
+if __name__ == '__main__':
+    run()

@@ -45,8 +45,8 @@ def get_config() -> ConfigDict:
     # resnet (tables 4 to 6 of the SNGAN paper), sngan_cnn (the CNN of table 3), wgan_gp_cnn (that
     # of WGAN-GP) or radford (DCGAN's generator, for GLO).
     c.model.architecture = 'resnet'
-    # Version of the network where sources differ: paper, code (sngan_cnn), wgan_gp or mimicry
-    # (resnet).
+    # Version of the network where sources differ: paper, code (sngan_cnn), wgan_gp,
+    # mimicry or pytorch (resnet).
     c.model.variant = 'paper'
     # Channels of the generator's last hidden layer; `ch` in the official code.
     c.model.gen_width = 256

@@ -8,6 +8,7 @@ images against 50k samples.
     python launch.py --config=configs/sngan_cifar.py:100k     # 100,000 updates, as the paper
     python launch.py --config=configs/sngan_cifar.py:laptop   # smaller, on two CPU cores
     python launch.py --config=configs/sngan_cifar.py:mimicry  # as mimicry: network, order, batches
+    python launch.py --config=configs/sngan_cifar.py:collections  # as pytorch-gan-collections
 
 Cost on paper: 2.84 TFLOP per generator update, and about a quarter more for its batch of 128.
 Recipe: appendix B.2 and table 4; order, batches, decay and the place of eps from the official code
@@ -22,7 +23,13 @@ from configs.sngan_folder import laptop
 
 
 def get_config(length: str = '50k') -> ConfigDict:
-    lengths = {'50k': 50_000, '100k': 100_000, 'mimicry': 100_000, 'laptop': 12_000}
+    lengths = {
+        '50k': 50_000,
+        '100k': 100_000,
+        'mimicry': 100_000,
+        'collections': 100_000,
+        'laptop': 12_000,
+    }
     if length not in lengths:
         raise ValueError(f'sngan_cifar.py:{length}: accepted are {", ".join(lengths)}')
     c = base.get_config()
@@ -37,6 +44,10 @@ def get_config(length: str = '50k') -> ConfigDict:
         c.model.variant = 'mimicry'
         c.optimizer.eps_form = 'adam'
         c.data.dequantize = False
+    if length == 'collections':
+        c.update_order = 'dis_first'
+        c.model.variant = 'pytorch'
+        c.optimizer.eps_form = 'adam'
     if length == 'laptop':
         laptop(c)
     return c

@@ -78,8 +78,13 @@ def launches(tmp_path_factory):
 def launcher(launches):
     """Starts launch.py; all launches of the session share one compilation cache."""
     from helpers.launching import Launcher
+    from helpers.preloaded import Preloaded
 
-    return Launcher(launches / 'launches' / 'cache')
+    # A socket's path has at most 107 characters.
+    cache, address = launches / 'launches' / 'cache', pathlib.Path(_CACHE, 'preloaded')
+    preloaded = Preloaded(address, Launcher(cache).environment())
+    yield Launcher(cache, preloaded=preloaded)
+    preloaded.close()
 
 
 @pytest.fixture(scope='session')

@@ -103,7 +103,7 @@ def make_generator(
         layers: the layer set; `SPECTRAL` normalizes every kernel, as SAGAN does.
         channels: of the image.
         variant: `'paper'` or `'code'`, which differ for `'sngan_cnn'` alone, or a ResNet's
-            `'wgan_gp'` or `'mimicry'`.
+            `'wgan_gp'`, `'mimicry'` or `'pytorch'`.
         num_classes: 0 for an unconditional generator.
         gen_conditioning: where classes enter: `'batch_norm'` or `'concat'` (see `Generator`).
         attention: height of the feature map after which self-attention follows (ResNet alone); 0

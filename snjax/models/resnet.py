@@ -16,7 +16,8 @@ by the mean, its output has a bias, and the generator's epsilon is 1e-5. Their c
 samples by their own batch's statistics; here running statistics are kept for that. `'mimicry'` is
 kwotsin/mimicry's port of SNGAN's networks, whose scores are quoted most: bilinear upsampling, a
 bias in D's output, PyTorch's epsilon, and shortcuts in D that begin after the first ReLU, which
-mimicry applies in place.
+mimicry applies in place. `'pytorch'` is SNGAN's networks with PyTorch's epsilon alone, as
+w86763777/pytorch-gan-collections has them.
 """
 
 import functools
@@ -70,6 +71,7 @@ VARIANTS = {
     'code': Variant(),
     'wgan_gp': Variant(epsilon=1e-5, mean_pool=True, score_bias=True),
     'mimicry': Variant(epsilon=1e-5, score_bias=True, bilinear=True, relu_shortcut=True),
+    'pytorch': Variant(epsilon=1e-5),
 }
 
 

@@ -44,7 +44,7 @@ RUNS = [
 ]
 # Every form of argument that a config documents.
 ARGUMENTS = {
-    'sngan_cifar': [(), ('50k',), ('100k',), ('mimicry',), ('laptop',)],
+    'sngan_cifar': [(), ('50k',), ('100k',), ('mimicry',), ('collections',), ('laptop',)],
     'cgan_cifar': [(), ('100k',), ('mimicry',)],
     'sngan_cifar_cnn': [
         (),

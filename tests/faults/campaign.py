@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 # In this order: those without launch.py first.
-NAMES = ('kill_points', 'damage', 'disks', 'signals', 'pairs')
+NAMES = ('kill_points', 'damage', 'disks', 'memory', 'pairs', 'signals')
 # Counts that must be zero.
 BAD = ('wrong', 'leftovers', 'noise', 'missed', 'tracebacks', 'hangs', 'lost')
 

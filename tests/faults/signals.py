@@ -6,6 +6,7 @@ import signal
 import time
 
 from helpers.launching import TINY, Launcher, assert_same_run, printed, wait
+from helpers.preloaded import Preloaded
 from helpers.waiting import wait_until
 from snjax.runs.workdir import newest_step
 
@@ -21,7 +22,9 @@ CODES = {
 
 def campaign(folder: pathlib.Path, limit: int = 0) -> dict[str, int]:
     """Sends `limit` signals; 0 for 200. Returns counts."""
-    launcher, draw = Launcher(folder / 'cache' / 'jax'), random.Random(0)
+    draw, fresh = random.Random(0), Launcher(folder / 'cache' / 'jax')
+    preloaded = Preloaded(folder / 'preloaded', fresh.environment())
+    launcher = Launcher(fresh.cache, preloaded=preloaded)
     began = time.monotonic()
     launcher.train(folder / 'whole')
     seconds = time.monotonic() - began
@@ -31,8 +34,10 @@ def campaign(folder: pathlib.Path, limit: int = 0) -> dict[str, int]:
         counts['runs'] += 1
         for _ in range(3):
             number = draw.choice(SIGNALS)
-            process = launcher.start(*TINY, f'--workdir={run}')
-            if draw.random() < 0.7:  # while it trains; else at any moment from the first on
+            training = draw.random() < 0.7  # else at any moment from the first on
+            start = (launcher if training else fresh).start
+            process = start(*TINY, f'--workdir={run}')
+            if training:
                 wait_until(lambda process=process: 'compiled' in printed(process), process)
             time.sleep(draw.uniform(0.3, seconds / 2))
             process.send_signal(number)
@@ -50,4 +55,5 @@ def campaign(folder: pathlib.Path, limit: int = 0) -> dict[str, int]:
         except AssertionError as error:
             counts['wrong'] += 1
             print(f'{run.name} differs: {error}')
+    preloaded.close()
     return counts

@@ -21,12 +21,13 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from configs import sngan_digits
 from helpers.compiling import QUICKLY
+from helpers.preloaded import Forked, Preloaded
 from snjax.runs.best import best_scores
 from snjax.runs.checkpoint import load_tree
 
 ROOT = Path(__file__).parents[2]
 DIGITS = f'--config={ROOT}/configs/sngan_digits.py'
-NUM_STEPS, CHECKPOINT_EVERY, LOG_EVERY, SAMPLE_EVERY, SCORE_EVERY = 120, 10, 1, 40, 40
+NUM_STEPS, CHECKPOINT_EVERY, LOG_EVERY, SAMPLE_EVERY, SCORE_EVERY = 60, 10, 1, 20, 20
 TINY = (
     DIGITS,
     # Of the networks the one with the fewest layers: tracing and compiling is what costs.
@@ -39,7 +40,7 @@ TINY = (
     f'--config.num_steps={NUM_STEPS}',
     f'--config.checkpoint.every={CHECKPOINT_EVERY}',
     f'--config.log.every={LOG_EVERY}',
-    '--config.log.histograms_every=60',
+    '--config.log.histograms_every=30',
     f'--config.sampling.every={SAMPLE_EVERY}',
     '--config.sampling.num=16',
     '--config.eval.num_samples=200',
@@ -48,6 +49,15 @@ TINY = (
 # A sweep of two runs at once, where there are two cores.
 SLOTS = min(2, len(os.sched_getaffinity(0)))
 SWEEP = ('--mode=sweep', f'--slots={SLOTS}')
+# These import little, or start processes of their own.
+_NOT_FORKED = (
+    '--mode=sweep',
+    '--mode=report',
+    '--mode=doctor',
+    '--distributed',
+    '--help',
+    '--list',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,14 +82,33 @@ class Launcher:
     Attributes:
         cache: folder of the compiled programs.
         xla_flags: XLA_FLAGS of the processes; slow tests of the demo give '', as users compile.
+        preloaded: a process that forks the launches that need no environment of their own; None
+            starts an interpreter for each, as users do.
     """
 
     cache: Path
     xla_flags: str = QUICKLY
+    preloaded: Preloaded | None = None
+
+    def fresh(self) -> 'Launcher':
+        """One that starts an interpreter for each launch, for tests of its first seconds."""
+        return dataclasses.replace(self, preloaded=None)
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a launch."""
+        shared = {
+            'JAX_COMPILATION_CACHE_DIR': str(self.cache),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+            'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+            'XLA_FLAGS': self.xla_flags,
+        }
+        # launch.py must find snjax by itself, as it does for users; pytest names each test.
+        ours = ('PYTHONPATH', 'XLA_FLAGS', 'PYTEST_CURRENT_TEST')
+        return {k: v for k, v in os.environ.items() if k not in ours} | shared
 
     def start(
         self, *flags: str, cwd: Path | None = None, before: Sequence[str] = (), **env: str
-    ) -> subprocess.Popen:
+    ) -> subprocess.Popen | Forked:
         """Starts launch.py and returns at once; `wait` and `printed` read its output.
 
         Args:
@@ -88,24 +117,17 @@ class Launcher:
             before: command that runs launch.py, such as `('ip', 'netns', 'exec', name)`.
             env: environment variables to add.
         """
-        shared = {
-            'JAX_COMPILATION_CACHE_DIR': str(self.cache),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-            'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-            'XLA_FLAGS': self.xla_flags,
-        }
-        # launch.py must find snjax by itself, as it does for users.
-        inherited = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'XLA_FLAGS')}
+        flags = tuple(map(str, flags))
+        env = self.environment() | env
         self.cache.mkdir(parents=True, exist_ok=True)
         output = self.cache.parent / f'output-{time.monotonic_ns()}'
         with open(f'{output}.out', 'xb') as out, open(f'{output}.err', 'xb') as err:
-            process = subprocess.Popen(
-                [*before, sys.executable, str(ROOT / 'launch.py'), *map(str, flags)],
-                cwd=cwd,
-                env=inherited | shared | env,
-                stdout=out,
-                stderr=err,
-            )
+            plain = not before and not any(flag.startswith(_NOT_FORKED) for flag in flags)
+            if self.preloaded and plain and env == self.preloaded.env:
+                process = self.preloaded.start(flags, cwd, out.name, err.name)
+            else:
+                command = [*before, sys.executable, str(ROOT / 'launch.py'), *flags]
+                process = subprocess.Popen(command, cwd=cwd, env=env, stdout=out, stderr=err)
         process.output = output
         return process
 
@@ -120,7 +142,7 @@ class Launcher:
         return outcome
 
 
-def wait(process: subprocess.Popen, seconds: float = 600) -> Outcome:
+def wait(process: subprocess.Popen | Forked, seconds: float = 600) -> Outcome:
     """Waits for the end of a process of `Launcher.start`; kills it after `seconds`."""
     try:
         code = process.wait(seconds)
@@ -130,7 +152,7 @@ def wait(process: subprocess.Popen, seconds: float = 600) -> Outcome:
     return Outcome(code, out, err)
 
 
-def printed(process: subprocess.Popen) -> str:
+def printed(process: subprocess.Popen | Forked) -> str:
     """Returns what a process of `Launcher.start` has written to stdout so far."""
     return Path(f'{process.output}.out').read_text()
 

@@ -156,7 +156,7 @@ def test_only_errors_that_people_can_mend_are_told_without_a_traceback(number):
 def test_ctrl_c_in_the_first_seconds_is_one_line_at_once(launcher, finished_run, tmp_path):
     """In any mode: the handler is set before the mode is looked at."""
     workdir = finished_run.copy(tmp_path / 'run')
-    process = launcher.start('--mode=evaluate', f'--workdir={workdir}')
+    process = launcher.fresh().start('--mode=evaluate', f'--workdir={workdir}')
     mapped = Path(f'/proc/{process.pid}/maps')
     assert wait_until(lambda: 'jaxlib' in mapped.read_text(), process)
     process.send_signal(signal.SIGINT)

@@ -59,7 +59,7 @@ def test_tensorboard_serves_two_runs(two_runs):
             tags = ask(url, 'plugin/histograms/tags')[run]
             assert {'gen/project/kernel', 'dis/conv1/kernel', 'dis/score/bias'} <= set(tags)
             histogram = ask(url, 'plugin/histograms/histograms', run=run, tag='dis/conv1/kernel')
-            assert [step for _, step, _ in histogram] == [60, 120]
+            assert [step for _, step, _ in histogram] == [30, 60]
             kernel = state(two_runs / name)[1]['dis/params/conv1/kernel']
             buckets = np.array(histogram[-1][2])
             assert buckets[:, 2].sum() == kernel.size

@@ -415,8 +415,8 @@ def killed_sweep(launcher, tmp_path_factory):
     folder = where / 'x'
     sweep = write_sweep(where, "return h.product({'seed': [1, 0]})")
     flags = [*SWEEP, *TINY, sweep, f'--workdir={folder}']
-    kill_the_sweep(launcher, flags, folder, 'seed=1', 15)
-    outcome = kill_a_run(launcher, flags, folder, 'seed=1', 70)
+    kill_the_sweep(launcher, flags, folder, 'seed=1', 12)
+    outcome = kill_a_run(launcher, flags, folder, 'seed=1', 35)
     return folder, outcome, flags
 
 

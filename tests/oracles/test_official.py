@@ -16,14 +16,13 @@ from helpers.launching import ROOT
 from oracles.official import compare, fixtures, ours
 from oracles.official.mutations import MUTATIONS, QUICK
 
-# `cgan` has all of `resnet` and two layers more.
-QUICK_MODELS = ('cgan', 'cnn', 'dcgan', 'wgangp', 'acgan', 'glo_l2', 'glo_lap1')
-QUICK_IN_FLOAT32 = ('cnn', 'glo_lap1')
+QUICK_MODELS = ('resnet', 'cgan', 'cnn', 'dcgan', 'wgangp', 'acgan', 'glo_l2', 'glo_lap1')
+QUICK_IN_FLOAT32 = ('resnet', 'cnn', 'glo_lap1')
 EXACT = 1e-9
-# In float32 the official code itself strays from its float64 run: running means carry biases whose
-# gradients are rounding noise (`docs/fidelity.md`).
-IN_FLOAT32 = {'mean': 0.1, 'images': 0.02}
-FLOAT32 = 2e-3
+# In float32 the official code, too, strays from its float64 run, and its fixture says how far: by a
+# factor that chance decides, because the kinks of ReLU and hinge make trajectories part. `worst` is
+# one array, which may have hardly moved, and `mean` carries biases that are rounding noise.
+LEAST, FACTOR = {'mean': 0.1, 'images': 0.02}, 20
 
 
 def run(tmp_path_factory, *flags, devices=1):
@@ -66,38 +65,49 @@ def mutated(tmp_path_factory):
     return run(tmp_path_factory, '--models=', f'--mutations={",".join(names)}', '--steps=2')
 
 
-def check(model, trajectory, limits, default):
-    """Every error of every checkpoint is within its limit; and there is one of each kind."""
+def check(model, trajectory, limit):
+    """Every error of every checkpoint is below `limit` of its time and kind; and none lacks."""
     theirs = fixtures.fixture(model)
     times = [t for t in (1, 2, 5, 10, 20) if any(k.startswith(f't{t}/') for k in trajectory)]
     assert times
     for t in times:
         found, arrays = compare.errors(model, trajectory, theirs, t)
         assert set(found) >= ({'gen'} if model in fixtures.GLO else {'gen', 'dis'})
-        wrong = {k: e for k, e in found.items() if not e < limits.get(k, default)}
+        wrong = {k: e for k, e in found.items() if not e < limit(theirs, t, k)}
         assert not wrong, f'{model} after {t} updates: {wrong}; largest: {arrays[:3]}'
+
+
+def exact(theirs, t, kind):
+    return EXACT
+
+
+def rounding(theirs, t, kind):
+    """What float32 may move: `FACTOR` times what it moves the official code."""
+    if 'worst' in kind:
+        return np.inf
+    return max(LEAST.get(kind, 2e-3), FACTOR * theirs[f'float32/t{t}/{kind}'])
 
 
 @pytest.mark.parametrize('model', QUICK_MODELS)
 def test_updates_are_those_of_the_official_code(quick, model):
-    check(model, quick[model], {}, EXACT)
+    check(model, quick[model], exact)
 
 
 @pytest.mark.parametrize('model', QUICK_IN_FLOAT32)
 def test_updates_in_float32_are_the_official_ones_up_to_rounding(quick_in_float32, model):
-    check(model, quick_in_float32[model], IN_FLOAT32, FLOAT32)
+    check(model, quick_in_float32[model], rounding)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('model', list(ours.CONFIGS))
 def test_twenty_updates_are_those_of_the_official_code(whole, model):
-    check(model, whole[model], {}, EXACT)
+    check(model, whole[model], exact)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('model', list(ours.CONFIGS))
 def test_twenty_updates_in_float32(whole_in_float32, model):
-    check(model, whole_in_float32[model], IN_FLOAT32, FLOAT32)
+    check(model, whole_in_float32[model], rounding)
 
 
 @pytest.mark.slow
@@ -105,7 +115,7 @@ def test_four_devices_do_what_the_official_code_does_on_one(tmp_path_factory):
     """One real image on each, and synchronized batch norm."""
     flags = '--models=cgan', '--steps=2', '--look=none'
     found = run(tmp_path_factory, *flags, devices=4)
-    check('cgan', found['cgan'], {}, 1e-10)
+    check('cgan', found['cgan'], lambda *_: 1e-10)
 
 
 # ---- a test of the tests: each change of the method is seen

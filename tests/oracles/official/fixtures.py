@@ -5,7 +5,8 @@
 DIR has the checkouts by their repositories' names. The interpreters come from the variables
 CHAINER_PYTHON, TENSORFLOW_PYTHON and TORCH_PYTHON; the heads of `chainer_peers.py`,
 `tensorflow_peers.py` and `torch_peers.py` say what they need. `--runs` keeps whole trajectories,
-and those that are there are used again. Without `--write` the table of errors is all that is made.
+and those that are there are used again. Without `--write` the table of errors is all that is made. A fixture
+also says how far the official code strays from its own float64 run in float32.
 """
 
 import argparse
@@ -30,6 +31,7 @@ CODES = {
         'fa66c574a54c4916d27c55441d33753dcc78f6bc',
     ),
     'mimicry': ('torch_peers.py', 'TORCH_PYTHON', 'a7fda06c4aff1e6af8dc4c4a35ed6636e434c766'),
+    'pytorch-gan-collections': ('torch_peers.py', 'TORCH_PYTHON', '860e90bd882eb5737103de55bcf0e977d6952343'),
     'minimal_glo': ('torch_peers.py', 'TORCH_PYTHON', 'bbb68d26a5de0effdd93a72f8da8361d3d5d763c'),
 }  # fmt: skip
 GLO = ('glo_l2', 'glo_lap1')
@@ -83,6 +85,14 @@ def run_ours(models, out, dtype='float64', steps=feed.LAST):
     subprocess.run(command, check=True, cwd=root, env=env)
 
 
+def rounding(model, in_float32, in_float64):
+    """How far the official code strays from itself in float32: `float32/t1/gen` and so on."""
+    found = {t: compare.errors(model, in_float32, in_float64, t)[0] for t in feed.KEPT}
+    return {
+        f'float32/t{t}/{k}': np.float64(e) for t, errors in found.items() for k, e in errors.items()
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--checkouts', type=pathlib.Path, required=True)
@@ -97,9 +107,15 @@ def main():
         if not official.exists():
             run_peer(model, given.checkouts.resolve(), official.resolve())
         if given.write:
+            rounded = given.runs / 'float32' / f'{model}.npz'
+            if not rounded.exists():
+                rounded.parent.mkdir(exist_ok=True)
+                run_peer(model, given.checkouts.resolve(), rounded.resolve(), 'float32')
             arrays = dict(np.load(official))
+            errors = rounding(model, dict(np.load(rounded)), arrays)
             about = f'{code_of(model)} {CODES[code_of(model)][2]}, {arrays.pop("about")}'
-            np.savez_compressed(HERE / f'{model}.npz', about=about, **feed.reduced(arrays))
+            kept = feed.reduced(arrays) | errors
+            np.savez_compressed(HERE / f'{model}.npz', about=about, **kept)
     missing = [m for m in chosen if not (given.runs / 'snjax' / f'{m}.npz').exists()]
     if missing:
         run_ours(missing, (given.runs / 'snjax').resolve())

@@ -29,6 +29,7 @@ MODELS = {
     'wgangp_resnet': ('improved_wgan_training', 2, 5, 'normal'),
     'mimicry': ('mimicry', 1, 5, 'normal'),
     'mimicry_cgan': ('mimicry', 1, 5, 'normal'),
+    'collections': ('pytorch-gan-collections', 2, 5, 'normal'),
 }
 
 

@@ -217,6 +217,7 @@ LAYOUTS = {
     'wgangp_resnet': lambda: improved_wgan_training(False),
     'mimicry': lambda: sngan_projection(False, 'same'),
     'mimicry_cgan': lambda: sngan_projection(True, 'same'),
+    'collections': lambda: sngan_projection(False),
     'glo_l2': minimal_glo,
     'glo_lap1': minimal_glo,
 }

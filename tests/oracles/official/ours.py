@@ -41,6 +41,11 @@ CONFIGS = {
     'wgangp_resnet': ('wgan_gp_cifar', 'resnet', {'accumulate': 2}),
     'mimicry': ('sngan_cifar', 'mimicry', {'model.spectral_updates': 'per_forward'}),
     'mimicry_cgan': ('cgan_cifar', 'mimicry', {'model.spectral_updates': 'per_forward'}),
+    'collections': (
+        'sngan_cifar',
+        'collections',
+        {'model.spectral_updates': 'per_forward'},
+    ),
     # minimal_glo has one network, of 64 px, and a pyramid of its own.
     'glo_l2': ('glo_cifar', '', {'data.image_size': 64, 'glo.loss': 'l2'}),
     'glo_lap1': (

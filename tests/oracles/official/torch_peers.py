@@ -8,6 +8,7 @@ computed in float32, in a float64 run; z, images and their order come from `inpu
 epoch the code draws pictures in training mode, which moves its running statistics; they are put
 back. mimicry or mimicry_cgan, kwotsin/mimicry's SNGAN-32 and cGAN-PD-32: `train_step` of both
 networks and the scheduler, in the order of its trainer, whose packages import TensorFlow.
+collections, pytorch-gan-collections' SNGAN ResNet: `gan_collections.py`.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import os
 import sys
 import types
 
+import gan_collections
 import inputs as feed
 import numpy as np
 import torch
@@ -228,7 +230,8 @@ def run_mimicry(a, dtype):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument('model', choices=['glo_l2', 'glo_lap1', 'mimicry', 'mimicry_cgan'])
+    models = ['glo_l2', 'glo_lap1', 'mimicry', 'mimicry_cgan', 'collections']
+    parser.add_argument('model', choices=models)
     parser.add_argument('--checkouts', required=True)
     parser.add_argument('--out', required=True)
     parser.add_argument('--dtype', default='float64', choices=['float32', 'float64'])
@@ -237,8 +240,10 @@ def main():
     dtype = getattr(torch, a.dtype)
     torch.set_default_dtype(dtype)
     torch.set_num_threads(1)
-    run = run_glo if a.model.startswith('glo') else run_mimicry
-    out, traces = run(a, dtype)
+    if a.model == 'collections':
+        out, traces = gan_collections.run(a, dtype, stub, chainer_name)
+    else:
+        out, traces = (run_glo if a.model.startswith('glo') else run_mimicry)(a, dtype)
     out.update({'trace/' + name: np.array(v) for name, v in traces.items()})
     versions = f'PyTorch {torch.__version__}, NumPy {np.__version__}'
     out['about'] = f'{versions}, Python {sys.version.split()[0]}, {a.dtype}'

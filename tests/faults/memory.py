@@ -1,0 +1,46 @@
+"""A training of 10,000 calls: the memory of its process after 2,000 and at the end must agree.
+
+It saves, draws and scores all the while, as a long run does.
+"""
+
+import pathlib
+import re
+import time
+
+from helpers.launching import TINY, Launcher, logged_step, wait
+
+CALLS, SETTLED = 10_000, 0.2  # share of the calls after which everything has been allocated once
+ALLOWED = 1.05
+
+
+def campaign(folder: pathlib.Path, limit: int = 0) -> dict[str, int]:
+    """Trains for `limit` calls; 0 for 10,000. Returns counts, memory in MB."""
+    calls = limit or CALLS
+    launcher = Launcher(folder / 'cache' / 'jax')
+    every = {'log.every': 50, 'log.histograms_every': 500, 'checkpoint.every': 200}
+    every |= {'sampling.every': 200, 'eval.every': 500, 'steps_per_call': 1, 'num_steps': calls}
+    flags = [f'--config.{key}={value}' for key, value in every.items()]
+    process = launcher.start(*TINY, *flags, f'--workdir={folder / "run"}')
+    resident = {}
+    while process.poll() is None:
+        time.sleep(0.2)
+        step = logged_step(folder / 'run')
+        if step:
+            resident[step] = _megabytes(process.pid) or resident.get(step, 0)
+    outcome = wait(process)
+    settled = max(size for step, size in resident.items() if step <= SETTLED * calls + 200)
+    last = max(size for step, size in resident.items() if step >= 0.9 * calls)
+    counts = {'calls': calls, 'MB settled': settled, 'MB at the end': last}
+    if outcome.code:
+        print(outcome.stderr)
+    return counts | {'wrong': int(outcome.code != 0 or last > ALLOWED * settled)}
+
+
+def _megabytes(pid: int) -> int:
+    """The resident memory of a process; 0 if it has ended."""
+    try:
+        status = pathlib.Path(f'/proc/{pid}/status').read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    found = re.search(r'VmRSS:\s+(\d+) kB', status)
+    return int(found[1]) // 1024 if found else 0
