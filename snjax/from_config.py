@@ -34,7 +34,7 @@ class Facts(NamedTuple):
 def facts(config: Any) -> Facts:
     """The facts of a run's config."""
     data, model = config['data'], config['model']
-    size, name = data['image_size'], model['architecture']
+    size, name = data['image_size'], str(model['architecture'])
     return Facts(
         method=config['method'],
         data=data['name'],

@@ -39,7 +39,7 @@ class Look(NamedTuple):
     edges: tuple[float, float, float, float]
     letter: float
     line: float
-    settings: dict[str, Any]
+    settings: dict[Any, Any]
 
 
 # All fonts come with Matplotlib; a letter that the first lacks is taken from the second.
@@ -128,7 +128,8 @@ def _settings(look: Look, salt: str = '') -> Iterator[None]:
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Glyph .* missing from font', UserWarning)
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS | look.settings)
+        for settings in (_SETTINGS, look.settings):
+            matplotlib.rcParams.update(settings)
         matplotlib.rcParams['svg.hashsalt'] = f'snjax {salt}'
         yield
 

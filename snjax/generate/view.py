@@ -1,5 +1,6 @@
 """What a loaded run shows of itself: its logs, scores, checkpoints, pictures, encodings."""
 
+import importlib
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,7 @@ class RunView:
             ModuleNotFoundError: pandas is not installed; `curve` does without.
         """
         try:
-            import pandas
+            pandas = importlib.import_module('pandas')
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 "run.metrics() needs pandas: pip install pandas; run.curve('train/dis_loss') does "
@@ -156,9 +157,11 @@ class RunView:
         """
         from snjax.generate import inversion, measurements
 
-        me, shape = self._me(), np.shape(images)[1:]
+        me = self._me()
         if operator is None:
-            operator = measurements.identity(shape, measurements.Options())
+            _, height, width, channels = np.shape(images)
+            whole = height, width, channels
+            operator = measurements.identity(whole, measurements.Options())
         classes = None
         if me.num_classes:
             tried = np.arange(num_restarts) % me.num_classes

@@ -9,6 +9,7 @@ sent. `WANDB_MODE=offline` writes a folder that `wandb sync` uploads later.
 """
 
 import argparse
+import importlib
 import json
 import pathlib
 import sys
@@ -42,8 +43,7 @@ def upload(workdir: pathlib.Path, *, project: str = 'snjax', follow: bool = Fals
         ValueError: there is no run, or a file is damaged.
         ModuleNotFoundError: wandb is not installed.
     """
-    import wandb
-
+    wandb = importlib.import_module('wandb')
     if not (workdir / CONFIG_NAME).is_file():
         raise ValueError(f'{workdir} holds no run: there is no {CONFIG_NAME}')
     state = {'id': None, 'lines': 0, 'grid': -1} | (read_json(workdir / STATE) or {})

@@ -13,18 +13,11 @@ from helpers.launching import ROOT
 
 NOTEBOOKS = sorted((ROOT / 'docs' / 'notebooks').glob('*.md'))
 CELL = re.compile(r'^```\{code-cell\} ipython3\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-# Stands in for a notebook: runs the cells in turn in one namespace, with Matplotlib drawing nothing.
+# Runs the cells in turn in one namespace, as a notebook does, with Matplotlib drawing nothing.
 RUN = """
-import json, sys, types
+import json, sys
 import matplotlib
 matplotlib.use('agg')
-if 'IPython' not in sys.modules:
-    display = types.ModuleType('IPython.display')
-    display.Image = display.Markdown = lambda *_, **__: None
-    display.display = lambda *_: None
-    package = types.ModuleType('IPython')
-    package.display, package.get_ipython = display, lambda: None
-    sys.modules |= {'IPython': package, 'IPython.display': display}
 names = {'__name__': '__main__'}
 for cell in json.load(sys.stdin):
     exec(compile(cell, 'cell', 'exec'), names)
@@ -53,6 +46,8 @@ def test_a_notebook_has_fewer_than_40_lines_of_code_and_is_one_for_jupytext(note
 @pytest.mark.slow
 @pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_cell_runs(notebook, tmp_path):
+    if 'IPython' in notebook.read_text():
+        pytest.importorskip('IPython', reason='not in this environment: pip install ipython')
     done = subprocess.run(
         [sys.executable, '-W', 'error::SyntaxWarning', '-c', textwrap.dedent(RUN)],
         input=json.dumps(cells(notebook)),
