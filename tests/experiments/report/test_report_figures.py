@@ -60,7 +60,7 @@ def test_an_outlier_does_not_squash_a_curve_where_it_may_be_cut():
     assert limits([]) == (0, 1, False)
     axes = drawn(CurvePanel('', [Line('', 0, curve([dict(enumerate(values))]))]))
     assert axes.get_ylim()[1] < 2.5
-    assert [short(v) for v in (0, 0.25, 1500, 2e6)] == ['0', '0.25', '1.5k', '2M']
+    assert [short(v) for v in (0, 0.25, 1500, 2e6, 2e15)] == ['0', '0.25', '1.5k', '2M', '2e+15']
 
 
 def test_a_wild_seed_widens_the_axis_by_half_of_it_at_most():
