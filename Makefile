@@ -1,8 +1,8 @@
-# make demo: train on real digits, offline, in minutes.   make test: lint and test.   make lint, make types.
+# make demo: train on real digits, offline, in minutes.   make test: lint and test.   make lint, make types.   make docs: the site.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test oracles faults lint types clean
+.PHONY: demo test oracles faults docs lint types clean
 
 demo: .venv/run.installed
 	$(BIN)/python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
@@ -18,6 +18,11 @@ oracles: .venv/oracles.installed
 # Breaks runs on purpose, for hours, and prints counts: docs/reliability.md.
 faults: .venv/dev.installed
 	$(BIN)/python tests/faults/campaign.py
+
+# Executes the explanations and reads every docstring; a second build does what has changed.
+docs: .venv/docs.installed
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo docs/_build/html/index.html
 
 lint: .venv/dev.installed
 	$(BIN)/ruff check .
@@ -39,9 +44,13 @@ types: .venv/dev.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch .venv/run.installed $@
 
+.venv/docs.installed: requirements-docs.txt .venv/run.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	touch $@
+
 .venv/oracles.installed: requirements-oracles.txt .venv/dev.installed | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-oracles.txt
 	touch $@
 
 clean:
-	rm -rf .venv build dist snjax.egg-info
+	rm -rf .venv build dist docs/_build snjax.egg-info
