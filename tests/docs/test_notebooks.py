@@ -12,7 +12,9 @@ import pytest
 from helpers.launching import ROOT
 
 NOTEBOOKS = sorted((ROOT / 'docs' / 'notebooks').glob('*.md'))
-CELL = re.compile(r'^```\{code-cell\} ipython3\n(?:^:.*\n)*(.*?)^```$', re.MULTILINE | re.DOTALL)
+CELL = re.compile(
+    r'^```\{code-cell\} ipython3\n(?:^:[^\n]*\n)*(.*?)^```$', re.MULTILINE | re.DOTALL
+)
 # Runs the cells in turn in one namespace, as a notebook does, with Matplotlib drawing nothing.
 RUN = """
 import json, sys
