@@ -120,7 +120,8 @@ class RunView:
             _, tree = load_tree(self._path(self.folder), self.step, prefix=where)
         except ValueError as error:
             raise ValueError(f'{self.workdir} has no sigmas ({error})') from error
-        return {name: float(value) for name, value in sigmas(tree).items()}
+        found = sigmas(jax.device_put(tree))
+        return {name: float(value) for name, value in found.items()}
 
     def show(self, images: Any = 64, *, columns: int | None = None) -> 'Image':
         """Images as one picture, which a notebook displays: see `snjax.show`.

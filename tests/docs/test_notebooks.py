@@ -12,7 +12,9 @@ import pytest
 from helpers.launching import ROOT
 
 NOTEBOOKS = sorted((ROOT / 'docs' / 'notebooks').glob('*.md'))
-CELL = re.compile(r'^```\{code-cell\} ipython3\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+CELL = re.compile(
+    r'^```\{code-cell\} ipython3\n(?:^:[^\n]*\n)*(.*?)^```$', re.MULTILINE | re.DOTALL
+)
 # Runs the cells in turn in one namespace, as a notebook does, with Matplotlib drawing nothing.
 RUN = """
 import json, sys
@@ -36,7 +38,7 @@ def test_the_notebooks_are_there():
 @pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_has_fewer_than_40_lines_of_code_and_is_one_for_jupytext(notebook):
     text = notebook.read_text()
-    assert text.startswith('---\njupytext:\n') and 'format_name: myst' in text
+    assert text.startswith('---\nfile_format: mystnb\njupytext:\n') and 'format_name: myst' in text
     lines = [line for cell in cells(notebook) for line in cell.splitlines() if line.strip()]
     assert 10 < len(lines) < 40
     for cell in cells(notebook):
