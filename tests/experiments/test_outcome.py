@@ -30,7 +30,7 @@ def scored(*values, tag='eval/frechet_distance'):
         (HEALTHY, 'no sign of a collapse (diversity 0.90, real images 1); no scores were taken'),
         (
             HEALTHY | {'sentinel/diversity': dict.fromkeys(range(50, 1001, 50), 0.1)},
-            'looks collapsed: samples are nearly alike (diversity 0.10',
+            'looks collapsed: samples are more alike than real images are (diversity 0.10',
         ),
         (
             HEALTHY | {f'train/{k}_logits': {i: x * i for i in range(20)} for k, x in WILD.items()},
