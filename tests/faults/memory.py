@@ -1,6 +1,8 @@
 """A training of 10,000 calls: the memory of its process after 2,000 and at the end must agree.
 
-It saves, draws and scores all the while, as a long run does.
+It saves, draws and scores all the while, as a long run does. Its threads share one arena of malloc:
+with one each, what they free stays with the process and looks like a leak (75 saves: 8 MB more, and
+2 MB more with one arena).
 """
 
 import pathlib
@@ -20,7 +22,8 @@ def campaign(folder: pathlib.Path, limit: int = 0) -> dict[str, int]:
     every = {'log.every': 50, 'log.histograms_every': 500, 'checkpoint.every': 200}
     every |= {'sampling.every': 200, 'eval.every': 400, 'steps_per_call': 1, 'num_steps': calls}
     flags = [f'--config.{key}={value}' for key, value in every.items()]
-    process = launcher.start(*TINY, *flags, f'--workdir={folder / "run"}')
+    workdir = f'--workdir={folder / "run"}'
+    process = launcher.start(*TINY, *flags, workdir, MALLOC_ARENA_MAX='1')
     resident = {}
     while process.poll() is None:
         time.sleep(0.2)
