@@ -2,6 +2,7 @@
 
 `launch.py --mode=doctor` looks for what is wrong with this machine, a workdir, a config or its data.
 
+`launch.py --config=... --dry_run` compiles a training and says what it costs, without a run.
 `launch.py --list_keys` lists the keys of a config and of the modes, `--list_keys=optimizer` those
 that match.
 
@@ -55,7 +56,7 @@ define(number, 'process_id', None, 'number of this process, from 0', distributed
 define(number, 'join_timeout', 300, 'seconds for all to join', at_least=1, distributed=SEVERAL)
 define(number, 'peer_timeout', 100, 'seconds of silence allowed', at_least=4, distributed=SEVERAL)
 define(text, 'sweep', None, 'a file with get_sweep; default: the config', mode=SWEEP)
-define(switch, 'dry_run', False, 'print the commands of a sweep, start nothing', mode=SWEEP)
+define(switch, 'dry_run', False, 'say what would run, and what it costs', mode=(*TRAIN, *SWEEP))
 define(number, 'retries', 2, 'further starts of a run that fails without progress', mode=SWEEP)
 define(choice, 'engine', 'local', 'where runs start', values=('local', 'slurm'), mode=SWEEP)
 define(number, 'slots', 0, 'runs at once; 0: one per GPU', mode=SWEEP, engine=LOCAL)
@@ -85,7 +86,8 @@ def _run() -> None:
         ends.describe = functools.partial(describe_newest, workdir)
     try:
         start.start(FLAGS, workdir)
-        mode = importlib.import_module(f'experiments.modes.{FLAGS.mode}')
+        name = 'dry_run' if FLAGS.dry_run else FLAGS.mode
+        mode = importlib.import_module(f'experiments.modes.{name}')
         mode.main(FLAGS, workdir)
     except (ValueError, OSError) as error:
         error = errors.input_error(error, workdir)

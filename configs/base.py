@@ -233,7 +233,7 @@ def get_config() -> ConfigDict:
     # Generator updates between logged values.
     c.log.every = 100
     # Generator updates between histograms of the weights. 0: none.
-    c.log.histograms_every = 1000
+    c.log.histograms_every = 0
 
     # What watches a training (docs/reliability.md).
     c.sentinel = ConfigDict()

@@ -10,7 +10,7 @@ import functools
 import json
 from collections import ChainMap
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snjax import models, parallel
 from snjax.models import BATCH_NORM, LAYER_NORM, PLAIN, WEIGHT_NORM, Layers
@@ -18,6 +18,31 @@ from snjax.models.arguments import choose
 
 if TYPE_CHECKING:
     from snjax.data import ImageSet, ImageSource
+
+
+class Facts(NamedTuple):
+    """What a line on a run names."""
+
+    method: str
+    data: str
+    shape: str  # '16x16x1'
+    architecture: str
+    num_steps: int
+    seed: int
+
+
+def facts(config: Any) -> Facts:
+    """The facts of a run's config."""
+    data, model = config['data'], config['model']
+    size, name = data['image_size'], str(model['architecture'])
+    return Facts(
+        method=config['method'],
+        data=data['name'],
+        shape=f'{size}x{size}x{data["channels"]}',
+        architecture=models.RENAMED.get(name, name),
+        num_steps=config['num_steps'],
+        seed=config['seed'],
+    )
 
 
 def generator(

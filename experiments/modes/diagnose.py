@@ -22,6 +22,7 @@ from experiments.modes.training_diagnostics import fixed_images
 from experiments.settings.check import Config
 from snjax import from_config
 from snjax.latents.sampling import seed_key
+from snjax.runs import set_file
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.digest import paths
 from snjax.runs.files import read_lines
@@ -65,8 +66,9 @@ def run_diagnose(
     method = measurable(method)
     step, state = restored(method, workdir, options.step or None)
     data = functools.partial(_images, config, places, options.num)
+    real = data(accepted_in=workdir)
     effort = Effort(options.num, options.starts, options.ascent_steps, options.norm_steps)
-    found = Measurement(method, *data(), effort)(state)
+    found = Measurement(method, *real, effort)(state)
     if options.held_out:
         held_out = Measurement(method, *data(split=options.held_out), effort._replace(starts=1))
         found['logits/held_out'] = held_out(state)['logits/real']
@@ -117,8 +119,18 @@ def restored(method: Gan, workdir: pathlib.Path, step: int | None) -> tuple[int,
     return step, jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _images(config: Config, places: Mapping[str, str], num: int, **changes: str):
+def _images(
+    config: Config,
+    places: Mapping[str, str],
+    num: int,
+    accepted_in: pathlib.Path | None = None,
+    **changes: str,
+):
+    """Fixed images of the run's set; `accepted_in` is a workdir whose own set it has to be."""
     image_set = from_config.image_set(config.to_dict(), **{**places, **changes})
+    if accepted_in:
+        accept_changed = bool(places.get('accept_changed', False))
+        set_file.check(accepted_in, image_set, accept_changed=accept_changed)
     return fixed_images(image_set, num)
 
 

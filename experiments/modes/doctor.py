@@ -168,10 +168,8 @@ def _logs(folder: pathlib.Path) -> Iterator[Finding]:
     last = max((point.get('step', 0) for _, point in found.good), default=0)
     what = f'{names.METRICS_NAME}: {len(found.good)} lines up to step {last}'
     yield (FAULT, f'{what}, {len(found.bad)} damaged') if found.bad else (OK, what)
-    records, damaged, files = 0, 0, []
-    if (folder / names.TENSORBOARD).is_dir():
-        files = event_file.event_files(folder / names.TENSORBOARD)
-    for path in files:
+    records = damaged = 0
+    for path in (files := event_file.event_files(names.event_folder(folder))):
         counted = collections.Counter(event is None for _, event in event_file.read_pieces(path))
         records, damaged = records + counted[False], damaged + counted[True]
     what = f'{names.TENSORBOARD}: {records} records in {len(files)} files'

@@ -32,7 +32,7 @@ from snjax.host import paths
 from snjax.metrics import evaluate, extractors, protocols
 from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.protocols import Protocol
-from snjax.runs import config_file, images, lock, scores_file, set_file
+from snjax.runs import config_file, images, lock, scores_file, set_file, tags
 from snjax.runs.best import best_scores
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.files import read_lines
@@ -204,12 +204,12 @@ def _evaluate_one(
 ) -> None:
     """Scores the checkpoints of a run; writes `scores.json` and TensorBoard, and prints a table."""
     by_step: dict[int, list[Row]] = {}
-    rows = []
+    rows, known = [], scores_file.read(folder / SCORES_NAME)
     for name, trained in _checkpoints(folder, e):
         about = {'checkpoint': name, 'seed': trained.config['seed']}
         if trained.step not in by_step:
             chosen = fakes.variants(e.variants, trained)
-            by_step[trained.step] = evaluator.rows(trained, asked, chosen, about)
+            by_step[trained.step] = evaluator.rows(trained, asked, chosen, about, known)
             if e.nearest:
                 _show_nearest(evaluator, trained, chosen[0], e.nearest, folder)
         found = [Row(row.scores, row.manifest | about) for row in by_step[trained.step]]
@@ -260,9 +260,9 @@ def _log(folder: pathlib.Path, rows: Sequence[Row]) -> None:
             last = load_tree(folder / CHECKPOINTS, prefix=('step',))[0]
             with Writer(folder, start_step=max(last, _last_line(folder))) as writer:
                 for row in rows:
-                    group = '/'.join(row.manifest[key] for key in _TAGS)
-                    tags = {f'eval/{group}/{name}': x for name, x in row.scores.items()}
-                    writer.scalars(last, tags)
+                    group = tags.score_group(*(row.manifest[key] for key in _TAGS))
+                    found = {f'{group}/{name}': x for name, x in row.scores.items()}
+                    writer.scalars(last, found)
     except ValueError as error:
         print(f'TensorBoard was not written: {error}')
 

@@ -70,9 +70,41 @@ def notes(config: Mapping[str, Any], step: int, workdir: pathlib.Path) -> list[s
         lines.append(
             f'the learning rate is 0 from step {end} on (optimizer.decay_end), where more steps '
             f'change no weight: to train on, begin a new run, as --init_from={workdir}@STEP '
-            '--workdir=NEW --config.optimizer.decay_end=...'
+            '--workdir=NEW --config.optimizer.decay_start=... --config.optimizer.decay_end=...'
         )
     return lines
+
+
+def explained(error: ValueError, workdir: pathlib.Path) -> ValueError:
+    """The refusal of another config, with the way to train longer where the schedule is meant."""
+    if 'optimizer.decay_' not in str(error) and 'optimizer.ema_decay' not in str(error):
+        return error
+    return ValueError(
+        f'{error}; a schedule may change up to optimizer.decay_start, and the newest checkpoint is '
+        f'of step {newest_step(workdir)}: to train longer from a checkpoint, --init_from={workdir}'
+        '@STEP --workdir=NEW with these values'
+    )
+
+
+def shorter(config: Mapping[str, Any]) -> str:
+    """The keys that make a run shorter, with their values, in one line.
+
+    Args:
+        config: nested.
+    """
+    m, is_gan = config['model'], config['method'] != 'glo'
+    counts = {'num_steps': config['num_steps']} | ({'n_dis': config['n_dis']} if is_gan else {})
+    widths = {'model.gen_width': m['gen_width']}
+    widths |= {'model.dis_width': m['dis_width']} if is_gan else {}
+    sizes = widths | {'data.image_size': config['data']['image_size']}
+    named = [
+        ' and '.join(f'--config.{key} (now {value})' for key, value in some.items())
+        for some in (counts, sizes)
+    ]
+    return (
+        f'shorter by smaller {named[0]}, which count in proportion, or {named[1]}, which count by '
+        'their squares; on a GPU by --config.model.dtype=bfloat16'
+    )
 
 
 def after_divergence(error: Exception, workdir: pathlib.Path) -> Exception:

@@ -7,7 +7,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from experiments.report import contents, figure, page
+from experiments.report import contents, figure, leaderboard, page, tables
 from experiments.report import runs as run_folders
 from experiments.report.groups import groups_of
 from snjax.runs.files import replace_file
@@ -17,7 +17,9 @@ FIGURES = ('svg', 'pdf', 'png')
 
 
 def run_report(pattern: pathlib.Path, layout: str = 'auto') -> None:
-    """Writes `report.html` and the main figure as `report.svg`, `.pdf` and `.png`.
+    """Writes `report.html`, the main figure as `report.svg`, `.pdf` and `.png`, and the tables.
+
+    The tables of the page are `report.md` and `report.tex`; `report.csv` has all scores as numbers.
 
     The files go into the folder that `pattern` names, or the deepest one that holds all its runs.
 
@@ -37,8 +39,12 @@ def run_report(pattern: pathlib.Path, layout: str = 'auto') -> None:
     layout = contents.choose_layout(layout, groups)
     place = _place(pattern, [run.folder for run in runs])
     warnings = not_runs + damaged
-    made, main = contents.build(str(place), groups, layout, warnings)
+    rows = contents.score_rows(runs)
+    made, main = contents.build(str(place), groups, layout, rows, warnings)
     replace_file(place / 'report.html', page.render(made))
+    replace_file(place / 'report.md', tables.markdown(made))
+    replace_file(place / 'report.tex', tables.latex(made))
+    replace_file(place / 'report.csv', leaderboard.as_csv(rows))
     for kind, content in (figure.files(main) if main else {}).items():
         replace_file(place / f'report.{kind}', content)
     for line in warnings:
@@ -46,7 +52,7 @@ def run_report(pattern: pathlib.Path, layout: str = 'auto') -> None:
     drawn = f' and {", ".join(f".{kind}" for kind in FIGURES)}' if main else ''
     print(
         f'{contents.counts(groups)}, {contents.states(runs)}; layout {layout}: '
-        f'{place / "report.html"}{drawn}'
+        f'{place / "report.html"}{drawn}; tables: .md, .tex and .csv'
     )
 
 

@@ -16,6 +16,7 @@ from experiments import build
 from experiments.modes import (
     going_on,
     lines,
+    outcome,
     streaming,
     training_diagnostics,
     training_scores,
@@ -25,8 +26,8 @@ from experiments.settings.check import Config
 from snjax import data, from_config, parallel
 from snjax.metrics.evaluate import Evaluator
 from snjax.runs import config_file, lock, set_file
-from snjax.runs.workdir import SAMPLES, TENSORBOARD, check_kinds
-from snjax.training import loop
+from snjax.runs.workdir import CONFIG_NAME, SAMPLES, check_kinds, newest_step
+from snjax.training import beginning, loop
 from snjax.training.program import StepProgram
 from snjax.training.step import compile_ahead
 
@@ -36,11 +37,16 @@ ENOUGH_IMAGES = 500
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
     """Trains with the flags of `launch.py`."""
+    set_origin(given, workdir)
+    run_train(given.config, workdir, profile=given.profile)
+
+
+def set_origin(given: flags.FlagValues, workdir: pathlib.Path) -> None:
+    """Writes the checkpoint that `--init_from` means into the config."""
     if given.init_from:
         if not given.workdir:
             raise ValueError(going_on.NO_WORKDIR)
         given.config.init_from = going_on.resolve(given.init_from, workdir)
-    run_train(given.config, workdir, profile=given.profile)
 
 
 def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
@@ -62,7 +68,8 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
     ):
         if parallel.is_main():  # before anything is loaded or compiled
             check_kinds(workdir)
-            config_file.compare_config(workdir, record, _resumable(workdir))
+            for line in compare(workdir, record):
+                say(line)
         image_set = load_data(record, say, ahead.announce)
         _check_set(plan, image_set, workdir)
         evaluator = training_scores.evaluator_of(plan.scores, lambda split: image_set, say)
@@ -81,6 +88,7 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
         if parallel.is_main():
             held.check()
             trainer.write_scores(scores)
+            say(f'how it went  {outcome.of(workdir)}')
             _show_where(step, workdir)
 
 
@@ -94,8 +102,8 @@ def _trainer(
 ) -> loop.Trainer:
     """The trainer of a plan. Writes `config.json` after every check of the config has passed."""
     options = streaming.choose_options(plan.stream, plan.options, image_set.images, say)
-    _check_num_classes(plan.method.num_classes, image_set)
-    loop.check_set_size(len(image_set.images), plan.method.batch_size)
+    check_num_classes(plan.method.num_classes, image_set)
+    beginning.check_set_size(len(image_set.images), plan.method.batch_size)
     method = plan.method.with_images(image_set.images)
     live = training_scores.live_scores(plan.scores, plan.record, evaluator)
     trainer = loop.Trainer(
@@ -110,9 +118,11 @@ def _trainer(
         diagnose=training_diagnostics.measurement(method, options.diagnose_every, image_set),
         say=say,
         ahead=ahead.program,
+        shorter=going_on.shorter(plan.record),
+        hparams=keys.hparams(plan.record),
     )
     if parallel.is_main():
-        config_file.check_config(workdir, plan.record, _resumable(workdir))
+        config_file.check_config(workdir, plan.record, resumable(workdir))
         set_file.write(workdir, image_set)
     return trainer
 
@@ -202,10 +212,28 @@ def _warn_of_few_images(model: Mapping[str, Any], labels: np.ndarray, say) -> No
         )
 
 
-def _resumable(workdir: pathlib.Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def resumable(workdir: pathlib.Path) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Returns, of a config, what must be the same for the run in `workdir` to go on."""
     is_set_known = set_file.read(workdir) is not None
-    return functools.partial(keys.resumable, is_set_known=is_set_known)
+    step = newest_step(workdir)
+    return functools.partial(keys.resumable, is_set_known=is_set_known, step=step)
+
+
+def compare(workdir: pathlib.Path, record: Mapping[str, Any]) -> list[str]:
+    """Lines on a schedule that is another one from now on.
+
+    Raises:
+        ValueError: a run with this config may not go on in the workdir; one line.
+    """
+    try:
+        changed = config_file.compare_config(workdir, record, resumable(workdir))
+    except ValueError as error:
+        raise going_on.explained(error, workdir) from None
+    return [
+        f'{key} was {old} and is {new} from step {newest_step(workdir)} on'
+        for key, old, new in changed
+        if not keys.is_incidental(key) and key not in keys.PATHS
+    ]
 
 
 def _check_set(plan: build.Plan, image_set: data.ImageSet, workdir: pathlib.Path) -> None:
@@ -225,7 +253,7 @@ def _check_set(plan: build.Plan, image_set: data.ImageSet, workdir: pathlib.Path
         )
 
 
-def _check_num_classes(wanted: int, image_set: data.ImageSet) -> None:
+def check_num_classes(wanted: int, image_set: data.ImageSet) -> None:
     """Raises a ValueError if a conditional model has another number of classes than the set."""
     there = len(image_set.class_names)
     if wanted and wanted != there:
@@ -237,8 +265,10 @@ def _show_where(step: int, workdir: pathlib.Path) -> None:
     grid = workdir / SAMPLES / f'{step:08d}.png'
     if grid.exists():
         lines.say(f'samples      {grid}')
-    lines.say(f'TensorBoard  {workdir / TENSORBOARD}')
-    lines.say(f'to look      tensorboard --logdir {workdir / TENSORBOARD}')
+    # Of the folder above, so that the run has a name there and others of it are beside it.
+    has_others = len(list(workdir.parent.glob(f'*/{CONFIG_NAME}'))) > 1
+    above = workdir.parent if has_others or workdir.parent.name == 'runs' else workdir
+    lines.say(f'to look      tensorboard --logdir {above}')
 
 
 def _silent(line: str) -> None:

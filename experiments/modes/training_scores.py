@@ -84,16 +84,18 @@ def score_finished(
         say: prints a line.
 
     Returns:
-        The scores, for the run's logs.
+        The scores by tag, for the run's logs.
     """
     if evaluator is None:
         return {}
     trained = from_tree(config, step, as_tree(state))
     variant = Variant(trained.kept('auto'), 'running')
     about = {'checkpoint': 'last', 'seed': config['seed']}
-    rows = evaluator.rows(trained, [scores.protocol], [variant], about)
+    known = scores_file.read(folder / SCORES_NAME) if parallel.process_count() == 1 else ()
+    rows = evaluator.rows(trained, [scores.protocol], [variant], about, known)
     lines = evaluate.table(rows, evaluator.extractor)
-    values = rows[0].scores
+    group = evaluator.tag_group(scores.protocol)
+    values = {f'{group}/{name}': value for name, value in rows[0].scores.items()}
     yardstick = evaluator.extractor.yardstick
     if yardstick is not None and config['data']['channels'] in yardstick.channels:
         row, more = _yardstick_row(yardstick, scores, trained, variant, about)

@@ -2,7 +2,8 @@
 
 import datetime
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from experiments.report import configs, curves, leaderboard, paper_layouts, samples, scores
 from experiments.report.groups import Group
@@ -39,8 +40,17 @@ def choose_layout(asked: str, groups: Sequence[Group]) -> str:
     return 'table2' if any(len(names) > 1 for names in others) else 'runs'
 
 
+def score_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The rows of the leaderboard of all runs."""
+    return leaderboard.rows_of([leaderboard.Scored(r.folder, r.config, r.rows) for r in runs])
+
+
 def build(
-    title: str, groups: Sequence[Group], layout: str, warnings: Sequence[str] = ()
+    title: str,
+    groups: Sequence[Group],
+    layout: str,
+    rows: Sequence[Mapping[str, Any]],
+    warnings: Sequence[str] = (),
 ) -> tuple[Page, Figure | None]:
     """The page, and its main figure for documents.
 
@@ -48,13 +58,13 @@ def build(
         title: where the runs are.
         groups: all runs.
         layout: 'runs', 'settings' or 'table2'.
+        rows: of `score_rows`.
         warnings: lines about files that could not be read.
 
     Returns:
         The page and the main figure, which is None if nothing has been logged or scored yet.
     """
     runs = [run for group in groups for run in group.runs]
-    rows = leaderboard.rows_of([leaderboard.Scored(r.folder, r.config, r.rows) for r in runs])
     if layout == 'runs':
         first, main = [], None
         over_steps = curves.score_curves(groups)

@@ -3,12 +3,11 @@
 import dataclasses
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from experiments.report import leaderboard, paper
+from experiments.report import names, paper
 from experiments.report.paper import Place
 from experiments.report.runs import Run
 from experiments.report.spreads import Point, curve
@@ -77,19 +76,14 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
 
 
 def _names(found: Sequence[Sequence[Run]], places: Sequence[Place | None]) -> list[str]:
-    """Names groups by their places in the paper if these differ, otherwise by their configs."""
+    """Names groups by their places in the paper if these differ, otherwise by their folders."""
     known = [place for place in places if place]
     if len(known) == len(set(known)) == len(places):
         has_sets = len({place.data for place in known}) > 1
         return [
             f'{p.method}, setting {p.setting}' + (f', {p.data}' if has_sets else '') for p in known
         ]
-    names = leaderboard.names([group[0].config for group in found])
-    counts = Counter(names)
-    return [
-        f'{name} num_steps={group[0].num_steps}' if counts[name] > 1 else name
-        for name, group in zip(names, found, strict=True)
-    ]
+    return names.names([[run.folder for run in group] for group in found])
 
 
 def _order(group: Group) -> list[Any]:

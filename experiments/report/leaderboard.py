@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.report import names
 from experiments.report.published import PUBLISHED
+from experiments.report.spreads import format_number, format_spread, spread
 from experiments.settings import keys
 from snjax.runs import config_file, scores_file
 from snjax.runs.files import replace_file
@@ -82,7 +84,7 @@ def collect(folders: Sequence[pathlib.Path], extractor: str) -> list[dict[str, A
 
 
 def rows_of(runs: Sequence[Scored], extractor: str | None = None) -> list[dict[str, Any]]:
-    """A row for each kind of run and each protocol, the best Frechet distance first.
+    """A row for each kind of run and each protocol, the best first: the lowest distance.
 
     Args:
         runs: of any kinds, see `experiments.settings.keys.kind`.
@@ -95,16 +97,16 @@ def rows_of(runs: Sequence[Scored], extractor: str | None = None) -> list[dict[s
         was run more than once counts once, by the mean of its runs.
     """
     groups: dict[str, list[tuple[Scored, scores_file.Row]]] = {}
-    kinds: dict[str, Mapping[str, Any]] = {}
+    kinds: dict[str, list[pathlib.Path]] = {}
     for run in runs:
         kind = json.dumps(_kind(run), sort_keys=True)
+        kinds.setdefault(kind, []).append(run.folder)
         for row in run.rows:
             found = row.manifest.get('extractor')
             if found and extractor in (None, found):
-                kinds.setdefault(kind, run.config)
                 key = json.dumps([kind, *_compared(row.manifest)])
                 groups.setdefault(key, []).append((run, row))
-    named = dict(zip(kinds, names(list(kinds.values())), strict=True))
+    named = dict(zip(kinds, names.names(list(kinds.values())), strict=True))
     rows = [_row(members, named[json.loads(key)[0]]) for key, members in groups.items()]
     return sorted(
         rows, key=lambda row: (row['data'], row['protocol'], row['checkpoint'], _distance(row))
@@ -128,7 +130,8 @@ def _compared(manifest: Mapping[str, Any]) -> list[Any]:
 
 
 def _distance(row):
-    return row.get('fid', row.get('frechet_distance', (np.inf, None)))[0]
+    found = (row[key][0] for key in ('fid', 'frechet_distance', 'swd') if key in row)
+    return next((value for value in found if np.isfinite(value)), np.inf)
 
 
 def _row(members: Sequence[tuple[Scored, scores_file.Row]], name: str) -> dict[str, Any]:
@@ -161,32 +164,14 @@ def _by_seed(members, key: str) -> list[float]:
     return [float(np.mean(found)) for found in values.values()]
 
 
-def names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names each config by its method and the values in which it differs from the others."""
-    kinds = [keys.kind(config) for config in configs]
-    differing = [
-        key
-        for key in sorted({key for kind in kinds for key in kind})
-        if key not in ('method', 'num_steps')
-        and len({json.dumps(kind.get(key)) for kind in kinds}) > 1
-    ]
-    return [
-        ' '.join(
-            [
-                kind['method'],
-                *(f'{key.split(".")[-1]}={kind[key]}' for key in differing if key in kind),
-            ]
-        )
-        for kind in kinds
-    ]
-
-
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table of these scores, and one of published scores on the same data sets."""
     shown = [key for key in SCORES if any(key in row for row in rows)]
     columns = ['run', 'data', 'step', *PROTOCOL[1:], 'seeds', *shown]
     lines = [_line(c.replace('_', ' ') for c in columns), _line('---' for _ in columns)]
-    lines += [_line(_cell(row.get(c, '')) for c in columns) for row in rows]
+    for row in rows:
+        cells = [_score(row, c) if c in shown else _cell(row.get(c, '')) for c in columns]
+        lines.append(_line(cells))
     published = [p for p in PUBLISHED if p.data in {row['data'] for row in rows}]
     if published:
         heads = ('published', 'network', 'data', 'protocol', 'inception score', 'fid', 'source')
@@ -204,12 +189,17 @@ def _line(cells):
 
 
 def _cell(value) -> str:
-    if isinstance(value, tuple):
-        mean, spread = value
-        return f'{mean:.4g}' if spread is None else f'{mean:.4g} ± {spread:.2g}'
     if isinstance(value, float):
-        return f'{value:.4g}'
+        return format_number(value)
     return '' if value is None else str(value)
+
+
+def _score(row: Mapping[str, Any], key: str) -> str:
+    """Mean and deviation of a score, rounded as in the report."""
+    if key not in row['each']:
+        return ''
+    found = spread(row['each'][key])
+    return format_spread(found) if found else 'not finite'
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

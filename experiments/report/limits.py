@@ -67,6 +67,8 @@ def curve_limits(points: Sequence[Point]) -> Limits:
 
 def short(value: float | int) -> str:
     """A number for an axis: '20k' for 20,000, else three significant digits."""
+    if abs(value) >= 1e9:
+        return f'{value:.3g}'
     for size, letter in ((1e6, 'M'), (1e3, 'k')):
         if abs(value) >= size:
             return f'{value / size:.4g}{letter}'

@@ -1,4 +1,13 @@
-// Sorts tables by a column and picks out one series of a figure. The page is complete without it.
+// Sorts tables by a column, enlarges a grid of samples, and picks out one series of a figure. The
+// page is complete without it.
+for (const image of document.querySelectorAll('.images img')) image.onclick = () => {
+  const was = image.classList.contains('large');
+  document.querySelectorAll('img.large').forEach(other => other.classList.remove('large'));
+  image.classList.toggle('large', !was);
+};
+document.addEventListener('keydown', event => {
+  if (event.key === 'Escape') document.querySelectorAll('img.large').forEach(i => i.classList.remove('large'));
+});
 for (const button of document.querySelectorAll('th button')) button.onclick = () => {
   const head = button.parentElement, table = head.closest('table'), body = table.tBodies[0];
   const column = [...head.parentElement.children].indexOf(head);

@@ -53,7 +53,7 @@ def _block(block: Block, number: str) -> str:
 
 
 def _table(table: Table) -> str:
-    best = _best(table)
+    best = best_cells(table)
     apart = _published_columns(table.groups)
     groups = ''.join(
         f'<th class="group" colspan="{n}" scope="colgroup">{html.escape(name)}</th>'
@@ -86,7 +86,7 @@ def _published_columns(groups: Sequence[tuple[str, int]]) -> set[int]:
     return columns
 
 
-def _best(table: Table) -> set[tuple[int, int]]:
+def best_cells(table: Table) -> set[tuple[int, int]]:
     """(row, column) of the cells in bold."""
     found = set()
     for column, sign in table.best.items():

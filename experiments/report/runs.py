@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.settings import keys
 from snjax.host import paths
-from snjax.runs import config_file, lock, scores_file
+from snjax.runs import config_file, lock, scores_file, tags
 from snjax.runs.files import read_lines, whole
 from snjax.runs.workdir import (
     CONFIG_NAME,
@@ -178,13 +178,20 @@ def _scalars(path: pathlib.Path) -> tuple[dict[str, dict[int, float]], int]:
     for _, point in lines.good:
         try:
             step = whole(point.pop('step'))
-            values = {name: float(value) for name, value in point.items() if name != 'wall_time'}
+            values = {_short(name): float(x) for name, x in point.items() if name != 'wall_time'}
         except (ValueError, KeyError, TypeError, OverflowError):
             damaged += 1
             continue
         for name, value in values.items():
             found.setdefault(name, {})[step] = value
     return found, damaged
+
+
+def _short(tag: str) -> str:
+    """The tag; of a score that was taken while training without extractor and protocol, which the
+    run's config tells."""
+    name = tags.score_name(tag)
+    return f'{tags.EVAL}/{name}' if name else tag
 
 
 def _state(folder: pathlib.Path, saved: int, num_steps: int, journal) -> tuple[str, str]:

@@ -5,6 +5,7 @@ configs describe the same computation. Nothing here imports JAX.
 """
 
 import fnmatch
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -126,24 +127,57 @@ def computed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in upgraded(config).items() if not is_incidental(key)}
 
 
-def resumable(config: Mapping[str, Any], *, is_set_known: bool) -> dict[str, Any]:
+def resumable(
+    config: Mapping[str, Any], *, is_set_known: bool, step: int | None = None
+) -> dict[str, Any]:
     """The keys of a config that must be the same for a run to go on.
+
+    Where its learning rate has not begun to fall, the decay may be put off: all updates so far are
+    those of a later decay, too. The decay of the EMA may then change as well.
 
     Args:
         config: nested, of any version.
         is_set_known: whether the run's workdir says which images it was trained on
             (`snjax.runs.set_file`): they may then lie anywhere.
+        step: generator updates that the run has done; None for no such freedom.
     """
     found = computed(config)
+    if step is not None and step <= last_constant_step(found):
+        del found['optimizer.decay_start'], found['optimizer.decay_end']
+        found['optimizer.ema_decay'] = bool(found['optimizer.ema_decay'])
     path = found.pop('data.path')
     if not is_set_known:
         found['data.path'] = str(paths.absolute(path, 'data.path')) if path else ''
     return found
 
 
+def last_constant_step(flat: Mapping[str, Any]) -> float:
+    """The step up to which both learning rates are constant; infinite without a decay.
+
+    Args:
+        flat: by today's full keys.
+    """
+    if not flat['optimizer.decay_end']:
+        return math.inf
+    return flat['optimizer.decay_start'] - flat['optimizer.gen_lead']
+
+
 def is_incidental(key: str) -> bool:
     """Whether a full key changes no bit of what an update computes."""
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in INCIDENTAL)
+
+
+def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that tell runs apart in a table: those that are not at the default of
+    `configs/base.py` and change what is computed, and always the method and the seed.
+
+    Args:
+        config: nested.
+    """
+    base = flatten(_BASE)
+    found = {k: v for k, v in computed(config).items() if k not in base or base[k] != v}
+    shown = {key: flatten(config)[key] for key in ('method', 'seed', 'num_steps')}
+    return {k: v for k, v in found.items() if k != 'data.path'} | shown
 
 
 def kind(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float, Int32, UInt8
 
 from snjax.data.lazy_images import LazyImages
 
@@ -40,6 +40,10 @@ class ImageSet:
     sha256: str
     names: Sequence[str] = ()
     files_sha256: str = ''
+
+    def floats(self, rows: slice | Sequence[int] = slice(None)) -> Float[np.ndarray, 'n h w c']:
+        """Images in [-1, 1], x / 127.5 - 1: those of `rows`, by default all."""
+        return np.asarray(self.images[rows], np.float32) / np.float32(127.5) - 1
 
 
 @dataclasses.dataclass(frozen=True)

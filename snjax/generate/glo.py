@@ -16,7 +16,7 @@ from snjax.latents import priors, sampling
 from snjax.latents.priors import PRIORS, Mixture, project
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TrainedGlo(TrainedGenerator):
     """The generator and the latents of one checkpoint of GLO.
 
@@ -99,6 +99,9 @@ class TrainedGlo(TrainedGenerator):
             return jnp.mean(((z - mean) @ whiten) ** 2, axis=1) / 2
 
         return Prior(lambda rng, ids: priors.draw(prior, rng, ids), energy, project)
+
+    def _prior(self) -> Prior:
+        return self.inversion_prior()
 
     def reconstruct(self, index: Sequence[int] | Int[np.ndarray, ' n']) -> np.ndarray:
         """Images (n, H, W, C) in [-1, 1] generated from rows of the table."""

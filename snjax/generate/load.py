@@ -39,7 +39,7 @@ def load(
         )
     config = read_config(workdir / CONFIG_NAME)
     found = from_tree(config, *load_tree(workdir / folder, step))
-    return dataclasses.replace(found, workdir=workdir)
+    return dataclasses.replace(found, workdir=workdir, folder=folder)
 
 
 def from_tree(config: Mapping[str, Any], step: int, tree: Mapping[str, Any]) -> TrainedGenerator:

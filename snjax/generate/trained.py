@@ -16,18 +16,20 @@ from jaxtyping import Array, Float
 
 from snjax import from_config
 from snjax.from_config import GeneratorInputs
+from snjax.generate.view import RunView
 from snjax.generate.weights import select
 from snjax.host import paths
 from snjax.latents import sampling
 from snjax.latents.interpolation import Interpolation, class_path, path
 from snjax.latents.sampling import Labels, check_labels
+from snjax.runs.workdir import CHECKPOINTS
 
 if TYPE_CHECKING:
     from snjax.data import ImageSet
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainedGenerator:
+@dataclasses.dataclass(frozen=True, repr=False)
+class TrainedGenerator(RunView):
     """The generator of one checkpoint.
 
     Attributes:
@@ -37,6 +39,7 @@ class TrainedGenerator:
         raw: its variables as trained: `params` and `batch_stats`.
         ema: their moving average; None if the run kept none.
         workdir: of the run; None for a state that is not of a workdir.
+        folder: of its checkpoint in the workdir.
     """
 
     config: Mapping[str, Any]
@@ -45,6 +48,7 @@ class TrainedGenerator:
     raw: Mapping[str, Any]
     ema: Mapping[str, Any] | None
     workdir: pathlib.Path | None = dataclasses.field(default=None, kw_only=True)
+    folder: str = dataclasses.field(default=CHECKPOINTS, kw_only=True)
 
     def variables(self, weights: str = 'auto') -> Mapping[str, Any]:
         """The generator's variables: 'ema', 'raw', or 'auto' for the EMA if the run kept one.
@@ -244,7 +248,9 @@ class TrainedGenerator:
         path: str | None = None,
         accept_changed: bool = False,
     ) -> 'ImageSet':
-        """Loads the images that the run was trained on, as its config names them.
+        """Loads the images that the run was trained on, as its config names them, as uint8.
+
+        `training_set().floats()` are images in [-1, 1], as `sample` gives them.
 
         Args:
             data_dir, cache_dir, path: replace the places in the config, which may not exist on this

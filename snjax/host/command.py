@@ -5,10 +5,14 @@ In a repository that is `python launch.py`. An installed snjax holds `launch.py`
 so common do not belong among the packages of an environment.
 """
 
+import importlib
 import importlib.util
+import os
 import pathlib
 import runpy
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from snjax.host.exit_codes import BAD_INPUT
 
@@ -20,6 +24,56 @@ def program() -> pathlib.Path:
     package = pathlib.Path(__file__).resolve().parents[1]
     installed = package / '_program'
     return installed if installed.is_dir() else package.parent
+
+
+def train(
+    config: Any,
+    workdir: str | os.PathLike,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    init_from: str = '',
+) -> Any:
+    """Trains a run, or goes on with the one in `workdir`, in this process: `launch.py` from Python.
+
+    The loop, the files and the resumed bits are those of `launch.py`. Errors are exceptions, and
+    Ctrl-C (a notebook's interrupt) saves and raises `snjax.training.loop.Preempted`.
+
+    Args:
+        config: a config by name ('sngan_digits'), its path, either with ':argument', or a
+            `ConfigDict` made by `get_config()`.
+        workdir: the folder of the run.
+        changes: values by full key, as `{'optimizer.lr': 1e-4}`.
+        init_from: WORKDIR[@STEP], whose checkpoint begins a new run.
+
+    Returns:
+        The run's newest checkpoint, as from `snjax.load(workdir)`.
+
+    Raises:
+        ValueError: a key, a value or a file is not accepted, or the workdir is another run's; of
+            one line.
+        snjax.runs.run_logger.Diverged: a value is not finite.
+        snjax.training.loop.Preempted: it was interrupted, and has saved.
+    """
+    return _module('experiments.modes.from_python').train(
+        config, workdir, changes or {}, init_from=init_from
+    )
+
+
+def _module(name: str) -> Any:
+    """Imports a module of the program, whose folder is on the path only meanwhile."""
+    folder = str(program())
+    sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"snjax.train needs {error.name}: pip install 'snjax[train]', and no package of your "
+            'own called experiments or configs',
+            name=error.name,
+        ) from error
+    finally:
+        sys.path.remove(folder)
+    return module
 
 
 def main() -> None:

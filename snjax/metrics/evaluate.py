@@ -1,6 +1,7 @@
 """Scores of a run under several protocols from one pass over its fakes, with their manifests."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.extractors import Extractor
 from snjax.metrics.protocols import Protocol
 from snjax.metrics.reference import Reference
+from snjax.runs import tags
 from snjax.runs.scores_file import Row
 
 MIN_SAMPLES = 6  # for the fifth nearest neighbour
@@ -79,6 +81,10 @@ class Evaluator:
             )
         return self._references[split]
 
+    def tag_group(self, protocol: Protocol) -> str:
+        """The tag of a group of scores that are taken while training (`snjax.runs.tags`)."""
+        return tags.score_group(self.extractor.name, protocol.name)
+
     def check(self, protocols: Iterable[Protocol]) -> None:
         """Raises a ValueError of one line for a protocol with too many or too few images."""
         for protocol in protocols:
@@ -111,6 +117,7 @@ class Evaluator:
         protocols: Sequence[Protocol],
         variants: Sequence[Variant],
         about: dict[str, Any],
+        known: Sequence[Row] = (),
     ) -> list[Row]:
         """One row per protocol and variant; the fakes of a variant serve all protocols.
 
@@ -119,6 +126,8 @@ class Evaluator:
             protocols: which real images and how many fakes.
             variants: weights and batch statistics.
             about: more entries for the manifests, such as the name of the checkpoint.
+            known: rows of this run. One whose manifest says the same (on another device or of
+                other versions, too) is returned instead of being computed again.
 
         Raises:
             ValueError: a protocol with too many or too few images.
@@ -126,14 +135,35 @@ class Evaluator:
         self.check(protocols)
         rows = []
         for variant in variants:
-            fake = self.fakes(trained, variant, max(p.fake for p in protocols))
-            for protocol in protocols:
-                values = self.compare(protocol, fake.first(protocol.fake))
-                manifest = self.manifest(protocol, variant) | {'step': trained.step} | about
+            manifests = [self.manifest(protocol, variant) for protocol in protocols]
+            for manifest in manifests:
+                manifest['step'] = trained.step
                 if trained.num_classes:
                     manifest['classes'] = 'in turn'
-                rows.append(Row(values, manifest))
+            found = [self._known(manifest, known) for manifest in manifests]
+            missing = [p.fake for p, row in zip(protocols, found, strict=True) if row is None]
+            fake = self.fakes(trained, variant, max(missing)) if missing else None
+            for protocol, manifest, row in zip(protocols, manifests, found, strict=True):
+                if row is None and fake is not None:
+                    values = self.compare(protocol, fake.first(protocol.fake))
+                    row = Row(values, manifest)
+                assert row is not None
+                rows.append(Row(row.scores, row.manifest | about))
         return rows
+
+    def _known(self, manifest: dict[str, Any], known: Sequence[Row]) -> Row | None:
+        """The row with these entries and all scores of the extractor; None if there is none."""
+        wanted = _compared(json.loads(json.dumps(manifest)))
+        names = set(comparison.columns(self.extractor).values())
+        return next(
+            (
+                row
+                for row in known
+                if names <= row.scores.keys()
+                and all(row.manifest.get(key) == value for key, value in wanted.items())
+            ),
+            None,
+        )
 
     def compare(self, protocol: Protocol, fake: ScoredSet) -> dict[str, float]:
         """Scores of fakes under one protocol."""
@@ -198,6 +228,11 @@ class Evaluator:
         if min(real, fake) <= dim:
             out['warning'] = f'fewer images than the {dim} features: covariances are rank-deficient'
         return out
+
+
+def _compared(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a manifest without those that change a score by rounding at most."""
+    return {k: v for k, v in manifest.items() if k not in ('versions', 'device')}
 
 
 def table(rows: Sequence[Row], extractor: Extractor) -> list[str]:

@@ -38,6 +38,7 @@ class LiveScores:
         evaluator.check([protocol])
         self.every = every
         self.key = comparison.main_score(evaluator.extractor)
+        self.group = evaluator.tag_group(protocol)
         self._evaluator, self._protocol, self._config = evaluator, protocol, config
         reference = evaluator.reference(protocol.split)
         self._real, self._class_names = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snjax.runs import event_file
 from snjax.runs.files import Lines, read_lines, replace_file, whole
-from snjax.runs.workdir import CUT, METRICS_NAME, TENSORBOARD
+from snjax.runs.workdir import CUT, METRICS_NAME, event_folder
 
 _KEPT = 10
 
@@ -19,7 +19,7 @@ def cut(workdir: Path, step: int) -> tuple[dict[str, int], str]:
     """Removes points later than `step`, and damage, from `metrics.jsonl` and the event files.
 
     Args:
-        workdir: of the run, which the caller has locked; its folder `tensorboard` exists.
+        workdir: of the run, which the caller has locked.
         step: the last one to keep.
 
     Returns:
@@ -30,7 +30,7 @@ def cut(workdir: Path, step: int) -> tuple[dict[str, int], str]:
     path = workdir / METRICS_NAME
     steps, late, bad = _cut_lines(path, read_lines(path), step, aside)
     records = places = 0
-    for number, events in enumerate(event_file.event_files(workdir / TENSORBOARD)):
+    for number, events in enumerate(event_file.event_files(event_folder(workdir))):
         name = f'events-{number}.records'  # TensorBoard reads every name with 'tfevents'
         found = event_file.cut_events(
             events,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snjax import parallel
-from snjax.runs import best, images, workdir
+from snjax.runs import best, images, tags, workdir
 from snjax.runs.checkpoint import Checkpointer
 from snjax.runs.files import replace_file
 from snjax.runs.writer import Writer
@@ -32,6 +32,8 @@ class ScoresWhileTraining(Protocol):
     Attributes:
         every: generator updates between scores.
         key: name of the score that decides which checkpoint is best; lower is better.
+
+    One with an attribute `group` (`snjax.runs.tags`) has its tags in that group.
     """
 
     every: int
@@ -59,7 +61,8 @@ class RunLogger:
         folder: the workdir.
         step: generator updates done; the run starts or resumes here.
         checkpoints: where states are saved; closed with the logger.
-        config: for the text and HParams tabs of TensorBoard.
+        config: for the text tab of TensorBoard.
+        hparams: the columns of the run's row in its HParams tab; None for the whole config.
         live: scores checkpoints during training; None for no scores.
         say: prints a line.
     """
@@ -72,9 +75,11 @@ class RunLogger:
         config: Mapping,
         live: ScoresWhileTraining | None = None,
         say: Callable[[str], None] = print,
+        hparams: Mapping | None = None,
     ):
         self._folder, self._checkpoints = pathlib.Path(folder), checkpoints
         self._live, self._say = live, say
+        self._group = getattr(live, 'group', tags.EVAL)
         if parallel.is_main():
             if removed := workdir.clean(folder):
                 say(f'removed what a killed process left: {", ".join(removed)}')
@@ -84,7 +89,7 @@ class RunLogger:
         self._identity = os.stat(self._folder) if parallel.is_main() else None
         text = json.dumps(config, indent=2, sort_keys=True)
         self._writer.text('config', f'```\n{text}\n```', step)
-        self._writer.hparams(config, {})
+        self._writer.hparams(config if hparams is None else hparams, {})
 
     def __enter__(self) -> 'RunLogger':
         return self
@@ -160,7 +165,7 @@ class RunLogger:
     def score_again(self, step: int, whole_state: Callable[[], Any]) -> None:
         """Scores the checkpoint that the run resumes from if its score is due and was lost."""
         if self._live and step and step % self._live.every == 0:
-            if not parallel.from_main(self._writer.has(step, f'eval/{self._live.key}')):
+            if not parallel.from_main(self._writer.has(step, f'{self._group}/{self._live.key}')):
                 self._live.submit(step, whole_state())
 
     def collect_scores(self) -> None:
@@ -172,7 +177,7 @@ class RunLogger:
         score = values[self._live.key]
         if self._checkpoints.keep_best(step, score):
             self._say(f'best {self._live.key} so far: {score:.4g} at step {step}')
-        self._writer.scalars(step, {f'eval/{name}': value for name, value in values.items()})
+        self._writer.scalars(step, {f'{self._group}/{name}': x for name, x in values.items()})
 
     def finish(self) -> None:
         """Waits for the checkpoint and the scores in flight, and logs the scores."""

@@ -36,6 +36,15 @@ _UNFINISHED = re.compile(r'\d+\.(deleted|new|orbax-checkpoint-tmp.*)')
 _OUTPUT_SUFFIXES = ('.log', '.out', '.err')
 
 
+def event_folder(workdir: str | os.PathLike) -> Path:
+    """Where the run's event files lie: the workdir, whose name TensorBoard then gives to the run.
+
+    A workdir of version 0.2.0 or older has a folder `tensorboard` for them, and keeps it.
+    """
+    older = Path(workdir) / TENSORBOARD
+    return older if older.is_dir() else Path(workdir)
+
+
 def check_is_of_a_run(workdir: str | os.PathLike) -> None:
     """Raises a ValueError for a folder with files of something else, which a run would overwrite.
 

@@ -23,7 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, BinaryIO, SupportsFloat, SupportsIndex
 
 import numpy as np
 from absl import logging
@@ -42,7 +42,7 @@ from snjax.runs import event_file, log_cut
 from snjax.runs.config_file import flatten
 from snjax.runs.images import encode_png
 from snjax.runs.summaries import buckets, hparam
-from snjax.runs.workdir import METRICS_NAME, TENSORBOARD
+from snjax.runs.workdir import METRICS_NAME, event_folder
 
 HPARAMS_TAG = '_hparams_/session_start_info'
 RESERVED_NAMES = ('step', 'wall_time')
@@ -50,7 +50,9 @@ _PLUGIN_OF_FIELD = {'simple_value': 'scalars', 'image': 'images'}
 
 
 class Writer:
-    """Writes `workdir/metrics.jsonl` and `workdir/tensorboard/`; one live writer per workdir.
+    """Writes `metrics.jsonl` and an event file in a workdir; one live writer per workdir.
+
+    The event file is made for the first new point: a start that has nothing to do leaves none.
 
     Steps of a tag increase. A point at or before the last step of its tag repeats an existing one
     (a resumed run draws its first grid again) and is dropped.
@@ -79,8 +81,8 @@ class Writer:
             return
         start_step = _checked_step(start_step)
         lines = Path(workdir) / METRICS_NAME
-        self._folder = Path(workdir) / TENSORBOARD
-        self._folder.mkdir(parents=True, exist_ok=True)
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+        self._folder = event_folder(workdir)
         self._line_steps, removed = log_cut.cut(Path(workdir), start_step)
         if removed:
             say(removed)
@@ -88,17 +90,14 @@ class Writer:
         self._tags: dict[str, tuple[str, int]] = {}  # tag -> (plugin, last step)
         self._hparams: dict[str, HParam] | None = None
         self._wrote_hparams = False
-        self._last_step = start_step
+        self._texts: dict[str, bytes] = {}  # the last text of each tag
+        self._start_step = self._last_step = start_step
         for path in self._old_event_files:
             for event in event_file.read_events(path):
                 self._remember(event)
         self._lines = open(lines, 'ab')
-        self._event_file = open(event_file.new_event_file(self._folder), 'xb')
-        self._events = RecordWriter(self._event_file)
-        self._write(Event(file_version='brain.Event:2'))
-        # TensorBoard's slow loader forgets steps >= this one at every START but the first it sees,
-        # so the first run needs the mark as much as the resumed one.
-        self._write(Event(step=start_step + 1, session_log=SessionLog(status=SessionLog.START)))
+        self._event_file: BinaryIO | None = None
+        self._events: RecordWriter | None = None
 
     def scalars(self, step: SupportsIndex, values: Mapping[str, SupportsFloat]) -> None:
         """Writes a line {"step", "wall_time", name: value, ...} and a TensorBoard scalar per name.
@@ -161,8 +160,8 @@ class Writer:
         )
 
     def text(self, tag: str, markdown: str, step: SupportsIndex = 0) -> None:
-        """Writes Markdown to TensorBoard; ValueError as `scalars`."""
-        if not self._enabled:
+        """Writes Markdown to TensorBoard, unless it is the tag's last; ValueError as `scalars`."""
+        if not self._enabled or self._texts.get(tag) == markdown.encode():
             return
         value = _tensor(tag, 'text', DT_STRING, (), string_val=[markdown.encode()])
         self._add(_checked_step(step), [value])
@@ -205,7 +204,7 @@ class Writer:
         """Forces all data to the disk, so that they survive a crash of the machine."""
         if not self._enabled:
             return
-        for file in (self._lines, self._event_file):
+        for file in filter(None, (self._lines, self._event_file)):
             os.fsync(file.fileno())
 
     def close(self) -> None:
@@ -214,7 +213,8 @@ class Writer:
             return
         self.flush()
         self._lines.close()
-        self._event_file.close()
+        if self._event_file:
+            self._event_file.close()
 
     def __enter__(self) -> 'Writer':
         return self
@@ -239,6 +239,16 @@ class Writer:
             self._remember(event)
 
     def _write(self, event: Event) -> None:
+        if self._events is None:
+            if self._lines.closed:
+                raise ValueError('the writer is closed')
+            self._event_file = open(event_file.new_event_file(self._folder), 'xb')
+            self._events = RecordWriter(self._event_file)
+            self._write(Event(file_version='brain.Event:2'))
+            # TensorBoard's slow loader forgets steps >= this one at every START but the first it
+            # sees, so the first run needs the mark as much as the resumed one.
+            mark = SessionLog(status=SessionLog.START)
+            self._write(Event(step=self._start_step + 1, session_log=mark))
         event.wall_time = time.time()
         self._events.write(event.SerializeToString())
         self._events.flush()
@@ -247,6 +257,8 @@ class Writer:
         for value in event.summary.value:
             plugin, last = self._tags.get(value.tag, (_plugin(value), -1))
             self._tags[value.tag] = (plugin, max(last, event.step))
+            if value.tensor.string_val:
+                self._texts[value.tag] = value.tensor.string_val[0]
             if value.tag == HPARAMS_TAG:
                 content = HParamsPluginData.FromString(value.metadata.plugin_data.content)
                 self._hparams = dict(content.session_start_info.hparams)

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from snjax.runs import tags
 from snjax.runs.files import parse
 from snjax.runs.workdir import METRICS_NAME
 
@@ -55,8 +56,8 @@ class Progress:
         if 'perf/steps_per_s' in values:
             self.rate = float(values['perf/steps_per_s'])
         for tag, value in values.items():
-            if tag.startswith('eval/') and tag.count('/') == 1:
-                self.scores[tag.removeprefix('eval/')] = float(value)
+            if name := tags.score_name(tag):
+                self.scores[name] = float(value)
 
 
 def last_lines(path: pathlib.Path, num: int = 1, since: int = 0) -> list[str]:

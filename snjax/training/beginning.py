@@ -13,6 +13,15 @@ from snjax.runs.workdir import CHECKPOINTS
 from snjax.training.step import Options
 
 
+def check_set_size(num_images: int, batch_size: int) -> None:
+    """Raises a ValueError for a set that does not fill a batch."""
+    if num_images < batch_size:
+        raise ValueError(
+            f'batch_size {batch_size} is more than the {num_images} images of the set: '
+            f'use at most that, --config.batch_size={num_images}'
+        )
+
+
 def state_of(
     init: jax.stages.Traced,
     options: Options,

@@ -15,7 +15,7 @@ from snjax import parallel
 from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer
 from snjax.runs.run_logger import Diverged, RunLogger, ScoresWhileTraining
-from snjax.runs.workdir import CHECKPOINTS, TENSORBOARD
+from snjax.runs.workdir import CHECKPOINTS, event_folder
 from snjax.runs.writer import Writer
 from snjax.training import beginning, feed, rollbacks, sentinel
 from snjax.training.method import Method
@@ -35,15 +35,6 @@ class Preempted(RuntimeError):
     """The run was asked to stop by a signal, and saved its state."""
 
 
-def check_set_size(num_images: int, batch_size: int) -> None:
-    """Raises a ValueError for a set that does not fill a batch."""
-    if num_images < batch_size:
-        raise ValueError(
-            f'batch_size {batch_size} is more than the {num_images} images of the set: '
-            f'use at most that, --config.batch_size={num_images}'
-        )
-
-
 class Trainer:
     """Trains a method in one workdir, from the newest good checkpoint there or from the start.
 
@@ -59,6 +50,8 @@ class Trainer:
             `options.diagnose_every` is 0.
         say: prints a line.
         ahead: the step compiled ahead (`compile_ahead`); used if its input shapes match.
+        shorter: printed once beside an estimate of hours: what would make the run shorter.
+        hparams: see `RunLogger`.
 
     Attributes:
         state: the state on the devices.
@@ -84,11 +77,13 @@ class Trainer:
         diagnose: Callable[[Any], Mapping[str, float]] | None = None,
         say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,
+        shorter: str = '',
+        hparams: Mapping[str, Any] | None = None,
     ):
-        check_set_size(len(pixels), method.batch_size)
+        beginning.check_set_size(len(pixels), method.batch_size)
         self._method, self._options, self._say = method, options, say
         self._pixels, self._workdir, self._config = pixels, pathlib.Path(workdir), config
-        self._labels = labels
+        self._labels, self._shorter, self._hparams = labels, shorter, hparams
         self._live, self._origin, self._diagnose = live, origin, diagnose
         self._checkpoints = self._open_checkpoints()
         self._rollbacks = rollbacks.read(self._workdir)
@@ -168,9 +163,9 @@ class Trainer:
         )
 
     def write_scores(self, values: Mapping[str, float]) -> None:
-        """Adds scores of the finished run to its logs and its row of the HParams table."""
+        """Adds scores of the finished run, by tag, to its logs and its row of the HParams table."""
         with Writer(self._workdir, start_step=self.step) as writer:
-            writer.scalars(self.step, {f'eval/{name}': value for name, value in values.items()})
+            writer.scalars(self.step, values)
 
     # ---- the loop
 
@@ -182,7 +177,7 @@ class Trainer:
             program = self._program(images.example())
             # The speed that is shown excludes the compilation.
             progress = stack.enter_context(
-                Progress(self.step, o.num_steps, enabled=parallel.is_main())
+                Progress(self.step, o.num_steps, enabled=parallel.is_main(), shorter=self._shorter)
             )
             watch = sentinel.of(
                 self._method, self._pixels, self._labels, num=o.watched, seed=o.seed
@@ -254,13 +249,12 @@ class Trainer:
     # ---- output
 
     def _open_log(self) -> RunLogger:
-        return RunLogger(
-            self._workdir, self.step, self._checkpoints, self._config, self._live, self._say
-        )
+        arguments = self._checkpoints, self._config, self._live, self._say, self._hparams
+        return RunLogger(self._workdir, self.step, *arguments)
 
     def _profile(self) -> Profile:
         return Profile(
-            self._workdir / TENSORBOARD,
+            event_folder(self._workdir),
             self._options.profile if parallel.is_main() else 0,
             lambda: jax.block_until_ready(self.state),
             self._say,

@@ -6,14 +6,18 @@ until then; `StepProgram.fits` checks them.
 """
 
 import concurrent.futures
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
 from snjax import parallel
+
+# A program of the compilation cache is there sooner, and needs no word of patience.
+_SILENCE_S = 2.0
 
 
 class StepProgram:
@@ -61,15 +65,28 @@ class StepProgram:
 
     def _compile(self, state, data, streamed):
         start = time.perf_counter()
-        lowered = self._step.lower(state, data, streamed=streamed)
-        if self._is_cancelled.is_set():
-            raise concurrent.futures.CancelledError
-        program = parallel.Program(parallel.compile(lowered), self._step.device_ids)
+        with self._word_of_patience():
+            lowered = self._step.lower(state, data, streamed=streamed)
+            if self._is_cancelled.is_set():
+                raise concurrent.futures.CancelledError
+            program = parallel.Program(parallel.compile(lowered), self._step.device_ids)
         costs = '; '.join(['', *self._costs(program)])
         self._print(f'compiled the training step in {time.perf_counter() - start:.1f} s{costs}')
         if options := parallel.compiler_options():
             self._print(f'compiler options: {options}')
         return program
+
+    @contextlib.contextmanager
+    def _word_of_patience(self) -> Iterator[None]:
+        """Says after a moment of silence that the program is being compiled."""
+        line = 'compiling the training step, about a minute; the next start takes it from the cache'
+        timer = threading.Timer(_SILENCE_S, self._print, [line])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _costs(self, program: parallel.Program) -> list[str]:
         """XLA's counts of the program's operations and memory, as text."""

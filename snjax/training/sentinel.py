@@ -38,7 +38,9 @@ class Bound(NamedTuple):
 
 
 BOUNDS = {
-    'diversity': Bound(lambda v: v['diversity'] < 0.3, 'samples are nearly alike'),
+    'diversity': Bound(
+        lambda v: v['diversity'] < 0.7, 'samples are more alike than real images are'
+    ),
     'saturation': Bound(
         lambda v: v['saturation'] > 0.95 and v['dis_accuracy'] > 0.999,
         'the discriminator tells every fake and its loss has no slope left',

@@ -13,7 +13,7 @@ from helpers.launching import ROOT
 
 FOLDER = ROOT / 'docs' / 'explained'
 TEXTS = {path.stem: path.read_text() for path in FOLDER.glob('*.md')}
-CELL = re.compile(r'^```\{code-cell\} python\n((?:^:.*\n)*)(.*?)^```$', re.M | re.S)
+CELL = re.compile(r'^```\{code-cell\} python\n((?:^:[^\n]*\n)*)(.*?)^```$', re.M | re.S)
 CELLS = {
     page: [code for _, code in CELL.findall(text)]
     for page, text in TEXTS.items()

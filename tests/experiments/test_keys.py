@@ -4,6 +4,7 @@ import pytest
 
 from configs import base
 from experiments.settings import keys
+from snjax.training.optimizers import linear_decay
 
 
 def changed(**changes):
@@ -40,6 +41,39 @@ def test_what_touches_an_update_is_computed(key, value):
     before = keys.computed(changed())
     after = keys.computed(changed(**{key.replace('.', '__'): value}))
     assert {k for k in before if before[k] != after[k]} == {key}
+
+
+SHORT = {'optimizer__decay_start': 100, 'optimizer__decay_end': 200}
+LONG = {'optimizer__decay_start': 1000, 'optimizer__decay_end': 2000}
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'step', 'may'),
+    [
+        (SHORT, LONG, 100, True),
+        (SHORT, LONG, 101, False),
+        (SHORT, {}, 100, True),
+        ({}, LONG, 1000, True),
+        ({}, SHORT, 101, False),
+        (SHORT, SHORT | {'optimizer__decay_end': 300}, 100, True),
+        (SHORT | {'optimizer__gen_lead': 1}, LONG | {'optimizer__gen_lead': 1}, 100, False),
+        (SHORT | {'optimizer__ema_decay': 0.9}, LONG | {'optimizer__ema_decay': 0.99}, 50, True),
+        (SHORT | {'optimizer__ema_decay': 0.9}, SHORT | {'optimizer__ema_decay': 0.99}, 150, False),
+        (SHORT, LONG | {'optimizer__ema_decay': 0.99}, 50, False),  # there is no average yet
+        (SHORT, LONG | {'optimizer__lr': 1.0}, 50, False),
+        (SHORT, LONG, None, False),
+    ],
+)
+def test_a_schedule_may_change_until_the_rate_has_begun_to_fall(old, new, step, may):
+    before, after = (keys.resumable(changed(**c), is_set_known=True, step=step) for c in (old, new))
+    assert (before == after) == may
+
+
+def test_rates_before_the_decay_are_the_same_whenever_it_comes():
+    for step in (0, 7, 99, 100):
+        rates = [linear_decay(2e-4, *ends)(step) for ends in ((100, 200), (1000, 2000), (0, 0))]
+        assert len({float(rate) for rate in rates}) == 1
+    assert linear_decay(2e-4, 100, 200)(101) < linear_decay(2e-4, 1000, 2000)(101)
 
 
 def test_seeds_and_harmless_keys_are_one_kind_and_lengths_are_several():

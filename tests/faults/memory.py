@@ -1,6 +1,8 @@
 """A training of 10,000 calls: the memory of its process after 2,000 and at the end must agree.
 
-It saves, draws and scores all the while, as a long run does.
+It saves, draws and scores all the while, as a long run does. Its threads share one arena of malloc:
+with one each, what they free stays with the process and looks like a leak (75 saves: 8 MB more, and
+2 MB more with one arena).
 """
 
 import pathlib
@@ -18,9 +20,10 @@ def campaign(folder: pathlib.Path, limit: int = 0) -> dict[str, int]:
     calls = limit or CALLS
     launcher = Launcher(folder / 'cache' / 'jax')
     every = {'log.every': 50, 'log.histograms_every': 500, 'checkpoint.every': 200}
-    every |= {'sampling.every': 200, 'eval.every': 500, 'steps_per_call': 1, 'num_steps': calls}
+    every |= {'sampling.every': 200, 'eval.every': 400, 'steps_per_call': 1, 'num_steps': calls}
     flags = [f'--config.{key}={value}' for key, value in every.items()]
-    process = launcher.start(*TINY, *flags, f'--workdir={folder / "run"}')
+    workdir = f'--workdir={folder / "run"}'
+    process = launcher.start(*TINY, *flags, workdir, MALLOC_ARENA_MAX='1')
     resident = {}
     while process.poll() is None:
         time.sleep(0.2)
@@ -28,12 +31,18 @@ def campaign(folder: pathlib.Path, limit: int = 0) -> dict[str, int]:
         if step:
             resident[step] = _megabytes(process.pid) or resident.get(step, 0)
     outcome = wait(process)
-    settled = max(size for step, size in resident.items() if step <= SETTLED * calls + 200)
-    last = max(size for step, size in resident.items() if step >= 0.9 * calls)
-    counts = {'calls': calls, 'MB settled': settled, 'MB at the end': last}
-    if outcome.code:
+    if outcome.code or not resident:
         print(outcome.stderr)
-    return counts | {'wrong': int(outcome.code != 0 or last > ALLOWED * settled)}
+        return {'calls': calls, 'wrong': 1}
+    early = [size for step, size in resident.items() if step <= SETTLED * calls]
+    late = [size for step, size in resident.items() if step >= 0.9 * calls]
+    wrong = not early or not late or max(late) > ALLOWED * max(early)
+    counts = {
+        'calls': calls,
+        'MB settled': max(early, default=0),
+        'MB at the end': max(late, default=0),
+    }
+    return counts | {'wrong': int(wrong)}
 
 
 def _megabytes(pid: int) -> int:

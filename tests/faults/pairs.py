@@ -8,12 +8,12 @@ import socket
 from helpers.launching import TINY, Launcher, logged_step, wait
 from helpers.waiting import wait_until
 
-ONE = '--config.n_dis=2'
+ONE, OTHER = '--config.n_dis=2', 'another workdir'
 SECONDS = 300
 # name: flags of both processes, signal and number of the process that gets it, codes that are right.
 CASES = {
     'other config': (([], [ONE]), None, (2, 2)),
-    'other workdir': (([], ['--workdir=/tmp/another']), None, (2, 2)),
+    'other workdir': (([], [OTHER]), None, (2, 2)),
     'other seed': ((['--config.seed=1'], []), None, (2, 2)),
     'weights missing at 0': ((['--config.eval.weights=/none', '--config.eval.extractor=inception'],
                               ['--config.eval.extractor=inception']), None, (2, 2)),
@@ -55,7 +55,12 @@ def _pair(launcher: Launcher, run: pathlib.Path, name: str) -> list[int | None]:
         holder.__enter__()
     both = [
         launcher.start(
-            *TINY, f'--workdir={run}', *where, f'--process_id={i}', *flags[i], JAX_PLATFORMS='cpu'
+            *TINY,
+            f'--workdir={run}{"-2" if OTHER in flags[i] else ""}',
+            *where,
+            f'--process_id={i}',
+            *(flag for flag in flags[i] if flag != OTHER),
+            JAX_PLATFORMS='cpu',
         )
         for i in (0, 1)
     ]

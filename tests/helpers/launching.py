@@ -286,7 +286,7 @@ def state(workdir: Path, step: int | None = None) -> tuple[int, dict[str, np.nda
 
 def events(workdir: Path) -> Iterator[tuple[str, int, object]]:
     """Yields (tag, step, value) of every point in the event files; None unless a scalar."""
-    for path in sorted((workdir / 'tensorboard').glob('*tfevents*')):
+    for path in sorted(workdir.glob('*tfevents*')):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 plugin = value.metadata.plugin_data.plugin_name

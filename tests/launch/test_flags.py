@@ -64,7 +64,10 @@ def test_every_flag_of_the_launcher_is_in_the_table():
             '--distributed is a flag of --mode=train, --mode',
         ),
         (['--mode=report', DIGITS], '--config is a flag of'),
-        ([DIGITS, '--dry_run'], 'add --mode=sweep, or leave it out'),
+        (
+            [DIGITS, '--mode=sample', '--dry_run'],
+            '--dry_run is a flag of --mode=train, --mode=sweep',
+        ),
         ([DIGITS, '--invert.num=3'], '--invert is a flag of --mode=invert, not of --mode=train'),
         ([DIGITS, '--num_processes=2'], '--num_processes is a flag of --distributed=explicit'),
         ([DIGITS, '--join_timeout=9'], '--join_timeout is a flag of --distributed=auto'),

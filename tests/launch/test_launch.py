@@ -24,6 +24,7 @@ from helpers.launching import (
 from snjax.runs.best import best_scores
 from snjax.runs.checkpoint import load_tree
 
+SCORE = 'eval/digits/train-all-200'
 SN_LAYERS = ['conv1', 'conv2', 'conv3', 'score']
 CONFIGS = ROOT / 'configs'
 
@@ -38,7 +39,8 @@ def test_the_end_says_how_good_it_is_and_where_everything_lies(finished_run):
     assert re.search(r'^classes .*\b\d+/10', out, re.MULTILINE)
     assert re.search(r'^precision\s+\d\.\d\d', out, re.MULTILINE)
     assert f'{workdir}/samples/{NUM_STEPS:08d}.png' in out
-    assert f'tensorboard --logdir {workdir}/tensorboard' in out
+    assert f'tensorboard --logdir {workdir.parent}' in out
+    assert re.search('^how it went  .*distance .* at the end', out, re.MULTILINE)
     assert 'resuming' not in out
 
 
@@ -86,24 +88,25 @@ def test_metrics_hold_every_logged_step_once_with_all_tags(finished_run):
     scored = [line for line in lines if 'train/dis_loss' not in line]
     assert [line['step'] for line in scored] == [20, 40, 60, 60]
     for line in scored:
-        assert all(k.startswith('eval/') for k in line if k not in ('step', 'wall_time'))
+        assert all(k.startswith(f'{SCORE}/') for k in line if k not in ('step', 'wall_time'))
     quick = {'frechet_distance', 'classifier_score', 'classifier_score_std'}
     quick |= {'classes_found', 'smallest_class_share'}
     assert all(
-        {f'eval/{k}' for k in quick} == line.keys() - {'step', 'wall_time'} for line in scored[:3]
+        {f'{SCORE}/{k}' for k in quick} == line.keys() - {'step', 'wall_time'}
+        for line in scored[:3]
     )
     # The last state's scores are those of the checkpoint, and there are more of them.
     values = scores(finished_run.workdir)['scores']
-    assert {f'eval/{k}' for k in values} == {k for line in scored[2:] for k in line if '/' in k}
+    assert {f'{SCORE}/{k}' for k in values} == {k for line in scored[2:] for k in line if '/' in k}
     for name in quick:
-        assert scored[2][f'eval/{name}'] == pytest.approx(values[name], rel=1e-6)
+        assert scored[2][f'{SCORE}/{name}'] == pytest.approx(values[name], rel=1e-6)
 
 
 def test_the_best_is_kept_beside_the_last(finished_run):
     found = {
-        line['step']: line['eval/frechet_distance']
+        line['step']: line[f'{SCORE}/frechet_distance']
         for line in metrics(finished_run.workdir)
-        if 'eval/frechet_distance' in line
+        if f'{SCORE}/frechet_distance' in line
     }
     best = min(found, key=found.get)
     assert best_scores(finished_run.workdir / 'best') == {best: found[best]}

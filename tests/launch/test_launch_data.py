@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from configs import glo_digits, sngan_digits
+from configs.modes import diagnose as configs_of_diagnose
 from configs.modes import evaluate, invert, sample
-from experiments.modes import train
+from experiments.modes import diagnose, train
 from experiments.modes.evaluate import run_evaluate
 from experiments.modes.invert import run_invert
 from experiments.modes.sample import run_sample
@@ -116,6 +117,20 @@ def test_exchanged_images_are_named_and_refused_unless_they_are_accepted(there, 
         MODES[mode](module, run, places)
     MODES[mode](module, run, places | {'accept_changed': True})
     assert '1 with other pixels: b/3.png' in caplog.text
+
+
+def test_a_diagnosis_is_of_the_set_that_the_run_was_trained_on(there):
+    module, run, images = there
+    if module is glo_digits:
+        pytest.skip('a GLO has no discriminator')
+    Image.new('RGB', (16, 16)).save(images / 'b' / '3.png')
+    places, options = {'path': str(images)}, configs_of_diagnose.get_config()
+    config = config_of(module, images)
+    with pytest.raises(ValueError, match=r'another set: 1 with other pixels: b/3\.png.*accept_ch'):
+        diagnose.run_diagnose(options, config, run, places)
+    accepted_places = places | {'accept_changed': True}
+    real, _ = diagnose._images(config, accepted_places, 4, accepted_in=run)
+    assert len(real) == 4
 
 
 def test_a_missing_image_is_named_and_a_latent_of_glo_keeps_its_image(there):

@@ -65,7 +65,7 @@ def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, fini
         added |= {m['real_count'] for m in new}
         assert list((folder / 'generated').glob('nearest_digits_*.png'))
         tags = {tag for tag, *_ in events(folder)}
-        assert 'eval/digits/train/all/60/last/raw/batch/frechet_distance' in tags
+        assert 'eval/digits/train-all-60/last/raw/batch/frechet_distance' in tags
     assert added == {1797, 500}
     board = (tmp_path / 'runs' / 'leaderboard.md').read_text()
     assert f'| sngan | digits | {NUM_STEPS} | train/500/40 |' in board

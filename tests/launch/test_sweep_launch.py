@@ -28,6 +28,7 @@ from helpers.launching import (
 )
 from helpers.tensorboard_server import ask, hparams_rows, serve, wait_for
 from helpers.waiting import wait_until
+from snjax.runs import tags
 from snjax.runs.lock import WorkdirLock
 from snjax.sweeps import definition, journal
 from snjax.sweeps.journal import RunState
@@ -437,7 +438,8 @@ def test_the_summary_says_what_each_run_came_to(killed_sweep, other_seed):
     assert [run['overrides']['seed'] for run in found['runs']] == [1, 0]
     assert first['attempts'] >= 3 and first['step'] == first['num_steps'] == NUM_STEPS
     last = launching.metrics(other_seed)[-1]
-    expected = {k.removeprefix('eval/'): v for k, v in last.items() if k.startswith('eval/')}
+    expected = {name: v for k, v in last.items() if (name := tags.score_name(k))}
+    assert 'precision' in expected
     assert expected.items() <= first['scores'].items()
     assert first['scores']['frechet_distance'] != second['scores']['frechet_distance']
 
@@ -471,12 +473,14 @@ def test_tensorboard_shows_the_sweep_as_one_table_of_what_differs(killed_sweep):
     folder, _, _ = killed_sweep
     with serve(folder) as url:
         rows = wait_for(lambda: hparams_rows(url), lambda rows: len(rows) == 2)
-        names = [f'{run["workdir"]}/tensorboard' for run in runs_of(folder)]
+        names = [run['workdir'] for run in runs_of(folder)]
         assert sorted(rows) == sorted(names)
         assert [rows[name]['seed'] for name in names] == [1, 0]
         for name, run in zip(names, runs_of(folder), strict=True):
             score = run['scores']['frechet_distance']
-            assert rows[name]['eval/frechet_distance'] == pytest.approx(score, rel=1e-6)
+            assert rows[name]['eval/digits/train-all-200/frechet_distance'] == pytest.approx(
+                score, rel=1e-6
+            )
         infos = ask(url, 'plugin/hparams/experiment', body={})['hparamInfos']
         assert [info['name'] for info in infos if info.get('differs')] == ['seed']
 

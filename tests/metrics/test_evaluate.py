@@ -6,12 +6,15 @@ import dataclasses
 import json
 import shutil
 
+import flax.linen as nn
 import numpy as np
 import pytest
 
+from configs import sngan_digits
 from experiments.report import leaderboard
 from snjax import data
 from snjax.generate.fakes import Variant
+from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison, digits_classifier, extractors, protocols
 from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.evaluate import Evaluator, Options
@@ -140,6 +143,32 @@ def test_the_manifest_names_all_that_matters(evaluator):
     json.dumps(manifest)
 
 
+def test_what_is_scored_is_not_scored_again(evaluator, digits, monkeypatch):
+    config = sngan_digits.get_config().to_dict()
+    trained = TrainedGenerator(config, 7, nn.Dense(1), {}, None)
+    made = []
+
+    def fakes(trained, variant, num):
+        made.append((variant.weights, num))
+        return scored_set(evaluator, digits.images[:num], digits.labels[:num])
+
+    monkeypatch.setattr(evaluator, 'fakes', fakes)
+    raw, ema = Variant('raw', 'running'), Variant('ema', 'running')
+    few, more = (Protocol(f'train/all/{n}', 'train', None, n) for n in (40, 60))
+    first = evaluator.rows(trained, [few], [raw], {'checkpoint': 'last'})
+    known = [Row(row.scores, json.loads(json.dumps(row.manifest))) for row in first]
+    known[0].manifest['versions'] = {'jax': 'another'}
+    again = evaluator.rows(trained, [few, more], [raw, ema], {'checkpoint': 'best'}, known)
+    assert made == [('raw', 40), ('raw', 60), ('ema', 60)]
+    assert again[0].scores is known[0].scores and again[0].manifest['checkpoint'] == 'best'
+    assert evaluator.rows(trained, [few], [raw], {}, known)[0].scores is known[0].scores
+    for change in ({'step': 8}, {'eval_seed': 1}, {'real_sha256': 'other'}):
+        made.clear()
+        other = [Row(row.scores, row.manifest | change) for row in known]
+        evaluator.rows(trained, [few], [raw], {}, other)
+        assert made == [('raw', 40)]
+
+
 def test_only_inceptions_distance_is_fid(evaluator):
     assert comparison.title(evaluator.extractor) == 'Frechet distance (digits)'
     inception = dataclasses.replace(evaluator.extractor, name='inception')
@@ -224,7 +253,7 @@ def test_the_leaderboard_takes_seeds_together_and_other_kinds_apart(tmp_path):
         scores_file.add(folder / 'scores.json', [row(value), row(0.1, extractor='inception')])
         folders.append(folder)
     rows = leaderboard.collect(folders, 'digits')
-    assert [(r['run'], r['seeds']) for r in rows] == [('sngan lr=2', 1), ('sngan lr=1', 2)]
+    assert [(r['run'], r['seeds']) for r in rows] == [('c', 1), ('a and 1 more', 2)]
     assert rows[0]['frechet_distance'] == (11.0, None)
     assert rows[1]['frechet_distance'] == (12.0, pytest.approx(np.sqrt(8)))
     # A seed that was trained twice counts once, by the mean of its runs.
@@ -239,6 +268,6 @@ def test_the_leaderboard_takes_seeds_together_and_other_kinds_apart(tmp_path):
     scores_file.add(folders[1] / 'scores.json', [row(14.0, real_sha256='others')])
     assert [r['seeds'] for r in leaderboard.collect(folders, 'digits')] == [1, 1, 1]
     text = leaderboard.markdown(rows)
-    assert '12 ± 2.8' in text
+    assert '12.0 ± 2.8' in text
     assert '| sngan, hinge | ResNet | cifar10 | paper | 8.22 | 21.7 |' in text  # published, apart
     assert leaderboard.as_csv(rows).count('\n') == 3

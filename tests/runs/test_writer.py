@@ -34,13 +34,13 @@ def points(workdir, name):
 
 def event_points(workdir, tag):
     """(step, value) of a scalar as TensorBoard's own reader returns them, damaged files included."""
-    accumulator = EventAccumulator(str(workdir / 'tensorboard'), size_guidance={'tensors': 0})
+    accumulator = EventAccumulator(str(workdir), size_guidance={'tensors': 0})
     accumulator.Reload()
     return [(point.step, point.value) for point in accumulator.Scalars(tag)]
 
 
 def event_files(workdir):
-    return sorted((workdir / 'tensorboard').iterdir())
+    return sorted(workdir.glob('*tfevents*'))
 
 
 def test_a_line_holds_step_time_and_values(tmp_path):
@@ -113,7 +113,7 @@ def test_resume_without_anything_to_cut_touches_no_old_byte(tmp_path):
         pass
     assert old == {path: (path.read_bytes(), path.stat().st_ino) for path in old}
     assert tmp_path / 'metrics.jsonl' in old
-    assert len(event_files(tmp_path)) == 2
+    assert event_files(tmp_path) == [events]
 
 
 def test_damaged_lines_go_wherever_they_stand(tmp_path):
@@ -130,8 +130,7 @@ def test_damaged_lines_go_wherever_they_stand(tmp_path):
 
 
 def test_event_files_sort_in_the_order_of_their_making(tmp_path):
-    later = tmp_path / 'tensorboard' / f'events.out.tfevents.{int(time.time()) + 5000}.elsewhere'
-    later.parent.mkdir()
+    later = tmp_path / f'events.out.tfevents.{int(time.time()) + 5000}.elsewhere'
     later.touch()  # made by a machine whose clock is ahead
     for step in range(3):
         with Writer(tmp_path, start_step=step) as writer:
@@ -290,11 +289,11 @@ def write_run(workdir, loss, model, *, start_step=0):
 def server(request, logdir):
     flags = ['--load_fast=true'] if request.param == 'fast loader' else ['--load_fast=false']
     with serve(logdir, *flags) as base_url:
-        runs = {'a/tensorboard', 'b/tensorboard'}
+        runs = {'a', 'b'}
         # The last tag of the last file has come: everything before it has.
         wait_for(
             lambda: ask(base_url, 'plugin/scalars/tags'),
-            lambda tags: runs <= set(tags) and 'fid' in tags['b/tensorboard'],
+            lambda tags: runs <= set(tags) and 'fid' in tags['b'],
         )
         yield base_url
 
@@ -307,26 +306,26 @@ def test_tensorboard_serves_scalars_once(server):
     for run, offset in (('a', 0), ('b', 0.25)):
         expected = [(s, s + offset * (s > 200)) for s in RESUMED_STEPS]
         points = wait_for(
-            lambda run=run: scalar_points(server, f'{run}/tensorboard', 'train/loss'),
+            lambda run=run: scalar_points(server, f'{run}', 'train/loss'),
             lambda points, expected=expected: points == expected,
         )
         assert points == expected
 
 
 def test_tensorboard_serves_images_once(server):
-    entries = ask(server, 'plugin/images/images', run='b/tensorboard', tag='samples', sample=0)
+    entries = ask(server, 'plugin/images/images', run='b', tag='samples', sample=0)
     assert [entry['step'] for entry in entries] == RESUMED_STEPS
     for entry in entries:
         png = ask_bytes(server, f'plugin/images/individualImage?{entry["query"]}')
         rolled = np.roll(GRID, 2 * (entry['step'] > 200), axis=0)
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), rolled)
-    entries = ask(server, 'plugin/images/images', run='a/tensorboard', tag='grey', sample=0)
+    entries = ask(server, 'plugin/images/images', run='a', tag='grey', sample=0)
     png = ask_bytes(server, f'plugin/images/individualImage?{entries[-1]["query"]}')
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), GRID[..., 0])
 
 
 def test_tensorboard_serves_histograms_once(server):
-    found = ask(server, 'plugin/histograms/histograms', run='b/tensorboard', tag='weights')
+    found = ask(server, 'plugin/histograms/histograms', run='b', tag='weights')
     assert [step for _, step, _ in found] == RESUMED_STEPS
     buckets = np.array(found[-1][2])
     # 640 evenly spread finite values in 64 buckets; NaN and infinity are left out.
@@ -334,19 +333,19 @@ def test_tensorboard_serves_histograms_once(server):
     np.testing.assert_allclose(buckets[:, 1], np.linspace(-1, 1, 65)[1:], atol=1e-6)
     np.testing.assert_allclose(buckets[:, 2], 10, atol=1)
     assert buckets[:, 2].sum() == 640
-    found = ask(server, 'plugin/histograms/histograms', run='a/tensorboard', tag='constant')
+    found = ask(server, 'plugin/histograms/histograms', run='a', tag='constant')
     assert found[0][2] == [[7.0, 7.0, 6.0]]
 
 
 def test_tensorboard_serves_text_once(server):
     for run, loss in (('a', 'hinge'), ('b', 'glo')):
-        (text,) = ask(server, 'plugin/text/text', run=f'{run}/tensorboard', tag='config')
+        (text,) = ask(server, 'plugin/text/text', run=f'{run}', tag='config')
         assert text['step'] == 0
         assert f'<strong>{loss}</strong>' in text['text']
 
 
 def test_tensorboard_has_one_run_per_workdir(server, logdir):
-    expected = {'a/tensorboard', 'b/tensorboard'}
+    expected = {'a', 'b'}
     assert {run for run in ask(server, 'runs') if not run.startswith('live')} == expected
     for kind in KINDS:
         found = ask(server, f'plugin/{kind}/tags')
@@ -355,13 +354,13 @@ def test_tensorboard_has_one_run_per_workdir(server, logdir):
 
 def test_tensorboard_serves_hparams_of_two_runs(server):
     rows = hparams_rows(server)
-    assert rows['a/tensorboard'] == {
+    assert rows['a'] == {
         'loss': 'hinge',
         'model.n_dis': 5.0,
         'model.flip': True,
         'train/loss': 400.0,
     }
-    assert rows['b/tensorboard'] == {
+    assert rows['b'] == {
         'loss': 'glo',
         'model.dim_z': 8.0,
         'train/loss': 400.25,
@@ -372,7 +371,7 @@ def test_tensorboard_serves_hparams_of_two_runs(server):
 def test_running_tensorboard_forgets_what_a_resume_cuts(server, logdir):
     """The server has read the killed run's points before the resumed run writes other values."""
     name = f'live{server.rsplit(":", 1)[1]}'
-    run = f'{name}/tensorboard'
+    run = f'{name}'
 
     def served_after(writer, steps, value):
         for step in steps:
@@ -432,3 +431,28 @@ def test_the_newest_ten_of_what_resumes_removed_are_kept(tmp_path):
         with Writer(tmp_path, say=lambda line: None) as writer:
             writer.scalars(1, {'loss': 1.0})
     assert len(list((tmp_path / 'cut').iterdir())) == 10
+
+
+def test_a_start_that_has_nothing_to_do_leaves_no_event_file(tmp_path):
+    with Writer(tmp_path) as writer:
+        writer.text('config', 'a')
+        writer.hparams({'seed': 0}, {})
+        writer.scalars(5, {'loss': 1.0})
+    before = event_files(tmp_path)
+    assert len(before) == 1
+    with Writer(tmp_path, start_step=5) as writer:
+        writer.text('config', 'a', 5)
+        writer.hparams({'seed': 0}, {})
+        writer.scalars(5, {'loss': 1.0})
+        writer.flush()
+    assert event_files(tmp_path) == before
+    with Writer(tmp_path, start_step=5) as writer:
+        writer.text('config', 'b', 5)
+    assert len(event_files(tmp_path)) == 2
+
+
+def test_event_files_of_an_older_workdir_stay_together(tmp_path):
+    (tmp_path / 'tensorboard').mkdir()
+    with Writer(tmp_path) as writer:
+        writer.scalars(1, {'loss': 1.0})
+    assert not event_files(tmp_path) and len(event_files(tmp_path / 'tensorboard')) == 1

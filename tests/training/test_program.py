@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import cost
 from snjax import parallel
+from snjax.training import program
 from snjax.training.program import StepProgram
 
 
@@ -27,7 +28,7 @@ def shapes(tree):
 
 def test_a_program_for_shapes_takes_the_arrays():
     lines = []
-    program = StepProgram(
+    made = StepProgram(
         parallel.DataParallel(run),
         shapes(STATE),
         shapes(DATA),
@@ -35,8 +36,8 @@ def test_a_program_for_shapes_takes_the_arrays():
         say=lines.append,
     )
     state, data = parallel.replicate(STATE), parallel.replicate(DATA)
-    assert program.fits(state, data)
-    compiled = program.result()
+    assert made.fits(state, data)
+    compiled = made.result()
     state, metrics = compiled(state, data)
     np.testing.assert_array_equal(state['w'], 2 * np.eye(4))
     assert float(parallel.first_replica(metrics)['sum']) == 4
@@ -49,6 +50,13 @@ def test_a_program_for_shapes_takes_the_arrays():
     )
     if jax.default_backend() == 'cpu':
         assert lines[1].startswith('compiler options: xla_cpu_')
+
+
+def test_a_silence_is_announced(monkeypatch):
+    monkeypatch.setattr(program, '_SILENCE_S', 0.0)
+    lines = []
+    StepProgram(parallel.DataParallel(run), STATE, DATA, say=lines.append).result()
+    assert [line.partition(' the')[0] for line in lines[:2]] == ['compiling', 'compiled']
 
 
 def test_operations_are_those_of_one_update():
@@ -68,20 +76,20 @@ def test_operations_are_those_of_one_update():
     'other', [{'x': jnp.ones((4, 5))}, {'x': jnp.ones((4, 4), int)}, {'y': jnp.ones((4, 4))}]
 )
 def test_other_arguments_do_not_fit(other):
-    program = StepProgram(parallel.DataParallel(run), STATE, DATA, say=lambda line: None)
-    assert program.fits(STATE, DATA)
-    assert not program.fits(STATE, other)
-    assert not program.fits(STATE, DATA, (jnp.zeros(3),))
-    program.result()
+    made = StepProgram(parallel.DataParallel(run), STATE, DATA, say=lambda line: None)
+    assert made.fits(STATE, DATA)
+    assert not made.fits(STATE, other)
+    assert not made.fits(STATE, DATA, (jnp.zeros(3),))
+    made.result()
 
 
 def test_an_error_comes_with_the_result():
     def wrong(state, data):
         raise ValueError('no such step')
 
-    program = StepProgram(parallel.DataParallel(wrong), STATE, DATA, say=lambda line: None)
+    made = StepProgram(parallel.DataParallel(wrong), STATE, DATA, say=lambda line: None)
     with pytest.raises(ValueError, match='no such step'):
-        program.result()
+        made.result()
 
 
 def test_a_cancelled_program_says_nothing():
@@ -91,11 +99,11 @@ def test_a_cancelled_program_says_nothing():
         began.wait()
         return run(state, data)
 
-    program = StepProgram(parallel.DataParallel(slow), STATE, DATA, say=lines.append)
-    program.cancel()
+    made = StepProgram(parallel.DataParallel(slow), STATE, DATA, say=lines.append)
+    made.cancel()
     began.set()
     with pytest.raises(concurrent.futures.CancelledError):
-        program.result()
+        made.result()
     assert lines == []
 
 
@@ -104,8 +112,8 @@ def test_costs_that_xla_does_not_know_are_left_out(monkeypatch, unknown):
     monkeypatch.setattr('jax.stages.Compiled.cost_analysis', lambda compiled: unknown)
     monkeypatch.setattr('jax.stages.Compiled.memory_analysis', lambda compiled: None)
     lines = []
-    program = StepProgram(parallel.DataParallel(run), STATE, DATA, say=lines.append)
-    assert program.result() is not None
+    made = StepProgram(parallel.DataParallel(run), STATE, DATA, say=lines.append)
+    assert made.result() is not None
     assert re.fullmatch(r'compiled the training step in [\d.]+ s', lines[0])
 
 

@@ -54,7 +54,7 @@ def test_a_sign_that_lasts_is_one_warning_until_it_has_recovered():
             warnings.append((log, line))
     first = 5 + sentinel.PATIENCE - 1
     assert [log for log, _ in warnings] == [first, len(values) - 1]
-    assert warnings[0][1].startswith('this run may have collapsed: samples are nearly alike, for ')
+    assert warnings[0][1].startswith('this run may have collapsed: samples are more alike ')
 
 
 def test_noise_is_a_function_of_seed_step_and_file(tmp_path):

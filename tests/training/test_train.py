@@ -180,7 +180,7 @@ def test_zero_is_never(tmp_path, pixels):
     trainer(tmp_path, pixels, **never).run()
     assert checkpoints(tmp_path) == [20]  # but the end is always kept
     assert not (tmp_path / 'samples').exists()
-    assert EventAccumulator(str(tmp_path / 'tensorboard')).Reload().Tags()['images'] == []
+    assert EventAccumulator(str(tmp_path)).Reload().Tags()['images'] == []
 
 
 # ---- keys and data
@@ -237,7 +237,7 @@ def test_everything_is_written_when_it_is_due_with_many_updates_a_call(by_fives)
 
 
 def found_events(workdir):
-    folder = str(workdir / 'tensorboard')
+    folder = str(workdir)
     found = EventAccumulator(folder, size_guidance={'images': 0, 'tensors': 0}).Reload()
     kinds = {'histograms': found.Tensors('mean'), 'images': found.Images('samples')}
     return {name: [event.step for event in events] for name, events in kinds.items()}
@@ -338,7 +338,7 @@ def test_scores_join_the_finished_run(tmp_path, pixels, whole):
     workdir = Path(shutil.copytree(whole[0], tmp_path / 'run'))
     run = trainer(workdir, pixels)
     for _ in range(2):
-        run.write_scores({'precision': 0.25})
+        run.write_scores({'eval/precision': 0.25})
     *trained, last = lines(workdir)
     assert (last['step'], last['eval/precision']) == (20, 0.25)
     assert trained == lines(whole[0])

@@ -34,7 +34,7 @@ def test_launch_writes_it_and_refuses_in_one_line(tmp_path, launcher):
     assert (outcome.code, outcome.stderr) == (0, '')
     assert f'{tmp_path}/report.html and .svg, .pdf, .png' in outcome.stdout
     assert {p.name for p in tmp_path.glob('*.*')} == {
-        f'report.{end}' for end in ('html', 'svg', 'pdf', 'png')
+        f'report.{end}' for end in ('html', 'svg', 'pdf', 'png', 'md', 'tex', 'csv')
     }
     bad: dict[str, Outcome] = {
         'holds no run': launcher.run('--mode=report', f'--workdir={tmp_path}/nowhere'),
@@ -115,7 +115,7 @@ def test_the_page_is_drawn_and_sorted_in_a_browser(sweep, tmp_path):
 
 @pytest.mark.slow
 def test_tensorboard_shows_the_hparams_and_images_of_all_runs_in_a_browser(sweep, tmp_path):
-    names = [f'{name}{seed}/tensorboard' for name in ('sn', 'clip') for seed in (0, 1)]
+    names = [f'{name}{seed}' for name in ('sn', 'clip') for seed in (0, 1)]
     with serve(sweep / 'runs') as url, open_tab() as tab:
         tab.go(f'{url}/#hparams', width=1600, height=1000)
         tab.wait(lambda: all(name in tab.text() for name in names))

@@ -25,7 +25,7 @@ def test_seeds_are_one_row_and_other_configs_others(tmp_path):
     report.run_report(tmp_path / '*')
     found = outline(tmp_path)
     first, second = found.table('Frechet distance (digits) ↓')
-    assert first['run'].endswith('lr=0.001') and first['seeds'] == '1'
+    assert (first['run'], second['run']) == ('b', 'a') and first['seeds'] == '1'
     assert first['Frechet distance (digits) ↓'] == '4'
     assert (second['seeds'], second['state'], second['step']) == ('3', '3 finished', '100')
     assert second['Frechet distance (digits) ↓'] == '13.0 ± 3.6'

@@ -1,0 +1,212 @@
+"""What a loaded run shows of itself: its logs, scores, checkpoints, pictures, encodings."""
+
+import importlib
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from snjax import from_config
+from snjax.generate.pictures import show
+from snjax.latents.sampling import seed_key
+from snjax.runs import scores_file
+from snjax.runs.checkpoint import load_tree
+from snjax.runs.files import read_lines
+from snjax.runs.workdir import BEST, CHECKPOINTS, METRICS_NAME, SCORES_NAME, steps_in
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from snjax.generate.inversion import Inversion
+    from snjax.generate.measurements import Operator
+
+_SHOWN = ('fid', 'frechet_distance', 'swd')  # the score that `repr` names
+# Entries of a manifest that `scores` gives beside the scores.
+_PROTOCOL = ('step', 'checkpoint', 'extractor', 'protocol', 'weights', 'batch_statistics')
+
+
+class RunView:
+    """Base of `TrainedGenerator`: what it tells and shows.
+
+    Attributes: those of `TrainedGenerator`.
+    """
+
+    config: Mapping[str, Any]
+    step: int
+    ema: Mapping[str, Any] | None
+    workdir: pathlib.Path | None
+    folder: str
+
+    def __repr__(self) -> str:
+        """Five lines: what was trained, on what, how far, what is kept, and the newest score."""
+        facts, me = from_config.facts(self.config), self._me()
+        size = sum(np.size(leaf) for leaf in jax.tree.leaves(me.params))
+        classes = f'{me.num_classes} classes' if me.num_classes else 'no classes'
+        weights = 'EMA and raw' if self.ema else 'raw'
+        kept = ', '.join(map(str, self.checkpoints)) or 'none'
+        best = ', '.join(map(str, steps_in(self._path(BEST)))) if self.workdir else ''
+        lines = [
+            f'{facts.method} on {facts.data}, {facts.shape}, {classes}: {self.workdir}',
+            f'step {self.step} of {facts.num_steps}, seed {facts.seed}; weights: {weights}',
+            f'generator: {facts.architecture}, {size:,} parameters; z: {me.inputs.dim_z} values, '
+            f'{me.inputs.latent}',
+            f'checkpoints: {kept}' + (f'; best: {best}' if best else ''),
+            self._score_line(),
+        ]
+        return '\n  '.join(lines)
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Steps of the checkpoints that the run has kept; `snjax.load(workdir, step)` loads one."""
+        return steps_in(self.workdir / CHECKPOINTS) if self.workdir else []
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """The rows of `scores.json`, newest last: the scores by name, and how they were measured.
+
+        `pandas.DataFrame(run.scores)` is a table of them.
+        """
+        if self.workdir is None:
+            return []
+        rows = scores_file.read(self.workdir / SCORES_NAME)
+        return [{k: row.manifest.get(k) for k in _PROTOCOL} | row.scores for row in rows]
+
+    def curve(self, tag: str) -> tuple[Int[np.ndarray, ' n'], Float[np.ndarray, ' n']]:
+        """Steps and values of a logged scalar, such as 'train/dis_loss'.
+
+        Raises:
+            ValueError: nothing has this tag.
+        """
+        points = [(step, value) for step, found, value in self._points() if found == tag]
+        if not points:
+            tags = sorted({found for _, found, _ in self._points()})
+            raise ValueError(f'tag {tag!r}: this run has {", ".join(tags) or "no logs"}')
+        steps, values = zip(*points, strict=True)
+        return np.asarray(steps), np.asarray(values, float)
+
+    def metrics(self) -> Any:
+        """All logged scalars as a pandas frame with the columns step, tag and value.
+
+        `run.metrics().pivot(index='step', columns='tag', values='value')` has a column for each.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed; `curve` does without.
+        """
+        try:
+            pandas = importlib.import_module('pandas')
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "run.metrics() needs pandas: pip install pandas; run.curve('train/dis_loss') does "
+                'without',
+                name='pandas',
+            ) from error
+        return pandas.DataFrame(self._points(), columns=['step', 'tag', 'value'])
+
+    def sigmas(self) -> dict[str, float]:
+        """Sigma of every spectrally normalized layer of the discriminator, at this checkpoint.
+
+        Raises:
+            ValueError: the run has no such layers, or is not of a workdir.
+        """
+        from snjax.spectral import sigmas
+
+        if self.workdir is None:
+            raise ValueError('sigmas are in the checkpoints of a run: load it by snjax.load')
+        where = ('dis', 'model_state', 'spectral')
+        try:
+            _, tree = load_tree(self._path(self.folder), self.step, prefix=where)
+        except ValueError as error:
+            raise ValueError(f'{self.workdir} has no sigmas ({error})') from error
+        found = sigmas(jax.device_put(tree))
+        return {name: float(value) for name, value in found.items()}
+
+    def show(self, images: Any = 64, *, columns: int | None = None) -> 'Image':
+        """Images as one picture, which a notebook displays: see `snjax.show`.
+
+        Args:
+            images: images, or how many to sample.
+            columns: images per row.
+        """
+        return show(
+            self._me().sample(images) if isinstance(images, int) else images, columns=columns
+        )
+
+    def invert(
+        self,
+        images: Float[Array | np.ndarray, 'n *shape'],
+        operator: 'Operator | None' = None,
+        *,
+        labels: Int[np.ndarray, ' n'] | None = None,
+        seed: int = 0,
+        weights: str = 'auto',
+        num_restarts: int = 4,
+        **options: Any,
+    ) -> 'Inversion':
+        """Finds latents whose images are like `images`, or have the measurements of an operator.
+
+        Args:
+            images: in [-1, 1]; with an operator, what it measured of them (`operator.degrade`).
+            operator: of `snjax.generate.measurements`; None for the whole image.
+            labels: classes of the images; None for a conditional run tries one class per start.
+            seed: of the starts.
+            weights: see `TrainedGenerator.variables`.
+            num_restarts: starts per image.
+            **options: further arguments of `snjax.generate.inversion.invert`, such as `num_steps`.
+        """
+        from snjax.generate import inversion, measurements
+
+        me = self._me()
+        if operator is None:
+            _, height, width, channels = np.shape(images)
+            whole = height, width, channels
+            operator = measurements.identity(whole, measurements.Options())
+        classes = None
+        if me.num_classes:
+            tried = np.arange(num_restarts) % me.num_classes
+            given = tried[None] if labels is None else np.asarray(labels)[:, None]
+            classes = np.broadcast_to(given, (len(images), num_restarts))
+        return inversion.invert(
+            inversion.generator(me, weights),
+            np.asarray(images, np.float32),
+            operator,
+            self._prior(),
+            rng=seed_key(seed, 'sample'),
+            labels=classes,
+            num_restarts=num_restarts,
+            **options,
+        )
+
+    def _prior(self) -> Any:
+        from snjax.generate import inversion
+
+        inputs = self._me().inputs
+        return inversion.PRIORS[inputs.latent](inputs.dim_z)
+
+    def _me(self) -> Any:
+        """This object, as the class that it is the base of."""
+        return self
+
+    def _path(self, name: str) -> pathlib.Path:
+        assert self.workdir is not None
+        return self.workdir / name
+
+    def _points(self) -> list[tuple[int, str, float]]:
+        if self.workdir is None:
+            return []
+        return [
+            (point['step'], tag, float(value))
+            for _, point in read_lines(self.workdir / METRICS_NAME).good
+            for tag, value in point.items()
+            if tag not in ('step', 'wall_time')
+        ]
+
+    def _score_line(self) -> str:
+        for row in reversed(self.scores):
+            for name in _SHOWN:
+                if name in row:
+                    how = f'{row["extractor"]}, {row["protocol"]}, step {row["step"]}'
+                    return f'{name.replace("_", " ")}: {row[name]:.4g} ({how})'
+        return 'no scores'

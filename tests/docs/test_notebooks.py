@@ -1,0 +1,61 @@
+"""The notebooks of the manual: short, and every cell runs, offline."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from helpers.launching import ROOT
+
+NOTEBOOKS = sorted((ROOT / 'docs' / 'notebooks').glob('*.md'))
+CELL = re.compile(
+    r'^```\{code-cell\} ipython3\n(?:^:[^\n]*\n)*(.*?)^```$', re.MULTILINE | re.DOTALL
+)
+# Runs the cells in turn in one namespace, as a notebook does, with Matplotlib drawing nothing.
+RUN = """
+import json, sys
+import matplotlib
+matplotlib.use('agg')
+names = {'__name__': '__main__'}
+for cell in json.load(sys.stdin):
+    exec(compile(cell, 'cell', 'exec'), names)
+"""
+
+
+def cells(notebook):
+    return CELL.findall(notebook.read_text())
+
+
+def test_the_notebooks_are_there():
+    names = {path.stem for path in NOTEBOOKS}
+    assert names >= {'first_run', 'own_images', 'spectral_norm', 'glo', 'comparing'}
+
+
+@pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_has_fewer_than_40_lines_of_code_and_is_one_for_jupytext(notebook):
+    text = notebook.read_text()
+    assert text.startswith('---\nfile_format: mystnb\njupytext:\n') and 'format_name: myst' in text
+    lines = [line for cell in cells(notebook) for line in cell.splitlines() if line.strip()]
+    assert 10 < len(lines) < 40
+    for cell in cells(notebook):
+        compile(cell, str(notebook), 'exec')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_runs(notebook, tmp_path):
+    if 'IPython' in notebook.read_text():
+        pytest.importorskip('IPython', reason='not in this environment: pip install ipython')
+    done = subprocess.run(
+        [sys.executable, '-W', 'error::SyntaxWarning', '-c', textwrap.dedent(RUN)],
+        input=json.dumps(cells(notebook)),
+        cwd=tmp_path,
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
