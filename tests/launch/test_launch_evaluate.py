@@ -68,7 +68,7 @@ def test_evaluate_scores_runs_by_every_protocol_and_compares_them(launcher, fini
         assert 'eval/digits/train-all-60/last/raw/batch/frechet_distance' in tags
     assert added == {1797, 500}
     board = (tmp_path / 'runs' / 'leaderboard.md').read_text()
-    assert f'| sngan | digits | {NUM_STEPS} | train/500/40 |' in board
+    assert f'| digits | {NUM_STEPS} | train/500/40 |' in board
     # Equal runs: the mean is theirs, and the deviation 0.
     assert '± 0 |' in board
     with open(tmp_path / 'runs' / 'leaderboard.csv') as file:
@@ -94,7 +94,7 @@ def test_a_run_without_a_checkpoint_does_not_keep_the_others_from_being_scored(
     evaluated(finished_run, tmp_path / '?', protocols='train/all/60')
     assert f'left out: no checkpoint in {tmp_path}/b' in capsys.readouterr().out
     board = (tmp_path / 'leaderboard.md').read_text()
-    assert f'| sngan | digits | {NUM_STEPS} | train/all/60 |' in board
+    assert f'| digits | {NUM_STEPS} | train/all/60 |' in board
 
 
 def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(launcher, finished_run, tmp_path):
