@@ -190,14 +190,15 @@ def test_a_pdf_has_the_legend_and_the_whole_caption_as_text():
 
 def test_other_renderers_show_what_the_png_shows():
     """Cells of a grid are compared, because each renderer smooths the edges of letters in its way."""
-    cairosvg = pytest.importorskip('cairosvg', reason=MISSING)
+    resvg = pytest.importorskip('resvg_py', reason=MISSING)
     pdfium = pytest.importorskip('pypdfium2', reason=MISSING)
     made = figure.files(whole_figure())
     with Image.open(io.BytesIO(made['png'])) as png:
         wanted, (width, height) = coarse(png), png.size
     assert wanted.min() < 200 and np.median(wanted) > 250  # marks on white paper
-    svg = cairosvg.svg2png(made['svg'], output_width=width, output_height=height)
-    rendered = {'svg': Image.open(io.BytesIO(svg))}
+    text = made['svg'].decode()  # its size is in points, which need a resolution
+    svg = resvg.svg_to_bytes(svg_string=text, dpi=96, width=width, height=height)
+    rendered = {'svg': Image.open(io.BytesIO(bytes(svg)))}
     with pdfium.PdfDocument(made['pdf']) as document:
         rendered['pdf'] = document[0].render(scale=300 / 72).to_pil()
     if rsvg := shutil.which('rsvg-convert'):
