@@ -29,7 +29,7 @@ def glo():
     return tiny(glo_digits.get_config())
 
 
-@pytest.mark.parametrize('make', [gan, glo])
+@pytest.mark.parametrize('make', [pytest.param(gan, marks=pytest.mark.slow), glo])
 def test_cost_is_told_and_nothing_is_written(tmp_path, capsys, make):
     config = make()
     dry_run.show(config, tmp_path / 'run')

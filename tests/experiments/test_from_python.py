@@ -39,6 +39,7 @@ def test_a_run_of_python_is_a_run_of_launch(trained):
     assert trained.sample(2).shape == (2, 16, 16, 1)
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_and_takes_a_config_object(trained):
     config = sngan_digits.get_config()
     config.update_from_flattened_dict(TINY | {'num_steps': 6})
@@ -61,6 +62,7 @@ def test_errors_are_exceptions_of_one_line(trained, tmp_path):
     assert not (tmp_path / 'x').exists()
 
 
+@pytest.mark.slow
 def test_a_divergence_is_an_exception(tmp_path):
     wild = {'optimizer.lr': 1e30, 'method': 'gan', 'model.normalization': 'none'}
     with pytest.raises(Diverged, match='diverged by step'):

@@ -81,7 +81,7 @@ def test_the_launcher_restores_images(launcher, workdir):
     flags = [f'--invert.{key}={value}' for key, value in {**SMALL, **asked}.items()]
     outcome = launcher.run('--mode=invert', f'--workdir={workdir}', *flags)
     assert outcome.code == 0, outcome.stderr
-    stem = 'inpaint_random0.5_digits_train_step120_seed1_auto_3'
+    stem = 'inpaint_random0.5_digits_train_step60_seed1_auto_3'
     check_files(workdir, stem, outcome.stdout.splitlines())
     refused = launcher.run('--mode=invert', f'--workdir={workdir}', *flags, '--invert.fraction=1.5')
     assert refused.code == 2
@@ -91,9 +91,9 @@ def test_the_launcher_restores_images(launcher, workdir):
 
 
 def test_an_older_checkpoint_is_inverted_by_another_loss(workdir, write):
-    asked = {'operator': 'superresolve', 'factor': 2, 'weights': 'raw', 'step': 100, 'loss': 'l1'}
+    asked = {'operator': 'superresolve', 'factor': 2, 'weights': 'raw', 'step': 50, 'loss': 'l1'}
     said, _ = write(workdir, **asked)
-    check_files(workdir, 'superresolve_x2_digits_train_step100_seed0_raw_3', said)
+    check_files(workdir, 'superresolve_x2_digits_train_step50_seed0_raw_3', said)
 
 
 def check_files(workdir, stem, said):
@@ -113,7 +113,7 @@ def check_files(workdir, stem, said):
     assert len(set(made['index'])) == 3 and made['z'].shape == (3, 8)
     run = load(workdir, record['step'])
     assert (record['step'], record['weights']) == (
-        (100, 'raw') if options['step'] else (NUM_STEPS, 'ema')
+        (50, 'raw') if options['step'] else (NUM_STEPS, 'ema')
     )
     again = run.generate(made['z'], weights=options['weights'])
     np.testing.assert_allclose(made['images'], again, atol=1e-4)
@@ -168,7 +168,7 @@ def test_a_folder_of_images(workdir, write, tmp_path):
         Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(tmp_path / name)
     lines, files = write(workdir, path=str(tmp_path), num=9, operator='denoise')
     made, record = arrays(files['.npz']), json.loads(files['.json'].read_text())
-    assert files['.npz'].name == 'denoise_0.2_folder_train_step120_seed0_auto_3.npz'
+    assert files['.npz'].name == 'denoise_0.2_folder_train_step60_seed0_auto_3.npz'
     assert record['source']['set'] == 'folder'
     np.testing.assert_array_equal(made['index'], [0, 1, 2])
     with Image.open(tmp_path / 'a.jpg') as image:
@@ -204,7 +204,7 @@ def test_known_classes_are_given_to_the_generator(conditional, write, workdir, m
     options = invert_options.get_config()
     options.update({**SMALL, 'seed': 2, 'operator': 'compressed_sensing'})
     invert.run_invert(options, workdir)
-    path = workdir / 'inverted' / 'compressed_sensing_100_digits_train_step120_seed2_auto_3'
+    path = workdir / 'inverted' / 'compressed_sensing_100_digits_train_step60_seed2_auto_3'
     made, record = (
         arrays(f'{path}.npz'),
         json.loads(path.with_name(f'{path.name}.json').read_text()),

@@ -190,7 +190,7 @@ def test_exported_variables_make_the_same_images(trained, tmp_path):
 def test_no_run_no_step_and_damage_are_named(finished_run, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'holds no run: there is no config\.json'):
         snjax.load(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r'no checkpoint of step 7 .*\[100, 110, 120\]'):
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint of step 7 .*\[40, 50, 60\]'):
         snjax.load(finished_run.workdir, step=7)
     with pytest.raises(FileNotFoundError, match=r'no checkpoint of step 0 '):
         snjax.load(finished_run.workdir, step=0)

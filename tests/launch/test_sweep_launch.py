@@ -137,7 +137,7 @@ def test_a_missing_definition_is_one_line(launcher, tmp_path, flags, parts):
     assert [part for part in parts if part not in line] == [], line
 
 
-@pytest.mark.parametrize('flag', ['--dry_run', '--slots=2', '--sweep=mine.py', '--layout=runs'])
+@pytest.mark.parametrize('flag', ['--slots=2', '--sweep=mine.py', '--layout=runs'])
 def test_a_training_is_not_begun_by_the_flags_of_other_modes(launcher, tmp_path, flag):
     outcome = launcher.run(DIGITS, flag, '--config.num_steps=1', f'--workdir={tmp_path / "x"}')
     assert outcome.code == 2 and not (tmp_path / 'x').exists()

@@ -49,7 +49,7 @@ def test_patches_are_windows_of_the_levels():
     assert found.sizes == (32, 16)
     fine, coarse = found.points
     assert fine.shape == coarse.shape == (2 * patches.PATCHES, 49)
-    np.testing.assert_allclose(np.unique(coarse), [-1, 1], atol=1e-5)
+    np.testing.assert_allclose(np.unique(coarse.round(4)), [-1, 1])
     assert np.isfinite(fine).all()
 
 
