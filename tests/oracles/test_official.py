@@ -21,9 +21,11 @@ QUICK_MODELS = ('resnet', 'cgan', 'cnn', 'dcgan', 'wgangp', 'acgan', 'glo_l2', '
 QUICK_IN_FLOAT32 = ('cnn', 'glo_lap1')
 EXACT = 1e-9
 # In float32 the official code, too, strays from its float64 run, and its fixture says how far: by a
-# factor that chance decides, because the kinks of ReLU and hinge make trajectories part. `worst` is
-# one array, which may have hardly moved, and `mean` carries biases that are rounding noise.
+# factor that chance decides, because the kinks of ReLU and hinge make trajectories part. `mean`
+# carries biases that are rounding noise.
 LEAST, FACTOR = {'mean': 0.1, 'images': 0.02}, 20
+# The single array that is worst: one that has hardly moved, or one entry whose gradient cancelled.
+BY_CHANCE = {('resnet', 'gen worst'), ('collections', 'gen worst'), ('wgangp', 'dis worst')}
 
 
 def run(tmp_path_factory, *flags, devices=1):
@@ -82,24 +84,24 @@ def mutated(tmp_path_factory):
 
 
 def check(model, trajectory, limit):
-    """Every error of every checkpoint is below `limit` of its time and kind; and none lacks."""
+    """Every error of every checkpoint is below `limit` of its time and kind; none is left out."""
     theirs = fixtures.fixture(model)
     times = [t for t in (1, 2, 5, 10, 20) if any(k.startswith(f't{t}/') for k in trajectory)]
     assert times
     for t in times:
         found, arrays = compare.errors(model, trajectory, theirs, t)
         assert set(found) >= ({'gen'} if model in fixtures.GLO else {'gen', 'dis'})
-        wrong = {k: e for k, e in found.items() if not e < limit(theirs, t, k)}
+        wrong = {k: e for k, e in found.items() if not e < limit(model, theirs, t, k)}
         assert not wrong, f'{model} after {t} updates: {wrong}; largest: {arrays[:3]}'
 
 
-def exact(theirs, t, kind):
+def exact(model, theirs, t, kind):
     return EXACT
 
 
-def rounding(theirs, t, kind):
+def rounding(model, theirs, t, kind):
     """What float32 may move: `FACTOR` times what it moves the official code."""
-    if 'worst' in kind:
+    if (model, kind) in BY_CHANCE:
         return np.inf
     return max(LEAST.get(kind, 2e-3), FACTOR * theirs[f'float32/t{t}/{kind}'])
 
