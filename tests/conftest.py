@@ -21,6 +21,8 @@ import jax  # after the lines above: NumPy and XLA read these variables once, wh
 _CACHE = tempfile.mkdtemp(prefix='snjax-tests-')
 os.environ['SNJAX_CACHE'] = _CACHE
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+# Tracing makes many objects and few cycles, which Python would look for all the time.
+gc.set_threshold(50_000, 50, 100)
 jaxtyping.install_import_hook('snjax', 'beartype.beartype')  # before anything imports snjax
 _MAPPINGS = pathlib.Path('/proc/self/maps')
 # Folders whose files take longest. With them first, two workers end at about the same time.
@@ -42,7 +44,7 @@ def pytest_collection_modifyitems(items):
         items.sort(key=lambda item: not set(_LONGEST) & set(item.path.parts[-3:-1]))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope='module')
 def forget_programs():
     """Drops compiled programs long before they exhaust the memory mappings of the process.
 
@@ -50,7 +52,7 @@ def forget_programs():
     ends with a segmentation fault there.
     """
     yield
-    if _MAPPINGS.exists() and _MAPPINGS.read_bytes().count(b'\n') > 20_000:
+    if _MAPPINGS.exists() and _MAPPINGS.read_bytes().count(b'\n') > 15_000:
         jax.clear_caches()
         gc.collect()
 

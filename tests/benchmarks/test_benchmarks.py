@@ -133,6 +133,7 @@ def test_only_missing_pytorch_is_bad_input(capsys):
         command.run(lambda: of('snjax.nothing'))
 
 
+@pytest.mark.slow
 def test_a_side_that_cannot_run_is_named_and_left_out():
     tiny = {'model.gen_width': 4, 'model.dis_width': 4, 'batch_size': 4, 'gen_batch_size': 4}
     job = {'side': 'ours', 'workload': 'standard_cnn', 'changes': tiny | {'n_dis': 1}}
@@ -158,6 +159,7 @@ def test_a_config_by_name_with_changes_as_text():
         config.no_such_key = 1  # as locked as launch.py has it
 
 
+@pytest.mark.slow
 def test_operations_as_published_and_as_they_run():
     """2.83 TFLOP an update of the CIFAR ResNet, by hand: 5 updates of D on 64 + 64 images, one of G
     on 64.
@@ -191,6 +193,7 @@ def test_every_form_of_a_convolution_has_the_same_values(kind, form):
         np.testing.assert_allclose(conv.FORMS[kind][form](x, kernel), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_transposed_convolutions_are_published_without_the_windows_that_phases_add():
     tiny = {'model.gen_width': 4, 'model.dis_width': 4, 'batch_size': 4, 'gen_batch_size': 4}
     config = workloads.load_config('sngan_cifar_cnn:C', tiny | {'n_dis': 1})
@@ -208,6 +211,7 @@ def test_transposed_convolutions_are_published_without_the_windows_that_phases_a
     assert again == executed  # it ends with the block
 
 
+@pytest.mark.slow
 def test_published_forms_take_bfloat16_as_well():
     changes = {'model.dtype': 'bfloat16', 'model.gen_width': 8, 'model.dis_width': 8}
     config = workloads.load_config('sngan_cifar', changes)
@@ -239,6 +243,7 @@ def test_all_reduces_by_hand():
     assert network.seconds(8, 3, 12) == pytest.approx(inside + between + 3 * 2.0)
 
 
+@pytest.mark.slow
 def test_a_step_exchanges_its_gradients_once_an_update():
     """Two updates of D and one of G, and little else."""
     small = {'batch_size': 8, 'gen_batch_size': 8}  # shared by 1, 2, 4 and 8 devices

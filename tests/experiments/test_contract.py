@@ -97,8 +97,15 @@ def check_extras(ran):
         assert images.shape == (4, *gan.image_shape)
 
 
-# Those whose network and penalty another case has too.
-ALIKE = [('sngan_paper', 'wgan_gp,C,cifar'), ('wgan_cifar', '')]
+# Those whose parts other cases and the tests of networks and penalties have too.
+ALIKE = [
+    ('sngan_paper', 'wgan_gp,C,cifar'),
+    ('sngan_paper', 'weight_clipping,C,cifar'),
+    ('wgan_cifar', ''),
+    ('wgan_gp_cifar', 'resnet'),
+    ('sagan_cifar', ''),
+    ('r3gan_cifar', ''),
+]
 distinct = pytest.mark.parametrize(
     'case',
     [pytest.param(c, marks=pytest.mark.slow) if c in ALIKE else c for c in DISTINCT],
@@ -129,11 +136,8 @@ def test_checkpoints_round_trip(case, tmp_path):
 
 # The compute type is the networks', which `test_models.py` looks at one by one; a game in it is one
 # of these.
-@pytest.mark.parametrize(
-    'case',
-    [('sngan_cifar', ''), pytest.param(('sngan_cifar_cnn', 'C'), marks=pytest.mark.slow)],
-    ids=ids,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('case', [('sngan_cifar', ''), ('sngan_cifar_cnn', 'C')], ids=ids)
 def test_contract_in_bfloat16(case):
     ran = contract.run(case, dtype='bfloat16')
     check_turns(case, ran)
@@ -172,6 +176,7 @@ def check_devices(cases, tmp_path, **changes):
         assert error < 1e-3, (name, error)
 
 
+@pytest.mark.slow
 def test_one_device_is_four(tmp_path):
     """Conditional batch norms, synchronized; a penalty drawn per image; a classifier."""
     check_devices([('acgan_cifar', '')], tmp_path)

@@ -94,6 +94,7 @@ def trained(workdir, diagnose, every):
     return jax.tree.map(np.asarray, parallel.first_replica(run.run()))
 
 
+@pytest.mark.slow
 def test_a_training_logs_them_and_computes_the_same_bits(tmp_path):
     gan = tiny_gan.make_gan()
     image_set = ImageSet('noise', 'train', PIXELS, np.zeros(6, np.int32), (), '')

@@ -56,6 +56,7 @@ def test_classes_do_not_matter_at_the_start(gan, step, batch):
     assert np.ptp(table) > 0  # the gammas have moved
 
 
+@pytest.mark.slow
 def test_at_the_end_it_is_the_conditional_gan(gan, step, batch):
     state = jax.jit(gan.init)(jax.random.key(0)).replace(step=jnp.int32(2))
     after, metrics = step(state, batch, jax.random.key(1))

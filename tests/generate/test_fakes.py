@@ -132,6 +132,7 @@ np.savez(sys.argv[2], **found)
 """
 
 
+@pytest.mark.slow
 def test_fakes_and_features_do_not_depend_on_the_number_of_devices(tmp_path):
     """Batch statistics too are of the whole batch."""
     found = []

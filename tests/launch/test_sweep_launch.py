@@ -420,6 +420,7 @@ def killed_sweep(launcher, tmp_path_factory):
     return folder, outcome, flags
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_ends_as_if_nothing_had_been(killed_sweep, other_seed):
     folder, outcome, _ = killed_sweep
     assert outcome.code == 0 and outcome.stderr == '', outcome

@@ -303,7 +303,9 @@ def test_what_is_not_accepted_is_named_in_one_line(own_errors, make, kwargs, mes
     assert '--config.model.' in str(error.value)
 
 
-@pytest.mark.parametrize('architecture', ['resnet', 'sngan_cnn'])
+@pytest.mark.parametrize(
+    'architecture', ['resnet', pytest.param('sngan_cnn', marks=pytest.mark.slow)]
+)
 def test_orthogonal_start_of_the_discriminator(architecture):
     dis = models.make_discriminator(
         architecture=architecture,

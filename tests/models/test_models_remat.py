@@ -18,7 +18,7 @@ from helpers.networks import (
 from snjax import models
 
 
-@pytest.mark.parametrize('layers', ['SPECTRAL', 'LAYER_NORM'])
+@pytest.mark.parametrize('layers', ['SPECTRAL', pytest.param('LAYER_NORM', marks=pytest.mark.slow)])
 def test_remat_changes_the_memory_alone(layers):
     """Variables and gradients of both players are the same with less memory."""
 

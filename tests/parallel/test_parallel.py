@@ -18,6 +18,7 @@ from snjax.latents.sampling import seed_key
 
 ROOT = pathlib.Path(__file__).parents[2]
 TIMEOUT = 300  # seconds; a deadlock ends here
+SLOW_ON_4 = ['summed', 'accumulated', 'in_2_parts_per_device', 'glo_in_2_parts_per_device']
 
 
 def start(out, cases, devices, address=None, num_processes=1, process_id=0):
@@ -94,23 +95,24 @@ def runs(tmp_path_factory):
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
-    all_cases = ['synchronized', 'per_device', 'unaveraged', 'summed', 'accumulated']
     both = ['synchronized', 'glo']
     streamed = ['streamed'] if importlib.util.find_spec('grain') else []
     plans = {
-        1: [([*both, 'unnormalized', 'in_8_parts', 'glo_in_8_parts'], 1)],
-        4: [([*all_cases, 'glo', 'in_2_parts_per_device', 'glo_in_2_parts_per_device'], 4)],
+        1: [(both, 1)],
+        4: [([*both, 'per_device', 'unaveraged'], 4)],
         '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
         2: [([], 2)],
         8: [([], 8)],
         3: [([], 3)],
         # Used by slow tests only.
-        'trained 2': [(all_cases[:1], 2)],
-        'trained 8': [(all_cases[:1], 8)],
+        'trained 2': [(both[:1], 2)],
+        'trained 8': [(both[:1], 8)],
+        'slow 1': [(['unnormalized', 'in_8_parts', 'glo_in_8_parts'], 1)],
+        'slow 4': [(SLOW_ON_4, 4)],
     }
     started = Runs(plans, tmp_path_factory.mktemp)
     for name in plans:
-        if not str(name).startswith('trained'):
+        if not str(name).startswith(('trained', 'slow')):
             started[name]
     yield started
     for run in started.values():
@@ -167,7 +169,7 @@ def test_several_devices_are_one(run, devices):
             assert a[name] == pytest.approx(b[name], rel=1e-3, abs=1e-4), name
 
 
-@pytest.mark.parametrize('broken', ['unaveraged', 'summed'])
+@pytest.mark.parametrize('broken', ['unaveraged', pytest.param('summed', marks=pytest.mark.slow)])
 def test_a_wrong_average_of_the_gradients_is_seen(run, broken):
     """The comparison above fails without the average, and with a sum, which Adam would hide."""
     assert distance(run(1).leaves('synchronized'), run(4).leaves(broken)) > 1e-2
@@ -180,10 +182,11 @@ def test_per_device_batch_norm_differs_and_leaves_equal_shards(run):
     assert 1e-3 < away < 1
 
 
+@pytest.mark.slow
 def test_accumulated_parts_are_the_same_on_several_devices(run):
     """Eight parts on one device, or two on each of four: the same examples and statistics."""
-    assert run(4).facts()['shards_equal']['in_2_parts_per_device']
-    one, four = run(1).leaves('in_8_parts'), run(4).leaves('in_2_parts_per_device')
+    assert run('slow 4').facts()['shards_equal']['in_2_parts_per_device']
+    one, four = run('slow 1').leaves('in_8_parts'), run('slow 4').leaves('in_2_parts_per_device')
     assert distance(one, four) < 1e-4
     assert distance(one, run(1).leaves('synchronized')) > 1e-3
     for name in one:
@@ -196,6 +199,7 @@ def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):
     assert run(3).facts()['is_frozen']
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_on_several_devices_are_the_batch_on_one(run):
     whole, parts = run(1).leaves('unnormalized'), run(4).leaves('accumulated')
     assert distance(whole, parts) < 1e-4
@@ -296,9 +300,10 @@ def test_glo_on_several_devices_is_glo_on_one(run, devices):
     assert first.shape == (1797, 4) and one['state/step'] == 20
 
 
+@pytest.mark.slow
 def test_accumulated_parts_of_glo_are_the_same_on_several_devices(run):
-    one = run(1).leaves('glo_in_8_parts')
-    assert_same_glo(one, run(4).leaves('glo_in_2_parts_per_device'))
+    one = run('slow 1').leaves('glo_in_8_parts')
+    assert_same_glo(one, run('slow 4').leaves('glo_in_2_parts_per_device'))
     assert not np.allclose(one['state/table/z'], run(1).leaves('glo')['state/table/z'], rtol=1e-3)
 
 

@@ -6,6 +6,7 @@ import socket
 import time
 
 import numpy as np
+import pytest
 
 from helpers.checkpointing import assert_same, big_state, restore, start
 from snjax.runs import checkpoint
@@ -25,6 +26,7 @@ with checkpoint.Checkpointer(sys.argv[1], keep=2) as checkpointer:
 """
 
 
+@pytest.mark.slow
 def test_killed_while_saving(tmp_path):
     """Kills a process that saves all the time, at random moments and then during a save."""
     moments, committed = random.Random(0), 0

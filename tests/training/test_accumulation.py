@@ -201,6 +201,7 @@ def test_a_step_in_parts_is_the_step(name):
         assert min(moved) > 1e-5  # or equality would say little
 
 
+@pytest.mark.slow
 def test_a_step_in_a_loop_is_the_step(monkeypatch):
     """As accelerators have it: one part is compiled, and run in turn."""
     gan = without_batch_norm(n_dis=2, accumulate=PARTS)

@@ -233,6 +233,7 @@ def test_a_streamed_run_is_the_resident_one_bit_for_bit(resident, tmp_path):
         }
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_the_middle_of_an_epoch_with_other_workers(resident, tmp_path):
     trainer(tmp_path, num_steps=4, **STREAMED).run()
     run = trainer(tmp_path, stream=True, workers=5)
