@@ -9,6 +9,7 @@
 Imports no JAX.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -38,6 +39,8 @@ def prepare() -> None:
     for number in STOPS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end_at_once)
+            # Later Python takes its handlers away, and the signal would be the exit code.
+            atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
 def end_at_once(number: int, *_: Any) -> NoReturn:

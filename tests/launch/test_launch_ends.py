@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+from experiments.modes import ends
 from experiments.modes.ends import Outlet
 from helpers.launching import CHECKPOINT_EVERY, NUM_STEPS, ROOT, TINY, checkpoints, printed, wait
 from helpers.waiting import wait_until
@@ -56,6 +59,28 @@ def test_a_removed_workdir_and_a_lost_output_are_a_line_each(launcher, tmp_path)
     # The move falls between two writes or into a save, whose line begins with what was not saved.
     assert last.startswith('launch.py: ')
     assert f'{workdir} is gone: it was removed or moved while the run wrote there' in last
+
+
+LAST_MOMENT = """
+import os, sys
+from experiments.modes import ends
+
+class Last:
+    def __del__(self, kill=os.kill, of=(os.getpid(), int(sys.argv[1]))):
+        kill(*of)
+
+ends.prepare()
+last = Last()
+sys.exit(int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize('number', ends.STOPS)
+@pytest.mark.parametrize('code', [0, 3])
+def test_a_signal_while_python_ends_does_not_become_the_exit_code(number, code):
+    command = [sys.executable, '-c', LAST_MOMENT, str(int(number)), str(code)]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (outcome.returncode, outcome.stderr) == (code, '')
 
 
 def test_after_a_failed_write_the_rest_goes_nowhere(capsys):
