@@ -1,6 +1,7 @@
 """Trains, samples, inverts, scores, diagnoses, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
-`launch.py --mode=doctor` looks for what is wrong with this machine, a workdir, a config or its data.
+`launch.py --mode=doctor` looks for what is wrong with this machine, a workdir, a config or its data;
+`--mode=compile --target=v5e:2x4` compiles a training for chips that are not here, and counts.
 
 `launch.py --config=... --dry_run` compiles a training and says what it costs, without a run.
 `launch.py --list_keys` lists the keys of a config and of the modes, `--list_keys=optimizer` those
@@ -25,9 +26,9 @@ from experiments.report import LAYOUTS
 from snjax.host.exit_codes import BAD_INPUT, DIVERGED, RESUMABLE
 
 FLAGS = flags.FLAGS
-MODES = ('train', 'sample', 'invert', 'evaluate', 'diagnose', 'doctor', 'sweep', 'report')
-TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, _, SWEEP, REPORT = ((mode,) for mode in MODES)
-ONE_RUN, CONFIGURED = MODES[:5], MODES[:7]
+MODES = 'train sample invert evaluate diagnose doctor compile sweep report'.split()
+TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, _, COMPILE, SWEEP, REPORT = ((m,) for m in MODES)
+ONE_RUN, CONFIGURED = MODES[:5], MODES[:8]
 EXPLICIT, SEVERAL = ('explicit',), ('auto', 'explicit')
 LOCAL, SLURM = ('local',), ('slurm',)
 
@@ -49,6 +50,9 @@ define(text, 'workdir', None, 'folder of the run; default: runs/<config>[-argume
 define(text, 'init_from', None, 'WORKDIR[@STEP], whose checkpoint begins a new run', mode=TRAIN)
 define(text, 'compilation_cache', 'auto', 'folder, auto (~/.cache/snjax/xla) or off', mode=ONE_RUN)
 define(number, 'profile', 0, 'calls of the training step to trace', at_least=0, mode=TRAIN)
+define(text, 'target', 'cpu', 'chips to compile for, as v5e:2x4 or h200x8', mode=COMPILE)
+define(number, 'num_images', 50_000, 'of the training set', at_least=1, mode=COMPILE)
+define(text, 'out', None, 'file for the numbers, as JSON', mode=COMPILE)
 define(choice, 'distributed', 'off', 'several processes', values=('off', *SEVERAL), mode=ONE_RUN)
 define(text, 'coordinator_address', None, 'host:port of process 0', distributed=EXPLICIT)
 define(number, 'num_processes', None, 'number of processes of the run', distributed=EXPLICIT)

@@ -15,9 +15,10 @@ from unittest import mock
 
 from jax import lax
 
-from benchmarks import command, cost, machine
+from benchmarks import command, machine
 from benchmarks.workloads import Step, load_config
 from snjax import parallel
+from snjax.parallel import cost
 
 _REMAT = command.names(('False', 'True'))
 

@@ -21,11 +21,12 @@ import dataclasses
 import jax
 import numpy as np
 
-from benchmarks import command, cost, machine
+from benchmarks import command, machine
 from benchmarks.workloads import load_config
 from experiments import build
 from snjax import parallel
 from snjax.latents.sampling import seed_key
+from snjax.parallel import cost
 from snjax.training.step import device_data, make_step
 
 CONFIGS = ('sngan_cifar', 'sngan_cifar_cnn:C', 'wgan_gp_cifar', 'sngan_imagenet')

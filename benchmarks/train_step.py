@@ -30,10 +30,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks import command, conv, cost, machine
+from benchmarks import command, conv, machine
 from benchmarks.workloads import Step, load_config
 from snjax import parallel
 from snjax.nn import convolution, strided
+from snjax.parallel import cost
 
 # One config of every method and network.
 CONFIGS = (

@@ -10,26 +10,34 @@ import jax.numpy as jnp
 from jax import lax
 
 from snjax import host
+from snjax.parallel import targets
+
+
+def all_devices() -> list[Any]:
+    """The devices of the run, over all processes, or those that programs are compiled for."""
+    target = targets.current()
+    return list(target.devices) if target else jax.devices()
 
 
 def device_count() -> int:
     """Number of devices of the run, over all processes."""
-    return jax.device_count()
+    return len(all_devices())
 
 
 def backend() -> str:
     """The platform that programs are compiled for: 'cpu', 'gpu' or 'tpu'."""
-    return jax.default_backend()
+    target = targets.current()
+    return target.chip.backend if target and target.chip else jax.default_backend()
 
 
 def device_kind() -> str:
     """The model of the devices, as JAX names it, e.g. 'NVIDIA H200' or 'cpu'."""
-    return '/'.join(sorted({d.device_kind for d in jax.devices()}))
+    return '/'.join(sorted({d.device_kind for d in all_devices()}))
 
 
 def describe() -> str:
     """One line to print, e.g. '4 cpu devices in 2 processes (cpu)'."""
-    n, p = jax.device_count(), jax.process_count()
+    n, p = device_count(), len({device.process_index for device in all_devices()})
     processes = f' in {p} processes' if p > 1 else ''
     return f'{n} {device_kind()} device{"s" * (n > 1)}{processes} ({backend()})'
 
@@ -49,11 +57,14 @@ def check_batch_size(**sizes: int) -> None:
 
 def divisible(batch_size: int) -> int:
     """The smallest multiple of the device count that is at least `batch_size`."""
-    return -(-batch_size // jax.device_count()) * jax.device_count()
+    return -(-batch_size // device_count()) * device_count()
 
 
 def device_memory() -> int:
     """Bytes of memory of this process's smallest device; CPU devices share the host's memory."""
+    target = targets.current()
+    if target and target.chip:
+        return target.chip.memory
     limits = [(d.memory_stats() or {}).get('bytes_limit') for d in jax.local_devices()]
     known = [limit for limit in limits if limit]
     if known:

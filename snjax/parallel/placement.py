@@ -8,13 +8,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from snjax.parallel import devices, targets
 from snjax.parallel.collectives import AXIS
 from snjax.shapes import Int
 
 
 def mesh() -> Mesh:
     """All devices of the run along the one axis `AXIS`."""
-    return Mesh(np.array(jax.devices()), (AXIS,))
+    return Mesh(np.array(devices.all_devices()), (AXIS,))
 
 
 def replicate(tree: Any) -> Any:
@@ -39,7 +40,7 @@ def shard(state: Any, axes: Any) -> Any:
         The state, whose mapped leaves (n, ...) have become (devices, rows, ...), padded with zeros.
         Device i holds the rows i * rows to (i + 1) * rows.
     """
-    n = jax.device_count()
+    n = devices.device_count()
     sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
 
     def cut(leaf):
@@ -52,9 +53,19 @@ def shard(state: Any, axes: Any) -> Any:
     return by_axis(axes, lambda tree: jax.tree.map(cut, tree), replicate, state)
 
 
+def numbers() -> Any:
+    """The number of each device, an int32 on each; shapes alone where a target is compiled for."""
+    n, sharding = devices.device_count(), NamedSharding(mesh(), PartitionSpec(AXIS))
+    if targets.current():
+        return jax.ShapeDtypeStruct((n,), np.int32, sharding=sharding)
+    return jax.make_array_from_callback(
+        (n,), sharding, lambda index: np.arange(n, dtype=np.int32)[index]
+    )
+
+
 def shard_shapes(shapes: Any, axes: Any) -> Any:
     """Shapes and dtypes of the state that `shard` returns for a state of these `shapes`."""
-    n = jax.device_count()
+    n = devices.device_count()
 
     def cut(leaf):
         return jax.ShapeDtypeStruct((n, -(-leaf.shape[0] // n), *leaf.shape[1:]), leaf.dtype)
@@ -108,7 +119,7 @@ def abstract(tree: Any) -> Any:
 
 def own_examples(batch_size: int) -> list[Int[np.ndarray, ' b']]:
     """Positions in the global batch that this process has to read, one array per local device."""
-    share = batch_size // jax.device_count()
+    share = batch_size // devices.device_count()
     return [i * share + np.arange(share) for i in _own_devices()]
 
 
@@ -117,12 +128,11 @@ def shard_batch(arrays: list[np.ndarray]) -> jax.Array:
 
     Copying is still under way on return, so the caller must not write to `arrays` afterwards.
     """
-    devices = jax.devices()
+    on = jax.devices()
     placed = [
-        jax.device_put(array[None], devices[i])
-        for i, array in zip(_own_devices(), arrays, strict=True)
+        jax.device_put(array[None], on[i]) for i, array in zip(_own_devices(), arrays, strict=True)
     ]
-    shape = (len(devices), *arrays[0].shape)
+    shape = (len(on), *arrays[0].shape)
     sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
     return jax.make_array_from_single_device_arrays(shape, sharding, placed)
 

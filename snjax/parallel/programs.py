@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from snjax.parallel import devices
+from snjax.parallel import devices, targets
 from snjax.parallel.collectives import AXIS
-from snjax.parallel.placement import by_axis, mesh, replicate
+from snjax.parallel.placement import by_axis, mesh, numbers, replicate
 
 _COMPILER_OPTIONS = {
     'cpu': {
@@ -37,6 +37,8 @@ def compile(lowered: Any, *, quickly: bool = False) -> Any:
         lowered: what `jax.jit(f).lower(...)` returned.
         quickly: compile faster to slower code (on the CPU), for programs that run a few times.
     """
+    if target := targets.current():
+        return lowered.compile(compiler_options=target.compiler_options)
     backend = devices.backend()
     options: Any = (_QUICK_OPTIONS if quickly else _COMPILER_OPTIONS).get(backend)
     if options and backend not in _UNSUPPORTED:
@@ -115,7 +117,7 @@ class OverBatches:
 
     def _replicated(self, variables):
         is_on_devices = all(
-            isinstance(x, jax.Array) and len(x.sharding.device_set) == jax.device_count()
+            isinstance(x, jax.Array) and len(x.sharding.device_set) == devices.device_count()
             for x in jax.tree.leaves(variables)
         )
         return variables if is_on_devices else replicate(variables)
@@ -142,17 +144,15 @@ class DataParallel:
     def __init__(self, run: Callable, state_axes: Any = None):
         self._state_axes, self._run = state_axes, run
         # pmap needs at least one mapped argument, and there may be no other.
-        self.device_ids = jax.make_array_from_callback(
-            (jax.device_count(),),
-            NamedSharding(mesh(), PartitionSpec(AXIS)),
-            lambda index: np.arange(jax.device_count(), dtype=np.int32)[index],
-        )
+        self.device_ids = numbers()
+        target = targets.current()
         self._mapped = jax.pmap(
             lambda state, data, streamed, _: run(state, data, *streamed),
             axis_name=AXIS,
             in_axes=(state_axes, None, 0, 0),
             out_axes=(state_axes, None),
-            axis_size=jax.device_count(),
+            axis_size=devices.device_count(),
+            devices=target.devices if target else None,
             donate_argnums=0,
         )
 
@@ -172,7 +172,7 @@ class DataParallel:
             num_devices: trace for another device count, if no leaf of the state is mapped.
         """
         arguments = self.per_device(state), _shapes(data), *_own_shapes(streamed)
-        axes = [(AXIS, num_devices or jax.device_count())]
+        axes = [(AXIS, num_devices or devices.device_count())]
         return jax.make_jaxpr(self._run, axis_env=axes)(*arguments).jaxpr
 
     def lower(

@@ -211,6 +211,21 @@ def read_ahead(batches: Batches, workers: int) -> Any:
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
 
+def streamed_shape(
+    method: Method, options: Options, image_shape: tuple[int, ...]
+) -> jax.ShapeDtypeStruct:
+    """The shape of what a streamed call is given, to compile for without images.
+
+    Args:
+        method, options: of the run.
+        image_shape: of one image, (H, W, C).
+    """
+    devices = parallel.device_count()
+    share = method.batch_size // devices
+    shape = devices, options.steps_per_call, method.batches_per_step, share, *image_shape
+    return jax.ShapeDtypeStruct(shape, np.uint8)
+
+
 def open_feed(method: Method, options: Options, pixels: Any, step: int) -> Resident | Streamed:
     """The source of images for all calls from `step` on."""
     if not options.stream:

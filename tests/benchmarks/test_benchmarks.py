@@ -15,7 +15,6 @@ from benchmarks import (
     command,
     communication,
     conv,
-    cost,
     data_feed,
     glo_reconstruction,
     machine,
@@ -24,6 +23,7 @@ from benchmarks import (
     workloads,
 )
 from snjax import parallel
+from snjax.parallel import cost
 
 
 def test_mean_distance_by_hand():

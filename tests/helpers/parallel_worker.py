@@ -22,13 +22,13 @@ from flax import serialization, struct
 from flax.traverse_util import flatten_dict
 from jax import lax
 
-from benchmarks import cost
 from configs import sngan_digits
 from experiments import build, gan
 from helpers import tiny_gan, tiny_glo
 from helpers.filling import filled_state
 from snjax import data, parallel
 from snjax.objectives.losses import LOSSES
+from snjax.parallel import cost
 from snjax.training import adversarial
 from snjax.training.feed import open_feed
 from snjax.training.optimizers import linear_decay

@@ -64,6 +64,7 @@ def test_every_flag_of_the_launcher_is_in_the_table():
             '--distributed is a flag of --mode=train, --mode',
         ),
         (['--mode=report', DIGITS], '--config is a flag of'),
+        ([DIGITS, '--target=v5e:2x4'], '--target is a flag of --mode=compile, not of --mode=train'),
         (
             [DIGITS, '--mode=sample', '--dry_run'],
             '--dry_run is a flag of --mode=train, --mode=sweep',

@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import cost
 from helpers.networks import (
     DIM_Z,
     drawn,
@@ -16,6 +15,7 @@ from helpers.networks import (
     small_generator,
 )
 from snjax import models
+from snjax.parallel import cost
 
 
 @pytest.mark.parametrize('layers', ['SPECTRAL', pytest.param('LAYER_NORM', marks=pytest.mark.slow)])

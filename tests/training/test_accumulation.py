@@ -13,7 +13,6 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from benchmarks import cost
 from configs import glo_digits, r3gan_cifar, sngan_digits
 from experiments import acgan, build
 from helpers import contract, tiny_gan, tiny_glo
@@ -23,6 +22,7 @@ from snjax import parallel, spectral
 from snjax.models import resnet
 from snjax.nn import layers, normalization
 from snjax.objectives.losses import LOSSES
+from snjax.parallel import cost
 from snjax.training import accumulation
 from snjax.training.adversarial import Batch, Use
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import cost
 from snjax import parallel
+from snjax.parallel import cost
 from snjax.training import program
 from snjax.training.program import StepProgram
 

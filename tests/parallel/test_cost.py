@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from benchmarks import cost
 from snjax import parallel
 from snjax.nn import layers
+from snjax.parallel import cost
 
 
 def jaxpr_of(function, *shapes):
