@@ -129,6 +129,11 @@ def page(found: dict[str, Any]) -> list[str]:
             f'time         {cycles}{seconds * 1e3:,.3g} ms an update {how}, not measured; '
             f'matrix units at {used:.0%} of their peak'
         )
+    if found['unknown_loops']:
+        said.append(
+            f'loops        {found["unknown_loops"]} have a length that is not known and count once: '
+            'the numbers above are too low'
+        )
     said.append(_HEADER[bool(found['seconds']), bool(found['cycles'])])
     total = found['cycles'] or found['seconds'] or 1
     for one in found['dearest']:

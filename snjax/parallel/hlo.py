@@ -26,6 +26,7 @@ _COMPUTATION = re.compile(r'^(?:ENTRY )?%?([\w.-]+) \(.*\{$')
 _OPCODE = re.compile(r'(?:^|[\s)}\]])([a-z][\w-]*)\(')
 _ARRAY = re.compile(r'\b([a-z]+\d*\w*)\[([\d,]*)\]')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_BOUND = re.compile(r'^s32\[\]\S* constant\((\d+)\)')
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _CALLED = re.compile(r'(?:calls|body|to_apply|branch_computations)=\{?(%?[\w.-]+(?:, ?%?[\w.-]+)*)')
 _OPERAND = re.compile(r'%([\w.-]+)')
@@ -118,11 +119,28 @@ class Program:
     def _executed(self, computation: str, times: int) -> Iterator[tuple[Instruction, int]]:
         for one in self.computations.get(computation, []):
             if one.opcode in _STRUCTURE:
-                trips = _TRIPS.search(one.text)
+                trips = (self._trips(one) or 1) if one.opcode == 'while' else 1
                 for name in one.called:
-                    yield from self._executed(name, times * (int(trips[1]) if trips else 1))
+                    yield from self._executed(name, times * trips)
             elif one.opcode not in _FREE:
                 yield one, times
+
+    def unknown_loops(self) -> int:
+        """Number of loops whose length is not known: their bodies count once."""
+        loops = (
+            one for body in self.computations.values() for one in body if one.opcode == 'while'
+        )
+        return sum(self._trips(one) is None for one in loops)
+
+    def _trips(self, loop: Instruction) -> int | None:
+        """How often a loop runs. GPU programs say it; else its condition is i < N, from i = 0."""
+        if found := _TRIPS.search(loop.text):
+            return int(found[1])
+        condition = re.search(r'condition=%?([\w.-]+)', loop.text)
+        body = self.computations.get(condition[1], []) if condition else []
+        bounds = [found for one in body if (found := _BOUND.match(one.text))]
+        is_less = bool(body) and body[-1].opcode == 'compare' and 'direction=LT' in body[-1].text
+        return int(bounds[0][1]) if is_less and len(bounds) == 1 else None
 
     def inside(self, one: Instruction) -> Iterator[Instruction]:
         """The instructions of a fusion, and of the fusions in it; of others, itself."""

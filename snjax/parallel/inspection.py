@@ -61,6 +61,7 @@ class Inspection:
             asynchronous.
         cycles: sum of a TPU compiler's estimates; 0 elsewhere.
         seconds: modelled; None on a CPU.
+        unknown_loops: loops whose length is not known, which count as if they ran once.
         dearest: the most expensive instructions, by cycles or modelled seconds, or by bytes on a CPU.
     """
 
@@ -74,6 +75,7 @@ class Inspection:
     collectives: dict[str, dict[str, int]]
     cycles: int
     seconds: float | None
+    unknown_loops: int
     dearest: list[Cost]
 
     def record(self) -> dict[str, Any]:
@@ -127,6 +129,7 @@ def inspect(text: str, chip: Chip | None = None) -> Inspection:
         collectives=collectives,
         cycles=sum(cost.cycles for cost in costs),
         seconds=seconds,
+        unknown_loops=program.unknown_loops(),
         dearest=dearest,
     )
 

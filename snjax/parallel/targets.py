@@ -124,6 +124,8 @@ def find(name: str) -> Target:
 def _tpus(name: str) -> tuple[Any, ...]:
     # Or libtpu asks the network for this machine's own TPUs, for minutes.
     os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+    # Its lock is for the chips of a machine, which two compilers do not share.
+    os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
     try:
         libtpu = importlib.import_module('libtpu')
 
@@ -132,7 +134,23 @@ def _tpus(name: str) -> tuple[Any, ...]:
         raise ValueError(
             f"target {name} needs Google's compiler: pip install libtpu, or 'jax[tpu]'"
         ) from None
-    return _topology(name, name, 'tpu')
+    with _without_flags():
+        return _topology(name, name, 'tpu')
+
+
+@contextlib.contextmanager
+def _without_flags() -> Iterator[None]:
+    """Hides XLA_FLAGS from libtpu, which ends the process at a flag of another chip.
+
+    Its own flags are in LIBTPU_INIT_ARGS.
+    """
+    jax.devices()  # this machine's compiler has read them
+    flags = os.environ.pop('XLA_FLAGS', None)
+    try:
+        yield
+    finally:
+        if flags is not None:
+            os.environ['XLA_FLAGS'] = flags
 
 
 def _gpus(chip: Chip, num: int) -> tuple[Any, ...]:
@@ -218,12 +236,14 @@ def compiling_for(target: Target) -> Iterator[None]:
     """
     global _current
     before, cached = _current, jax.config.jax_enable_compilation_cache
+    is_tpu = target.chip is not None and target.chip.backend == 'tpu'
     try:
         if target.chip is not None:
             _current = target
             # A cached program would be read back for devices that are not there.
             jax.config.update('jax_enable_compilation_cache', False)
-        yield
+        with _without_flags() if is_tpu else contextlib.nullcontext():
+            yield
     finally:
         _current = before
         jax.config.update('jax_enable_compilation_cache', cached)

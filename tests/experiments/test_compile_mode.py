@@ -55,7 +55,7 @@ def test_a_modelled_time_says_so_and_a_large_program_does_not_fit():
         'kernels': 5000, 'fusions': 4000, 'convolutions': 500, 'transposes': 0,
         'transpose_bytes': 0, 'copies': 50, 'copy_bytes': 10**6,
         'collectives': {'all-reduce': {'count': 100, 'bytes': 10**8, 'arrays': 900, 'asynchronous': 100}},
-        'cycles': 0, 'seconds': 0.5, 'peak_flops': 989e12, 'clock': 0.0,
+        'unknown_loops': 0, 'cycles': 0, 'seconds': 0.5, 'peak_flops': 989e12, 'clock': 0.0,
         'dearest': [{
             'name': 'conv.1', 'opcode': '__cudnn$convForward', 'times': 50, 'seconds': 0.1, 'cycles': 0,
             'num_bytes': 4, 'layer': 'jit(step)/a/b/c/d', 'line': 'snjax/nn/layers.py:3',

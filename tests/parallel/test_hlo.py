@@ -133,6 +133,25 @@ def test_cycles_are_the_compilers_times_the_trips():
     assert found.dearest[0].line == 'snjax/nn/layers.py:42'
 
 
+CONDITION = """
+%cond (c: (s32[])) -> pred[] {
+  %n = s32[]{:T(128)} constant(5)
+  %c = (s32[]) parameter(0)
+  %j = s32[] get-tuple-element(%c), index=0
+  ROOT %less = pred[]{:T(512)} compare(%j, %n), direction=LT
+}
+
+ENTRY"""
+
+
+def test_the_length_of_a_loop_is_also_read_from_its_condition():
+    """Programs for TPUs do not name it."""
+    text = GPU.replace(', backend_config={"known_trip_count":{"n":"5"}}', ', condition=%cond')
+    assert inspection.inspect(text, H200).unknown_loops == 1
+    found = inspection.inspect(text.replace('ENTRY', CONDITION[1:], 1), H200)
+    assert (found.unknown_loops, found.kernels) == (0, 5 * 2 + 1)
+
+
 def test_a_program_of_this_machine_is_read():
     """A loop of known length, a product, a permutation and a sum over the one device."""
 
