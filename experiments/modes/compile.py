@@ -18,6 +18,7 @@ from absl import flags
 from experiments import build
 from experiments.modes import lines, streaming
 from snjax import parallel
+from snjax.data.sampler import Rows
 from snjax.latents.sampling import seed_key
 from snjax.parallel import cost, inspection, targets
 from snjax.runs.files import replace_file
@@ -57,12 +58,12 @@ def compile_step(config: Any, target_name: str, num_images: int) -> dict[str, An
         state = parallel.shard_shapes(state, method.state_axes)
         keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
         labels = jax.ShapeDtypeStruct(shape[:1], np.int32)
-        arrays = {'label': labels, 'data_rng': keys, 'train_rng': keys}
+        arrays: dict[str, Any] = {'label': labels, 'data_rng': keys, 'train_rng': keys}
         streamed: tuple = ()
         if options.stream:
             streamed = (feed.streamed_shape(method, options, shape[1:]),)
         else:
-            arrays['image'] = jax.ShapeDtypeStruct(shape, np.uint8)
+            arrays['image'] = Rows.of(jax.ShapeDtypeStruct(shape, np.uint8))
         step = parallel.DataParallel(make_step(method, options), method.state_axes)
         flops = cost.flops(step.trace(state, arrays, streamed))
         compiled = parallel.compile(step.lower(state, arrays, streamed=streamed))

@@ -6,7 +6,10 @@ Per-example keys make flips and noise independent of the sharding as well. `snja
 computes the same order on the host, to read ahead.
 """
 
+import dataclasses
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,35 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, UInt, UInt8
 
 _ROUNDS = 6  # of the Feistel network
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Images on a device, one a row.
+
+    A TPU stores an array in tiles of its last two axes. Images of three channels would be copied
+    into another layout before they can be picked, all of them in every call and at twelve times
+    their size; rows are picked as they lie.
+
+    Attributes:
+        pixels: uint8 (N, H * W * C).
+        shape: of one image, (H, W, C).
+    """
+
+    pixels: Any
+    shape: tuple[int, ...] = dataclasses.field(metadata={'static': True})
+
+    @classmethod
+    def of(cls, images: Any) -> 'Rows':
+        """Of an array (N, H, W, C), or of its shape and dtype alone."""
+        shape = images.shape[0], math.prod(images.shape[1:])
+        if isinstance(images, jax.ShapeDtypeStruct):
+            return cls(jax.ShapeDtypeStruct(shape, images.dtype), images.shape[1:])
+        return cls(images.reshape(shape), images.shape[1:])
+
+    def __getitem__(self, index: Int[Array, ' b']) -> UInt8[Array, 'b h w c']:
+        return self.pixels[index].reshape(*index.shape, *self.shape)
 
 
 def permute(index: Int[Array, ' b'], num: int, keys: UInt[Array, ' rounds']) -> Int[Array, ' b']:
@@ -105,7 +137,7 @@ def to_float(
 
 
 def draw(
-    data: Mapping[str, Array],
+    data: Mapping[str, Any],
     rng: Key[Array, ''],
     step: Int[Array, ''],
     ids: Int[Array, ' b'],
@@ -119,7 +151,8 @@ def draw(
     """The batches of one step, from a set on the device or from streamed images.
 
     Args:
-        data: `label` int32 (N,), and `image` uint8 (N, H, W, C) unless images are streamed.
+        data: `label` int32 (N,), and `image` unless images are streamed: `Rows`, or uint8
+            (N, H, W, C).
         rng: key of the run, the same at every step.
         step: generator updates done.
         ids: this device's examples of the global batch.

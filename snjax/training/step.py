@@ -134,7 +134,7 @@ def make_step(method: Method, options: Options) -> Callable:
     return run
 
 
-def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dict[str, jax.Array]:
+def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dict[str, Any]:
     """The training set and the run's keys on every device.
 
     Keys are data and not constants, so that all seeds share one program.
@@ -145,7 +145,7 @@ def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dic
         seed: of the run.
     """
     keys = {f'{role}_rng': jax.random.key_data(seed_key(seed, role)) for role in ('data', 'train')}
-    images = {} if pixels is None else {'image': pixels}
+    images = {} if pixels is None else {'image': sampler.Rows.of(pixels)}
     return parallel.replicate({**images, 'label': labels, **keys})
 
 
@@ -153,7 +153,7 @@ def compile_now(
     method: Method,
     options: Options,
     state: Any,
-    data: dict[str, jax.Array],
+    data: dict[str, Any],
     streamed: tuple,
     say: Callable[[str], None],
 ) -> Callable:
@@ -182,7 +182,8 @@ def compile_ahead(
         return None
     keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     labels = jax.ShapeDtypeStruct(images.shape[:1], np.int32)
-    data = {'image': images, 'label': labels, 'data_rng': keys, 'train_rng': keys}
+    rows = sampler.Rows.of(images)
+    data = {'image': rows, 'label': labels, 'data_rng': keys, 'train_rng': keys}
     state = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
     return StepProgram(
         parallel.DataParallel(make_step(method, options), method.state_axes),

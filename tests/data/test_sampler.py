@@ -246,6 +246,16 @@ def drawn(step, ids, rng=RNG, num_batches=2, flip=True, dequantize=True):
 IDS = jnp.arange(8)
 
 
+def test_images_in_rows_are_the_images():
+    images = np.asarray(a_set()['image'])
+    rows = sampler.Rows.of(images)
+    assert rows.pixels.shape == (40, 48) and rows.shape == (4, 4, 3)
+    index = jnp.array([7, 0, 39])
+    np.testing.assert_array_equal(jax.jit(lambda r, i: r[i])(rows, index), images[index])
+    shapes = sampler.Rows.of(jax.ShapeDtypeStruct(images.shape, np.uint8))
+    assert jax.eval_shape(lambda r, i: r[i], shapes, index).shape == (3, 4, 4, 3)
+
+
 def test_draw_shapes_and_what_belongs_together():
     batch = drawn(jnp.int32(4), IDS, flip=False, dequantize=False)
     assert batch['image'].shape == (2, 8, 4, 4, 3) and batch['image'].dtype == jnp.float32

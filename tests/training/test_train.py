@@ -197,9 +197,10 @@ def test_the_set_and_the_keys_lie_on_every_device(pixels):
     labels = np.arange(NUM_IMAGES, dtype=np.int32)
     data = device_data(pixels, labels, seed=5)
     assert set(data) == {'image', 'label', 'data_rng', 'train_rng'}
-    assert data['image'].dtype == jnp.uint8
-    for name, expected in (('image', pixels), ('label', labels)):
-        shards = data[name].addressable_shards
+    assert data['image'].shape == pixels.shape[1:]
+    rows = pixels.reshape(NUM_IMAGES, -1)
+    for array, expected in ((data['image'].pixels, rows), (data['label'], labels)):
+        shards = array.addressable_shards
         assert len(shards) == jax.device_count()
         for shard in shards:
             np.testing.assert_array_equal(np.asarray(shard.data), expected)
