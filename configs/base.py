@@ -160,7 +160,7 @@ def get_config() -> ConfigDict:
 
     # The training images.
     c.data = ConfigDict()
-    # digits, folder, npz, or the name of an image set in TensorFlow Datasets (TFDS).
+    # digits, folder, npz, parquet, or the name of an image set in TensorFlow Datasets (TFDS).
     c.data.name = 'cifar10'
     # Split of the set.
     c.data.split = 'train'
@@ -175,8 +175,11 @@ def get_config() -> ConfigDict:
     # Differentiable augmentation of everything the discriminator sees: any of
     # color,translation,cutout, with commas. Empty: none.
     c.data.augment = ''
-    # The folder or .npz file, for name=folder and name=npz.
+    # The folder or .zip archive, .npz file, or .parquet file, for name=folder, npz and parquet.
     c.data.path = ''
+    # What gives the classes. For name=folder the name of a .csv or .json table in the folder, or
+    # folders, the first-level subfolders; for name=parquet a column. Empty: found by its name.
+    c.data.labels = ''
     # Where TFDS keeps its data. Empty: the variable TFDS_DATA_DIR, or the default of TFDS.
     c.data.data_dir = ''
     # Where prepared sets are kept. Empty: the variable SNJAX_CACHE, or ~/.cache/snjax.

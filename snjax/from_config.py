@@ -196,7 +196,7 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
     d = ChainMap(changes, config['data'])
     return data.find(
         d['name'],
-        **_present(d, 'image_size', 'channels', 'split', 'skip_broken'),
+        **_present(d, 'image_size', 'channels', 'split', 'skip_broken', 'labels'),
         # Empty means absent.
         data_dir=d.get('data_dir') or None,
         path=d.get('path') or None,

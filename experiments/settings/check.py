@@ -202,7 +202,12 @@ def parts(config: Config, *sizes: str) -> None:
 def data(d: Config) -> None:
     """Checks the group `data` without reading data; raises a ValueError of one line."""
     sets.check_request(
-        d.name, d.image_size, d.channels, data_dir=d.data_dir or None, path=d.path or None
+        d.name,
+        d.image_size,
+        d.channels,
+        data_dir=d.data_dir or None,
+        path=d.path or None,
+        labels=d.labels,
     )
     choose('data.stream', d.stream, STREAM)
     if d.stream in ('on', 'decode'):
