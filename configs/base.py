@@ -95,6 +95,9 @@ def get_config() -> ConfigDict:
     c.model.n_warmup_iterations = 0
     # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
     c.model.num_classes = 0
+    # Classes of fakes: uniform (the published codes), or set: as often as in the training set, in
+    # training and in scores.
+    c.model.fake_classes = 'uniform'
     # Where classes enter the generator: batch_norm (a row of gamma and beta per class, as published)
     # or concat (the class beside z), which keeps variety inside classes of few images.
     c.model.gen_conditioning = 'batch_norm'

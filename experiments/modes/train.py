@@ -104,7 +104,7 @@ def _trainer(
     options = streaming.choose_options(plan.stream, plan.options, image_set.images, say)
     check_num_classes(plan.method.num_classes, image_set)
     beginning.check_set_size(len(image_set.images), plan.method.batch_size)
-    method = plan.method.with_images(image_set.images)
+    method = plan.method.with_images(image_set.images, image_set.labels)
     live = training_scores.live_scores(plan.scores, plan.record, evaluator)
     trainer = loop.Trainer(
         method,

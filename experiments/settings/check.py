@@ -93,6 +93,12 @@ def _classes(model: Config) -> None:
             'conditional GAN needs both, as --config.model.num_classes=10 '
             '--config.model.head=projection; 0 and none make an unconditional one'
         )
+    choose('model.fake_classes', model.fake_classes, ('uniform', 'set'))
+    if model.fake_classes == 'set' and not model.num_classes:
+        raise ValueError(
+            "model.fake_classes is 'set', but model.num_classes is 0: an unconditional GAN draws no "
+            'classes; use --config.model.fake_classes=uniform'
+        )
     models.check_conditioning(model.gen_conditioning, model.num_classes)
     start, end = model.conditioning_start, model.conditioning_end
     if (start or end) and not 0 <= start < end:
