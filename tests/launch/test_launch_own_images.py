@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from configs import cgan_anime
+from configs.modes import sample
 from experiments.modes import train
+from experiments.modes.sample import run_sample
+from experiments.report import runs as report_runs
+from experiments.report import samples
+from experiments.report.groups import groups_of
 from helpers import own_images
 from helpers.launching import state
 
@@ -47,6 +52,21 @@ def test_every_form_trains_to_the_same_bits(of_folders, tmp_path, form):
     step, found = state(tmp_path / 'run')
     assert step == 3
     assert_same_bits(found, of_folders[2])
+
+
+@pytest.mark.slow
+def test_the_names_of_the_classes_are_said_beside_grids(of_folders, tmp_path, capsys):
+    options = sample.get_config()
+    options.num = 8
+    run_sample(options, of_folders[1])
+    assert ', columns: ant, bee, bee-2, cow' in capsys.readouterr().out
+    shutil.copytree(of_folders[1], tmp_path / 'run')
+    grid = tmp_path / 'run' / 'samples' / '00000003.png'
+    grid.parent.mkdir(exist_ok=True)
+    shutil.copy(next((of_folders[1] / 'generated').glob('*.png')), grid)
+    runs, _ = report_runs.read([tmp_path / 'run'])
+    (section,) = samples.samples(groups_of(runs))
+    assert section.blocks[0].caption.endswith(' Columns: ant, bee, bee-2, cow.')
 
 
 @pytest.mark.slow
