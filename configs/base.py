@@ -95,6 +95,9 @@ def get_config() -> ConfigDict:
     c.model.n_warmup_iterations = 0
     # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
     c.model.num_classes = 0
+    # Classes of fakes: uniform (the published codes), or set: as often as in the training set, in
+    # training and in scores.
+    c.model.fake_classes = 'uniform'
     # Where classes enter the generator: batch_norm (a row of gamma and beta per class, as published)
     # or concat (the class beside z), which keeps variety inside classes of few images.
     c.model.gen_conditioning = 'batch_norm'
@@ -160,7 +163,7 @@ def get_config() -> ConfigDict:
 
     # The training images.
     c.data = ConfigDict()
-    # digits, folder, npz, or the name of an image set in TensorFlow Datasets (TFDS).
+    # digits, folder, npz, parquet, or the name of an image set in TensorFlow Datasets (TFDS).
     c.data.name = 'cifar10'
     # Split of the set.
     c.data.split = 'train'
@@ -175,8 +178,11 @@ def get_config() -> ConfigDict:
     # Differentiable augmentation of everything the discriminator sees: any of
     # color,translation,cutout, with commas. Empty: none.
     c.data.augment = ''
-    # The folder or .npz file, for name=folder and name=npz.
+    # The folder or .zip archive, .npz file, or .parquet file, for name=folder, npz and parquet.
     c.data.path = ''
+    # What gives the classes. For name=folder the name of a .csv or .json table in the folder, or
+    # folders, the first-level subfolders; for name=parquet a column. Empty: found by its name.
+    c.data.labels = ''
     # Where TFDS keeps its data. Empty: the variable TFDS_DATA_DIR, or the default of TFDS.
     c.data.data_dir = ''
     # Where prepared sets are kept. Empty: the variable SNJAX_CACHE, or ~/.cache/snjax.

@@ -1,4 +1,4 @@
-"""GLO on your own images: a folder and its subfolders, images of any size.
+"""GLO on your own images, of any size: a folder and its subfolders, a zip archive, or Parquet.
 
     python launch.py --config=configs/glo_faces.py:faces --workdir=runs/glo_faces
     python launch.py --config=configs/glo_faces.py:faces,128 --workdir=runs/glo_faces128
@@ -11,13 +11,14 @@ principal components. An epoch is (number of images) / 128 updates; 25 to 50 epo
 from ml_collections import ConfigDict
 
 from configs import glo_cifar, sngan_folder
+from snjax.data import sets
 
 
 def get_config(argument: str = '') -> ConfigDict:
     path, size = sngan_folder.path_and_size(argument, 'glo_faces.py')
     c = glo_cifar.get_config()
     c.num_steps = 10_000
-    c.data.name = 'folder'
+    c.data.name = sets.name_of(path)
     c.data.path = path
     c.data.image_size = size
     c.glo.initial = 'pca'

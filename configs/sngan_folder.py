@@ -1,4 +1,4 @@
-"""SNGAN on your own images: a folder and its subfolders, images of any size.
+"""SNGAN on your own images, of any size: a folder and its subfolders, a zip archive, or Parquet.
 
     python launch.py --config=configs/sngan_folder.py:photos --workdir=runs/photos
     python launch.py --config=configs/sngan_folder.py:photos,128 --workdir=runs/photos128
@@ -13,6 +13,7 @@ mirrored images and a moving average of the generator.
 from ml_collections import ConfigDict
 
 from configs import base
+from snjax.data import sets
 
 
 def laptop(c: ConfigDict) -> None:
@@ -44,7 +45,7 @@ def get_config(argument: str = '') -> ConfigDict:
     path, size = path_and_size(argument.removesuffix(',laptop'), 'sngan_folder.py')
     c = base.get_config()
     c.num_steps = 50_000
-    c.data.name = 'folder'
+    c.data.name = sets.name_of(path)
     c.data.path = path
     c.data.image_size = size
     c.data.flip = True

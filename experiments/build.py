@@ -128,6 +128,7 @@ def common(config: Config) -> dict[str, Any]:
         'dim_z': model.dim_z,
         'latent': model.latent,
         'num_classes': model.num_classes,
+        'fake_classes': model.fake_classes,
         'batch_size': config.batch_size,
         'gen_batch_size': config.gen_batch_size,
         'n_dis': config.n_dis,

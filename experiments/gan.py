@@ -82,6 +82,9 @@ class Gan:
     learning_rate: Callable[[jax.Array], jax.Array]  # of the generator updates done
     ema_decay: float  # of the generator's moving average; 0 for none
     num_classes: int = 0  # that the players are conditioned on; 0 for none
+    # Classes of fakes: 'uniform', or 'set', as often as among the images of `with_images`.
+    fake_classes: str = 'uniform'
+    class_counts: tuple[int, ...] = ()  # of those images, for 'set'
     dis_learning_rate: Callable[[jax.Array], jax.Array] | None = None  # where D has its own
     # Share of the class in the labels, of the updates done, where classes are brought in gradually.
     class_share: Callable[[jax.Array], jax.Array] | None = None
@@ -100,9 +103,12 @@ class Gan:
         """One for each D update, and one for G where its loss sees real images too."""
         return self.n_dis + self.loss.relativistic
 
-    def with_images(self, images: np.ndarray) -> 'Gan':
-        """The method itself: it does not depend on the training set."""
-        return self
+    def with_images(self, images: np.ndarray, labels: np.ndarray | None = None) -> 'Gan':
+        """The method with the set's classes counted, where fakes are drawn by them."""
+        if self.fake_classes == 'uniform' or labels is None:
+            return self
+        counts = np.bincount(labels, minlength=self.num_classes)
+        return dataclasses.replace(self, class_counts=tuple(counts.tolist()))
 
     def init(self, rng: jax.Array) -> GanState:
         """Fresh players; the spectral collections have had their first iteration."""
@@ -252,7 +258,10 @@ class Gan:
         return {'mean': parallel.batch_mean} if self.loss.batch_wide else {}
 
     def _noise(self, ids, z_rng, label_rng, step) -> Noise:
-        noise = draw_noise(ids, z_rng, label_rng, self.dim_z, self.latent, self.num_classes)
+        if self.fake_classes == 'set' and not self.class_counts:
+            raise ValueError("fake_classes is 'set': give the labels of the set to `with_images`")
+        classes = self.num_classes, self.class_counts
+        noise = draw_noise(ids, z_rng, label_rng, self.dim_z, self.latent, *classes)
         return noise._replace(label=self._labels(noise.label, step))
 
     def _labels(self, classes: Any, step: jax.Array) -> Any:

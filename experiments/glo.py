@@ -86,7 +86,7 @@ class Glo:
     num_classes = 0
     state_axes = GloState(step=None, gen=None, table=0)
 
-    def with_images(self, images: np.ndarray) -> 'Glo':
+    def with_images(self, images: np.ndarray, labels: np.ndarray | None = None) -> 'Glo':
         """The method with a table for these images.
 
         Raises:

@@ -151,16 +151,19 @@ class GeneratorInputs:
         dim_z: length of z.
         latent: distribution of z, one of `snjax.latents.sampling.LATENTS`.
         num_classes: number of classes; 0 for an unconditional generator.
+        fake_classes: 'uniform', or 'set' for classes as often as in the training set.
     """
 
     dim_z: int = 128
     latent: str = 'normal'
     num_classes: int = 0
+    fake_classes: str = 'uniform'
 
 
 def generator_inputs(config: Any) -> GeneratorInputs:
-    """Length and distribution of z and the number of classes in a run's config."""
-    return GeneratorInputs(**_present(config['model'], 'dim_z', 'latent', 'num_classes'))
+    """Length and distribution of z and the classes in a run's config."""
+    keys = 'dim_z', 'latent', 'num_classes', 'fake_classes'
+    return GeneratorInputs(**_present(config['model'], *keys))
 
 
 def shared_generator(config: Any) -> models.Generator:
@@ -176,6 +179,11 @@ def shared_generator(config: Any) -> models.Generator:
 @functools.cache
 def _shared_generator(keys: str) -> models.Generator:
     return generator(json.loads(keys))
+
+
+def training_split(config: Any) -> str:
+    """The split that a run is trained on."""
+    return _value(config['data'], 'split', 'train')
 
 
 def image_set(config: Any, **changes: Any) -> 'ImageSet':
@@ -196,7 +204,7 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
     d = ChainMap(changes, config['data'])
     return data.find(
         d['name'],
-        **_present(d, 'image_size', 'channels', 'split', 'skip_broken'),
+        **_present(d, 'image_size', 'channels', 'split', 'skip_broken', 'labels'),
         # Empty means absent.
         data_dir=d.get('data_dir') or None,
         path=d.get('path') or None,

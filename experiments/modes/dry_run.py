@@ -51,7 +51,7 @@ def show(config: Any, workdir: pathlib.Path) -> None:
     train.check_num_classes(plan.method.num_classes, image_set)
     beginning.check_set_size(len(image_set.images), plan.method.batch_size)
     options = streaming.choose_options(plan.stream, plan.options, image_set.images, say)
-    method = plan.method.with_images(image_set.images)
+    method = plan.method.with_images(image_set.images, image_set.labels)
     for line in _config_lines(plan.record, options):
         say(line)
     state = method.init(seed_key(options.seed, 'init'))

@@ -202,7 +202,8 @@ def _noise(method: Gan, step: jax.Array, num: int) -> Noise:
     """The same z and classes at every step."""
     ids, key = jnp.arange(num), jax.random.key(0)
     z = latents(jax.random.fold_in(key, 0), ids, method.dim_z, method.latent)
-    classes = class_labels(jax.random.fold_in(key, 1), ids, max(1, method.num_classes))
+    label_rng, num_classes = jax.random.fold_in(key, 1), max(1, method.num_classes)
+    classes = class_labels(label_rng, ids, num_classes, method.class_counts)
     return Noise(z, _labels(method, classes, step))
 
 

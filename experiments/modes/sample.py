@@ -23,7 +23,7 @@ from snjax.generate.trained import TrainedGenerator
 from snjax.latents import interpolation
 from snjax.latents.priors import PRIORS
 from snjax.latents.sampling import check_labels
-from snjax.runs import images
+from snjax.runs import images, set_file
 
 _STILL = ('grid', 'images', 'npz')
 _MOVING = (*_STILL, 'gif', 'webp')
@@ -37,7 +37,6 @@ FORMATS = {
     'arithmetic': _STILL,
     'latent_neighbours': _STILL,
 }
-_MOST_COLUMNS = 20  # a wider grid is hard to look at
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
@@ -71,8 +70,10 @@ def run_sample(
         f'{options.what}_step{trained.step}_seed{options.seed}_{options.weights}'
         f'{truncation}{made.name}'
     )
+    has_columns = options.format == 'grid' and options.what == 'samples' and made.columns
+    named = set_file.columns_line(workdir, made.columns or 0) if has_columns else ''
     for path in write(workdir / 'generated' / stem, made, options.format, options.fps):
-        say(f'{made.title} of step {trained.step} at {path}')
+        say(f'{made.title} of step {trained.step} at {path}' + (f', {named}' if named else ''))
 
 
 def _make(
@@ -156,7 +157,7 @@ def _check_labels(options: Options, num_classes: int, workdir: pathlib.Path) -> 
 def _samples(options: Options, trained: TrainedGenerator) -> SampleOutput:
     num, num_classes = options.num, trained.num_classes
     made = trained.sample(num, labels=_label(options), **_draw(options))
-    has_all_classes = _label(options) is None and 1 < num_classes <= _MOST_COLUMNS
+    has_all_classes = _label(options) is None and 1 < num_classes <= set_file.MAX_COLUMNS
     return SampleOutput(
         title=f'{num} samples',
         name=f'{_class_name(options)}_{num}',

@@ -18,11 +18,10 @@ from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load
 from snjax.latents.priors import project
-from snjax.runs import images
+from snjax.runs import images, set_file
 
 Places = Mapping[str, Any]
 _LONGEST = 60  # characters of sample.images in a file name
-_MOST_COLUMNS = 20  # a wider grid is hard to look at
 
 
 def make(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
@@ -54,7 +53,7 @@ def make(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
 def _samples(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
     z, labels = _draw(options, trained, places, options.num)
     columns = None
-    if labels is not None and options.label < 0 and labels.max() < _MOST_COLUMNS:
+    if labels is not None and options.label < 0 and labels.max() < set_file.MAX_COLUMNS:
         columns = int(labels.max()) + 1
     return SampleOutput(
         title=f'{options.num} samples of the prior {options.prior}',

@@ -89,7 +89,7 @@ def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:
             held.check()
             trainer.write_scores(scores)
             say(f'how it went  {outcome.of(workdir)}')
-            _show_where(step, workdir)
+            _show_where(step, workdir, plan.method.num_classes)
 
 
 def _trainer(
@@ -104,7 +104,7 @@ def _trainer(
     options = streaming.choose_options(plan.stream, plan.options, image_set.images, say)
     check_num_classes(plan.method.num_classes, image_set)
     beginning.check_set_size(len(image_set.images), plan.method.batch_size)
-    method = plan.method.with_images(image_set.images)
+    method = plan.method.with_images(image_set.images, image_set.labels)
     live = training_scores.live_scores(plan.scores, plan.record, evaluator)
     trainer = loop.Trainer(
         method,
@@ -261,10 +261,11 @@ def check_num_classes(wanted: int, image_set: data.ImageSet) -> None:
         raise ValueError(f'model.num_classes is {wanted}, but {image_set.name} has {found}')
 
 
-def _show_where(step: int, workdir: pathlib.Path) -> None:
+def _show_where(step: int, workdir: pathlib.Path, num_classes: int) -> None:
     grid = workdir / SAMPLES / f'{step:08d}.png'
     if grid.exists():
-        lines.say(f'samples      {grid}')
+        named = set_file.columns_line(workdir, num_classes)
+        lines.say(f'samples      {grid}' + (f', {named}' if named else ''))
     # Of the folder above, so that the run has a name there and others of it are beside it.
     has_others = len(list(workdir.parent.glob(f'*/{CONFIG_NAME}'))) > 1
     above = workdir.parent if has_others or workdir.parent.name == 'runs' else workdir

@@ -1,7 +1,7 @@
 """Scores of a training run, by the group `eval` of its config: while it trains, and at its end."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,8 @@ def score_finished(
     values = {f'{group}/{name}': value for name, value in rows[0].scores.items()}
     yardstick = evaluator.extractor.yardstick
     if yardstick is not None and config['data']['channels'] in yardstick.channels:
-        row, more = _yardstick_row(yardstick, scores, trained, variant, about)
+        counts = evaluator.class_counts(trained)
+        row, more = _yardstick_row(yardstick, scores, trained, variant, about, counts)
         rows.append(row)
         lines += ['', *more]
     if parallel.is_main():
@@ -117,11 +118,13 @@ def _yardstick_row(
     trained: TrainedGenerator,
     variant: Variant,
     about: Mapping[str, Any],
+    class_counts: Sequence[int],
 ) -> tuple[Row, list[str]]:
     """Scores fakes by a yardstick: a row of `scores.json`, and lines with the references."""
     o = scores.options
     num = scores.protocol.fake
-    batches = fakes.fakes(trained, variant, num, seed=o.seed, batch_size=o.batch_size)
+    options = {'seed': o.seed, 'batch_size': o.batch_size, 'class_counts': class_counts}
+    batches = fakes.fakes(trained, variant, num, **options)
     found = yardstick.score(np.concatenate([np.asarray(x)[:count] for x, count in batches]))
     manifest = {
         **found.manifest,

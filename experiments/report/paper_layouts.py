@@ -23,7 +23,7 @@ from experiments.report.records import (
     Table,
 )
 from experiments.report.runs import FINISHED
-from experiments.report.samples import PAGE_BYTES, equal_steps, grid_at, sampled
+from experiments.report.samples import PAGE_BYTES, columns_of, equal_steps, grid_at, sampled
 from experiments.report.scores import capitalized, protocol, title, titled
 from experiments.report.spreads import format_spread, spread
 
@@ -268,6 +268,7 @@ def samples(groups: Sequence[Group]) -> list[Section]:
             ]
             rows.append((method, style, grids))
         seeds = span(runs[g.name].seed for g in there if g.data == data)
-        caption = f'{data}, step {step}, from fixed z, seed {seeds}.{budget.remark()}'
+        named = columns_of([runs[g.name] for g in there if g.data == data])
+        caption = f'{data}, step {step}, from fixed z, seed {seeds}.{budget.remark()}{named}'
         tables.append(ImageTable([f'setting {x}' for x in letters], rows, caption))
     return [Section('Samples', tables)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.settings import keys
 from snjax.host import paths
-from snjax.runs import config_file, lock, scores_file, tags
+from snjax.runs import config_file, lock, scores_file, set_file, tags
 from snjax.runs.files import read_lines, whole
 from snjax.runs.workdir import (
     CONFIG_NAME,
@@ -39,6 +39,8 @@ class Run:
         scalars: the values by step of each name in `metrics.jsonl`.
         rows: of `scores.json`.
         samples: grids by step.
+        classes: what the columns of the grids are, e.g. 'columns: ant, bee, cow'; '' if that is not
+            known.
     """
 
     folder: pathlib.Path
@@ -50,6 +52,7 @@ class Run:
     scalars: Mapping[str, Mapping[int, float]]
     rows: Sequence[scores_file.Row]
     samples: Mapping[int, pathlib.Path]
+    classes: str = ''
 
     @property
     def seed(self) -> int:
@@ -142,6 +145,7 @@ def _read_one(folder: pathlib.Path, journal) -> tuple[Run | None, list[str]]:
         scalars=scalars,
         rows=rows,
         samples=_grids(folder / SAMPLES),
+        classes=set_file.columns_line(folder, flat['model.num_classes']),
     )
     return run, warnings
 

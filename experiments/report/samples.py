@@ -27,8 +27,17 @@ def samples(groups: Sequence[Group]) -> list[Section]:
         for group, run in first
     ]
     seeds = span(run.seed for _, run in first)
-    caption = f'From fixed z, seed {seeds}.{budget.remark()}'
+    caption = f'From fixed z, seed {seeds}.{budget.remark()}{columns_of([r for _, r in first])}'
     return [Section('Samples', [ImageTable([f'step {step}' for step in steps], rows, caption)])]
+
+
+def columns_of(runs: Sequence[Run]) -> str:
+    """A sentence for the caption that names the classes of the columns, if all runs have the same."""
+    named = {run.classes for run in runs}
+    if len(named) != 1 or named == {''}:
+        return ''
+    line = named.pop()
+    return f' {line[0].upper()}{line[1:]}.'
 
 
 def sampled(group: Group) -> Run | None:

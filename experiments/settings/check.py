@@ -93,6 +93,12 @@ def _classes(model: Config) -> None:
             'conditional GAN needs both, as --config.model.num_classes=10 '
             '--config.model.head=projection; 0 and none make an unconditional one'
         )
+    choose('model.fake_classes', model.fake_classes, ('uniform', 'set'))
+    if model.fake_classes == 'set' and not model.num_classes:
+        raise ValueError(
+            "model.fake_classes is 'set', but model.num_classes is 0: an unconditional GAN draws no "
+            'classes; use --config.model.fake_classes=uniform'
+        )
     models.check_conditioning(model.gen_conditioning, model.num_classes)
     start, end = model.conditioning_start, model.conditioning_end
     if (start or end) and not 0 <= start < end:
@@ -202,7 +208,12 @@ def parts(config: Config, *sizes: str) -> None:
 def data(d: Config) -> None:
     """Checks the group `data` without reading data; raises a ValueError of one line."""
     sets.check_request(
-        d.name, d.image_size, d.channels, data_dir=d.data_dir or None, path=d.path or None
+        d.name,
+        d.image_size,
+        d.channels,
+        data_dir=d.data_dir or None,
+        path=d.path or None,
+        labels=d.labels,
     )
     choose('data.stream', d.stream, STREAM)
     if d.stream in ('on', 'decode'):

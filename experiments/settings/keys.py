@@ -138,16 +138,17 @@ def resumable(
     Args:
         config: nested, of any version.
         is_set_known: whether the run's workdir says which images it was trained on
-            (`snjax.runs.set_file`): they may then lie anywhere.
+            (`snjax.runs.set_file`): they may then lie anywhere, and have their classes from any table.
         step: generator updates that the run has done; None for no such freedom.
     """
     found = computed(config)
     if step is not None and step <= last_constant_step(found):
         del found['optimizer.decay_start'], found['optimizer.decay_end']
         found['optimizer.ema_decay'] = bool(found['optimizer.ema_decay'])
-    path = found.pop('data.path')
+    path, labels = found.pop('data.path'), found.pop('data.labels')
     if not is_set_known:
         found['data.path'] = str(paths.absolute(path, 'data.path')) if path else ''
+        found['data.labels'] = labels
     return found
 
 

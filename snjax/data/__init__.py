@@ -1,4 +1,4 @@
-"""Image sets as uint8 arrays: scikit-learn's digits, folders, `.npz` files and TFDS sets."""
+"""Image sets as uint8 arrays: scikit-learn's digits, folders, archives, `.npz`, Parquet, TFDS sets."""
 
 from snjax.data.image_set import ImageSet, ImageSource, class_histogram
 from snjax.data.lazy_images import LazyImages

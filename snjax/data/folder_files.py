@@ -6,6 +6,8 @@ import pathlib
 from collections import Counter
 from collections.abc import Iterator
 
+from snjax.data.cache import file_state
+
 # Formats that Pillow decodes and people train on; other files in the folder are skipped.
 _SUFFIXES = (
     '.avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp'
@@ -13,7 +15,7 @@ _SUFFIXES = (
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 _HEIF_SUFFIXES = frozenset({'.heic', '.heif'})
 # Of documents, which nobody takes for images.
-_DOCUMENTS = frozenset('.csv .db .htm .html .ini .json .md .pdf .tsv .txt .xml .yaml .yml'.split())
+DOCUMENTS = frozenset('.csv .db .htm .html .ini .json .md .pdf .tsv .txt .xml .yaml .yml'.split())
 _MAX_SUFFIXES = 8
 
 
@@ -42,6 +44,43 @@ def counted(passed_over: Counter[str]) -> str:
     return shown
 
 
+class FolderFiles:
+    """The images of a folder, and the tables beside them.
+
+    Args:
+        root: the folder.
+
+    Attributes:
+        root: as given.
+        names: of the images, sorted, relative and with '/'.
+        others: the endings of files that are not read, with their numbers.
+    """
+
+    def __init__(self, root: pathlib.Path):
+        self.root = root
+        self.names, self.others = find(root)
+
+    def image(self, name: str) -> pathlib.Path:
+        """What `pixels.decode` takes for an image."""
+        return self.root / name
+
+    def state(self, name: str) -> tuple[int, ...]:
+        """(bytes, whatever else tells that the image is the same as before)."""
+        return file_state(self.root / name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name, image or not."""
+        return (self.root / name).is_file()
+
+    def num_bytes(self, name: str) -> int:
+        """Size of a file, image or not."""
+        return (self.root / name).stat().st_size
+
+    def read(self, name: str) -> bytes:
+        """Content of a file, image or not."""
+        return (self.root / name).read_bytes()
+
+
 def find(root: pathlib.Path) -> tuple[list[str], Counter[str]]:
     """The images under `root`, sorted, relative and with '/', and the endings of other files.
 
@@ -51,7 +90,7 @@ def find(root: pathlib.Path) -> tuple[list[str], Counter[str]]:
     images, others, accepted = [], Counter(), suffixes()
     for path in _visible_files(root):
         suffix = path.suffix.lower()
-        if suffix in _DOCUMENTS:
+        if suffix in DOCUMENTS:
             continue
         if suffix not in accepted:
             others[suffix or 'no ending'] += 1

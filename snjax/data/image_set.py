@@ -54,10 +54,12 @@ class ImageSource:
         num_images: number of files or records; None for a set that is read in one go, without
             decoding. Fewer images come out if broken files are skipped.
         read: decodes the set, or takes it from the cache.
+        class_names: one name per class, of a set of files; () if it has none, and for other sets.
     """
 
     num_images: int | None
     read: Callable[[], ImageSet]
+    class_names: tuple[str, ...] = ()
 
 
 def content_sha256(images: UInt8[np.ndarray, 'n h w c'], labels: Int32[np.ndarray, ' n']) -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import pathlib
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from snjax.data.digits import load_digits
 from snjax.data.folder import find_folder
 from snjax.data.image_set import ImageSet, ImageSource
 from snjax.data.npz import load_npz
+from snjax.data.parquet import find_parquet
 from snjax.data.tfds_sets import find_tfds, is_known, known_names
 
 
@@ -17,13 +19,15 @@ class OwnSet(NamedTuple):
     """An image set that is not of TFDS.
 
     Attributes:
-        find: takes `split`, `image_size`, `channels`, `path`, `skip_broken`, `cache_dir` and
-            `decode_later`, as `find` below, by keyword.
+        find: takes `split`, `image_size`, `channels`, `path`, `skip_broken`, `cache_dir`,
+            `decode_later` and `labels`, as `find` below, by keyword.
         takes_path: whether the set is a folder or a file of the user's.
+        takes_labels: whether it can be told what gives the classes.
     """
 
     find: Callable[..., ImageSource]
     takes_path: bool = False
+    takes_labels: bool = False
 
 
 def _find_digits(*, split: str, image_size: int, channels: int, **_: Any) -> ImageSource:
@@ -32,17 +36,20 @@ def _find_digits(*, split: str, image_size: int, channels: int, **_: Any) -> Ima
 
 
 def _find_npz(
-    *, path: str | None, skip_broken: bool, decode_later: bool, **options: Any
+    *, path: str | None, skip_broken: bool, decode_later: bool, labels: str, **options: Any
 ) -> ImageSource:
     del skip_broken, decode_later  # nothing in an .npz is encoded
+    del labels  # refused by `check_request`
     return ImageSource(None, functools.partial(load_npz, path, **options))
 
 
 OWN_SETS = {
     'digits': OwnSet(_find_digits),
-    'folder': OwnSet(find_folder, takes_path=True),
+    'folder': OwnSet(find_folder, takes_path=True, takes_labels=True),
     'npz': OwnSet(_find_npz, takes_path=True),
+    'parquet': OwnSet(find_parquet, takes_path=True, takes_labels=True),
 }
+_PARQUET_PATTERNS = ('*.parquet', 'data/*.parquet', 'train/*.parquet')
 
 
 def load(name: str, **options: Any) -> ImageSet:
@@ -61,33 +68,68 @@ def find(
     skip_broken: bool = False,
     cache_dir: str | None = None,
     decode_later: bool = False,
+    labels: str = '',
 ) -> ImageSource:
     """Finds an image set and counts its images; its `read` decodes them. Never imports TensorFlow.
 
     Args:
-        name: 'digits' (embedded in scikit-learn), 'folder', 'npz' (both need `path`), or any image
-            set of TFDS, e.g. 'cifar10'. CIFAR-10, CIFAR-100 and STL-10 are downloaded and prepared
-            if they are missing.
+        name: 'digits' (embedded in scikit-learn), 'folder', 'npz', 'parquet' (they need `path`), or
+            any image set of TFDS, e.g. 'cifar10'. CIFAR-10, CIFAR-100 and STL-10 are downloaded and
+            prepared if they are missing.
         image_size: height and width of the images, pixels; others are resized and cropped.
         channels: 1 (grey) or 3 (RGB).
         split: 'train' or another split of the set; TFDS's syntax for TFDS sets.
         data_dir: TFDS's data folder; None for `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
-        path: the folder or the `.npz` file.
+        path: the folder, zip archive, `.npz` file or Parquet file.
         skip_broken: for 'folder', leave out files that cannot be decoded.
         cache_dir: folder of the prepared sets; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
         decode_later: decode the images of a folder or a TFDS set on access (`LazyImages`) and cache
             nothing, for disks with no room for the prepared set.
+        labels: what gives the classes: for 'folder' the name of a table in it, or 'folders', see
+            `folder.find_folder`; for 'parquet' the name of a column. '' finds it.
 
     Raises:
         ValueError: in one line, the wrong value, the accepted ones and the config key to change.
             `read` raises it too, for images that cannot be decoded.
     """
-    check_request(name, image_size, channels, data_dir=data_dir, path=path)
+    check_request(name, image_size, channels, data_dir=data_dir, path=path, labels=labels)
     pixels = {'split': split, 'image_size': image_size, 'channels': channels}
     places = {'cache_dir': cache_dir, 'decode_later': decode_later}
     if name in OWN_SETS:
-        return OWN_SETS[name].find(path=path, skip_broken=skip_broken, **places, **pixels)
+        own = {'path': path, 'skip_broken': skip_broken, 'labels': labels}
+        return OWN_SETS[name].find(**own, **places, **pixels)
     return find_tfds(name, data_dir=data_dir, **places, **pixels)
+
+
+def name_of(path: str) -> str:
+    """The set that reads a path of the user's: 'parquet' for such a file or folder, or 'folder'."""
+    file = pathlib.Path(path)
+    if file.suffix.lower() == '.parquet':
+        return 'parquet'
+    try:
+        # Where `datasets` and its hub put the files.
+        found = any(any(file.expanduser().glob(pattern)) for pattern in _PARQUET_PATTERNS)
+    except (OSError, RuntimeError, ValueError):  # said by `find`, which reads it
+        return 'folder'
+    return 'parquet' if path and found else 'folder'
+
+
+def class_names(name: str, path: str) -> tuple[str, ...]:
+    """The names of the classes of a folder, an archive or a file, without decoding an image.
+
+    Args:
+        name, path: see `find`.
+
+    Raises:
+        ValueError: of one line: no such set, or it has no classes.
+    """
+    found = find(name, image_size=1, path=path).class_names
+    if not found:
+        raise ValueError(
+            f'{path} has no classes: every image must lie in a subfolder named after its class, or '
+            'have a row in labels.csv or labels.json'
+        )
+    return found
 
 
 def check_request(
@@ -97,6 +139,7 @@ def check_request(
     *,
     data_dir: str | None = None,
     path: str | None = None,
+    labels: str = '',
 ) -> None:
     """Checks the arguments of `find` as far as that needs no data.
 
@@ -110,6 +153,12 @@ def check_request(
             f'the set {name!r} takes no path, but path is {path!r}; accepted with a path: '
             f'{", ".join(map(repr, with_path))}; set --config.data.name or leave '
             '--config.data.path empty'
+        )
+    with_labels = [own for own, found in OWN_SETS.items() if found.takes_labels]
+    if labels and name not in with_labels:
+        raise ValueError(
+            f'the set {name!r} has labels of its own, but data.labels is {labels!r}; accepted with '
+            f'data.labels: {", ".join(map(repr, with_labels))}; leave --config.data.labels empty'
         )
     if name not in OWN_SETS:
         _check_name(name, data_dir)

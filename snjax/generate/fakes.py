@@ -10,7 +10,7 @@ The choice of batch statistics moves scores, and publications seldom state their
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ import numpy as np
 from snjax import parallel
 from snjax.generate import weights
 from snjax.generate.trained import TrainedGenerator
-from snjax.latents.sampling import check_labels, generate
+from snjax.latents.sampling import check_labels, generate, proportional_labels
 
 STATISTICS = ('running', 'batch', 'reestimated')
 REESTIMATED_BATCHES = 16
@@ -72,12 +72,19 @@ def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
 
 
 def fakes(
-    trained: TrainedGenerator, variant: Variant, num: int, *, seed: int = 0, batch_size: int = 128
+    trained: TrainedGenerator,
+    variant: Variant,
+    num: int,
+    *,
+    seed: int = 0,
+    batch_size: int = 128,
+    class_counts: Sequence[int] = (),
 ) -> Iterator[tuple[Any, int]]:
     """Generates `num` fakes in batches.
 
     Every batch is full, so that batch statistics are always over `batch_size` images; surplus
-    images of the last one do not count. Classes come in turn: image i has class i % num_classes.
+    images of the last one do not count. Without counts, classes come in turn: image i has class
+    i % num_classes.
 
     Args:
         trained: the run.
@@ -85,6 +92,7 @@ def fakes(
         num: number of images.
         seed: of z; the first n images of a seed are the same for every `num`.
         batch_size: images per call, a multiple of the number of devices.
+        class_counts: images of each class in a set whose classes the fakes follow.
 
     Yields:
         uint8 images (batch_size, H, W, C) on the devices, and how many of them count.
@@ -92,20 +100,31 @@ def fakes(
     variables = trained.variables(variant.weights)
     is_reestimated = variant.statistics == 'reestimated' and 'batch_stats' in variables
     if is_reestimated:
-        variables = reestimated(trained, variables, seed=seed, batch_size=batch_size)
+        variables = reestimated(
+            trained, variables, seed=seed, batch_size=batch_size, class_counts=class_counts
+        )
     is_batch = variant.statistics == 'batch' and 'batch_stats' in variables
     program = _pixels_program(trained.gen, is_batch)
-    for inputs, count in _inputs(trained, num, seed, batch_size):
+    for inputs, count in _inputs(trained, num, seed, batch_size, class_counts):
         yield program(variables, inputs), count
 
 
-def labels_of(trained: TrainedGenerator, num: int) -> np.ndarray | None:
+def labels_of(
+    trained: TrainedGenerator, num: int, class_counts: Sequence[int] = ()
+) -> np.ndarray | None:
     """Classes of the images from `fakes`; None for an unconditional generator."""
+    if class_counts and trained.num_classes:
+        return proportional_labels(class_counts, num)
     return check_labels(None, num, trained.num_classes)
 
 
 def reestimated(
-    trained: TrainedGenerator, variables: Mapping[str, Any], *, seed: int, batch_size: int
+    trained: TrainedGenerator,
+    variables: Mapping[str, Any],
+    *,
+    seed: int,
+    batch_size: int,
+    class_counts: Sequence[int] = (),
 ) -> Mapping[str, Any]:
     """`variables` with batch statistics pooled over `REESTIMATED_BATCHES` batches of fakes.
 
@@ -115,7 +134,7 @@ def reestimated(
     program, total = _statistics_program(trained.gen), None
     num = REESTIMATED_BATCHES * batch_size
     # A different seed: the scored z must not set their own statistics.
-    for inputs, _ in _inputs(trained, num, seed + 1_000_003, batch_size):
+    for inputs, _ in _inputs(trained, num, seed + 1_000_003, batch_size, class_counts):
         moments = program(variables, inputs)
         total = moments if total is None else jax.tree.map(jnp.add, total, moments)
     average = jax.tree.map(lambda x: x / REESTIMATED_BATCHES, total)
@@ -128,11 +147,11 @@ def reestimated(
     return {**variables, 'batch_stats': pooled(average)}
 
 
-def _inputs(trained, num, seed, batch_size):
+def _inputs(trained, num, seed, batch_size, class_counts):
     """z and classes of full batches, and how many rows of each count."""
     whole = -(-num // batch_size) * batch_size
     z = np.asarray(trained.latents(whole, seed=seed), np.float32)
-    labels = labels_of(trained, whole)
+    labels = labels_of(trained, whole, class_counts)
     for start in range(0, num, batch_size):
         rows = slice(start, start + batch_size)
         inputs = z[rows], None if labels is None else labels[rows]

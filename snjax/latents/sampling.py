@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Int32, Key
 
 LATENTS = ('normal', 'uniform')
 MAX_SEEDS = 2**32
@@ -69,13 +69,38 @@ def latents(
     return jax.vmap(lambda i: one(jax.random.fold_in(rng, i)))(ids)
 
 
-def class_labels(rng: Key[Array, ''], ids: Int[Array, ' b'], num_classes: int) -> Int[Array, ' b']:
-    """Classes of the examples `ids`, uniform over `num_classes`, each from its own key."""
+def class_labels(
+    rng: Key[Array, ''], ids: Int[Array, ' b'], num_classes: int, counts: Sequence[int] = ()
+) -> Int[Array, ' b']:
+    """Classes of the examples `ids`, each from its own key.
+
+    Args:
+        rng: key of the whole draw.
+        ids: global positions of the examples.
+        num_classes: number of classes.
+        counts: images of each class in the training set: a class is then that of a random image.
+            Empty: all classes are equally likely.
+    """
+    num = sum(counts) if counts else num_classes
 
     def one(i):
-        return jax.random.randint(jax.random.fold_in(rng, i), (), 0, num_classes, jnp.int32)
+        return jax.random.randint(jax.random.fold_in(rng, i), (), 0, num, jnp.int32)
 
-    return jax.vmap(one)(ids)
+    drawn = jax.vmap(one)(ids)
+    if not counts:
+        return drawn
+    ends = jnp.asarray(np.cumsum(counts), jnp.int32)
+    return jnp.searchsorted(ends, drawn, side='right').astype(jnp.int32)
+
+
+def proportional_labels(counts: Sequence[int], num: int) -> Int32[np.ndarray, ' n']:
+    """Classes of `num` images for scores, as often as in a set of these counts.
+
+    No random draw: positions spread evenly by the golden ratio, so that every class has its share
+    up to a few images, in the first images too, and the first n do not depend on `num`.
+    """
+    places = np.arange(num) * ((5**0.5 - 1) / 2) % 1.0 * sum(counts)
+    return np.searchsorted(np.cumsum(counts), places, side='right').astype(np.int32)
 
 
 def check_labels(labels: Labels | None, num: int, num_classes: int) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from snjax import parallel
+from snjax import from_config, parallel
 from snjax.data.image_set import ImageSet
 from snjax.generate import fakes
 from snjax.generate.fakes import Variant
@@ -96,20 +96,34 @@ class Evaluator:
                     f'at least {MIN_SAMPLES} are needed'
                 )
 
+    def class_counts(self, trained: TrainedGenerator) -> tuple[int, ...]:
+        """Images of each class in a run's training set, where its fakes follow them; () if not."""
+        if trained.inputs.fake_classes == 'uniform' or not trained.num_classes:
+            return ()
+        labels = self._load_split(from_config.training_split(trained.config)).labels
+        return tuple(np.bincount(labels, minlength=trained.num_classes).tolist())
+
     def fakes(self, trained: TrainedGenerator, variant: Variant, num: int) -> ScoredSet:
         """Generates `num` fakes: their features and classes, and the pixels of the first."""
-        o, kept = self.options, []
+        o, kept, class_counts = self.options, [], self.class_counts(trained)
 
         def batches():
             for images, count in fakes.fakes(
-                trained, variant, num, seed=o.seed, batch_size=o.batch_size
+                trained,
+                variant,
+                num,
+                seed=o.seed,
+                batch_size=o.batch_size,
+                class_counts=class_counts,
             ):
                 if sum(map(len, kept)) < _IMAGES_KEPT:
                     kept.append(np.asarray(images)[:count])
                 yield images, count
 
         features = self.extractor.of(batches())
-        return ScoredSet(features, fakes.labels_of(trained, num), np.concatenate(kept))
+        return ScoredSet(
+            features, fakes.labels_of(trained, num, class_counts), np.concatenate(kept)
+        )
 
     def rows(
         self,
@@ -139,7 +153,8 @@ class Evaluator:
             for manifest in manifests:
                 manifest['step'] = trained.step
                 if trained.num_classes:
-                    manifest['classes'] = 'in turn'
+                    is_set = trained.inputs.fake_classes == 'set'
+                    manifest['classes'] = 'as in the training set' if is_set else 'in turn'
             found = [self._known(manifest, known) for manifest in manifests]
             missing = [p.fake for p, row in zip(protocols, found, strict=True) if row is None]
             fake = self.fakes(trained, variant, max(missing)) if missing else None

@@ -54,7 +54,12 @@ class LiveScores:
         variant = Variant(trained.kept('auto'), 'running')
         o = self._evaluator.options
         batches = fakes.fakes(
-            trained, variant, self._protocol.fake, seed=o.seed, batch_size=o.batch_size
+            trained,
+            variant,
+            self._protocol.fake,
+            seed=o.seed,
+            batch_size=o.batch_size,
+            class_counts=self._evaluator.class_counts(trained),
         )
         queued = [(self._evaluator.extractor(images), count) for images, count in batches]
         self._pending = step, self._executor.submit(self._score, queued)

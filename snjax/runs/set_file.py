@@ -19,6 +19,7 @@ from absl import logging
 from jaxtyping import UInt8
 
 from snjax.data import ImageSet, LazyImages
+from snjax.host.paths import printable
 from snjax.runs.files import replace_file
 from snjax.runs.workdir import SET_NAME, newest_step
 
@@ -26,6 +27,7 @@ _FORMAT = 1
 _MAX_DESCRIBED = 200_000  # images; more have no digests of their own
 _DIGEST_BYTES = 8
 _MAX_NAMED = 3
+MAX_COLUMNS = 20  # a grid with a column for each of more classes is hard to look at
 _DIGESTS = ('sha256', 'files_sha256', 'digests')
 
 
@@ -113,12 +115,25 @@ def write(workdir: Path, image_set: ImageSet) -> None:
         'pillow': PIL.__version__,
         'digests': _digests(np.asarray(images)) if is_described else '',
         'names': list(image_set.names) if len(images) <= _MAX_DESCRIBED else [],
+        'class_names': list(image_set.class_names),
         'replaced': old['replaced'] if old else [],
     }
     if old and not is_same:
         until = {'until_step': newest_step(workdir)}
         record['replaced'] = [*old['replaced'], {k: old[k] for k in ('sha256', 'name')} | until]
     replace_file(workdir / SET_NAME, json.dumps(record) + '\n')
+
+
+def columns_line(workdir: Path, num: int) -> str:
+    """'columns: ant, bee, cow' for a grid whose columns are the `num` classes of a run; '' where
+    their names are not known, as of a run of an older version, or are mere numbers."""
+    record = read(workdir) or {}
+    names = record.get('class_names')
+    if not isinstance(names, list) or len(names) != num or not 1 < num <= MAX_COLUMNS:
+        return ''
+    if [str(name) for name in names] == [str(i) for i in range(num)]:
+        return ''
+    return 'columns: ' + ', '.join(printable(name) for name in names)
 
 
 def identity(image_set: ImageSet) -> str:

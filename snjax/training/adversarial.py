@@ -1,7 +1,7 @@
 """Inputs of an adversarial step: random keys, real batches, noise."""
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -70,9 +70,10 @@ def draw_noise(
     dim_z: int,
     latent: str,
     num_classes: int,
+    class_counts: Sequence[int] = (),
 ) -> Noise:
-    """Noise of the examples `ids`; classes are uniform and independent of the real images'."""
-    labels = class_labels(label_rng, ids, num_classes) if num_classes else None
+    """Noise of the examples `ids`; classes are independent of the real images' (`class_labels`)."""
+    labels = class_labels(label_rng, ids, num_classes, class_counts) if num_classes else None
     return Noise(latents(z_rng, ids, dim_z, latent), labels)
 
 

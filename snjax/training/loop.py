@@ -15,6 +15,7 @@ from snjax import parallel
 from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer
 from snjax.runs.run_logger import Diverged, RunLogger, ScoresWhileTraining
+from snjax.runs.set_file import MAX_COLUMNS
 from snjax.runs.workdir import CHECKPOINTS, event_folder
 from snjax.runs.writer import Writer
 from snjax.training import beginning, feed, rollbacks, sentinel
@@ -28,7 +29,6 @@ from snjax.training.step import Options, compile_ahead, compile_now, device_data
 # the reaction to SIGTERM.
 _IN_FLIGHT = 2
 # Grids have one column per class for up to this many classes.
-_MAX_COLUMNS = 20
 
 
 class Preempted(RuntimeError):
@@ -293,7 +293,7 @@ class Trainer:
         if parallel.is_main():
             key = seed_key(self._options.seed, 'grid')
             samples = self._sample(state, key, self._options.num_samples)
-            log.grid(self.step, samples, num_classes if 1 < num_classes <= _MAX_COLUMNS else None)
+            log.grid(self.step, samples, num_classes if 1 < num_classes <= MAX_COLUMNS else None)
 
     def _write_diagnostics(
         self, log: RunLogger, diagnose: Callable[[Any], Mapping[str, float]]

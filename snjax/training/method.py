@@ -34,8 +34,9 @@ class Method(Protocol):
     @property
     def state_axes(self) -> Any: ...
 
-    def with_images(self, images: Any) -> 'Method':
-        """The method for a training set of these images, uint8 (n, H, W, C); most ignore them.
+    def with_images(self, images: Any, labels: Any = None) -> 'Method':
+        """The method for a training set of these images, uint8 (n, H, W, C), and labels (n,); most
+        ignore both.
 
         Raises:
             ValueError: the method cannot be trained on these images.

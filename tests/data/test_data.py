@@ -183,7 +183,7 @@ def test_chunks_cover_every_image_once_and_raise_the_first_error():
         ('cifar11', {}, r"unknown image set 'cifar11'; did you mean .*cifar10"),
         ('CIFAR10', {}, r'did you mean cifar10'),
         ('digitz', {}, r'did you mean digits'),
-        ('qqqqqqq', {}, r'accepted: digits, folder, npz and TFDS'),
+        ('qqqqqqq', {}, r'accepted: digits, folder, npz, parquet and TFDS'),
         ('', {}, r"unknown image set ''"),
         ('digits', {'channels': 2}, r'channels is 2; accepted: 1 \(grey\) or 3'),
         ('digits', {'image_size': 0}, r'image_size is 0;.*--config\.data\.image_size'),

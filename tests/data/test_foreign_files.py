@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from snjax import data
-from snjax.data import folder, folder_files, npz_file
+from snjax.data import encoded, folder_files, npz_file
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
 
@@ -95,7 +95,7 @@ def test_warnings_of_pillow_name_the_files(tmp_path, caplog, monkeypatch, capfd)
 
 def test_a_picture_that_is_too_large_is_not_called_broken(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 20)
-    monkeypatch.setattr(folder, '_MAX_PIXELS', 40)
+    monkeypatch.setattr(encoded, '_MAX_PIXELS', 40)
     png(tmp_path / 'a.png')
     with pytest.raises(
         ValueError, match=r'a\.png has 0 megapixels, and at most .* make it smaller'

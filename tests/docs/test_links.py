@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from configs import sngan_digits
+from helpers import own_images
 from helpers.launching import ROOT
 
 PAGES = sorted(
@@ -247,6 +248,8 @@ def place(tmp_path):
     for folder in ('photos', 'faces', 'clusters'):
         (tmp_path / folder / 'anna').mkdir(parents=True)
         (tmp_path / folder / 'anna' / '1.png').touch()
+    own_images.zipped(own_images.in_folders)(tmp_path / 'photos')
+    own_images.plain_parquet(tmp_path / 'photos')
     return tmp_path
 
 

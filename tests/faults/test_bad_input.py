@@ -27,6 +27,17 @@ PATHS = {
         Launch([f'--config={ROOT}/configs/sngan_folder.py:~nobody_here/x', RUN]),
         ['data.path', "no user 'nobody_here'"],
     ),
+    'a table of labels that names another image': (
+        Launch(
+            [f'--config={ROOT}/configs/sngan_folder.py:photos', RUN],
+            {'photos/a.png': '', 'photos/labels.csv': 'file,label\nb.png,cat\n'},
+        ),
+        ['labels.csv in ', "row 2, column 'file'", "'b.png'", '--config.data.labels=folders'],
+    ),
+    'an archive that is none': (
+        Launch([f'--config={ROOT}/configs/sngan_folder.py:photos.zip', RUN], {'photos.zip': 'PK'}),
+        ['photos.zip cannot be read as a zip archive', '--config.data.path'],
+    ),
     'a backslash': (Launch([DIGITS, '--workdir=a\\b']), ["'a\\\\b'", 'another --workdir']),
     'an address': (Launch([DIGITS, '--workdir=gs://bucket/run']), ["'gs:'", 'another --workdir']),
     'a name that is too long': (Launch([DIGITS, f'--workdir={"x" * 300}']), ['too long']),

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from helpers import tiny_gan
-from snjax.latents.sampling import check_labels, class_labels, generate, latents, seed_key
+from snjax.latents.sampling import (
+    check_labels,
+    class_labels,
+    generate,
+    latents,
+    proportional_labels,
+    seed_key,
+)
 
 RNG = jax.random.key(3)
 draw = jax.jit(latents, static_argnums=(2, 3, 4))
@@ -129,6 +136,27 @@ def test_64_bits_draw_the_same(latent, truncation):
         same = np.asarray(class_labels(RNG, jnp.arange(50), 7))
     assert found.dtype == expected.dtype and (found == expected).all()
     assert same.dtype == classes.dtype and (same == classes).all()
+
+
+def test_classes_are_drawn_as_often_as_in_the_set():
+    counts = (0, 500, 0, 1500, 2, 0)
+    drawn = class_labels(RNG, jnp.arange(4004), 6, counts)
+    found = np.bincount(drawn, minlength=6)
+    assert found[[0, 2, 5]].sum() == 0
+    # Within four standard deviations of the 4,004 draws.
+    np.testing.assert_allclose(found[[1, 3]], [1000, 3000], atol=4 * 27.4)
+    assert found[4] <= 4 + 4 * 2
+    np.testing.assert_array_equal(class_labels(RNG, jnp.arange(10), 6, counts), drawn[:10])
+
+
+def test_classes_of_scored_images_have_the_shares_of_the_set():
+    counts = (70, 0, 29, 1)
+    labels = proportional_labels(counts, 1000)
+    np.testing.assert_array_equal(labels[:300], proportional_labels(counts, 300))
+    for num in (100, 300, 1000):
+        shares = np.bincount(labels[:num], minlength=4) / num
+        np.testing.assert_allclose(shares, np.array(counts) / 100, atol=3 / num)
+    assert labels.dtype == np.int32
 
 
 @pytest.mark.parametrize('seed', [-1, 2**32, 2**63, 2**64])

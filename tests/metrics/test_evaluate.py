@@ -13,6 +13,7 @@ import pytest
 from configs import sngan_digits
 from experiments.report import leaderboard
 from snjax import data
+from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison, digits_classifier, extractors, protocols
@@ -148,11 +149,11 @@ def test_what_is_scored_is_not_scored_again(evaluator, digits, monkeypatch):
     trained = TrainedGenerator(config, 7, nn.Dense(1), {}, None)
     made = []
 
-    def fakes(trained, variant, num):
+    def make(trained, variant, num):
         made.append((variant.weights, num))
         return scored_set(evaluator, digits.images[:num], digits.labels[:num])
 
-    monkeypatch.setattr(evaluator, 'fakes', fakes)
+    monkeypatch.setattr(evaluator, 'fakes', make)
     raw, ema = Variant('raw', 'running'), Variant('ema', 'running')
     few, more = (Protocol(f'train/all/{n}', 'train', None, n) for n in (40, 60))
     first = evaluator.rows(trained, [few], [raw], {'checkpoint': 'last'})
@@ -167,6 +168,28 @@ def test_what_is_scored_is_not_scored_again(evaluator, digits, monkeypatch):
         other = [Row(row.scores, row.manifest | change) for row in known]
         evaluator.rows(trained, [few], [raw], {}, other)
         assert made == [('raw', 40)]
+
+
+def test_fakes_follow_the_classes_of_the_set_where_training_did(evaluator, digits, monkeypatch):
+    uneven = dataclasses.replace(digits, labels=np.minimum(digits.labels, 2))
+    monkeypatch.setattr(evaluator, '_load_split', lambda split: uneven)
+    config = sngan_digits.get_config().to_dict()
+    config['model'] |= {'num_classes': 3, 'fake_classes': 'set'}
+    trained = TrainedGenerator(config, 7, nn.Dense(1), {}, None)
+    counts = np.bincount(uneven.labels)
+    assert evaluator.class_counts(trained) == tuple(counts)
+    labels = fakes.labels_of(trained, 400, evaluator.class_counts(trained))
+    np.testing.assert_allclose(np.bincount(labels) / 400, counts / counts.sum(), atol=0.01)
+    made = scored_set(evaluator, digits.images[:40], labels[:40])
+    monkeypatch.setattr(evaluator, 'fakes', lambda *args: made)
+    few = Protocol('train/all/40', 'train', None, 40)
+    (row,) = evaluator.rows(trained, [few], [Variant('raw', 'running')], {})
+    assert row.manifest['classes'] == 'as in the training set'
+    config['model'].pop('fake_classes')  # as in the config of an older version
+    old = TrainedGenerator(config, 7, nn.Dense(1), {}, None)
+    assert evaluator.class_counts(old) == ()
+    (row,) = evaluator.rows(old, [few], [Variant('raw', 'running')], {})
+    assert row.manifest['classes'] == 'in turn'
 
 
 def test_only_inceptions_distance_is_fid(evaluator):

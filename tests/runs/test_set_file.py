@@ -135,3 +135,19 @@ def test_a_file_exchanged_under_its_old_time_is_decoded_again(folder):
         os.utime(folder / '2.png', ns=(old.st_atime_ns, old.st_mtime_ns))
         assert load(folder, **options).sha256 != before.sha256
         save(folder / '2.png', 2)
+
+
+def test_the_columns_of_a_grid_are_named_where_names_say_more_than_numbers(tmp_path, folder):
+    rows = [f'{i}.png,{kind}' for i, kind in enumerate(['ant', 'bee', 'c\x1b[31m'] * 2)]
+    (folder / 'labels.csv').write_text('\n'.join(['file,label', *rows]))
+    set_file.write(tmp_path / 'named', load(folder))
+    assert set_file.columns_line(tmp_path / 'named', 3) == r'columns: ant, bee, c\x1b[31m'
+    assert set_file.columns_line(tmp_path / 'named', 2) == ''
+    assert set_file.columns_line(tmp_path / 'nothing', 3) == ''
+    set_file.write(tmp_path / 'digits', data.load('digits', image_size=8, channels=1))
+    assert set_file.columns_line(tmp_path / 'digits', 10) == ''
+    record = json.loads((tmp_path / 'named' / 'set.json').read_text())
+    del record['class_names']  # as an older version wrote it
+    (tmp_path / 'named' / 'set.json').write_text(json.dumps(record))
+    assert set_file.columns_line(tmp_path / 'named', 3) == ''
+    set_file.check(tmp_path / 'named', load(folder))
