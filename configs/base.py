@@ -43,10 +43,10 @@ def get_config() -> ConfigDict:
     # The two networks.
     c.model = ConfigDict()
     # resnet (tables 4 to 6 of the SNGAN paper), sngan_cnn (the CNN of table 3), wgan_gp_cnn (that
-    # of WGAN-GP) or radford (DCGAN's generator, for GLO).
+    # of WGAN-GP), r3gan or radford (DCGAN's generator, for GLO).
     c.model.architecture = 'resnet'
     # Version of the network where sources differ: paper, code (sngan_cnn), wgan_gp,
-    # mimicry or pytorch (resnet).
+    # mimicry or pytorch (resnet), imagenet (r3gan).
     c.model.variant = 'paper'
     # Channels of the generator's last hidden layer; `ch` in the official code.
     c.model.gen_width = 256
@@ -96,7 +96,8 @@ def get_config() -> ConfigDict:
     # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
     c.model.num_classes = 0
     # Where classes enter the generator: batch_norm (a row of gamma and beta per class, as published)
-    # or concat (the class beside z), which keeps variety inside classes of few images.
+    # or concat (the class beside z), which keeps variety inside classes of few images, and is how
+    # r3gan is published (an embedding of the class).
     c.model.gen_conditioning = 'batch_norm'
     # Generator updates for which training ignores classes, which then come in linearly (after
     # Shahbazi et al. 2022).
