@@ -28,6 +28,9 @@ def get_config() -> ConfigDict:
     c.gen_batch_size = 128
     # Discriminator updates per generator update.
     c.n_dis = 5
+    # Classes of the fakes: uniform (drawn), or real: those of the batch's real images, with which a
+    # relativistic loss pairs them.
+    c.fake_classes = 'uniform'
     # Gradient-accumulation steps. Activation memory shrinks by this factor; batch norm uses the
     # statistics of each part. 1: whole batches.
     c.accumulate = 1
@@ -132,6 +135,9 @@ def get_config() -> ConfigDict:
     c.penalty.l2 = 0.0
     # Spectral norm regularization: lambda, on half the sum of sigma^2.
     c.penalty.spectral = 0.0
+    # Where R1 and R2 take the gradient (method r3gan): on, at images before data.augment, through
+    # it, as R3GAN's code; off, at augmented ones.
+    c.penalty.through_augment = False
 
     # Auxiliary classifier, for model.head=acgan.
     c.acgan = ConfigDict()
@@ -176,6 +182,8 @@ def get_config() -> ConfigDict:
     # Differentiable augmentation of everything the discriminator sees: any of
     # color,translation,cutout, with commas. Empty: none.
     c.data.augment = ''
+    # Probability of each of them for each image.
+    c.data.augment_chance = 1.0
     # The folder or .npz file, for name=folder and name=npz.
     c.data.path = ''
     # Where TFDS keeps its data. Empty: the variable TFDS_DATA_DIR, or the default of TFDS.
@@ -219,6 +227,22 @@ def get_config() -> ConfigDict:
     c.optimizer.gen_lead = 0
     # Decay of the moving average of the generator (EMA), batch statistics included. 0: no average.
     c.optimizer.ema_decay = 0.0
+
+    # R3GAN's burn-in: values that begin at another key's value, or at 0, and go to the one named
+    # here along half a cosine.
+    c.burn_in = ConfigDict()
+    # Generator updates that it takes. Need not be whole. 0: no burn-in.
+    c.burn_in.steps = 0.0
+    # Learning rate of both players at its end. 0: that of optimizer.lr throughout.
+    c.burn_in.lr = 0.0
+    # beta2 at its end. 0: that of optimizer.beta2 throughout.
+    c.burn_in.beta2 = 0.0
+    # Weights of R1 and R2 at its end. 0: those of penalty.r1 and penalty.r2 throughout.
+    c.burn_in.gamma = 0.0
+    # The half-life of the moving average grows from 0 to that of optimizer.ema_decay.
+    c.burn_in.ema = False
+    # The probability data.augment_chance grows from 0.
+    c.burn_in.augment = False
 
     # Checkpoints; a run resumes from the newest good one.
     c.checkpoint = ConfigDict()
