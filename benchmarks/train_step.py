@@ -48,7 +48,8 @@ CONFIGS = (
     'dcgan_cifar',
     'dragan_cifar',
     'sagan_cifar',
-    'r3gan_cifar',
+    'r3gan_cifar:resnet',
+    'r3gan_cifar:laptop',
     'glo_cifar',
     'sngan_digits',
 )

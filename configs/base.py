@@ -43,10 +43,10 @@ def get_config() -> ConfigDict:
     # The two networks.
     c.model = ConfigDict()
     # resnet (tables 4 to 6 of the SNGAN paper), sngan_cnn (the CNN of table 3), wgan_gp_cnn (that
-    # of WGAN-GP) or radford (DCGAN's generator, for GLO).
+    # of WGAN-GP), r3gan or radford (DCGAN's generator, for GLO).
     c.model.architecture = 'resnet'
     # Version of the network where sources differ: paper, code (sngan_cnn), wgan_gp,
-    # mimicry or pytorch (resnet).
+    # mimicry or pytorch (resnet), imagenet (r3gan).
     c.model.variant = 'paper'
     # Channels of the generator's last hidden layer; `ch` in the official code.
     c.model.gen_width = 256
@@ -95,11 +95,13 @@ def get_config() -> ConfigDict:
     c.model.n_warmup_iterations = 0
     # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
     c.model.num_classes = 0
-    # Classes of fakes: uniform (the published codes), or set: as often as in the training set, in
-    # training and in scores.
+    # Classes of fakes: uniform (the published codes); set: as often as in the training set; or real:
+    # those of the batch's real images, with which a relativistic loss pairs them. With set and real,
+    # scores have the set's shares, too.
     c.model.fake_classes = 'uniform'
     # Where classes enter the generator: batch_norm (a row of gamma and beta per class, as published)
-    # or concat (the class beside z), which keeps variety inside classes of few images.
+    # or concat (the class beside z), which keeps variety inside classes of few images, and is how
+    # r3gan is published (an embedding of the class).
     c.model.gen_conditioning = 'batch_norm'
     # Generator updates for which training ignores classes, which then come in linearly (after
     # Shahbazi et al. 2022).
@@ -134,6 +136,9 @@ def get_config() -> ConfigDict:
     c.penalty.l2 = 0.0
     # Spectral norm regularization: lambda, on half the sum of sigma^2.
     c.penalty.spectral = 0.0
+    # Where R1 and R2 take the gradient (method r3gan): on, at images before data.augment, through
+    # it, as R3GAN's code; off, at augmented ones.
+    c.penalty.through_augment = False
 
     # Auxiliary classifier, for model.head=acgan.
     c.acgan = ConfigDict()
@@ -178,6 +183,8 @@ def get_config() -> ConfigDict:
     # Differentiable augmentation of everything the discriminator sees: any of
     # color,translation,cutout, with commas. Empty: none.
     c.data.augment = ''
+    # Probability of each of them for each image.
+    c.data.augment_chance = 1.0
     # The folder or .zip archive, .npz file, or .parquet file, for name=folder, npz and parquet.
     c.data.path = ''
     # What gives the classes. For name=folder the name of a .csv or .json table in the folder, or
@@ -224,6 +231,22 @@ def get_config() -> ConfigDict:
     c.optimizer.gen_lead = 0
     # Decay of the moving average of the generator (EMA), batch statistics included. 0: no average.
     c.optimizer.ema_decay = 0.0
+
+    # R3GAN's burn-in: values that begin at another key's value, or at 0, and go to the one named
+    # here along half a cosine.
+    c.burn_in = ConfigDict()
+    # Generator updates that it takes. Need not be whole. 0: no burn-in.
+    c.burn_in.steps = 0.0
+    # Learning rate of both players at its end. 0: that of optimizer.lr throughout.
+    c.burn_in.lr = 0.0
+    # beta2 at its end. 0: that of optimizer.beta2 throughout.
+    c.burn_in.beta2 = 0.0
+    # Weights of R1 and R2 at its end. 0: those of penalty.r1 and penalty.r2 throughout.
+    c.burn_in.gamma = 0.0
+    # The half-life of the moving average grows from 0 to that of optimizer.ema_decay.
+    c.burn_in.ema = False
+    # The probability data.augment_chance grows from 0.
+    c.burn_in.augment = False
 
     # Checkpoints; a run resumes from the newest good one.
     c.checkpoint = ConfigDict()

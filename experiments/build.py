@@ -29,7 +29,14 @@ from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
 from snjax.training.adversarial import linear_rise
 from snjax.training.method import Method
-from snjax.training.optimizers import OPTIMIZERS, linear_decay
+from snjax.training.optimizers import (
+    OPTIMIZERS,
+    Schedule,
+    burn_in,
+    linear_decay,
+    rising_half_life,
+    scale_by_scheduled_adam,
+)
 from snjax.training.step import Options
 
 Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
@@ -118,8 +125,9 @@ def common(config: Config) -> dict[str, Any]:
         ValueError: a value is not accepted; the message names its key.
     """
     check.gan(config)
-    o, model, size = config.optimizer, config.model, config.data.image_size
+    o, model, size, b = config.optimizer, config.model, config.data.image_size, config.burn_in
     rate = functools.partial(linear_decay, decay_start=o.decay_start, decay_end=o.decay_end)
+    chance, beta2 = float(config.data.augment_chance), burn_in(o.beta2, b.beta2, b.steps)
     lead = o.gen_lead if o.decay_end else 0
     ahead = {'decay_start': o.decay_start - lead, 'decay_end': o.decay_end - lead}
     dis_lr = o.dis_lr or (o.lr if lead else 0.0)
@@ -135,20 +143,27 @@ def common(config: Config) -> dict[str, Any]:
         'accumulate': config.accumulate,
         'update_order': config.update_order,
         'spectral_updates': model.spectral_updates,
-        'optimizer': OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps, o.eps_form),
-        'learning_rate': rate(o.lr, **ahead),
+        'optimizer': scale_by_scheduled_adam(o.beta1, beta2, o.eps)
+        if b.beta2
+        else OPTIMIZERS[o.name](o.beta1, o.beta2, o.eps, o.eps_form),
+        'learning_rate': burn_in(o.lr, b.lr, b.steps) if b.lr else rate(o.lr, **ahead),
         'dis_learning_rate': rate(dis_lr) if dis_lr else None,
         'class_share': linear_rise(model.conditioning_start, model.conditioning_end)
         if model.conditioning_end
         else None,
         'augment': parse_policy(config.data.augment),
-        'ema_decay': o.ema_decay,
+        'augment_chance': burn_in(0.0, chance, b.steps) if b.augment else chance,
+        'ema_decay': rising_half_life(o.ema_decay, b.steps) if b.ema else o.ema_decay,
     }
 
 
-def penalties(config: Config) -> dict[str, float]:
-    """The weights of the group `penalty` that are not 0."""
-    return {name: float(config.penalty[name]) for name in PENALTIES if config.penalty[name]}
+def penalties(config: Config) -> dict[str, float | Schedule]:
+    """The weights of the group `penalty` that are not 0; those of R1 and R2 may be schedules."""
+    b, weights = config.burn_in, {n: float(config.penalty[n]) for n in PENALTIES}
+    found: dict[str, float | Schedule] = {n: weight for n, weight in weights.items() if weight}
+    for name in {'r1', 'r2'} & found.keys() if b.gamma else ():
+        found[name] = burn_in(weights[name], b.gamma, b.steps)
+    return found
 
 
 def options(config: Config) -> Options:

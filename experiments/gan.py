@@ -34,7 +34,7 @@ from snjax.from_config import discriminator, generator
 from snjax.generate.weights import select
 from snjax.latents.sampling import generate, latents
 from snjax.objectives.losses import LOSSES, Loss
-from snjax.objectives.penalties import PENALTIES, PenaltyInputs, clip_weights
+from snjax.objectives.penalties import PENALTIES, clip_weights
 from snjax.training import accumulation, sentinel
 from snjax.training.adversarial import (
     Batch,
@@ -45,8 +45,10 @@ from snjax.training.adversarial import (
     draw_noise,
     key_of,
     key_of_first_fakes,
+    penalty_inputs,
     soft_labels,
 )
+from snjax.training.optimizers import Schedule, at
 from snjax.training.player import Player, averaged, sigmas, synchronized
 
 
@@ -79,19 +81,20 @@ class Gan:
     # (official code: 2 n_dis + 1 times a step for D).
     spectral_updates: str
     optimizer: optax.GradientTransformation  # to updates not yet scaled by the learning rate
-    learning_rate: Callable[[jax.Array], jax.Array]  # of the generator updates done
-    ema_decay: float  # of the generator's moving average; 0 for none
+    learning_rate: Schedule
+    ema_decay: float | Schedule  # of the generator's moving average; 0 for none
     num_classes: int = 0  # that the players are conditioned on; 0 for none
-    # Classes of fakes: 'uniform', or 'set', as often as among the images of `with_images`.
+    # Classes of fakes: 'uniform'; 'set', as often as among the images of `with_images`; or 'real', those
+    # of the real images of the batch.
     fake_classes: str = 'uniform'
     class_counts: tuple[int, ...] = ()  # of those images, for 'set'
-    dis_learning_rate: Callable[[jax.Array], jax.Array] | None = None  # where D has its own
-    # Share of the class in the labels, of the updates done, where classes are brought in gradually.
-    class_share: Callable[[jax.Array], jax.Array] | None = None
+    dis_learning_rate: Schedule | None = None  # where D has its own
+    class_share: Schedule | None = None  # of the class in labels, where classes come in gradually
     # Weights of the terms added to D's loss, by names of `snjax.objectives.penalties.PENALTIES`.
-    penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    penalties: Mapping[str, float | Schedule] = dataclasses.field(default_factory=dict)
     clip: float = 0.0  # bound on every parameter of D after its update (WGAN); 0 for none
     augment: tuple[str, ...] = ()  # of every image that D sees (`snjax.objectives.augment`)
+    augment_chance: float | Schedule = 1.0  # probability of each of them
     # Gradient-accumulation steps: a device splits its share of a batch into this many parts, and
     # makes one update along their mean gradient (`snjax.training.accumulation`).
     accumulate: int = 1
@@ -105,7 +108,7 @@ class Gan:
 
     def with_images(self, images: np.ndarray, labels: np.ndarray | None = None) -> 'Gan':
         """The method with the set's classes counted, where fakes are drawn by them."""
-        if self.fake_classes == 'uniform' or labels is None:
+        if self.fake_classes != 'set' or labels is None:
             return self
         counts = np.bincount(labels, minlength=self.num_classes)
         return dataclasses.replace(self, class_counts=tuple(counts.tolist()))
@@ -168,27 +171,27 @@ class Gan:
         With spectral normalization this is step 3 of SNGAN's Algorithm 1 (Miyato et al. 2018,
         appendix A); step 1, the power iteration, is `_advance`, and the layers do step 2.
         """
-        fake, gen_state = self._fakes_for_dis(maker or state.gen, key, state.step)
+        fake, gen_state = self._fakes_for_dis(maker or state.gen, key, state.step, real)
         state = state.replace(gen=state.gen.replace(model_state=gen_state))
         ids = parallel.example_ids(self.batch_size)
-        all_real = augmented(real, example_keys(key(Use.REAL_AUGMENT), ids), self.augment)
-        all_fake = augmented(fake, example_keys(key(Use.FAKE_AUGMENT), ids), self.augment)
+        all_real = self.shown(real, key(Use.REAL_AUGMENT), state.step)
+        all_fake = self.shown(fake, key(Use.FAKE_AUGMENT), state.step)
         dis = self._advance(self.dis, state.dis, *all_real)
 
-        def loss_fn(params, real, fake, penalty_keys):
-            real_out, fake_out, model_state = self._discriminate(dis, params, real, fake)
-            loss, metrics = self.dis_loss(real_out, fake_out, real.label)
-            inputs = self._penalty_inputs(dis, params, real, fake, penalty_keys, all_real.image)
-            for name, weight in self.penalties.items():
-                metrics[f'penalty_{name}'] = PENALTIES[name](inputs)
-                loss += weight * metrics[f'penalty_{name}']
+        def loss_fn(params, real, fake, keys):
+            judge = functools.partial(self.judged, all_real=all_real.image, step=state.step)
+            outs, penalties, model_state = judge(dis, params, real, fake, keys)
+            loss, metrics = self.dis_loss(outs[0], outs[1], real.label)
+            for name, penalty in penalties.items():
+                metrics[f'penalty_{name}'] = penalty
+                loss += at(self.penalties[name], state.step) * penalty
             return loss, (metrics, model_state)
 
         grad_fn = accumulation.value_and_grad(loss_fn, self.accumulate)
         examples = all_real, all_fake, example_keys(key(Use.PENALTY), ids)
         (loss, (metrics, model_state)), grads = grad_fn(dis.params, *examples)
         rate = self.dis_learning_rate or self.learning_rate
-        dis, grad_norm = self._descend(dis, grads, rate(state.step))
+        dis, grad_norm = self._descend(dis, grads, rate(state.step), state.step)
         if self.clip:
             dis = dis.replace(params=clip_weights(dis.params, self.clip))
         state = state.replace(dis=dis.replace(model_state=synchronized(model_state)))
@@ -197,18 +200,19 @@ class Gan:
     def update_gen(self, state: GanState, real: Batch, key: Key):
         """One generator update against the present discriminator, whose weights stay.
 
-        Only relativistic losses use `real`.
+        Only relativistic losses and paired classes use `real`.
         """
         ids = parallel.example_ids(self.gen_batch_size)
-        noise = self._noise(ids, key(Use.GEN_Z), key(Use.GEN_LABELS), state.step)
+        noise = self._noise(ids, key(Use.GEN_Z), key(Use.GEN_LABELS), state.step, real)
         gen, dis = self._advance(self.gen, state.gen, *noise), state.dis
-        seen = None
-        if self.loss.relativistic:
-            seen = augmented(real, example_keys(key(Use.GEN_REAL_AUGMENT), ids), self.augment)
+        chance = at(self.augment_chance, state.step)
+        show = functools.partial(augmented, policy=self.augment, chance=chance)
+        real_keys = example_keys(key(Use.GEN_REAL_AUGMENT), ids)
+        seen = show(real, real_keys) if self.loss.relativistic else None
 
         def loss_fn(params, noise, augment_keys, seen):
             image, gen_state = self._apply(self.gen, gen, params, *noise)
-            fake, real_out = augmented(Batch(image, noise.label), augment_keys, self.augment), None
+            fake, real_out = show(Batch(image, noise.label), augment_keys), None
             if seen is not None:
                 real_out, fake_out, dis_state = self._discriminate(dis, dis.params, seen, fake)
             else:
@@ -219,7 +223,7 @@ class Gan:
         grad_fn = accumulation.value_and_grad(loss_fn, self.accumulate)
         examples = noise, example_keys(key(Use.GEN_AUGMENT), ids), seen
         (loss, (metrics, gen_state, dis_state)), grads = grad_fn(gen.params, *examples)
-        gen, grad_norm = self._descend(gen, grads, self.learning_rate(state.step))
+        gen, grad_norm = self._descend(gen, grads, self.learning_rate(state.step), state.step)
         gen = gen.replace(model_state=synchronized(gen_state))
         state = state.replace(
             gen=gen,
@@ -252,16 +256,35 @@ class Gan:
         """The logits (b,) in the discriminator's output."""
         return out
 
+    def shown(self, batch: Batch, key: jax.Array, step: jax.Array) -> Batch:
+        """Images of D's update as `judged` gets them: augmented."""
+        keys = example_keys(key, parallel.example_ids(self.batch_size))
+        return augmented(batch, keys, self.augment, at(self.augment_chance, step))
+
+    def judged(self, dis: Player, params, real: Batch, fake: Batch, keys, *, all_real, step):
+        """D's outputs on reals and on fakes, its penalties by name (unweighted), and collections."""
+
+        def score(images, labels):  # D's other collections are frozen
+            variables, moving = {'params': params, **dis.model_state}, ['batch_stats']
+            out, _ = self.dis.apply(variables, images, labels, train=True, mutable=moving)
+            return self.logits(out)
+
+        *outs, model_state = self._discriminate(dis, params, real, fake)
+        inputs = penalty_inputs(score, params, dis.model_state, real, fake, keys, all_real)
+        return outs, {name: PENALTIES[name](inputs) for name in self.penalties}, model_state
+
     # ---- the pieces
 
     def _batch_mean(self):
         return {'mean': parallel.batch_mean} if self.loss.batch_wide else {}
 
-    def _noise(self, ids, z_rng, label_rng, step) -> Noise:
+    def _noise(self, ids, z_rng, label_rng, step, real: Batch | None = None) -> Noise:
         if self.fake_classes == 'set' and not self.class_counts:
             raise ValueError("fake_classes is 'set': give the labels of the set to `with_images`")
         classes = self.num_classes, self.class_counts
         noise = draw_noise(ids, z_rng, label_rng, self.dim_z, self.latent, *classes)
+        if self.fake_classes == 'real' and real is not None:
+            return noise._replace(label=real.label)
         return noise._replace(label=self._labels(noise.label, step))
 
     def _labels(self, classes: Any, step: jax.Array) -> Any:
@@ -270,13 +293,13 @@ class Gan:
             return classes if self.num_classes else None
         return soft_labels(classes, self.num_classes, self.class_share(step))
 
-    def _fakes_for_dis(self, gen: Player, key: Key, step: jax.Array) -> tuple[Batch, Any]:
+    def _fakes_for_dis(self, gen: Player, key: Key, step, real: Batch | None = None):
         """Fakes for one discriminator update, and the generator's collections after the pass.
 
         The pass is in training mode and moves the running statistics, as in the official code.
         """
         ids = parallel.example_ids(self.batch_size)
-        noise = self._noise(ids, key(Use.DIS_Z), key(Use.DIS_LABELS), step)
+        noise = self._noise(ids, key(Use.DIS_Z), key(Use.DIS_LABELS), step, real)
 
         def make(noise):
             images, gen_state = self._apply(self.gen, gen, gen.params, *noise)
@@ -309,32 +332,10 @@ class Gan:
         fake_out = jax.tree.map(lambda x: x[num:], out)
         return real_out, fake_out, model_state
 
-    def _penalty_inputs(
-        self, dis: Player, params, real: Batch, fake: Batch, keys, all_real: jax.Array
-    ) -> PenaltyInputs:
-        """Inputs of the penalties; D's other collections are frozen."""
-
-        def score(images, labels):
-            variables, moving = {'params': params, **dis.model_state}, ['batch_stats']
-            out, _ = self.dis.apply(variables, images, labels, train=True, mutable=moving)
-            return self.logits(out)
-
-        return PenaltyInputs(
-            score=lambda images: score(images, real.label),
-            score_fake=lambda images: score(images, fake.label),
-            params=params,
-            spectral=dis.model_state.get('spectral', {}),
-            real=real.image,
-            fake=fake.image,
-            keys=keys,
-            all_real=all_real,
-            mean=parallel.batch_mean,
-        )
-
-    def _descend(self, player: Player, grads, lr):
+    def _descend(self, player: Player, grads, lr, step):
         """One optimizer step along the gradient averaged over devices, and the gradient's norm."""
         grads = parallel.mean(grads)
-        return player.descend(grads, self.optimizer, lr), optax.tree.norm(grads)
+        return player.descend(grads, self.optimizer, lr, step), optax.tree.norm(grads)
 
     # ---- looking
 

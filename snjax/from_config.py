@@ -151,7 +151,7 @@ class GeneratorInputs:
         dim_z: length of z.
         latent: distribution of z, one of `snjax.latents.sampling.LATENTS`.
         num_classes: number of classes; 0 for an unconditional generator.
-        fake_classes: 'uniform', or 'set' for classes as often as in the training set.
+        fake_classes: 'uniform'; else the classes of scored fakes are as often as in the set.
     """
 
     dim_z: int = 128

@@ -34,7 +34,7 @@ def get_sweep(h):
         cgan | BFLOAT16,
         {'config': 'configs/wgan_gp_cifar.py'} | longer,
         sngan | {'model.dtype': 'float32'},
-        {'config': 'configs/r3gan_cifar.py'} | longer,
+        {'config': 'configs/r3gan_cifar.py:resnet'} | longer,
         {'config': 'configs/glo_cifar.py', 'checkpoint.keep_every': 2_000},
         sngan | BFLOAT16 | {'seed': 1},
         sngan | BFLOAT16 | {'seed': 2},

@@ -167,7 +167,8 @@ def _behaviour(method: Gan, effort: Effort, state: GanState, pixels, classes):
     padded = jax.tree.map(lambda x: jnp.concatenate([0 * x, x, 0 * x]), slope)
     reaches = jnp.split(to_images(padded)[0], 3)[1]
     (grads,) = to_params(reaches)
-    moved = state.gen.descend(grads, method.optimizer, method.learning_rate(state.step))
+    rate = method.learning_rate(state.step)
+    moved = state.gen.descend(grads, method.optimizer, rate, state.step)
     after = images_of(moved.params)
     length = _lengths(after - made)
     said = method.logits(_discriminate(method, state.dis, after, fake.label))

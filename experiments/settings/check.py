@@ -15,6 +15,7 @@ from snjax.data import sets
 from snjax.latents.initial import INITIAL_LATENTS
 from snjax.latents.sampling import LATENTS
 from snjax.objectives.losses import LOSSES
+from snjax.objectives.penalties import PENALTIES
 from snjax.objectives.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS
 from snjax.training import feed
 from snjax.training.optimizers import EPS_FORMS, OPTIMIZERS
@@ -60,8 +61,9 @@ def gan(config: Config) -> None:
     sets.check_pixels(config.data.image_size, config.data.channels)
     optimizer(config.optimizer)
     _batches(config)
-    _classes(model)
+    _classes(config)
     _penalties(config)
+    _burn_in(config)
 
 
 def _batches(config: Config) -> None:
@@ -86,14 +88,20 @@ def _batches(config: Config) -> None:
         )
 
 
-def _classes(model: Config) -> None:
+def _classes(config: Config) -> None:
+    model = config.model
+    choose('model.fake_classes', model.fake_classes, ('uniform', 'set', 'real'))
+    if model.fake_classes == 'real' and config.gen_batch_size != config.batch_size:
+        raise ValueError(
+            f'model.fake_classes=real gives each fake the class of a real image, but gen_batch_size is '
+            f'{config.gen_batch_size} and batch_size {config.batch_size}: use the same number'
+        )
     if bool(model.num_classes) != (model.head != 'none'):
         raise ValueError(
             f'model.num_classes is {model.num_classes} and model.head {model.head!r}: a '
             'conditional GAN needs both, as --config.model.num_classes=10 '
             '--config.model.head=projection; 0 and none make an unconditional one'
         )
-    choose('model.fake_classes', model.fake_classes, ('uniform', 'set'))
     if model.fake_classes == 'set' and not model.num_classes:
         raise ValueError(
             "model.fake_classes is 'set', but model.num_classes is 0: an unconditional GAN draws no "
@@ -126,12 +134,45 @@ def _penalties(config: Config) -> None:
             "penalty.spectral reads u as the features' side of every weight, but model.embed_u is "
             "'rows': use --config.model.embed_u=features"
         )
+    others = [n for n in PENALTIES if config.penalty[n] and n not in ('r1', 'r2')]
+    if config.penalty.through_augment and (config.method != 'r3gan' or others):
+        raise ValueError(
+            f'penalty.through_augment is on, but method is {config.method} and penalties beside R1 and '
+            f'R2 are {", ".join(others) or "off"}: it is for r3gan with r1 and r2 alone; use '
+            '--config.penalty.through_augment=false'
+        )
     for name in _PER_IMAGE_PENALTIES:
         if config.penalty[name] and normalization == 'batch':
             raise ValueError(
                 f'penalty.{name} is on the gradient at single images, which batch norm in the '
                 'discriminator mixes: use --config.model.normalization=layer or none'
             )
+
+
+def _burn_in(config: Config) -> None:
+    b, o = config.burn_in, config.optimizer
+    named = [name for name in ('lr', 'beta2', 'gamma', 'ema', 'augment') if b[name]]
+    if named and not b.steps:
+        raise ValueError(
+            f'burn_in.{named[0]} is {b[named[0]]}, but burn_in.steps is 0: give the generator updates '
+            'that the burn-in takes, as --config.burn_in.steps=10000'
+        )
+    if b.lr and (o.decay_end or o.dis_lr):
+        raise ValueError(
+            f'burn_in.lr is {b.lr}, but optimizer.decay_end is {o.decay_end} and optimizer.dis_lr '
+            f'{o.dis_lr}: both players follow one rate in a burn-in; leave the two at 0, or '
+            '--config.burn_in.lr=0'
+        )
+    if b.beta2 and (o.name != 'adam' or o.eps_form != 'adam'):
+        raise ValueError(
+            f'burn_in.beta2 is {b.beta2}, but optimizer.name is {o.name} and optimizer.eps_form '
+            f'{o.eps_form}: beta2 moves in --config.optimizer.name=adam with eps_form=adam alone'
+        )
+    if b.ema and not o.ema_decay:
+        raise ValueError(
+            'burn_in.ema is on, but optimizer.ema_decay is 0: give the decay at its end, as '
+            '--config.optimizer.ema_decay=0.999'
+        )
 
 
 def glo(config: Config) -> None:

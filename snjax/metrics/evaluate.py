@@ -153,7 +153,7 @@ class Evaluator:
             for manifest in manifests:
                 manifest['step'] = trained.step
                 if trained.num_classes:
-                    is_set = trained.inputs.fake_classes == 'set'
+                    is_set = trained.inputs.fake_classes != 'uniform'
                     manifest['classes'] = 'as in the training set' if is_set else 'in turn'
             found = [self._known(manifest, known) for manifest in manifests]
             missing = [p.fake for p, row in zip(protocols, found, strict=True) if row is None]

@@ -23,6 +23,7 @@ from snjax.models.layer_sets import (
     spectral_norm,
     tracked,
 )
+from snjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from snjax.models.radford import RadfordGenerator
 from snjax.models.resnet import ResNetDiscriminator, ResNetGenerator
 from snjax.models.sngan_cnn import SNGANCNNDiscriminator, SNGANCNNGenerator
@@ -40,6 +41,8 @@ __all__ = [
     'Discriminator',
     'Generator',
     'Layers',
+    'R3GANDiscriminator',
+    'R3GANGenerator',
     'RadfordGenerator',
     'ResNetDiscriminator',
     'ResNetGenerator',
@@ -61,11 +64,13 @@ _GENERATORS = {
     'sngan_cnn': SNGANCNNGenerator,
     'wgan_gp_cnn': WGANGPCNNGenerator,
     'radford': RadfordGenerator,
+    'r3gan': R3GANGenerator,
 }
 _DISCRIMINATORS = {
     'resnet': ResNetDiscriminator,
     'sngan_cnn': SNGANCNNDiscriminator,
     'wgan_gp_cnn': WGANGPCNNDiscriminator,
+    'r3gan': R3GANDiscriminator,
 }
 # Old names of architectures.
 RENAMED: dict[str, str] = {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}
@@ -95,15 +100,15 @@ def make_generator(
     mix classes; without classes they are left out.
 
     Args:
-        architecture: `'resnet'` (`snjax.models.resnet`), `'sngan_cnn'`, `'wgan_gp_cnn'` or
-            `'radford'`, which has no discriminator.
+        architecture: `'resnet'` (`snjax.models.resnet`), `'sngan_cnn'`, `'wgan_gp_cnn'`, `'r3gan'`
+            or `'radford'`, which has no discriminator.
         image_size: height and width in pixels; each architecture says which it takes.
         gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px, 128
-            for both networks of WGAN-GP, 64 everywhere else.
+            for both networks of WGAN-GP, those of `snjax.models.r3gan`, 64 everywhere else.
         layers: the layer set; `SPECTRAL` normalizes every kernel, as SAGAN does.
         channels: of the image.
-        variant: `'paper'` or `'code'`, which differ for `'sngan_cnn'` alone, or a ResNet's
-            `'wgan_gp'`, `'mimicry'` or `'pytorch'`.
+        variant: `'paper'` or `'code'`, which differ for `'sngan_cnn'` alone, a ResNet's
+            `'wgan_gp'`, `'mimicry'` or `'pytorch'`, or `'imagenet'` of `'r3gan'`.
         num_classes: 0 for an unconditional generator.
         gen_conditioning: where classes enter: `'batch_norm'` or `'concat'` (see `Generator`).
         attention: height of the feature map after which self-attention follows (ResNet alone); 0
@@ -159,7 +164,7 @@ def make_discriminator(
     Args:
         architecture, image_size, variant, batch_norm_axis, dtype, remat: as for `make_generator`.
         dis_width: channels of the first block or layer; published: 128 for the ResNet at 32 px and
-            both networks of WGAN-GP, 64 everywhere else.
+            both networks of WGAN-GP, those of `snjax.models.r3gan`, 64 everywhere else.
         layers: the layer set: how weights or activations are normalized, in shortcuts, embeddings
             and the output too.
         num_classes, head: `'none'`, `'projection'` or `'acgan'`, which gives the pair (logits (b,),

@@ -19,6 +19,7 @@ on the batch or the rest of the policy.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,9 @@ TRANSLATION = 1 / 8  # of the height and the width
 CUTOUT = 1 / 2
 
 
-def augment(images: Images, keys: Key[Array, ' b'], policy: Sequence[str]) -> Images:
+def augment(
+    images: Images, keys: Key[Array, ' b'], policy: Sequence[str], chance: Any = 1.0
+) -> Images:
     """`images` under `policy`, with separate draws for each. Affine in each image, differentiable
     to any order.
 
@@ -40,6 +43,8 @@ def augment(images: Images, keys: Key[Array, ' b'], policy: Sequence[str]) -> Im
         images: in [-1, 1].
         keys: one per image; real and fake images need different keys.
         policy: names of `POLICIES`; () leaves the images unchanged.
+        chance: probability of each name for each image, drawn apart as in ADA (Karras et al. 2020,
+            arXiv:2006.06676); a number or a scalar array.
 
     Raises:
         ValueError: a name is unknown or occurs twice.
@@ -48,7 +53,13 @@ def augment(images: Images, keys: Key[Array, ' b'], policy: Sequence[str]) -> Im
 
     def one(image, key):
         for name in policy:
-            image = POLICIES[name](image, jax.random.fold_in(key, _NAMES.index(name)))
+            draw = jax.random.fold_in(key, _NAMES.index(name))
+            changed = POLICIES[name](image, draw)
+            if isinstance(chance, float) and chance == 1:
+                image = changed
+            else:
+                is_drawn = jax.random.bernoulli(jax.random.fold_in(draw, _CHANCE), chance)
+                image = jnp.where(is_drawn, changed, image)
         return image
 
     return jax.vmap(one)(images, keys)
@@ -133,3 +144,4 @@ def _outside(size: int, key: Key[Array, '']) -> Bool[Array, ' n']:
 
 POLICIES = {'color': color, 'translation': translation, 'cutout': cutout}
 _NAMES = tuple(POLICIES)
+_CHANCE = 1  # of a name's key: whether it is applied

@@ -1,15 +1,17 @@
-"""Inputs of an adversarial step: random keys, real batches, noise."""
+"""Inputs of an adversarial step: random keys, real batches, noise; and of its penalties."""
 
 import enum
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from snjax import parallel
 from snjax.latents.sampling import class_labels, latents
 from snjax.objectives.augment import augment
+from snjax.objectives.penalties import PenaltyInputs
 
 
 class Use(enum.IntEnum):
@@ -99,6 +101,39 @@ def linear_rise(start: int, end: int) -> Callable[[jax.Array], jax.Array]:
     return share
 
 
-def augmented(batch: Batch, keys: jax.Array, policy: tuple[str, ...]) -> Batch:
-    """The batch as D sees it: every image augmented by its own key."""
-    return batch._replace(image=augment(batch.image, keys, policy)) if policy else batch
+def augmented(
+    batch: Batch, keys: jax.Array, policy: tuple[str, ...], chance: float | jax.Array = 1.0
+) -> Batch:
+    """The batch as D sees it: every image augmented by its own key, with that probability."""
+    return batch._replace(image=augment(batch.image, keys, policy, chance)) if policy else batch
+
+
+def penalty_inputs(
+    score: Callable[[jax.Array, Any], jax.Array],
+    params: Any,
+    model_state: Mapping[str, Any],
+    real: Batch,
+    fake: Batch,
+    keys: jax.Array,
+    all_real: jax.Array,
+) -> PenaltyInputs:
+    """Inputs of the penalties, from D's logits as a function of images and labels.
+
+    Args:
+        score: with D's collections frozen.
+        params, model_state: of D.
+        real, fake: the images.
+        keys: one per pair.
+        all_real: this device's real images, of which `real` may be a part.
+    """
+    return PenaltyInputs(
+        score=lambda images: score(images, real.label),
+        score_fake=lambda images: score(images, fake.label),
+        params=params,
+        spectral=model_state.get('spectral', {}),
+        real=real.image,
+        fake=fake.image,
+        keys=keys,
+        all_real=all_real,
+        mean=parallel.batch_mean,
+    )

@@ -1,13 +1,15 @@
-"""Optimizers by name, and the learning-rate schedule."""
+"""Optimizers by name, and schedules of the generator updates done."""
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 Transformation = optax.GradientTransformation
+Schedule = Callable[[jax.Array], jax.Array]  # of the generator updates done
 
 
 def scale_by_chainer_adam(beta1: float, beta2: float, eps: float) -> Transformation:
@@ -35,6 +37,21 @@ def scale_by_chainer_adam(beta1: float, beta2: float, eps: float) -> Transformat
     return Transformation(optax.scale_by_adam(beta1, beta2, eps).init, update)
 
 
+def scale_by_scheduled_adam(beta1: float, beta2: Schedule, eps: float) -> Transformation:
+    """Adam whose beta2 follows a schedule; the state is `optax.scale_by_adam`'s.
+
+    As PyTorch when its beta2 is changed between updates: the mean of the squared gradients moves by
+    the present beta2, and is corrected by its power. `update` takes the keyword `step`.
+    """
+
+    def update(updates, state, params=None, *, step, **_):
+        return optax.scale_by_adam(beta1, beta2(step), eps).update(updates, state, params)
+
+    # The step is a keyword that optax's type of `update` does not name.
+    with_step: Any = update
+    return optax.GradientTransformationExtraArgs(optax.scale_by_adam(beta1).init, with_step)
+
+
 # Where epsilon stands: in Algorithm 1 of Kingma and Ba, or in Chainer's form.
 EPS_FORMS: dict[str, Callable[[float, float, float], Transformation]] = {
     'adam': optax.scale_by_adam,
@@ -48,7 +65,7 @@ OPTIMIZERS: dict[str, Callable[[float, float, float, str], Transformation]] = {
 }
 
 
-def linear_decay(lr: float, decay_start: int, decay_end: int) -> Callable[[jax.Array], jax.Array]:
+def linear_decay(lr: float, decay_start: int, decay_end: int) -> Schedule:
     """Constant learning rate until `decay_start`, then linear decay to 0 at `decay_end`.
 
     Both are in generator updates; 0 and 0 give a constant rate. (`optax.linear_schedule` computes
@@ -63,3 +80,28 @@ def linear_decay(lr: float, decay_start: int, decay_end: int) -> Callable[[jax.A
         return lr * jnp.clip(left, 0.0, 1.0).astype(jnp.float32)
 
     return rate
+
+
+def burn_in(start: float, end: float, steps: float | int) -> Schedule:
+    """From `start` to `end` along half a cosine in `steps` updates, then `end` (R3GAN)."""
+
+    def value(step):
+        share = jnp.sin(jnp.pi / 2 * jnp.clip(step / steps, 0.0, 1.0)) ** 2
+        return (start + share * (end - start)).astype(jnp.float32)
+
+    return value
+
+
+def rising_half_life(decay: float, steps: float | int) -> Schedule:
+    """Decay of a moving average whose half-life grows from 0 as `burn_in` does, to that of
+    `decay`.
+
+    A half-life of a share c of the last one has the decay `decay` ** (1 / c).
+    """
+    share = burn_in(0.0, 1.0, steps)
+    return lambda step: jnp.exp(math.log(decay) / share(step))
+
+
+def at(value: float | Schedule, step: jax.Array) -> float | jax.Array:
+    """The value of a number or a schedule."""
+    return value(step) if callable(value) else value

@@ -12,6 +12,7 @@ import optax
 from flax import struct
 
 from snjax import parallel, spectral
+from snjax.training.optimizers import Schedule
 
 
 class Player(struct.PyTreeNode):
@@ -78,7 +79,11 @@ class Player(struct.PyTreeNode):
         return self.replace(model_state={**self.model_state, 'spectral': moved})
 
     def descend(
-        self, grads: Any, optimizer: optax.GradientTransformation, lr: jax.Array
+        self,
+        grads: Any,
+        optimizer: optax.GradientTransformation,
+        lr: jax.Array,
+        step: jax.Array | None = None,
     ) -> 'Player':
         """The player after one optimizer step.
 
@@ -86,29 +91,31 @@ class Player(struct.PyTreeNode):
             grads: gradient of the loss over the whole batch, equal on all devices.
             optimizer: gradients -> updates that are not yet scaled by the learning rate.
             lr: learning rate.
+            step: generator updates done, for an optimizer that follows a schedule.
         """
-        updates, opt_state = optimizer.update(grads, self.opt_state, self.params)
+        update = optax.with_extra_args_support(optimizer).update
+        updates, opt_state = update(grads, self.opt_state, self.params, step=step)
         params = jax.tree.map(lambda p, u: p - lr * u, self.params, updates)
         return self.replace(params=params, opt_state=opt_state)
 
 
-def averaged(average: Any, player: Player, decay: float, step: jax.Array) -> Any:
+def averaged(average: Any, player: Player, decay: float | Schedule, step: jax.Array) -> Any:
     """Exponential moving average of a player's parameters and running statistics.
 
     The decay is min(decay, (1 + step) / (10 + step)), so that the average of a short run forgets
-    the start. Singular vectors are directions, which have no average: the newest ones are kept.
-    (`optax.incremental_update` takes 1 - decay, which rounds differently: older runs would not
-    resume bit for bit.)
+    the start, or what a schedule says. Singular vectors are directions, which have no average: the
+    newest ones are kept. (`optax.incremental_update` takes 1 - decay, which rounds differently:
+    older runs would not resume bit for bit.)
 
     Args:
         average: the variables averaged so far; None stays None.
         player: after the update.
-        decay: share of the old average, in (0, 1).
+        decay: share of the old average, in (0, 1), or its schedule.
         step: updates done before this one, int32.
     """
     if average is None:
         return None
-    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    kept = decay(step) if callable(decay) else jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     moved = jax.tree.map(lambda a, p: kept * a + (1 - kept) * p, average, player.variables)
     return moved | {k: v for k, v in player.variables.items() if k == 'spectral'}
 

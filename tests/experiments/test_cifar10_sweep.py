@@ -38,7 +38,7 @@ def test_the_runs_are_those_of_the_page_in_order():
         'cgan_cifar.py',
         'wgan_gp_cifar.py',
         'sngan_cifar.py',
-        'r3gan_cifar.py',
+        'r3gan_cifar.py:resnet',
         'glo_cifar.py',
         'sngan_cifar.py',
         'sngan_cifar.py',

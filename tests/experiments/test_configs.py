@@ -20,6 +20,9 @@ from configs import (
     glo_celeba,
     glo_cifar,
     glo_faces,
+    r3gan_cifar,
+    r3gan_folder,
+    r3gan_imagenet,
     sngan_cifar,
     sngan_cifar_cnn,
     sngan_folder,
@@ -63,6 +66,9 @@ ARGUMENTS = {
         ),
     ],
     'cgan_anime': [('faces',), ('faces,32',)],
+    'r3gan_cifar': [(), ('unconditional',), ('laptop',), ('resnet',)],
+    'r3gan_imagenet': [(), ('32',), ('64',)],
+    'r3gan_folder': [('photos',), ('photos,256',), ('photos,32,laptop',)],
     'glo_cifar': [(), ('512',)],
     'glo_celeba': [(), ('128',)],
     'glo_faces': [('faces',), ('faces,128',)],
@@ -183,7 +189,9 @@ def test_docstring_names_a_command_that_works(name):
         ('acgan_cifar', ['8.42', 'table 3', 'gan_cifar_resnet.py']),
         ('sagan_cifar', ['8.64', '10.35']),
         ('sagan_imagenet', ['52.52', '18.65', '83.7']),
-        ('r3gan_cifar', ['no row', '2501.05441']),
+        ('r3gan_cifar', ['1.96', '2501.05441', 'no row']),
+        ('r3gan_imagenet', ['1.27', '2.09']),
+        ('r3gan_folder', ['1.95', '2.75']),
         ('glo_digits', ['1707.05776']),
         ('glo_cifar', ['no row', '1707.05776', 'minimal_glo']),
         ('glo_celeba', ['figures 1 to 5', 'no row', '162,770']),
@@ -282,6 +290,43 @@ def test_resnet_runs_have_the_published_values(name, args, expected):
     assert values(load(name, *args), expected) == expected
 
 
+# What the runs of R3GAN's authors have in common.
+R3GAN = {
+    'method': 'r3gan',
+    'loss': 'relativistic_pairing',
+    'update_order': 'dis_first',
+    'n_dis': 1,
+    'model.fake_classes': 'real',
+    'penalty.through_augment': True,
+    'model.architecture': 'r3gan',
+    'model.dim_z': 64,
+    'model.dtype': 'bfloat16',
+    'optimizer.lr': 2e-4,
+    'optimizer.beta1': 0.0,
+    'optimizer.beta2': 0.9,
+    'optimizer.eps': 1e-8,
+    'burn_in.lr': 5e-5,
+    'burn_in.beta2': 0.99,
+    'burn_in.ema': True,
+    'burn_in.augment': True,
+    'data.flip': True,
+    'data.dequantize': False,
+}
+
+
+def r3gan(batch, *, gamma, chance, ema, images):
+    return {
+        'batch_size': batch,
+        'gen_batch_size': batch,
+        'penalty.r1': gamma,
+        'penalty.r2': gamma,
+        'burn_in.gamma': pytest.approx(gamma / 10),
+        'burn_in.steps': images / batch,
+        'optimizer.ema_decay': pytest.approx(0.5 ** (batch / ema), abs=1e-12),
+        'data.augment_chance': chance,
+    }
+
+
 # What a config changes of its source's values: recipes of the official codes and papers named in
 # the docstrings.
 OTHERS = [
@@ -378,7 +423,27 @@ OTHERS = [
             'model.gen_normalization': 'spectral',
         },
     ),
-    ('r3gan_cifar', (), {'loss': 'relativistic_pairing', 'model.normalization': 'none'}),
+    (
+        'r3gan_cifar',
+        ('resnet',),
+        {
+            'loss': 'relativistic_pairing',
+            'model.normalization': 'none',
+            'model.architecture': 'resnet',
+            'penalty.through_augment': False,
+            'burn_in.steps': 0,
+        },
+    ),
+    # The presets of R3GAN's train.py; its ends are in images.
+    ('r3gan_cifar', (), R3GAN | r3gan(512, gamma=0.05, chance=0.55, ema=5e6, images=2e7)),
+    (
+        'r3gan_imagenet',
+        ('32',),
+        R3GAN | r3gan(4096, gamma=0.5, chance=0.5, ema=5e7, images=2e8) | {'model.gen_width': 1536},
+    ),
+    ('r3gan_imagenet', ('64',), r3gan(4096, gamma=1, chance=0.4, ema=5e7, images=2e8)),
+    ('r3gan_folder', ('ffhq,64',), r3gan(256, gamma=2, chance=0.3, ema=5e5, images=2e7)),
+    ('r3gan_folder', ('ffhq,256',), r3gan(256, gamma=150, chance=0.3, ema=5e5, images=2e7)),
 ]
 
 
@@ -516,6 +581,10 @@ def count(params):
         (cgan_anime.get_config, 'faces/anna', 'no classes'),
         (cgan_anime.get_config, '', 'needs a folder'),
         (sngan_folder.get_config, 'photos,big', 'size'),
+        (r3gan_cifar.get_config, 'cond', 'published, unconditional, laptop, resnet'),
+        (r3gan_imagenet.get_config, '128', '32 and 64'),
+        (r3gan_folder.get_config, 'faces,48', '32, 64, 128, 256'),
+        (r3gan_folder.get_config, 'faces,big', 'r3gan_folder.py:faces,big'),
         (glo_cifar.get_config, 'long', 'length of z'),
         (glo_celeba.get_config, '96', '64 and 128'),
         (glo_faces.get_config, 'faces,big', 'glo_faces.py:faces,big'),
@@ -599,7 +668,7 @@ def test_every_key_is_read_and_a_finished_run_stays_as_it_is(finished_run, tmp_p
     # Read from a plain dict above.
     train.load_data(Watched(config, seen), say=lambda line: None)
     train._origin(Watched(config, seen))
-    for name in ('acgan_cifar', 'glo_digits'):  # groups of other methods
+    for name in ('acgan_cifar', 'r3gan_cifar', 'glo_digits'):  # groups of other methods
         build.method(Watched(load(name), seen))
     assert set(flat(config)) - seen == set()
 

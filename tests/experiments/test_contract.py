@@ -137,7 +137,9 @@ def test_checkpoints_round_trip(case, tmp_path):
 # The compute type is the networks', which `test_models.py` looks at one by one; a game in it is one
 # of these.
 @pytest.mark.slow
-@pytest.mark.parametrize('case', [('sngan_cifar', ''), ('sngan_cifar_cnn', 'C')], ids=ids)
+@pytest.mark.parametrize(
+    'case', [('sngan_cifar', ''), ('sngan_cifar_cnn', 'C'), ('r3gan_cifar', '')], ids=ids
+)
 def test_contract_in_bfloat16(case):
     ran = contract.run(case, dtype='bfloat16')
     check_turns(case, ran)
@@ -183,6 +185,11 @@ def test_one_device_is_four(tmp_path):
 
 
 @pytest.mark.slow
+def test_one_device_is_four_where_pairs_share_a_class_and_a_pass(tmp_path):
+    check_devices([('r3gan_cifar', '')], tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('case', CASES, ids=ids)
 def test_one_device_is_four_at_its_own_size(case, tmp_path):
     check_devices([case], tmp_path, own_size=True)
@@ -203,7 +210,14 @@ def test_one_device_is_four_at_its_own_size(case, tmp_path):
         ('wgan_gp_cifar', 'resnet', 1_204_483, 1_053_825),  # "1.2M"; the output layer has a bias
         ('wgan_gp_cifar', 'resnet,256', 4_276_739, 1_053_825),
         ('acgan_cifar', '', 1_204_483 + 6 * 2 * 9 * 128, 1_053_825 + 129 * 10),
-        ('r3gan_cifar', '', 4_276_739, 1_053_824),
+        ('r3gan_cifar', 'resnet', 4_276_739, 1_053_824),
+        # Counted in the networks of github.com/brownvc/R3GAN, 19a7ddf, by the presets of train.py.
+        ('r3gan_cifar', '', 20_781_952, 21_280_512),
+        ('r3gan_cifar', 'unconditional', 20_732_160, 20_683_776),
+        ('r3gan_folder', 'ffhq,64', 22_429_824, 22_381_440),
+        ('r3gan_folder', 'ffhq,256', 23_057_952, 23_009_568),
+        ('r3gan_imagenet', '32', 82_914_304, 86_548_992),
+        ('r3gan_imagenet', '64', 103_570_432, 107_205_120),
         # A beta for every channel behind all convolutions but the first.
         ('dcgan_cifar', '', 3_828_739, 5_860_865 + 2 * (128 + 256 + 512)),
         ('sngan_paper', 'batch_norm,A,cifar', 3_812_355, 2_935_873 + 64 + 2 * (128 + 256) + 512),

@@ -119,7 +119,7 @@ def changed(**values):
         ({'batch_size': -8}, ['batch_size is -8', 'from 1']),
         ({'gen_batch_size': 0}, ['gen_batch_size is 0', 'from 1']),
         ({'model__dim_z': 0}, ['model.dim_z is 0', 'from 1']),
-        ({'model__fake_classes': 'sett'}, ["model.fake_classes is 'sett'", 'uniform, set']),
+        ({'model__fake_classes': 'sett'}, ["model.fake_classes is 'sett'", 'uniform, set, real']),
         ({'model__fake_classes': 'set'}, ["'set'", 'model.num_classes is 0', '=uniform']),
         ({'model__latent': 'gauss'}, ["model.latent is 'gauss'", 'normal, uniform']),
         (

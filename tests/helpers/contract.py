@@ -66,6 +66,10 @@ CASES = [
     ('sagan_cifar', ''),
     ('sagan_imagenet', ''),
     ('r3gan_cifar', ''),
+    ('r3gan_cifar', 'unconditional'),
+    ('r3gan_cifar', 'resnet'),
+    ('r3gan_imagenet', ''),
+    ('r3gan_folder', 'photos,32'),
 ]
 
 
@@ -107,8 +111,10 @@ def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
         sgd: whether both players train by plain gradient descent at a constant rate.
     """
     c = load(name, argument)
-    c.model.gen_width = max(1, c.model.gen_width // 8)
-    c.model.dis_width = max(1, c.model.dis_width // 8)
+    is_r3gan = c.model.architecture == 'r3gan'
+    least = {'paper': 8, 'imagenet': 16}[c.model.variant] if is_r3gan else 1
+    c.model.gen_width = least if is_r3gan else max(1, c.model.gen_width // 8)
+    c.model.dis_width = least if is_r3gan else max(1, c.model.dis_width // 8)
     c.model.dim_z = 16
     c.model.dtype = dtype
     c.gen_batch_size = 4 * (1 + (c.gen_batch_size > c.batch_size))
@@ -116,11 +122,12 @@ def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
     c.n_dis = min(c.n_dis, 2 if own_size or (name in TWO_TURNS and dtype == 'float32') else 1)
     c.optimizer.ema_decay = 0.9
     if not own_size:
-        is_small = c.model.architecture == 'resnet' and not c.model.attention
+        is_small = is_r3gan or (c.model.architecture == 'resnet' and not c.model.attention)
         c.data.image_size = 8 if is_small else 16
         c.model.attention = c.model.attention and 8
     if sgd:
         c.optimizer.name, c.optimizer.lr = 'sgd', 1e-3
+        c.burn_in.lr = c.burn_in.beta2 = 0.0
         c.optimizer.decay_start = c.optimizer.decay_end = c.optimizer.gen_lead = 0
     return c
 

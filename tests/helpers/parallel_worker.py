@@ -41,16 +41,16 @@ COUNTED: dict[str, float] = {}  # operations of a device, by case
 class Unaveraged(gan.Gan):
     """Every device follows its own gradient."""
 
-    def _descend(self, player, grads, step):
-        return with_mean(lambda tree: tree, super()._descend, player, grads, step)
+    def _descend(self, *args):
+        return with_mean(lambda tree: tree, super()._descend, *args)
 
 
 class Summed(gan.Gan):
     """The gradient is summed over the devices where it should be averaged."""
 
-    def _descend(self, player, grads, step):
+    def _descend(self, *args):
         summed = lambda tree: lax.psum(tree, parallel.AXIS)  # noqa: E731
-        return with_mean(summed, super()._descend, player, grads, step)
+        return with_mean(summed, super()._descend, *args)
 
 
 def with_mean(mean, fn, *args):

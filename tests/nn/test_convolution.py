@@ -235,7 +235,7 @@ def test_thin_images_are_products_of_matrices_to_every_order(size, before, after
         ((3, 3), (3, 27), {'padding': 'VALID'}, False),
         ((3, 3), (3, 27), {'kernel_dilation': (2, 2)}, False),
         ((3, 3), (3, 27), {'strides': (1, 2)}, False),
-        ((3, 3), (4, 36), {'feature_group_count': 2}, False),
+        ((3, 3), (4, 36), {'feature_group_count': 2}, True),  # each group by itself
         ((3, 5), (3, 27), {}, False),
         ((4, 4), (3, 27), {}, False),
         ((3, 3), (8, 6), {}, False),
@@ -252,6 +252,26 @@ def test_thin_images_take_the_product_only_where_it_is_equal(size, channels, kwa
     plain.pop('kernel_dilation', None)
     close(form(x, kernel), plain_conv(x, kernel, **plain), 1e-5)
     assert ('dot_general' in str(jax.make_jaxpr(form)(x, kernel))) == is_thin
+
+
+@pytest.mark.parametrize(('groups', 'is_split'), [(2, True), (16, True), (17, False)])
+def test_few_groups_are_convolved_one_by_one(groups, is_split):
+    x, kernel = draw(19, (2, 4, 3, 5 * groups), (3, 3, 5, 6 * groups))
+
+    def of_slopes(form):
+        def squared_slopes(kernel, x):
+            slopes = jax.grad(lambda x: jnp.sum(jnp.square(form(x, kernel))))(x)
+            return jnp.sum(jnp.square(slopes))
+
+        return squared_slopes
+
+    grouped = {'feature_group_count': groups}
+    form = lambda x, k: convolution.conv(x, k, **grouped)  # noqa: E731
+    plain = lambda x, k: plain_conv(x, k, **grouped)  # noqa: E731
+    close(form(x, kernel), plain(x, kernel), 1e-6)
+    assert (f'feature_group_count={groups}' not in str(jax.make_jaxpr(form)(x, kernel))) == is_split
+    if groups == 2:
+        close(*(jax.jit(jax.grad(of_slopes(f)))(kernel, x) for f in (form, plain)), 1e-5)
 
 
 @pytest.mark.parametrize(('before', 'after'), [(3, 64), (64, 3)])
@@ -275,7 +295,7 @@ DISPATCH = [
     ((4, 4), {'strides': (2, 2), 'padding': 'VALID'}, (6, 4), False),
     ((4, 4), {'strides': (2, 2), 'padding': [(1, 2), (0, 1)]}, (6, 4), False),
     ((4, 4), {'strides': (2, 2), 'kernel_dilation': (1, 2)}, (6, 8), False),
-    ((4, 4), {'strides': (2, 2), 'feature_group_count': 2}, (6, 4), False),
+    ((4, 4), {'strides': (2, 2), 'feature_group_count': 2}, (6, 4), True),
     ((4, 4), {'strides': (2, 1)}, (6, 4), False),
     ((3, 3), {'strides': (2, 2)}, (6, 4), False),
     ((5, 5), {'strides': (2, 2)}, (6, 4), True),

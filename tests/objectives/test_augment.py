@@ -103,6 +103,20 @@ def test_an_image_s_draws_follow_its_key(name):
     assert len(np.unique(np.asarray(same).reshape(8, -1), axis=0)) >= 5  # of 15 translations
 
 
+def test_each_name_has_its_chance():
+    image = jnp.full((NUM, 4, 4, 1), 0.5)
+    always = np.asarray(run(image, KEYS, policy=('cutout', 'color')))
+    names = {
+        'cutout': np.asarray(run(image, KEYS, policy=('cutout',))),
+        'color': np.asarray(run(image, KEYS, policy=('color',))),
+    }
+    found = np.asarray(run(image, KEYS, policy=('cutout', 'color'), chance=jnp.float32(0.3)))
+    is_ = lambda other: np.abs(found - other).max((1, 2, 3)) < 1e-6  # noqa: E731
+    shares = [is_(x).mean() for x in (np.asarray(image), names['cutout'], names['color'], always)]
+    # Drawn apart: neither, one of both, both. One cutout in 25 lies in a corner and cuts one pixel.
+    np.testing.assert_allclose(shares, [0.49, 0.21, 0.21, 0.09], atol=4 * 0.5 / np.sqrt(NUM))
+
+
 # --- colour
 # ----------------------------------------------------------------------------------------
 

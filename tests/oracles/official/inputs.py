@@ -15,6 +15,8 @@ CLASSES = 10
 KEPT, LAST = (1, 2, 5, 10, 20), 50
 WIDTH, BATCH = 4, 4
 GLO_IMAGES, GLO_BATCH, GLO_WIDTH = 40, 8, 8  # every row is trained ten times in 50 updates
+# R3GAN's width, the length of its burn-in and the half-life of its average, both in images.
+R3GAN_WIDTH, R3GAN_BURN_IN, R3GAN_HALF_LIFE = 16, 60, 40
 FIXED = 8  # images and latents that are looked at, not trained on
 IMAGE = (3, 32, 32)
 
@@ -30,6 +32,7 @@ MODELS = {
     'mimicry': ('mimicry', 1, 5, 'normal'),
     'mimicry_cgan': ('mimicry', 1, 5, 'normal'),
     'collections': ('pytorch-gan-collections', 2, 5, 'normal'),
+    'r3gan': ('R3GAN', 1, 1, 'normal'),
 }
 
 
@@ -60,11 +63,15 @@ def inputs(model, steps, dim_z=128):
     first steps of a longer run are the same."""
     _, factor, n_dis, latent = MODELS[model]
     draw, b = normal if latent == 'normal' else uniform, BATCH
+    if model == 'r3gan':  # z is shorter, and G sees real images of its own
+        dim_z, num_real = 64, n_dis + 1
+    else:
+        num_real = n_dis
 
     def step(rng):
-        label = rng.randint(0, CLASSES, (n_dis, b)).astype('int32')
+        label = rng.randint(0, CLASSES, (num_real, b)).astype('int32')
         return {
-            'real': images(rng, label.ravel()).reshape((n_dis, b, *IMAGE)),
+            'real': images(rng, label.ravel()).reshape((num_real, b, *IMAGE)),
             'label': label,
             'gen_z': draw(rng, b * factor, dim_z),
             'dis_z': draw(rng, n_dis, b, dim_z),
@@ -81,6 +88,8 @@ def inputs(model, steps, dim_z=128):
     fed['fixed_z'] = draw(fixed, FIXED, dim_z)
     if model == 'acgan':  # its discriminator's fakes have the classes of its real images
         fed['dis_y'] = fed['label']
+    if model == 'r3gan':  # 8 px, where it has two stages
+        fed.update({k: fed[k][..., ::4, ::4] for k in ('real', 'fixed_x')})
     return fed
 
 

@@ -64,6 +64,9 @@ TO_OURS = {
     'vector map': _vector_map,
     'map deconv': _map_deconv,
     'u': lambda u: u.reshape(-1),
+    'pixel': lambda w: w[:, :, 0, 0].T,
+    'basis': lambda w: w.transpose(1, 2, 0),
+    'weighing basis': lambda w: w[:, 0].transpose(1, 2, 0),
 }
 TO_THEIRS = {
     'same': lambda w: w,
@@ -80,6 +83,9 @@ TO_THEIRS = {
     'vector map': lambda v: v.reshape(BOTTOM, BOTTOM, -1).transpose(2, 0, 1).ravel(),
     'map deconv': lambda k: k.reshape(k.shape[0], BOTTOM, BOTTOM, -1).transpose(0, 3, 1, 2),
     'u': lambda u: u.reshape(1, -1),
+    'pixel': lambda k: k.T[:, :, None, None],
+    'basis': lambda k: k.transpose(2, 0, 1),
+    'weighing basis': lambda k: k.transpose(2, 0, 1)[:, None],
 }
 
 
@@ -207,7 +213,37 @@ def minimal_glo():
             yield Pair(name, ('gen', 'batch_stats', f'norm{i}', ours), 'same')
 
 
+def r3gan():
+    """R3GAN/Networks.py, two stages of one width; D's come in the opposite order."""
+
+    def pair(theirs, end, *ours_and_how):
+        *ours, how = ours_and_how
+        return Pair(f'{theirs}/{end}', (theirs.partition('/')[0], 'params', *ours), how)
+
+    for player in ('gen', 'dis'):
+        yield pair(f'{player}/EmbeddingLayer', 'W', 'embed', 'embedding', 'dense')
+        for stage in (0, 1):
+            for i in (0, 1):
+                ours, block = f'block{stage}_{i}', f'{player}/MainLayers/{1 - stage}/Layers/{i}'
+                if player == 'gen':
+                    block = f'{player}/MainLayers/{stage}/Layers/{i + 1}'
+                for j, (layer, how) in enumerate(
+                    (('expand', 'pixel'), ('mix', 'conv'), ('project', 'pixel')), start=1
+                ):
+                    yield pair(f'{block}/LinearLayer{j}/Layer', 'W', ours, layer, 'kernel', how)
+                for j in (1, 2):
+                    yield pair(f'{block}/NonLinearity{j}', 'b', ours, f'relu{j}', 'bias', 'same')
+    first, last = 'gen/MainLayers/0/Layers/0', 'dis/MainLayers/1/Layers/2'
+    yield pair(first, 'basis', 'basis', 'basis')
+    yield pair(f'{first}/LinearLayer', 'W', 'from_z', 'kernel', 'dense')
+    yield pair('gen/AggregationLayer/Layer', 'W', 'to_image', 'kernel', 'pixel')
+    yield pair('dis/ExtractionLayer/Layer', 'W', 'from_image', 'kernel', 'pixel')
+    yield pair(f'{last}/Basis', 'W', 'basis', 'weighing basis')
+    yield pair(f'{last}/LinearLayer', 'W', 'score', 'kernel', 'dense')
+
+
 LAYOUTS = {
+    'r3gan': r3gan,
     'resnet': lambda: sngan_projection(False),
     'cgan': lambda: sngan_projection(True),
     'cnn': lambda: chainer_gan_lib('cnn'),

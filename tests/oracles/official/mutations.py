@@ -127,6 +127,9 @@ MUTATIONS = {
     'running_variance': Mutation('glo_l2', {'model.running_variance': 'biased'}),
     'new_fakes_for_dis': Mutation('dcgan', {'update_order': 'gen_first'}),
     'one_rate_for_both': Mutation('acgan', {'optimizer.gen_lead': 0}),
+    'slopes_at_augmented_images': Mutation('r3gan', {'penalty.through_augment': False}),
+    'classes_of_no_pair': Mutation('r3gan', {'model.fake_classes': 'uniform'}),
+    'constant_beta2': Mutation('r3gan', {'burn_in.beta2': 0.0}),
     'once_per_update': Mutation('cnn', {'model.spectral_updates': 'per_update'}),
 }
 # Those of the smallest network, whose programs compile in seconds.

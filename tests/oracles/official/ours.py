@@ -46,6 +46,19 @@ CONFIGS = {
         'collections',
         {'model.spectral_updates': 'per_forward'},
     ),
+    # Small images, and a burn-in that ends within the 20 updates.
+    'r3gan': (
+        'r3gan_cifar',
+        '',
+        {
+            'data.image_size': 8,
+            'model.dtype': 'float32',
+            'model.gen_width': feed.R3GAN_WIDTH,
+            'model.dis_width': feed.R3GAN_WIDTH,
+            'burn_in.steps': feed.R3GAN_BURN_IN / feed.BATCH,
+            'optimizer.ema_decay': 0.5 ** (feed.BATCH / feed.R3GAN_HALF_LIFE),
+        },
+    ),
     # minimal_glo has one network, of 64 px, and a pyramid of its own.
     'glo_l2': ('glo_cifar', '', {'data.image_size': 64, 'glo.loss': 'l2'}),
     'glo_lap1': (
@@ -86,7 +99,7 @@ def drawing(fed, of_the_fake=False):
 
     `of_the_fake` says whose share the penalty's alpha is.
     """
-    from experiments import gan
+    from experiments import gan, r3gan
     from snjax import parallel
     from snjax.objectives import penalties
     from snjax.training import adversarial
@@ -105,13 +118,23 @@ def drawing(fed, of_the_fake=False):
 
     def example_keys(key, ids):
         use, turn = key
-        import jax.numpy as jnp
+        if use == Use.PENALTY:
+            return fed['alpha'][turn][ids]
+        uses = (Use.REAL_AUGMENT, Use.FAKE_AUGMENT, Use.GEN_AUGMENT, Use.GEN_REAL_AUGMENT)
+        return fed['alpha'][0][ids] + 0.25 * uses.index(use)
 
-        return fed['alpha'][turn][ids] if use == Use.PENALTY else jnp.zeros(len(ids))
+    def augmented(batch, keys, policy, chance):
+        """What `r3gan.py` has in place of its code's augmentation; others have none."""
+        if not policy:
+            return batch
+        factor = (1 + chance * (keys - 1))[:, None, None, None]
+        return batch._replace(image=batch.image[:, :, ::-1] * factor)
 
     # chainer-gan-lib draws the share of the real image, snjax and TensorFlow's code that of the fake.
     random = types.SimpleNamespace(uniform=lambda alpha: alpha if of_the_fake else 1 - alpha)
     jax_of_penalties = types.SimpleNamespace(vmap=jax.vmap, grad=jax.grad, random=random)
+    random = types.SimpleNamespace(fold_in=lambda alpha, i: alpha + 0.25 * i)
+    jax_of_r3gan = types.SimpleNamespace(**vars(jax) | {'random': random})
     with contextlib.ExitStack() as stack:
         for module, name, value in (
             (adversarial, 'key_of', key_of),
@@ -120,6 +143,9 @@ def drawing(fed, of_the_fake=False):
             (adversarial, 'latents', pick('gen_z', 'dis_z')),
             (adversarial, 'class_labels', pick('gen_y', 'dis_y')),
             (penalties, 'jax', jax_of_penalties),
+            (r3gan, 'jax', jax_of_r3gan),
+            (gan, 'augmented', augmented),
+            (r3gan, 'augmented', augmented),
             (parallel, 'scan_or_unroll', jax.lax.scan),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
@@ -156,7 +182,7 @@ def first_state(method, pairs, dtype):
     gen, dis = (player(name, getattr(shapes, name).variables) for name in ('gen', 'dis'))
     # A step of 64 bits makes the rate float64, too: JAX divides int32 in float32.
     step = np.zeros((), np.int64 if np.dtype(dtype) == np.float64 else np.int32)
-    return GanState(step, gen, dis, None)
+    return GanState(step, gen, dis, gen.variables if method.ema_decay else None)
 
 
 def in_their_layout(state, pairs):
@@ -198,7 +224,7 @@ def trajectory(model, *, steps, dtype='float64', look=True, config=None):
         """Images in evaluation and training, and logits in training; nothing moves."""
         y = fixed['fixed_y'] if conditional else None
         gen, dis = state.gen.variables, state.dis.variables
-        images = generate(method.gen, gen, fixed['fixed_z'], y)
+        images = generate(method.gen, state.ema or gen, fixed['fixed_z'], y)
         mutable = ['batch_stats', 'spectral']
         trained, _ = method.gen.apply(gen, fixed['fixed_z'], y, train=True, mutable=mutable)
         found, _ = method.dis.apply(dis, fixed['fixed_x'], y, train=True, mutable=mutable)
