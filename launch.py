@@ -1,4 +1,4 @@
-"""Trains, samples, inverts, scores, diagnoses, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
+"""Trains, samples, inverts, scores, diagnoses, exports, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
 `launch.py --mode=doctor` looks for what is wrong with this machine, a workdir, a config or its data;
 `--mode=compile --target=v5e:2x4` compiles a training for chips that are not here, and counts.
@@ -26,9 +26,9 @@ from experiments.report import LAYOUTS
 from snjax.host.exit_codes import BAD_INPUT, DIVERGED, RESUMABLE
 
 FLAGS = flags.FLAGS
-MODES = 'train sample invert evaluate diagnose doctor compile sweep report'.split()
-TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, _, COMPILE, SWEEP, REPORT = ((m,) for m in MODES)
-ONE_RUN, CONFIGURED = MODES[:5], MODES[:8]
+MODES = 'train sample invert evaluate diagnose export doctor compile sweep report'.split()
+TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, EXPORT, _, COMPILE, SWEEP, REPORT = ((m,) for m in MODES)
+ONE_RUN, CONFIGURED = MODES[:6], MODES[:9]
 EXPLICIT, SEVERAL = ('explicit',), ('auto', 'explicit')
 LOCAL, SLURM = ('local',), ('slurm',)
 
@@ -45,6 +45,7 @@ define(config, 'sample', None, 'a file of options; --sample.KEY=... sets one', m
 define(config, 'invert', None, 'a file of options; --invert.KEY=... sets one', mode=INVERT)
 define(config, 'evaluate', None, 'a file of options; --evaluate.KEY=... sets one', mode=EVALUATE)
 define(config, 'diagnose', None, 'a file of options; --diagnose.KEY=... sets one', mode=DIAGNOSE)
+define(config, 'export', None, 'a file of options; --export.KEY=... sets one', mode=EXPORT)
 define(text, 'list_keys', None, 'list all keys, or with =TEXT those that match, and end')
 define(text, 'workdir', None, 'folder of the run; default: runs/<config>[-argument], sweeps/...')
 define(text, 'init_from', None, 'WORKDIR[@STEP], whose checkpoint begins a new run', mode=TRAIN)
