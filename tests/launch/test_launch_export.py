@@ -1,4 +1,4 @@
-"""`--mode=export` of launch.py on the shared run: the files, and what is refused."""
+"""`--mode=export` of launch.py on the shared run, and `--mode=convert`: what is refused."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ import pytest
 import snjax
 from configs.modes import export as export_options
 from experiments.modes.export import run_export
-from helpers.launching import CHECKPOINT_EVERY, NUM_STEPS
+from helpers.launching import CHECKPOINT_EVERY, DIGITS, NUM_STEPS
 from snjax.generate import export
 
 
@@ -66,3 +66,16 @@ def test_onnx_without_its_packages_is_one_line(finished_run, monkeypatch):
         ValueError, match=r'export\.format is onnx: ONNX needs jax2onnx: pip install'
     ):
         exported(finished_run, format='onnx')
+
+
+@pytest.mark.parametrize(
+    ('flags', 'line'),
+    [
+        ((), '--published is missing: give a netG_..._steps.pth of mimicry or a'),
+        (('--published=no.pth',), 'no.pth is not there: give a published generator'),
+    ],
+)
+def test_a_file_to_convert_that_is_not_there_leaves_no_workdir(launcher, tmp_path, flags, line):
+    outcome = launcher.run('--mode=convert', DIGITS, '--workdir=run', *flags, cwd=tmp_path)
+    assert outcome.code == 2 and outcome.error_line().startswith(f'launch.py: {line}')
+    assert not (tmp_path / 'run').exists()
