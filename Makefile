@@ -50,6 +50,7 @@ types: .venv/dev.installed
 
 .venv/oracles.installed: requirements-oracles.txt .venv/dev.installed | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-oracles.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'jax2onnx>=0.17.1'
 	touch $@
 
 clean:

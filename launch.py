@@ -1,9 +1,12 @@
-"""Trains, samples, inverts, scores, diagnoses, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
+"""Trains, samples, inverts, scores, diagnoses, exports, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
 `launch.py --mode=doctor` looks for what is wrong with this machine, a workdir, a config or its data;
 `--mode=compile --target=v5e:2x4` compiles a training for chips that are not here, and counts.
 
 `launch.py --config=... --dry_run` compiles a training and says what it costs, without a run.
+`launch.py --mode=convert --config=... --published=netG_100000_steps.pth` makes a workdir of a published
+generator.
+
 `launch.py --list_keys` lists the keys of a config and of the modes, `--list_keys=optimizer` those
 that match.
 
@@ -26,9 +29,10 @@ from experiments.report import LAYOUTS
 from snjax.host.exit_codes import BAD_INPUT, DIVERGED, RESUMABLE
 
 FLAGS = flags.FLAGS
-MODES = 'train sample invert evaluate diagnose doctor compile sweep report'.split()
-TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, _, COMPILE, SWEEP, REPORT = ((m,) for m in MODES)
-ONE_RUN, CONFIGURED = MODES[:5], MODES[:8]
+MODES = 'train sample invert evaluate diagnose export doctor compile convert sweep report'.split()
+TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, EXPORT, *_ = ((m,) for m in MODES)
+COMPILE, CONVERT, SWEEP, REPORT = ((m,) for m in MODES[-4:])
+ONE_RUN, CONFIGURED = MODES[:6], MODES[:10]
 EXPLICIT, SEVERAL = ('explicit',), ('auto', 'explicit')
 LOCAL, SLURM = ('local',), ('slurm',)
 
@@ -45,6 +49,7 @@ define(config, 'sample', None, 'a file of options; --sample.KEY=... sets one', m
 define(config, 'invert', None, 'a file of options; --invert.KEY=... sets one', mode=INVERT)
 define(config, 'evaluate', None, 'a file of options; --evaluate.KEY=... sets one', mode=EVALUATE)
 define(config, 'diagnose', None, 'a file of options; --diagnose.KEY=... sets one', mode=DIAGNOSE)
+define(config, 'export', None, 'a file of options; --export.KEY=... sets one', mode=EXPORT)
 define(text, 'list_keys', None, 'list all keys, or with =TEXT those that match, and end')
 define(text, 'workdir', None, 'folder of the run; default: runs/<config>[-argument], sweeps/...')
 define(text, 'init_from', None, 'WORKDIR[@STEP], whose checkpoint begins a new run', mode=TRAIN)
@@ -53,6 +58,7 @@ define(number, 'profile', 0, 'calls of the training step to trace', at_least=0, 
 define(text, 'target', 'cpu', 'chips to compile for, as v5e:2x4 or h200x8', mode=COMPILE)
 define(number, 'num_images', 50_000, 'of the training set', at_least=1, mode=COMPILE)
 define(text, 'out', None, 'file for the numbers, as JSON', mode=COMPILE)
+define(text, 'published', None, 'generator of another code, .pth or .npz', mode=CONVERT)
 define(choice, 'distributed', 'off', 'several processes', values=('off', *SEVERAL), mode=ONE_RUN)
 define(text, 'coordinator_address', None, 'host:port of process 0', distributed=EXPLICIT)
 define(number, 'num_processes', None, 'number of processes of the run', distributed=EXPLICIT)

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snjax import models, parallel
@@ -184,6 +184,19 @@ def _shared_generator(keys: str) -> models.Generator:
 def training_split(config: Any) -> str:
     """The split that a run is trained on."""
     return _value(config['data'], 'split', 'train')
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a run's config that names no file of the machine it ran on, to be given away."""
+    places = {'data': ('data_dir', 'cache_dir', 'path'), 'eval': ('weights',)}
+    found = json.loads(json.dumps(config))
+    groups = [
+        (found, ('init_from',)),
+        *((found.get(group, {}), names) for group, names in places.items()),
+    ]
+    for section, names in groups:
+        section.update({name: '' for name in names if name in section})
+    return found
 
 
 def image_set(config: Any, **changes: Any) -> 'ImageSet':

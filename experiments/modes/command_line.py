@@ -252,7 +252,7 @@ def workdir() -> pathlib.Path:
 
 
 def _usable(workdir: pathlib.Path) -> pathlib.Path:
-    if flags.FLAGS['mode'].value in ('train', 'sweep'):
+    if flags.FLAGS['mode'].value in ('train', 'sweep', 'convert'):
         paths.check_workdir(workdir)
     return workdir
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import base
-from configs.modes import diagnose, evaluate, invert, sample
+from configs.modes import diagnose, evaluate, export, invert, sample
 from snjax.host import paths
 from snjax.runs.config_file import flatten
 
@@ -49,9 +49,9 @@ MOVED = {
     'eval': ('evaluate', evaluate),
     'diagnostics': ('diagnose', diagnose),
 }
-MODES_OF_RUNS = tuple(mode for mode, _ in MOVED.values())
 # The file with all keys of a flag of `launch.py`, and their defaults.
-FILES = {'config': base, **dict(MOVED.values())}
+FILES = {'config': base, **dict(MOVED.values()), 'export': export}
+MODES_OF_RUNS = tuple(mode for mode in FILES if mode != 'config')
 # Keys of the config that the modes of finished runs read: where data lie on this machine, and
 # whether other data are accepted.
 PLACES = ('data.data_dir', 'data.cache_dir', 'data.path', 'data.accept_changed')

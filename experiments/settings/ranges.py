@@ -158,6 +158,7 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'gram_iterations': COUNT,
         'step': INTERVAL,
     },
+    'export': {'step': INTERVAL},
 }
 _NOUNS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
 

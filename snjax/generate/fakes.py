@@ -56,8 +56,9 @@ def variants(text: str, trained: TrainedGenerator) -> tuple[Variant, ...]:
     if text == 'auto':
         return (Variant(trained.kept('auto'), 'running'),)
     if text == 'grid':
-        kept = weights.KINDS if trained.ema is not None else ('raw',)
-        statistics = STATISTICS if 'batch_stats' in trained.raw else ('running',)
+        there = {'ema': trained.ema, 'raw': trained.raw}
+        kept = [kind for kind in weights.KINDS if there[kind] is not None]
+        statistics = STATISTICS if 'batch_stats' in trained.variables() else ('running',)
         return tuple(Variant(w, s) for w in kept for s in statistics)
     found = tuple(Variant(*part.strip().partition('/')[::2]) for part in text.split(','))
     for variant in found:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
 from snjax import from_config
 from snjax.from_config import GeneratorInputs
 from snjax.generate.view import RunView
 from snjax.generate.weights import select
-from snjax.host import paths
 from snjax.latents import sampling
 from snjax.latents.interpolation import Interpolation, class_path, path
 from snjax.latents.sampling import Labels, check_labels
@@ -36,25 +33,28 @@ class TrainedGenerator(RunView):
         config: of the run, as in its `config.json`.
         step: generator updates done.
         gen: the Flax module, for `gen.apply(variables, z, train=False)`.
-        raw: its variables as trained: `params` and `batch_stats`.
+        raw: its variables as trained: `params` and `batch_stats`; None for the file of a moving
+            average.
         ema: their moving average; None if the run kept none.
         workdir: of the run; None for a state that is not of a workdir.
         folder: of its checkpoint in the workdir.
+        file: that `export` wrote and this was loaded from; None for a checkpoint.
     """
 
     config: Mapping[str, Any]
     step: int
     gen: nn.Module
-    raw: Mapping[str, Any]
+    raw: Mapping[str, Any] | None
     ema: Mapping[str, Any] | None
     workdir: pathlib.Path | None = dataclasses.field(default=None, kw_only=True)
     folder: str = dataclasses.field(default=CHECKPOINTS, kw_only=True)
+    file: pathlib.Path | None = dataclasses.field(default=None, kw_only=True)
 
     def variables(self, weights: str = 'auto') -> Mapping[str, Any]:
         """The generator's variables: 'ema', 'raw', or 'auto' for the EMA if the run kept one.
 
         Raises:
-            ValueError: an unknown name, or 'ema' of a run without one.
+            ValueError: an unknown name, or weights that are not there.
         """
         return select(self.raw, self.ema, weights)
 
@@ -275,20 +275,25 @@ class TrainedGenerator(RunView):
             set_file.check(self.workdir, image_set, accept_changed=accept_changed)
 
     def export(self, path: str | pathlib.Path, weights: str = 'auto') -> pathlib.Path:
-        """Writes the generator's variables as safetensors, named as 'params/dense/kernel'.
+        """Writes the generator as a file; the ending of its name says which.
 
-        The file's metadata hold the config, the step, and whether the weights are the EMA.
+        `.safetensors` holds the weights and the config, for `snjax.load`; `.stablehlo` and `.onnx`
+        are whole programs that need no snjax (`snjax.generate.export`).
+
+        Args:
+            path: of the file; its folder is made.
+            weights: see `variables`.
+
+        Returns:
+            The path, with ~ expanded.
+
+        Raises:
+            ValueError: another ending.
+            ModuleNotFoundError: for `.onnx` without jax2onnx.
         """
-        from safetensors.numpy import save_file
+        from snjax.generate import export
 
-        flat = flatten_dict(self.variables(weights), sep='/')
-        arrays = {k: np.ascontiguousarray(v) for k, v in flat.items()}
-        about = {'config': json.dumps(self.config), 'step': str(self.step)}
-        about['weights'] = self.kept(weights)
-        path = paths.expanded(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, path, metadata=about)
-        return path
+        return export.write(self, path, weights)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))

@@ -36,20 +36,23 @@ class RunView:
 
     config: Mapping[str, Any]
     step: int
+    raw: Mapping[str, Any] | None
     ema: Mapping[str, Any] | None
     workdir: pathlib.Path | None
     folder: str
+    file: pathlib.Path | None
 
     def __repr__(self) -> str:
         """Five lines: what was trained, on what, how far, what is kept, and the newest score."""
         facts, me = from_config.facts(self.config), self._me()
         size = sum(np.size(leaf) for leaf in jax.tree.leaves(me.params))
         classes = f'{me.num_classes} classes' if me.num_classes else 'no classes'
-        weights = 'EMA and raw' if self.ema else 'raw'
+        there = {'EMA': self.ema, 'raw': self.raw}
+        weights = ' and '.join(kind for kind, variables in there.items() if variables)
         kept = ', '.join(map(str, self.checkpoints)) or 'none'
         best = ', '.join(map(str, steps_in(self._path(BEST)))) if self.workdir else ''
         lines = [
-            f'{facts.method} on {facts.data}, {facts.shape}, {classes}: {self.workdir}',
+            f'{facts.method} on {facts.data}, {facts.shape}, {classes}: {self.workdir or self.file}',
             f'step {self.step} of {facts.num_steps}, seed {facts.seed}; weights: {weights}',
             f'generator: {facts.architecture}, {size:,} parameters; z: {me.inputs.dim_z} values, '
             f'{me.inputs.latent}',

@@ -4,6 +4,7 @@ import functools
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from snjax.nn.normalization import Factory, no_norm
@@ -35,14 +36,21 @@ class UpBlock(nn.Module):
         h = nn.relu(self.norm(name='norm1')(x))
         resample = 'up'
         if self.bilinear:
-            size = x.shape[0], 2 * x.shape[1], 2 * x.shape[2], x.shape[3]
-            h, x = (jax.image.resize(y, size, 'bilinear') for y in (h, x))
+            h, x = _bilinear(h), _bilinear(x)
             resample = None
         h = conv3x3(resample=resample, name='conv1')(h)
         h = nn.relu(self.norm(name='norm2')(h))
         h = conv3x3(name='conv2')(h)
         conv1x1 = functools.partial(self.conv, self.features, 1, kernel_init=plain_init)
         return h + conv1x1(resample=resample, name='shortcut')(x)
+
+
+def _bilinear(x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c']:
+    b, h, w, c = x.shape
+    # What `jax.image.resize` calls; converters to ONNX take this form with a batch of any size.
+    return jax.image.scale_and_translate(
+        x, (b, 2 * h, 2 * w, c), (1, 2), jnp.full(2, 2.0), jnp.zeros(2), 'bilinear'
+    )
 
 
 class DownBlock(nn.Module):

@@ -74,14 +74,22 @@ _down = jax.custom_vjp(_plain, nondiff_argnums=(2,))
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _up(y, kernel, precision):
-    form = _up_by_phases if parallel.backend() == 'cpu' else _plain_up
-    return form(y, kernel, precision)
+    forms = {'cpu': _up_by_phases, 'onnx': _up_of_dilated}
+    return forms.get(parallel.backend(), _plain_up)(y, kernel, precision)
 
 
 def _plain_up(y, kernel, precision):
     b, h, w, _ = y.shape
     image = jax.ShapeDtypeStruct((b, 2 * h, 2 * w, kernel.shape[2]), y.dtype)
     return jax.linear_transpose(lambda x: _plain(x, kernel, precision), image)(y)[0]
+
+
+def _up_of_dilated(y, kernel, precision):
+    """`_plain_up` with the kernel as HWIO, which converters to ONNX take for a ConvTranspose."""
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    return lax.conv_transpose(
+        y, turned, (2, 2), 'SAME', dimension_numbers=_NHWC, precision=precision
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -24,6 +24,7 @@ from snjax.parallel.devices import (
     device_kind,
     device_memory,
     divisible,
+    forms_of,
     on_host,
     scan_or_unroll,
 )
@@ -80,6 +81,7 @@ __all__ = [
     'example_ids',
     'exit_if_peer_lost',
     'first_replica',
+    'forms_of',
     'from_main',
     'gather',
     'initialize',

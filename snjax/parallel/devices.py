@@ -1,8 +1,9 @@
 """The devices of a run, and the batch sizes, memory and loops that depend on them."""
 
 import contextlib
+import contextvars
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -24,10 +25,30 @@ def device_count() -> int:
     return len(all_devices())
 
 
+_forms_of: contextvars.ContextVar[str | None] = contextvars.ContextVar('forms_of', default=None)
+
+
 def backend() -> str:
-    """The platform that programs are compiled for: 'cpu', 'gpu' or 'tpu'."""
+    """The platform that programs are traced for: 'cpu', 'gpu' or 'tpu', or that of `forms_of`."""
     target = targets.current()
-    return target.chip.backend if target and target.chip else jax.default_backend()
+    compiled_for = target.chip.backend if target and target.chip else None
+    return _forms_of.get() or compiled_for or jax.default_backend()
+
+
+@contextlib.contextmanager
+def forms_of(platform: str) -> Iterator[None]:
+    """What is traced inside has the forms of a platform, for a program that will run elsewhere.
+
+    `targets.compiling_for` is for programs that are compiled here for other devices.
+
+    Args:
+        platform: 'cpu', 'gpu', 'tpu', or 'onnx' for operations that ONNX has.
+    """
+    token = _forms_of.set(platform)
+    try:
+        yield
+    finally:
+        _forms_of.reset(token)
 
 
 def device_kind() -> str:
