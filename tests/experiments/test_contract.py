@@ -213,11 +213,11 @@ def test_one_device_is_four_at_its_own_size(case, tmp_path):
         ('r3gan_cifar', 'resnet', 4_276_739, 1_053_824),
         # Counted in the networks of github.com/brownvc/R3GAN, 19a7ddf, by the presets of train.py.
         ('r3gan_cifar', '', 20_781_952, 21_280_512),
-        ('r3gan_cifar', 'unconditional', 20_732_160, 20_683_776),
+        pytest.param('r3gan_cifar', 'unconditional', 20_732_160, 20_683_776, marks=pytest.mark.slow),
         ('r3gan_folder', 'ffhq,64', 22_429_824, 22_381_440),
-        ('r3gan_folder', 'ffhq,256', 23_057_952, 23_009_568),
+        pytest.param('r3gan_folder', 'ffhq,256', 23_057_952, 23_009_568, marks=pytest.mark.slow),
         ('r3gan_imagenet', '32', 82_914_304, 86_548_992),
-        ('r3gan_imagenet', '64', 103_570_432, 107_205_120),
+        pytest.param('r3gan_imagenet', '64', 103_570_432, 107_205_120, marks=pytest.mark.slow),
         # A beta for every channel behind all convolutions but the first.
         ('dcgan_cifar', '', 3_828_739, 5_860_865 + 2 * (128 + 256 + 512)),
         ('sngan_paper', 'batch_norm,A,cifar', 3_812_355, 2_935_873 + 64 + 2 * (128 + 256) + 512),

@@ -49,7 +49,7 @@ def inputs(image_size, num_classes):
     ('image_size', 'width', 'variant', 'channels', 'group'),
     [
         (256, 96, 'paper', [768] * 4 + [384, 192, 96], 16),
-        (64, 1536, 'imagenet', [1536] * 5, 32),
+        pytest.param(64, 1536, 'imagenet', [1536] * 5, 32, marks=pytest.mark.slow),
     ],
 )
 def test_stages_have_the_published_shapes(image_size, width, variant, channels, group):
@@ -176,6 +176,7 @@ def test_bfloat16_is_for_the_four_stages_next_to_the_image_but_4x4(image_size, e
     assert found == expected
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_float32_images_and_logits():
     gen, dis = make_gen(8, dtype='bfloat16'), make_dis(8, dtype='bfloat16')
     z, x = normal(2, DIM_Z), images(2, 8, 8, 3)

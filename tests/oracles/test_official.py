@@ -129,11 +129,12 @@ def test_twenty_updates_in_float32(whole_in_float32, model):
 
 
 @pytest.mark.slow
-def test_four_devices_do_what_the_official_code_does_on_one(tmp_path_factory):
-    """One real image on each, and synchronized batch norm."""
-    flags = '--models=cgan', '--steps=2', '--look=none'
+@pytest.mark.parametrize('model', ['cgan', 'r3gan'])
+def test_four_devices_do_what_the_official_code_does_on_one(tmp_path_factory, model):
+    """One real image on each; synchronized batch norm, and pairs of a real image and a fake."""
+    flags = f'--models={model}', '--steps=2', '--look=none'
     found = run(tmp_path_factory, *flags, devices=4)
-    check('cgan', found['cgan'], lambda *_: 1e-10)
+    check(model, found[model], lambda *_: 1e-10)
 
 
 # ---- a test of the tests: each change of the method is seen
