@@ -1,8 +1,7 @@
 """R3GAN: Huang et al. 2024, "The GAN is dead; long live the GAN!" (arXiv:2501.05441).
 
 Both players minimize E[softplus(-(D(x) - D(G(z))))] over pairs of a real image and a fake, with
-real and fake exchanged for G. D is penalized at real images (R1) and at fakes (R2). The network is
-`snjax.models.r3gan`; the schedules are the keys `burn_in`.
+real and fake exchanged for G. D is penalized at real images (R1) and at fakes (R2).
 """
 
 import dataclasses

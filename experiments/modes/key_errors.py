@@ -126,7 +126,8 @@ def _message(flag: str, key: str, place: str) -> ValueError:
     if what:
         return ValueError(f'{place} {what}' if is_flag else f'{place}: {key} {what}')
     near = _nearest(key, list(flatten(defaults(flag).to_dict())))
-    hint = f'did you mean {"--" + flag + "." if is_flag else ""}{near}?' if near else _LIST
+    named = ' or '.join(f'--{flag}.{name}' if is_flag else name for name in near)
+    hint = f'did you mean {named}?' if near else _LIST
     return ValueError(f'{place}: there is no key {key}; {hint}')
 
 
@@ -140,12 +141,12 @@ def _place(full: str, caller: Any, line: int, source: Any) -> str:
     return f'{file}, line {line}'
 
 
-def _nearest(key: str, accepted: list[str]) -> str:
-    """The key probably meant: a similar one, or the same name in another group; '' for none."""
+def _nearest(key: str, accepted: list[str]) -> list[str]:
+    """The keys probably meant: a similar one, or those of the same name in other groups."""
     groups = {name.rpartition('.')[0] for name in accepted} - {''}
     same_name = [k for k in accepted if k.rpartition('.')[2] == key.rpartition('.')[2]]
     near = difflib.get_close_matches(key, [*accepted, *groups], n=1, cutoff=0.6)
-    return (near or same_name or [''])[0]
+    return near or sorted(same_name)
 
 
 def _group_of(holder: ConfigDict) -> tuple[str, str]:
