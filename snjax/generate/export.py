@@ -122,6 +122,8 @@ def stablehlo(trained: 'TrainedGenerator', weights: str = 'auto') -> bytes:
 def onnx(trained: 'TrainedGenerator', weights: str = 'auto') -> bytes:
     """The generator and its weights as an ONNX model: z and labels in, images out, NHWC.
 
+    It computes in float32, also for a run that computes in bfloat16.
+
     The metadata are those of `safetensors`.
     """
     variables, inputs = applied(trained, weights), _inputs(trained)
@@ -203,9 +205,12 @@ def _program(trained: 'TrainedGenerator', platform: str) -> Callable[..., Any]:
     def as_it_is(call, args, kwargs, context):
         return args[0] if context.method_name == 'normalize' else call(*args, **kwargs)
 
+    # ONNX Runtime has hardly an operation in bfloat16; parameters are float32 in any case.
+    gen = trained.gen.clone(dtype=jnp.float32) if platform == 'onnx' else trained.gen
+
     def generate(variables, *inputs):
         with parallel.forms_of(platform), nn.intercept_methods(as_it_is):
-            return sampling.generate(trained.gen, variables, *inputs)
+            return sampling.generate(gen, variables, *inputs)
 
     return generate
 
