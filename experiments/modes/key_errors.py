@@ -39,7 +39,7 @@ def renamed(key: str) -> str | None:
     option = keys.moved(key)
     if option:
         mode, _, name = option.partition('.')
-        near = name or _nearest(key.partition('.')[2], list(defaults(mode)))
+        near = name or ''.join(_nearest(key.partition('.')[2], list(defaults(mode)))[:1])
         use = f'--{mode}.{near}' if near else f'--{mode}.KEY'
         return f'has moved to --mode={mode}: use {use}, or a file for --{mode}'
     is_removed = any(name == key or name.startswith(f'{key}.') for name in keys.REMOVED)

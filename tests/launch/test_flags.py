@@ -156,7 +156,7 @@ def test_a_run_of_before_has_the_keys_of_today(tmp_path):
 @pytest.mark.parametrize(
     ('body', 'expected'),
     [
-        ('c.optimizer.lrr = 3', 'line 6: there is no key optimizer.lrr; did you mean burn_in.lr or optimizer.lr?'),
+        ('c.optimizer.lrr = 3', 'line 6: there is no key optimizer.lrr; did you mean optimizer.lr?'),
         ('c.optimizr.lr = 3', 'line 6: there is no key optimizr; did you mean optimizer?'),
         ('c.seed = c.sed', 'line 6: there is no key sed; did you mean seed?'),
         ('c.lr = 3', 'line 6: there is no key lr; did you mean burn_in.lr or optimizer.lr?'),
@@ -191,7 +191,7 @@ def test_a_key_that_is_none_is_named_with_its_file_and_the_nearest(tmp_path, bod
         ([DIGITS, '--config.qqq=3'], '--config.qqq: there is no key qqq; --list_keys lists all keys'),
         ([DIGITS, '--mode=sample', '--sample.nmu=3'], '--sample.nmu: there is no key nmu; did you mean --sample.num?'),
         ([DIGITS, '--mode=sweep', '--sweep=S.py', '--config.seeed=3'], 'did you mean --config.seed?'),
-        ([DIGITS, '--mode=sweep', '--sweep=S.py'], 'S.py: there is no key optimizer.lrr; did you mean burn_in.lr or optimizer.lr?'),
+        ([DIGITS, '--mode=sweep', '--sweep=S.py'], 'S.py: there is no key optimizer.lrr; did you mean optimizer.lr?'),
     ],
 )  # fmt: skip
 def test_a_misspelt_flag_or_key_of_a_sweep_names_the_nearest(tmp_path, words, expected):
