@@ -42,6 +42,7 @@ def test_a_table_of_latents_grows_with_the_set():
     assert many - few >= 200 * glo_digits.get_config().model.dim_z * 4
 
 
+@pytest.mark.slow
 def test_a_streamed_step_holds_one_call_of_images():
     found = compile_step(tiny(**{'data.stream': 'on', 'n_dis': 1}), 'cpu', 10**7)
     assert found['data_bytes'] == 8 * 16 * 16

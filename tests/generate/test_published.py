@@ -1,6 +1,6 @@
 """Published generators in the layouts of their codes, with arrays of this one turned by hand.
 
-`tests/oracles/test_published.py` reads files that the codes themselves wrote.
+`tests/oracles/test_published_code.py` reads files that the codes themselves wrote.
 """
 
 import functools
@@ -132,7 +132,9 @@ def run_of(name):
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-@pytest.mark.parametrize('write', [torch_files.write, torch_files.write_older])
+@pytest.mark.parametrize(
+    'write', [torch_files.write, pytest.param(torch_files.write_older, marks=pytest.mark.slow)]
+)
 def test_mimicrys_names_and_layouts(name, write, tmp_path):
     run = run_of(name)
     path = write(tmp_path / 'netG_9_steps.pth', as_mimicry(run.variables()))

@@ -9,7 +9,8 @@ from snjax import parallel
 
 
 def test_check_batch_size_names_the_first_that_does_not_fit(monkeypatch):
-    monkeypatch.setattr(jax, 'device_count', lambda: 8)
+    eight = jax.devices() * 8
+    monkeypatch.setattr(jax, 'devices', lambda: eight)
     assert parallel.check_batch_size(batch_size=8, gen_batch_size=64) is None
     with pytest.raises(
         ValueError, match=r'^batch_size 5 .* over 8 devices: use 8, --config.batch_size=8$'

@@ -184,7 +184,13 @@ def assert_close(a, b, rtol=3e-5):
         np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol / 10, err_msg=name)
 
 
-@pytest.mark.parametrize('name', STEPS)
+# The others differ in a term of the loss.
+QUICK = ('hinge', 'wgan_gp', 'projection, per_forward')
+
+
+@pytest.mark.parametrize(
+    'name', [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in STEPS]
+)
 def test_a_step_in_parts_is_the_step(name):
     """State, metrics, u and sigma: all examples keep their numbers, and nothing is counted more or
     less often.
