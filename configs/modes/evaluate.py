@@ -31,6 +31,14 @@ def get_config() -> ConfigDict:
     # Images of each kind (real, fake) for precision, recall, density and coverage. 0: the run's
     # own.
     c.neighbour_num = 0
+    # Error bars: number of random halves of the images that every score is taken of again; 0: none,
+    # 200 is usual. They take that many times the time of the scores.
+    c.half_samples = 0
+    # Probability with which an error bar holds the expected score.
+    c.confidence = 0.95
+    # Add the Frechet distance and the classifier score of infinitely many fakes (Chong and Forsyth
+    # 2020), whose bias does not depend on the number of fakes.
+    c.extrapolate = False
     # Seed of z and of every random choice in the scores. -1: the run's own.
     c.seed = -1
     # Number of fakes to show beside their nearest training images, by features. 0: no picture.

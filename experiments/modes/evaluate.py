@@ -4,6 +4,7 @@ The options are in `configs/modes/evaluate.py`.
 """
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import re
@@ -29,7 +30,7 @@ from snjax.generate.load import load
 from snjax.generate.neighbours import nearest_vectors
 from snjax.generate.trained import TrainedGenerator
 from snjax.host import paths
-from snjax.metrics import evaluate, extractors, protocols
+from snjax.metrics import extractors, protocols, score_table
 from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.protocols import Protocol
 from snjax.runs import config_file, images, lock, scores_file, set_file, tags
@@ -212,7 +213,9 @@ def _evaluate_one(
             by_step[trained.step] = evaluator.rows(trained, asked, chosen, about, known)
             if e.nearest:
                 _show_nearest(evaluator, trained, chosen[0], e.nearest, folder)
-        found = [Row(row.scores, row.manifest | about) for row in by_step[trained.step]]
+        found = [
+            dataclasses.replace(row, manifest=row.manifest | about) for row in by_step[trained.step]
+        ]
         # Saved at once, so that a job killed among many checkpoints loses one of them.
         if parallel.is_main():
             scores_file.add(folder / SCORES_NAME, found)
@@ -220,7 +223,7 @@ def _evaluate_one(
     if not parallel.is_main():
         return
     print(folder)
-    for line in evaluate.table(rows, evaluator.extractor):
+    for line in score_table.lines(rows, evaluator.extractor):
         print(line)
     _log(folder, rows)
     print(flush=True)

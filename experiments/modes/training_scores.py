@@ -13,7 +13,7 @@ from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.load import from_tree
 from snjax.generate.trained import TrainedGenerator
-from snjax.metrics import comparison, evaluate, extractors
+from snjax.metrics import comparison, extractors, score_table
 from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.extractors import Yardstick
 from snjax.metrics.live_scores import LiveScores
@@ -93,7 +93,7 @@ def score_finished(
     about = {'checkpoint': 'last', 'seed': config['seed']}
     known = scores_file.read(folder / SCORES_NAME) if parallel.process_count() == 1 else ()
     rows = evaluator.rows(trained, [scores.protocol], [variant], about, known)
-    lines = evaluate.table(rows, evaluator.extractor)
+    lines = score_table.lines(rows, evaluator.extractor)
     group = evaluator.tag_group(scores.protocol)
     values = {f'{group}/{name}': value for name, value in rows[0].scores.items()}
     yardstick = evaluator.extractor.yardstick

@@ -12,7 +12,13 @@ import numpy as np
 
 from experiments.report import names
 from experiments.report.published import PUBLISHED
-from experiments.report.spreads import format_number, format_spread, spread
+from experiments.report.spreads import (
+    format_interval,
+    format_number,
+    format_spread,
+    mean_interval,
+    spread,
+)
 from experiments.settings import keys
 from snjax.runs import config_file, scores_file
 from snjax.runs.files import replace_file
@@ -32,6 +38,8 @@ PROTOCOL = (
 SCORES = (
     'fid',
     'frechet_distance',
+    'fid_infinity',
+    'frechet_distance_infinity',
     'swd',
     'inception_score',
     'classifier_score',
@@ -93,7 +101,8 @@ def rows_of(runs: Sequence[Scored], extractor: str | None = None) -> list[dict[s
 
     Returns:
         Columns by name. A score is (mean, standard deviation over seeds, or None for one seed).
-        'each' has the values of the seeds for each score, and 'folders' the workdirs. A seed that
+        'each' has the values of the seeds for each score, 'intervals' its 95 % interval over seeds
+        or, for one run, that over images if it was measured, and 'folders' the workdirs. A seed that
         was run more than once counts once, by the mean of its runs.
     """
     groups: dict[str, list[tuple[Scored, scores_file.Row]]] = {}
@@ -144,16 +153,27 @@ def _row(members: Sequence[tuple[Scored, scores_file.Row]], name: str) -> dict[s
     }
     row |= {key: first.manifest.get(key, '') for key in PROTOCOL}
     row['seeds'] = len({run.config['seed'] for run, _ in members})
-    row['each'] = {}
+    row['each'], row['intervals'] = {}, {}
     for key in SCORES:
         if all(key in scored.scores for _, scored in members):
             values = _by_seed(members, key)
             std = float(np.std(values, ddof=1)) if len(values) > 1 else None
             row[key] = float(np.mean(values)), std
             row['each'][key] = values
+            interval = _interval(members, key, values)
+            if interval:
+                row['intervals'][key] = interval
     row['folders'] = [run.folder for run, _ in members]
     row['workdirs'] = ' '.join(map(str, row['folders']))
     return row
+
+
+def _interval(members, key: str, values: Sequence[float]) -> tuple[float, float] | None:
+    """Over the seeds if there are several, or else over the images, if that was measured."""
+    if len(members) == 1:
+        return members[0][1].intervals.get(key)
+    found = spread(values)
+    return mean_interval(found) if found and len(found.values) == len(values) else None
 
 
 def _by_seed(members, key: str) -> list[float]:
@@ -170,7 +190,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = ['run', 'data', 'step', *PROTOCOL[1:], 'seeds', *shown]
     lines = [_line(c.replace('_', ' ') for c in columns), _line('---' for _ in columns)]
     for row in rows:
-        cells = [_score(row, c) if c in shown else _cell(row.get(c, '')) for c in columns]
+        cells = [score_text(row, c) if c in shown else _cell(row.get(c, '')) for c in columns]
         lines.append(_line(cells))
     published = [p for p in PUBLISHED if p.data in {row['data'] for row in rows}]
     if published:
@@ -194,22 +214,31 @@ def _cell(value) -> str:
     return '' if value is None else str(value)
 
 
-def _score(row: Mapping[str, Any], key: str) -> str:
-    """Mean and deviation of a score, rounded as in the report."""
+def score_text(row: Mapping[str, Any], key: str) -> str:
+    """A score as in the report: mean and deviation over seeds, or one run's value and interval."""
     if key not in row['each']:
         return ''
     found = spread(row['each'][key])
-    return format_spread(found) if found else 'not finite'
+    if found is None:
+        return 'not finite'
+    if found.std is None and key in row['intervals']:
+        return f'{format_spread(found)} {format_interval(*row["intervals"][key])}'
+    return format_spread(found)
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Writes the rows as CSV, with mean and standard deviation in separate columns."""
+    """The rows as CSV: mean, standard deviation and ends of the interval in separate columns."""
     shown = [key for key in SCORES if any(key in row for row in rows)]
     columns = ['run', 'data', 'step', *PROTOCOL, 'seeds', 'workdirs']
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
-    writer.writerow([*columns, *(f'{key}{end}' for key in shown for end in ('', '_std'))])
+    ends = ('', '_std', '_low', '_high')
+    writer.writerow([*columns, *(f'{key}{end}' for key in shown for end in ends)])
     for row in rows:
-        cells = [x for key in shown for x in row.get(key, ('', ''))]
+        cells = [
+            x
+            for key in shown
+            for x in (*row.get(key, ('', '')), *row['intervals'].get(key, ('', '')))
+        ]
         writer.writerow([row[c] for c in columns] + ['' if x is None else x for x in cells])
     return out.getvalue()

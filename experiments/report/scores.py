@@ -9,12 +9,14 @@ from experiments.report import leaderboard
 from experiments.report.groups import Group
 from experiments.report.published import PUBLISHED
 from experiments.report.records import Cell, Section, Table
-from experiments.report.spreads import format_number, format_spread, spread
+from experiments.report.spreads import format_interval, format_number, spread
 
 # -1: lower is better; 1: higher is better.
 _SIGNS = {
     'fid': -1,
     'frechet_distance': -1,
+    'fid_infinity': -1,
+    'frechet_distance_infinity': -1,
     'swd': -1,
     'inception_score': 1,
     'classifier_score': 1,
@@ -40,6 +42,8 @@ def title(key: str, extractor: str) -> str:
         'fid': 'FID',
         'kid': 'KID',
         'frechet_distance': f'Frechet distance ({extractor})',
+        'fid_infinity': 'FID of infinitely many fakes',
+        'frechet_distance_infinity': f'Frechet distance of infinitely many fakes ({extractor})',
         'swd': 'Sliced Wasserstein distance x 1000',
     }
     return known.get(key, key.replace('_', ' ').capitalize())
@@ -99,6 +103,8 @@ def _scores_table(rows: Sequence[Mapping[str, Any]], group_of: Mapping[Any, Grou
         body.append(cells + [_score_cell(row, key) for key in keys])
     measured = protocol(rows[0] if is_one_step else {**rows[0], 'step': 'below'}, not variant)
     caption = f'{capitalized(measured)}. Mean ± standard deviation over seeds.'
+    if any(row['seeds'] == 1 and row['intervals'] for row in rows):
+        caption += ' In brackets: intervals over images, of one run.'
     best = {len(heads) + i: _SIGNS[key] for i, key in enumerate(keys) if not variant}
     titles = [titled(key, rows[0]['extractor']) for key in keys]
     return Table([*heads, *titles], body, caption, best=best)
@@ -112,11 +118,14 @@ def capitalized(text: str) -> str:
 def _score_cell(row: Mapping[str, Any], key: str) -> Cell:
     if key not in row:
         return Cell('')
-    values = row['each'][key]
+    values, text = row['each'][key], leaderboard.score_text(row, key)
     found = spread(values)
     if found is None:
-        return Cell('not finite')
-    return Cell(format_spread(found), found.mean, hint=', '.join(map(format_number, values)))
+        return Cell(text)
+    hint = ', '.join(map(format_number, values))
+    if found.std is not None and key in row['intervals']:
+        hint += f'; 95 % interval of the mean {format_interval(*row["intervals"][key])}'
+    return Cell(text, found.mean, hint=hint)
 
 
 def _who(group: Group, seeds: int) -> list[Cell]:

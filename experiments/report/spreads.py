@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from scipy import special
+
 
 class Spread(NamedTuple):
     """One quantity measured with several seeds.
@@ -43,6 +45,23 @@ def spread(values: Sequence[float | int]) -> Spread | None:
     return Spread(statistics.fmean(finite), std, finite)
 
 
+def mean_interval(spread: Spread, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval for the mean over seeds; None for a single seed.
+
+    For two seeds it is 13 times as wide as the deviation, because two values say little about how
+    far seeds differ.
+
+    Args:
+        spread: of the seeds.
+        confidence: probability with which the interval holds the mean over all seeds.
+    """
+    if spread.std is None:
+        return None
+    n = len(spread.values)
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * spread.std / math.sqrt(n)
+    return spread.mean - half, spread.mean + half
+
+
 def curve(seeds: Sequence[Mapping[int, float]], *, bins: int = 150) -> list[Point]:
     """The mean curve of several seeds, thinned to at most `bins` points.
 
@@ -79,6 +98,11 @@ def _binned(steps: Sequence[int], bins: int) -> list[list[int]]:
 def format_number(value: float | int) -> str:
     """The number with four significant digits."""
     return f'{value:.4g}'
+
+
+def format_interval(low: float, high: float) -> str:
+    """'[low, high]' with four significant digits."""
+    return f'[{format_number(low)}, {format_number(high)}]'
 
 
 def format_spread(spread: Spread) -> str:

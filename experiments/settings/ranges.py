@@ -146,6 +146,8 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'num_samples': INTERVAL,
         'batch_size': INTERVAL,
         'neighbour_num': INTERVAL,
+        'half_samples': INTERVAL,
+        'confidence': Range(0, 1),
         'seed': Range(-1, _LAST_SEED),
         'nearest': INTERVAL,
         'step': INTERVAL,

@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any
 
 from experiments.settings.check import Config
-from snjax.metrics import evaluate, extractors
+from snjax.metrics import extractors
+from snjax.metrics.options import MIN_SAMPLES, Options
 from snjax.metrics.protocols import Protocol
 
 
@@ -24,7 +25,7 @@ class ScorePlan:
     extractor: str
     weights: str
     protocol: Protocol
-    options: evaluate.Options
+    options: Options
     every: int
     cache_dir: str | None
 
@@ -58,7 +59,7 @@ def score_plan(config: Config) -> ScorePlan:
         weights=e.weights,
         protocol=own_protocol(config.data.split, e.num_samples),
         # Without an extractor these values are unused and not checked.
-        options=options_of(e) if e.extractor else evaluate.Options(),
+        options=options_of(e) if e.extractor else Options(),
         every=e.every,
         cache_dir=config.data.cache_dir or None,
     )
@@ -76,9 +77,9 @@ def check_scores(e: Any) -> None:
         e: `eval` of a config, or the options of `--mode=evaluate`.
     """
     extractors.check_name(e.extractor)
-    if e.num_samples < evaluate.MIN_SAMPLES:
+    if e.num_samples < MIN_SAMPLES:
         raise ValueError(
-            f'eval.num_samples is {e.num_samples}: at least {evaluate.MIN_SAMPLES} are needed, for '
+            f'eval.num_samples is {e.num_samples}: at least {MIN_SAMPLES} are needed, for '
             'the fifth nearest neighbour'
         )
     options_of(e)
@@ -93,6 +94,8 @@ def check_extractor(extractor: str, image_set: str) -> None:
         )
 
 
-def options_of(e: Any) -> evaluate.Options:
+def options_of(e: Any) -> Options:
     """The evaluator's options; `e` as for `check_scores`."""
-    return evaluate.Options(batch_size=e.batch_size, neighbour_num=e.neighbour_num, seed=e.seed)
+    # A training takes scores without error bars: `eval` of its config has no such keys.
+    more = {key: e[key] for key in ('half_samples', 'confidence', 'extrapolate') if key in e}
+    return Options(batch_size=e.batch_size, neighbour_num=e.neighbour_num, seed=e.seed, **more)

@@ -35,6 +35,12 @@ class ScoredSet:
         cut = [None if x is None else x[:num] for x in (self.labels, self.images)]
         return ScoredSet(Features(*(x[:num] for x in self.features)), *cut)
 
+    def take(self, rows: np.ndarray) -> 'ScoredSet':
+        """The images at increasing positions `rows`; of pixels those that are there."""
+        labels = None if self.labels is None else self.labels[rows]
+        images = None if self.images is None else self.images[rows[rows < len(self.images)]]
+        return ScoredSet(Features(*(x[rows] for x in self.features)), labels, images)
+
     def __len__(self) -> int:
         return len(self.features.features)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,40 +13,18 @@ from snjax.data.image_set import ImageSet
 from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.trained import TrainedGenerator
-from snjax.metrics import comparison, patches
+from snjax.metrics import comparison, extrapolated, intervals, patches
 from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.extractors import Extractor
+from snjax.metrics.options import Options
+from snjax.metrics.patches import PatchSet
 from snjax.metrics.protocols import Protocol
-from snjax.metrics.reference import Reference
+from snjax.metrics.reference import Reference, summarized
+from snjax.metrics.scores import Moments
 from snjax.runs import tags
 from snjax.runs.scores_file import Row
 
-MIN_SAMPLES = 6  # for the fifth nearest neighbour
 _IMAGES_KEPT = 2000  # for MS-SSIM
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """Counts and seed of an evaluation.
-
-    Attributes:
-        batch_size: fakes per call, a multiple of the number of devices; also the number of fakes
-            that share batch statistics.
-        neighbour_num: see `snjax.metrics.comparison.full`.
-        seed: of z and of the random pairs.
-    """
-
-    batch_size: int = 128
-    neighbour_num: int = 10_000
-    seed: int = 0
-
-    def __post_init__(self):
-        for key in ('batch_size', 'neighbour_num'):
-            if getattr(self, key) < MIN_SAMPLES:
-                raise ValueError(
-                    f'eval.{key} is {getattr(self, key)}: at least {MIN_SAMPLES} are needed'
-                )
-        parallel.check_batch_size(**{'eval.batch_size': self.batch_size})
 
 
 class Evaluator:
@@ -88,13 +66,13 @@ class Evaluator:
     def check(self, protocols: Iterable[Protocol]) -> None:
         """Raises a ValueError of one line for a protocol with too many or too few images."""
         for protocol in protocols:
-            self.reference(protocol.split).rows(protocol)
-            fewest = min(protocol.fake, protocol.real or protocol.fake)
-            if fewest < MIN_SAMPLES:
-                raise ValueError(
-                    f'protocol {protocol.name} has {fewest} images: '
-                    f'at least {MIN_SAMPLES} are needed'
-                )
+            real = len(self.reference(protocol.split).of(protocol).features)
+            dim = self._dim(protocol.split)
+            self.options.check(self.extractor, protocol, real=real, dim=dim)
+
+    def _dim(self, split: str) -> int:
+        """What a covariance of full rank, and a distribution over classes, need points for."""
+        return max(x.shape[-1] for x in self.reference(split).features)
 
     def class_counts(self, trained: TrainedGenerator) -> tuple[int, ...]:
         """Images of each class in a run's training set, where its fakes follow them; () if not."""
@@ -160,10 +138,13 @@ class Evaluator:
             fake = self.fakes(trained, variant, max(missing)) if missing else None
             for protocol, manifest, row in zip(protocols, manifests, found, strict=True):
                 if row is None and fake is not None:
-                    values = self.compare(protocol, fake.first(protocol.fake))
-                    row = Row(values, manifest)
+                    some = fake.first(protocol.fake)
+                    row = Row(self.compare(protocol, some), manifest)
+                    if self.options.half_samples:
+                        bars = self.error_bars(protocol, some, row.scores)
+                        row = dataclasses.replace(row, intervals=bars)
                 assert row is not None
-                rows.append(Row(row.scores, row.manifest | about))
+                rows.append(dataclasses.replace(row, manifest=row.manifest | about))
         return rows
 
     def _known(self, manifest: dict[str, Any], known: Sequence[Row]) -> Row | None:
@@ -182,20 +163,66 @@ class Evaluator:
 
     def compare(self, protocol: Protocol, fake: ScoredSet) -> dict[str, float]:
         """Scores of fakes under one protocol."""
-        reference, o = self.reference(protocol.split), self.options
-        rows = reference.rows(protocol)
-        images = reference.image_set.images
+        reference = self.reference(protocol.split)
+        return self._compare(
+            protocol, self._real(protocol), reference.summary(protocol), fake, is_all=True
+        )
+
+    def error_bars(
+        self, protocol: Protocol, fake: ScoredSet, values: Mapping[str, float] | None = None
+    ) -> dict[str, intervals.Interval]:
+        """Error bars of the scores `values` of fakes under one protocol, by name."""
+        o = self.options
+
+        def score(real, fake):
+            summary = summarized(self.extractor, real.features)
+            return self._compare(protocol, real, summary, fake)
+
+        return intervals.of_scores(
+            score,
+            self._real(protocol),
+            fake,
+            num=o.half_samples,
+            confidence=o.confidence,
+            seed=o.seed,
+            values=self.compare(protocol, fake) if values is None else values,
+        )
+
+    def _real(self, protocol: Protocol) -> ScoredSet:
+        reference = self.reference(protocol.split)
+        rows, images = reference.rows(protocol), reference.image_set.images
         pixels = images[rows if isinstance(rows, slice) else rows[:_IMAGES_KEPT]][:_IMAGES_KEPT]
-        real = ScoredSet(reference.of(protocol), reference.labels(protocol), np.asarray(pixels))
-        return comparison.full(
+        return ScoredSet(reference.of(protocol), reference.labels(protocol), np.asarray(pixels))
+
+    def _compare(
+        self,
+        protocol: Protocol,
+        real: ScoredSet,
+        summary: Moments | PatchSet,
+        fake: ScoredSet,
+        *,
+        is_all: bool = False,
+    ) -> dict[str, float]:
+        o = self.options
+        values = comparison.full(
             self.extractor,
             real,
-            reference.summary(protocol),
+            summary,
             fake,
-            reference.image_set.class_names,
+            self.reference(protocol.split).image_set.class_names,
             neighbour_num=o.neighbour_num,
             seed=o.seed,
         )
+        # Halves of few fakes have no such score, and then it has no error bar.
+        features, logits = fake.features
+        enough = len(fake) >= extrapolated.needed(self._dim(protocol.split))
+        if o.extrapolate and (is_all or enough) and not isinstance(summary, PatchSet):
+            name = comparison.names(self.extractor)
+            found = extrapolated.frechet(summary, features, seed=o.seed)
+            values[f'{name["frechet"]}_infinity'] = found.value
+            found = extrapolated.classifier_score(logits, seed=o.seed)
+            values[f'{name["class"]}_infinity'] = found.value
+        return values
 
     def manifest(self, protocol: Protocol, variant: Variant) -> dict[str, Any]:
         """Everything that a score depends on, except the run and its step."""
@@ -223,6 +250,10 @@ class Evaluator:
             out['batch_size'] = o.batch_size
         if variant.statistics == 'reestimated':
             out['reestimated_from'] = fakes.REESTIMATED_BATCHES * o.batch_size
+        if o.half_samples:
+            out['half_samples'], out['confidence'] = o.half_samples, o.confidence
+        if o.extrapolate:
+            out['extrapolated_through'] = extrapolated.POINTS
         return out | self._counts(len(real.features), protocol.fake, real.features.shape[1])
 
     def _counts(self, real: int, fake: int, dim: int) -> dict[str, Any]:
@@ -248,23 +279,3 @@ class Evaluator:
 def _compared(manifest: dict[str, Any]) -> dict[str, Any]:
     """The entries of a manifest without those that change a score by rounding at most."""
     return {k: v for k, v in manifest.items() if k not in ('versions', 'device')}
-
-
-def table(rows: Sequence[Row], extractor: Extractor) -> list[str]:
-    """A table for the terminal, with a line per row of scores."""
-    columns = comparison.columns(extractor)
-    heads = ['protocol', 'checkpoint', 'variant', *columns]
-    body = [
-        [
-            row.manifest['protocol'],
-            f'{row.manifest.get("checkpoint", "")} {row.manifest["step"]}'.strip(),
-            f'{row.manifest["weights"]}/{row.manifest["batch_statistics"]}',
-            *(f'{row.scores[key]:.4g}' for key in columns.values()),
-        ]
-        for row in rows
-    ]
-    widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
-    return [
-        '  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [heads, *body]
-    ]

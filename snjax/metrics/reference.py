@@ -110,6 +110,13 @@ class Reference:
         return Features(*built)
 
 
+def summarized(extractor: Extractor, features: Features) -> Moments | PatchSet:
+    """`Reference.summary` of any real images, by their features."""
+    if extractor.is_pixels:
+        return patches.patches(features.features)
+    return moments(features.features)
+
+
 def _stem(cache_dir: str | None, name: str) -> pathlib.Path | None:
     """The cache file without its ending; None where there is no home folder for a cache."""
     try:

@@ -18,10 +18,12 @@ class Row:
     Attributes:
         scores: by name.
         manifest: everything that the scores depend on (JSON types).
+        intervals: (low, high) of scores, by name; the manifest says with which confidence.
     """
 
     scores: dict[str, float]
     manifest: dict[str, Any]
+    intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
 
 def identity(manifest: dict[str, Any]) -> str:
@@ -54,7 +56,12 @@ def _row(row: Any) -> Row:
     if not isinstance(row['scores'], dict) or not isinstance(row['manifest'], dict):
         raise TypeError('a row is not scores and their manifest')
     scores = {str(name): float(value) for name, value in row['scores'].items()}
-    return Row(scores, row['manifest'])
+    # Versions up to 0.2.0 wrote none.
+    intervals = {
+        str(name): (float(low), float(high))
+        for name, (low, high) in row.get('intervals', {}).items()
+    }
+    return Row(scores, row['manifest'], intervals)
 
 
 def add(path: pathlib.Path, rows: Iterable[Row]) -> None:

@@ -18,7 +18,8 @@ from snjax.generate.fakes import Variant
 from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison, digits_classifier, extractors, protocols
 from snjax.metrics.comparison import ScoredSet
-from snjax.metrics.evaluate import Evaluator, Options
+from snjax.metrics.evaluate import Evaluator
+from snjax.metrics.options import Options
 from snjax.metrics.protocols import Protocol
 from snjax.runs import scores_file
 from snjax.runs.scores_file import Row
@@ -294,3 +295,23 @@ def test_the_leaderboard_takes_seeds_together_and_other_kinds_apart(tmp_path):
     assert '12.0 ± 2.8' in text
     assert '| sngan, hinge | ResNet | cifar10 | paper | 8.22 | 21.7 |' in text  # published, apart
     assert leaderboard.as_csv(rows).count('\n') == 3
+
+
+def test_intervals_are_kept_and_shown_of_images_for_one_run_and_of_seeds_for_several(tmp_path):
+    folders = [tmp_path / 'a', tmp_path / 'b']
+    for seed, (folder, value) in enumerate(zip(folders, (10.0, 14.0), strict=True)):
+        folder.mkdir()
+        config = sngan_digits.get_config().to_dict() | {'seed': seed}
+        (folder / 'config.json').write_text(json.dumps(config))
+        bars = {'frechet_distance': (value - 0.5, value + 1)}
+        measured = row(value, half_samples=200, confidence=0.95)
+        scores_file.add(folder / 'scores.json', [dataclasses.replace(measured, intervals=bars)])
+    one = leaderboard.collect(folders[:1], 'digits')
+    assert one[0]['intervals']['frechet_distance'] == (9.5, 11.0)
+    assert '10 [9.5, 11]' in leaderboard.markdown(one)
+    assert leaderboard.as_csv(one).splitlines()[1].endswith('10.0,,9.5,11.0')
+    both = leaderboard.collect(folders, 'digits')
+    # Student's quantile for one degree of freedom is 12.7062, and sqrt(8 / 2) = 2.
+    low, high = both[0]['intervals']['frechet_distance']
+    assert (low, high) == (pytest.approx(12 - 25.4124), pytest.approx(12 + 25.4124))
+    assert '| 12.0 ± 2.8 |' in leaderboard.markdown(both)

@@ -6,8 +6,9 @@ import pytest
 from snjax import data
 from snjax.metrics import comparison, extractors, patches
 from snjax.metrics.comparison import ScoredSet
-from snjax.metrics.evaluate import Evaluator, Options
+from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.extractors import Features
+from snjax.metrics.options import Options
 from snjax.metrics.protocols import Protocol
 
 
