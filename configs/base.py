@@ -248,6 +248,19 @@ def get_config() -> ConfigDict:
     # The probability data.augment_chance grows from 0.
     c.burn_in.augment = False
 
+    # What a run takes of the checkpoint that it begins with (init_from).
+    c.transfer = ConfigDict()
+    # state: all of it, which must fit; the count of steps and the schedules go on. weights: the weights
+    # and batch statistics that fit, at step 0, for fine-tuning on other images.
+    c.transfer.take = 'state'
+    # The optimizer's state, with take=weights: fresh, or kept by players whose weights all fit.
+    c.transfer.optimizer = 'fresh'
+    # The moving average, with take=weights: kept, or fresh, which begins with the weights.
+    c.transfer.ema = 'kept'
+    # Number of the discriminator's lowest blocks, from the image up, whose weights stay as they were
+    # taken (FreezeD, Mo et al. 2020).
+    c.transfer.frozen = 0
+
     # Checkpoints; a run resumes from the newest good one.
     c.checkpoint = ConfigDict()
     # Generator updates between checkpoints.

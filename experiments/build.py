@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from experiments.settings import check, keys, memory, ranges
 from experiments.settings.scores import ScorePlan, score_plan
-from snjax import parallel
+from snjax import from_config, parallel
 from snjax.host import paths
 from snjax.host.exit_codes import BAD_INPUT
 from snjax.objectives.augment import parse_policy
@@ -153,6 +153,7 @@ def common(config: Config) -> dict[str, Any]:
         else None,
         'augment': parse_policy(config.data.augment),
         'augment_chance': burn_in(0.0, chance, b.steps) if b.augment else chance,
+        'frozen': from_config.frozen_layers(config),
         'ema_decay': rising_half_life(o.ema_decay, b.steps) if b.ema else o.ema_decay,
     }
 

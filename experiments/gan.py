@@ -50,6 +50,7 @@ from snjax.training.adversarial import (
 )
 from snjax.training.optimizers import Schedule, at
 from snjax.training.player import Player, averaged, sigmas, synchronized
+from snjax.training.transfer import held
 
 
 class GanState(struct.PyTreeNode):
@@ -92,6 +93,7 @@ class Gan:
     class_share: Schedule | None = None  # of the class in labels, where classes come in gradually
     # Weights of the terms added to D's loss, by names of `snjax.objectives.penalties.PENALTIES`.
     penalties: Mapping[str, float | Schedule] = dataclasses.field(default_factory=dict)
+    frozen: tuple[str, ...] = ()  # layers of D whose weights stay (FreezeD)
     clip: float = 0.0  # bound on every parameter of D after its update (WGAN); 0 for none
     augment: tuple[str, ...] = ()  # of every image that D sees (`snjax.objectives.augment`)
     augment_chance: float | Schedule = 1.0  # probability of each of them
@@ -180,7 +182,8 @@ class Gan:
 
         def loss_fn(params, real, fake, keys):
             judge = functools.partial(self.judged, all_real=all_real.image, step=state.step)
-            outs, penalties, model_state = judge(dis, params, real, fake, keys)
+            free = held(params, self.frozen)
+            outs, penalties, model_state = judge(dis, free, real, fake, keys)
             loss, metrics = self.dis_loss(outs[0], outs[1], real.label)
             for name, penalty in penalties.items():
                 metrics[f'penalty_{name}'] = penalty

@@ -95,6 +95,24 @@ def discriminator(
     )
 
 
+def frozen_layers(config: Any) -> tuple[str, ...]:
+    """Names of the discriminator's layers whose weights stay (`transfer.frozen`).
+
+    Raises:
+        ValueError: the discriminator has not so many blocks; one line.
+    """
+    num = _value(config, 'transfer', {}).get('frozen', 0)
+    if not num:
+        return ()
+    blocks = discriminator(config, layers=models.PLAIN).blocks_from_image()
+    if num > len(blocks):
+        raise ValueError(
+            f'transfer.frozen is {num}, but this discriminator has {len(blocks)} blocks: '
+            f'--config.transfer.frozen={len(blocks)} freezes all but its head'
+        )
+    return tuple(name for block in blocks[:num] for name in block)
+
+
 def spectral_layers(config: Any) -> Layers:
     """Spectrally normalized layers for a discriminator, with the options of a config."""
     options = _present(config['model'], 'lipschitz', 'embed_u', learnable_scale='sn_scale')

@@ -27,9 +27,10 @@ from snjax import data, from_config, parallel
 from snjax.metrics.evaluate import Evaluator
 from snjax.runs import config_file, lock, set_file
 from snjax.runs.workdir import CONFIG_NAME, SAMPLES, check_kinds, newest_step
-from snjax.training import beginning, loop
+from snjax.training import beginning, loop, transfer
 from snjax.training.program import StepProgram
 from snjax.training.step import compile_ahead
+from snjax.training.transfer import Origin
 
 # Images a class below which a conditional run is warned. On digits, 180 a class collapse.
 ENOUGH_IMAGES = 500
@@ -127,8 +128,8 @@ def _trainer(
     return trainer
 
 
-def _origin(config: Mapping[str, Any]) -> tuple[pathlib.Path, int] | None:
-    """Workdir and step of the checkpoint that a run begins with; None for a fresh start."""
+def _origin(config: Mapping[str, Any]) -> Origin | None:
+    """The checkpoint that a run begins with; None for a fresh start."""
     folder, step = going_on.split(config['init_from'])
     if not folder:
         return None
@@ -136,7 +137,8 @@ def _origin(config: Mapping[str, Any]) -> tuple[pathlib.Path, int] | None:
         raise ValueError(
             f'init_from {folder!r} names no step: use --init_from={folder}, which does'
         )
-    return pathlib.Path(folder), step
+    t = config['transfer']
+    return Origin(pathlib.Path(folder), step, transfer.Options(t['take'], t['optimizer'], t['ema']))
 
 
 class AheadOfTime:

@@ -64,6 +64,30 @@ def gan(config: Config) -> None:
     _classes(config)
     _penalties(config)
     _burn_in(config)
+    transfer(config)
+
+
+def transfer(config: Config) -> None:
+    """Raises a ValueError for values of the group `transfer` that do not fit the rest."""
+    t = config.transfer
+    choose('transfer.take', t.take, ('state', 'weights'))
+    choose('transfer.optimizer', t.optimizer, ('fresh', 'kept'))
+    choose('transfer.ema', t.ema, ('kept', 'fresh'))
+    if t.take == 'weights' and not config.init_from:
+        raise ValueError(
+            'transfer.take=weights, but there is no checkpoint to take them of: give its run, as '
+            '--init_from=runs/faces@50000'
+        )
+    if t.frozen and (t.take != 'weights' or t.optimizer != 'fresh'):
+        raise ValueError(
+            f'transfer.frozen is {t.frozen}: frozen blocks need --config.transfer.take=weights, and '
+            'a fresh optimizer, whose old momentum would move them'
+        )
+    if t.frozen and (config.clip or config.penalty.l2 or config.penalty.orthonormal):
+        raise ValueError(
+            f'transfer.frozen is {t.frozen}, but clip, penalty.l2 and penalty.orthonormal act on all '
+            'weights: set them to 0, or --config.transfer.frozen=0'
+        )
 
 
 def _batches(config: Config) -> None:

@@ -98,6 +98,7 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'burn_in.lr': WEIGHT,
         'burn_in.beta2': DECAY,
         'burn_in.gamma': WEIGHT,
+        'transfer.frozen': Range(0, 1000),
         'checkpoint.every': INTERVAL,
         'checkpoint.keep': COUNT,
         'checkpoint.keep_every': INTERVAL,

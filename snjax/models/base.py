@@ -166,6 +166,11 @@ class Discriminator(nn.Module):
             )
 
     @nn.nowrap
+    def blocks_from_image(self) -> list[list[str]]:
+        """Names of the layers in each block that can be frozen, from the image up, without the head."""
+        raise NotImplementedError
+
+    @nn.nowrap
     def norm(self, *, train: bool) -> Factory:
         """The factory `norm(name=...)` of norms of its activations."""
         if self.layers.norm is None:

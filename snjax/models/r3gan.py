@@ -269,6 +269,16 @@ class R3GANDiscriminator(_Stages, Discriminator):
         )
         return self.lipschitz * self._score(jnp.einsum('bijc,ijc->bc', h, basis), labels)
 
+    @nn.nowrap
+    def blocks_from_image(self) -> list[list[str]]:
+        """Stages with the layer that changes the number of channels; see `Discriminator`."""
+        names = []
+        for stage in range(len(self.stages()) - 1, -1, -1):
+            blocks = [f'block{stage}_{i}' for i in range(BLOCKS)]
+            names.append([*blocks, *([f'to{stage - 1}'] if stage else ['basis'])])
+        names[0].insert(0, 'from_image')
+        return names
+
     def _score(self, h, labels):
         conditional = self.head == 'projection'
         check_labels(labels, self.num_classes if conditional else 0)

@@ -187,6 +187,15 @@ class ResNetDiscriminator(Discriminator):
             score_bias=layout.score_bias or variant.score_bias,
         )
 
+    @nn.nowrap
+    def blocks_from_image(self) -> list[list[str]]:
+        """One list for each block, with the attention that follows it; see `Discriminator`."""
+        num, attended = len(find_layout(self.image_size).dis), self._attended()
+        names = [[f'block{i + 1}', *(['attention'] if i == attended else [])] for i in range(num)]
+        if self.first_stride2:
+            names[0][0] = 'stem'
+        return names
+
     def _block(self, i: int, train: bool) -> Callable[[Array], Array]:
         """The block at index `i`, or the stem in place of the first."""
         layout = find_layout(self.image_size)

@@ -126,3 +126,8 @@ class WGANGPCNNDiscriminator(Discriminator):
             h = norm(name=f'norm{i + 1}')(h) if i else h
             h = nn.leaky_relu(h, LEAKY_SLOPE)
         return self.logits(h.reshape(h.shape[0], -1), labels, init=glorot_init)
+
+    @nn.nowrap
+    def blocks_from_image(self) -> list[list[str]]:
+        """Each convolution with its norm; see `Discriminator`."""
+        return [[f'conv{i + 1}', f'norm{i + 1}'] for i in range(DEPTH)]

@@ -1,16 +1,16 @@
 """The state that a run starts from: its own checkpoint, that of another run, or a fresh one."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from snjax import parallel
 from snjax.latents.sampling import seed_key
-from snjax.runs.checkpoint import Checkpointer
+from snjax.runs.checkpoint import Checkpointer, load_tree
 from snjax.runs.workdir import CHECKPOINTS
 from snjax.training.step import Options
+from snjax.training.transfer import Origin, transferred
 
 
 def check_set_size(num_images: int, batch_size: int) -> None:
@@ -27,7 +27,7 @@ def state_of(
     options: Options,
     checkpoints: Checkpointer,
     like: Any,
-    origin: tuple[Path, int] | None,
+    origin: Origin | None,
     say: Callable[[str], None],
 ) -> tuple[Any, int | None, int]:
     """The state, with no leaf sharded.
@@ -37,7 +37,7 @@ def state_of(
         options: with the seed.
         checkpoints: of the run itself, which come first.
         like: shapes, types and places of the state.
-        origin: another workdir and the step of its checkpoint; used before a fresh state.
+        origin: the checkpoint of another run; used before a fresh state.
         say: prints a line.
 
     Returns:
@@ -53,16 +53,35 @@ def state_of(
         step = start
         say(f'resuming from step {step}')
     elif origin:
-        folder, step = origin
-        with Checkpointer(folder / CHECKPOINTS) as others:
-            state = others.restore(step, like)
-        say(f'beginning with step {step} of {folder}')
+        if origin.options.take == 'weights':
+            state = _with_weights(init, options, like, origin, say)
+        else:
+            step = origin.step
+            with Checkpointer(origin.folder / CHECKPOINTS) as others:
+                state = others.restore(step, like)
+            say(f'beginning with step {step} of {origin.folder}')
     else:
-        program = parallel.compile(init.lower(), quickly=True)
-        state = program(seed_key(options.seed, 'init'))
+        state = _fresh(init, options)
     if step % options.steps_per_call:
         raise ValueError(
             f'the checkpoint is of step {step}, no multiple of steps_per_call '
             f'{options.steps_per_call}: resume with --config.steps_per_call=1'
         )
     return state, start, step
+
+
+def _fresh(init: jax.stages.Traced, options: Options) -> Any:
+    program = parallel.compile(init.lower(), quickly=True)
+    return program(seed_key(options.seed, 'init'))
+
+
+def _with_weights(
+    init: jax.stages.Traced, options: Options, like: Any, origin: Origin, say: Callable[[str], None]
+) -> Any:
+    """A fresh state with the weights of another run; prints which."""
+    _, tree = load_tree(origin.folder / CHECKPOINTS, origin.step)
+    found = transferred(_fresh(init, options), tree, origin.options, like)
+    say(f'beginning with weights of step {origin.step} of {origin.folder}')
+    for line in found.lines():
+        say(line)
+    return found.state

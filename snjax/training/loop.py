@@ -24,6 +24,7 @@ from snjax.training.profiling import Profile
 from snjax.training.program import StepProgram
 from snjax.training.progress import Progress
 from snjax.training.step import Options, compile_ahead, compile_now, device_data
+from snjax.training.transfer import Origin
 
 # Calls of the compiled step in the device's queue. Two keep the device busy; more would only delay
 # the reaction to SIGTERM.
@@ -45,7 +46,7 @@ class Trainer:
         workdir: where the run is written.
         config: nested dict, for TensorBoard.
         live: scores checkpoints during training; None for no scores.
-        origin: another workdir and the step of its checkpoint that a new run begins with.
+        origin: the checkpoint of another run that a new run begins with.
         diagnose: scalars by name of one replica of a state, logged as 'diagnostics/...'; None where
             `options.diagnose_every` is 0.
         say: prints a line.
@@ -73,7 +74,7 @@ class Trainer:
         config: Mapping[str, Any],
         *,
         live: ScoresWhileTraining | None = None,
-        origin: tuple[pathlib.Path, int] | None = None,
+        origin: Origin | None = None,
         diagnose: Callable[[Any], Mapping[str, float]] | None = None,
         say: Callable[[str], None] = print,
         ahead: StepProgram | None = None,

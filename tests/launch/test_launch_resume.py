@@ -104,6 +104,23 @@ def test_a_new_run_begins_with_a_checkpoint_of_another_and_records_it(
     assert {step for tag, step, _ in events(workdir) if tag == 'samples'} == {begin, NUM_STEPS}
 
 
+def test_a_new_run_is_fine_tuned_from_the_weights_of_another(launcher, finished_run, tmp_path):
+    origin, workdir = finished_run.workdir, tmp_path / 'tuned'
+    flags = [f'--init_from={origin}', f'--workdir={workdir}', '--config.transfer.take=weights']
+    flags += ['--config.transfer.frozen=1', f'--config.num_steps={CHECKPOINT_EVERY}']
+    flags += ['--config.eval.extractor=', '--config.eval.every=0', '--config.log.every=10']
+    outcome = launcher.run(*flags)
+    assert outcome.code == 0, outcome.stderr
+    assert f'beginning with weights of step {NUM_STEPS} of {origin}\n' in outcome.stdout
+    assert 'arrays of weights and batch statistics taken, 0 fresh\n' in outcome.stdout
+    assert checkpoints(workdir) == [0, CHECKPOINT_EVERY]
+    (_, first), (_, last), (_, old) = state(workdir, 0), state(workdir), state(origin)
+    for path in old:
+        if path.startswith(('gen/params/', 'dis/params/')):
+            assert (first[path] == old[path]).all(), path
+            assert (last[path] == first[path]).all() == path.startswith('dis/params/conv1/'), path
+
+
 def test_the_origin_of_a_new_run_is_a_checkpoint_that_is_there(finished_run, tmp_path):
     origin, last = finished_run.workdir, NUM_STEPS - 2 * CHECKPOINT_EVERY
     assert going_on.resolve(f'{origin}@{last}', tmp_path) == f'{origin}@{last}'
