@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from flax.traverse_util import flatten_dict
 
 from experiments.build import common, penalties
 from snjax import parallel
@@ -45,11 +44,12 @@ from snjax.training.adversarial import (
     draw_noise,
     key_of,
     key_of_first_fakes,
+    outputs_on_both,
     penalty_inputs,
     soft_labels,
 )
 from snjax.training.optimizers import Schedule, at
-from snjax.training.player import Player, averaged, sigmas, synchronized
+from snjax.training.player import Player, averaged, histogram_arrays, sigmas, synchronized
 from snjax.training.transfer import held
 
 
@@ -182,8 +182,7 @@ class Gan:
 
         def loss_fn(params, real, fake, keys):
             judge = functools.partial(self.judged, all_real=all_real.image, step=state.step)
-            free = held(params, self.frozen)
-            outs, penalties, model_state = judge(dis, free, real, fake, keys)
+            outs, penalties, model_state = judge(dis, held(params, self.frozen), real, fake, keys)
             loss, metrics = self.dis_loss(outs[0], outs[1], real.label)
             for name, penalty in penalties.items():
                 metrics[f'penalty_{name}'] = penalty
@@ -320,20 +319,10 @@ class Gan:
         return player.apply(module, params, *inputs, moves_spectral=moves_spectral)
 
     def _discriminate(self, dis: Player, params, real: Batch, fake: Batch):
-        """D's outputs on real and fake images, and its collections after both.
-
-        Concatenates both batches into one pass if that gives the same result.
-        """
-        if self.spectral_updates == 'per_forward' or 'batch_stats' in dis.model_state:
-            real_out, model_state = self._apply(self.dis, dis, params, *real)
-            dis = dis.replace(model_state=model_state)
-            fake_out, model_state = self._apply(self.dis, dis, params, *fake)
-            return real_out, fake_out, model_state
-        both, num = jax.tree.map(lambda *x: jnp.concatenate(x), real, fake), len(real.image)
-        out, model_state = self._apply(self.dis, dis, params, *both)
-        real_out = jax.tree.map(lambda x: x[:num], out)
-        fake_out = jax.tree.map(lambda x: x[num:], out)
-        return real_out, fake_out, model_state
+        """D's outputs on real and fake images, and its collections after both."""
+        apart = self.spectral_updates == 'per_forward' or 'batch_stats' in dis.model_state
+        judge = functools.partial(self._apply, self.dis)
+        return outputs_on_both(judge, dis, params, real, fake, in_two_passes=apart)
 
     def _descend(self, player: Player, grads, lr, step):
         """One optimizer step along the gradient averaged over devices, and the gradient's norm."""
@@ -357,9 +346,7 @@ class Gan:
 
     def histogram_arrays(self, state: GanState) -> dict[str, Any]:
         """Every weight of both players, and the sigmas of D's layers as one array."""
-        weights = flatten_dict({'gen': state.gen.params, 'dis': state.dis.params}, sep='/')
-        values = list(sigmas(sigma=state.dis).values())
-        return weights | ({'spectral/sigmas': jnp.stack(values)} if values else {})
+        return histogram_arrays({'gen': state.gen, 'dis': state.dis}, normalized=state.dis)
 
     def sample(
         self, state: GanState, rng: jax.Array, num: int, labels: jax.Array | None = None

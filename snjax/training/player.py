@@ -3,6 +3,7 @@
 `experiments.gan` plays with two players; `experiments.glo` trains one.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from flax.traverse_util import flatten_dict
 
 from snjax import parallel, spectral
 from snjax.training.optimizers import Schedule
@@ -136,3 +138,10 @@ def sigmas(**players: Player) -> dict[str, jax.Array]:
         for prefix, player in players.items()
         for name, sigma in spectral.sigmas(player.model_state.get('spectral', {})).items()
     }
+
+
+def histogram_arrays(players: Mapping[str, Player], normalized: Player) -> dict[str, Any]:
+    """Every weight as '<player>/<path>', and the sigmas of a player's layers as one array."""
+    weights = flatten_dict({name: player.params for name, player in players.items()}, sep='/')
+    values = list(sigmas(sigma=normalized).values())
+    return weights | ({'spectral/sigmas': jnp.stack(values)} if values else {})
