@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from configs.modes import evaluate as defaults
 from experiments.modes import command_line
 from experiments.modes.options import NO_PLACES, Options
-from experiments.report import leaderboard
+from experiments.report import leaderboard_files
 from experiments.settings import memory, ranges
 from experiments.settings.check import Config
 from experiments.settings.scores import check_extractor, check_scores, options_of, own_protocol
@@ -105,7 +105,7 @@ def run_evaluate(
                 set_file.check(folder, splits[key](own_split), accept_changed=accept)
             _evaluate_one(e, folder, evaluators[key], asked)
         if parallel.is_main() and len(runs) > 1:
-            leaderboard.write([folder for folder, _ in runs], e.extractor)
+            leaderboard_files.write([folder for folder, _ in runs], e.extractor)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +20,6 @@ from experiments.report.spreads import (
 )
 from experiments.settings import keys
 from snjax.runs import config_file, scores_file
-from snjax.runs.files import replace_file
 from snjax.runs.workdir import CONFIG_NAME, SCORES_NAME
 
 # Entries of a manifest that decide which scores can be compared.
@@ -62,20 +60,6 @@ class Scored(NamedTuple):
     folder: pathlib.Path
     config: Mapping[str, Any]
     rows: Sequence[scores_file.Row]
-
-
-def write(folders: Sequence[pathlib.Path], extractor: str) -> None:
-    """Writes `leaderboard.md` and `.csv` of scored runs, and prints the table.
-
-    The files go into the deepest folder that holds the folders of all runs.
-    """
-    rows = collect(folders, extractor)
-    place = pathlib.Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
-    text = markdown(rows)
-    replace_file(place / 'leaderboard.md', text)
-    replace_file(place / 'leaderboard.csv', as_csv(rows))
-    print(text)
-    print(f'{place / "leaderboard.md"} and .csv', flush=True)
 
 
 def collect(folders: Sequence[pathlib.Path], extractor: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from experiments.report.records import Cell, Section, Table
 from experiments.report.spreads import format_interval, format_number, spread
 
 # -1: lower is better; 1: higher is better.
-_SIGNS = {
+SIGNS = {
     'fid': -1,
     'frechet_distance': -1,
     'fid_infinity': -1,
@@ -51,7 +51,7 @@ def title(key: str, extractor: str) -> str:
 
 def titled(key: str, extractor: str) -> str:
     """`title` with an arrow that points to better scores."""
-    return title(key, extractor) + _ARROWS.get(_SIGNS.get(key, 0), '')
+    return title(key, extractor) + _ARROWS.get(SIGNS.get(key, 0), '')
 
 
 def protocol(row: Mapping[str, Any], variant: bool = True) -> str:
@@ -105,7 +105,7 @@ def _scores_table(rows: Sequence[Mapping[str, Any]], group_of: Mapping[Any, Grou
     caption = f'{capitalized(measured)}. Mean ± standard deviation over seeds.'
     if any(row['seeds'] == 1 and row['intervals'] for row in rows):
         caption += ' In brackets: intervals over images, of one run.'
-    best = {len(heads) + i: _SIGNS[key] for i, key in enumerate(keys) if not variant}
+    best = {len(heads) + i: SIGNS[key] for i, key in enumerate(keys) if not variant}
     titles = [titled(key, rows[0]['extractor']) for key in keys]
     return Table([*heads, *titles], body, caption, best=best)
 

@@ -611,9 +611,13 @@ def test_folder_takes_path_and_size(argument, path, size):
 def test_a_laptop_has_the_same_budget_for_every_set():
     found = [sngan_cifar.get_config('laptop'), sngan_folder.get_config('photos,64,laptop')]
     assert [c.data.image_size for c in found] == [32, 64]
+    assert sngan_folder.get_config('photos,laptop').data.image_size == 48
+    assert cgan_cifar.get_config('laptop').model.fake_classes == 'real'
     for c in found:
         assert (c.num_steps, c.batch_size, c.gen_batch_size, c.n_dis) == (12_000, 32, 32, 1)
-        assert (c.model.gen_width, c.model.dis_width) == (32, 32)
+        width = 32 if c.data.image_size == 32 else 16
+        assert (c.model.gen_width, c.model.dis_width) == (width, width)
+        assert (c.loss, c.optimizer.lr, c.optimizer.dis_lr) == ('relativistic_pairing', 4e-4, 8e-4)
         assert (c.optimizer.decay_start, c.optimizer.decay_end) == (6_000, c.num_steps)
 
 

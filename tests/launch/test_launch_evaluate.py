@@ -95,6 +95,10 @@ def test_a_run_without_a_checkpoint_does_not_keep_the_others_from_being_scored(
     assert f'left out: no checkpoint in {tmp_path}/b' in capsys.readouterr().out
     board = (tmp_path / 'leaderboard.md').read_text()
     assert f'| digits | {NUM_STEPS} | train/all/60 |' in board
+    text = (tmp_path / 'leaderboard.tex').read_text()
+    assert text.count(r'\toprule') == text.count(r'\end{table}') == 3  # two protocols of the last
+    assert 'protocol train/all/60: 60 fakes against 1797 real images' in text
+    assert r'Frechet distance (digits) $\downarrow$ & ' in text
 
 
 def test_several_checkpoints_are_scored_in_turn_and_kept_at_once(launcher, finished_run, tmp_path):
