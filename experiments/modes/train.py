@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -169,10 +168,8 @@ class AheadOfTime:
 
     def announce(self, num_images: int) -> None:
         """Starts to compile for a set of `num_images` images."""
-        plan, method, d = self._plan, self._plan.method, self._plan.record['data']
-        images = jax.ShapeDtypeStruct(
-            (num_images, d['image_size'], d['image_size'], d['channels']), np.uint8
-        )
+        plan, method = self._plan, self._plan.method
+        images = from_config.images_shape(plan.record, num_images)
         # Several processes and streamed sets need arrays to compile; GLO's state has the size of
         # its images.
         waits = parallel.process_count() > 1 or method.state_axes is not None
