@@ -15,6 +15,7 @@ from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
 from experiments.settings import memory, ranges
+from snjax import from_config
 from snjax.data import ImageSet
 from snjax.generate import neighbours, weights
 from snjax.generate.glo import TrainedGlo
@@ -61,6 +62,12 @@ def run_sample(
     _check(options)
     trained = load(workdir, options.step or None)
     memory.check_outputs('sample', options, trained.config['data'])
+    channels = from_config.images_shape(trained.config, 1).shape[-1]
+    if options.format == 'images' and not images.has_png(channels, trained.bits):
+        raise ValueError(
+            f'sample.format is images, but no PNG holds {channels} channels of {trained.bits} bits: '
+            '--sample.format=npz keeps them, grid draws the first three'
+        )
     if isinstance(trained, TrainedGlo):
         made = sample_glo.make(options, trained, places)
     else:
