@@ -26,13 +26,13 @@ from snjax.host import paths
 EXTRACTORS = ('digits', 'cifar_resnet56', 'inception', 'patches', 'fitted')
 # Those without a file of weights.
 _WITHOUT_FILE = ('digits', 'patches', 'fitted')
-# Those that see images of any number of channels and bits.
-_ANY_IMAGES = ('patches', 'fitted')
 # Usual names of the files of weights, see `load`.
 _FILES = {
     'cifar_resnet56': 'resnet56_cifar10.npz',
     'inception': 'inception-2015-12-05.safetensors',
 }
+# Those that see images of any number of channels and bits.
+_ANY_IMAGES = ('patches', 'fitted')
 
 
 class Features(NamedTuple):

@@ -134,7 +134,7 @@ def test_a_run_trains_resumes_and_is_drawn_inverted_scored_and_reported(form, tm
     again.num_steps = 4
     run_train(again.lock(), run)
     assert read_config(run / 'config.json')['num_steps'] == 4
-    assert scores(run, 'train/all/8')['swd'] > 0
+    assert scores(run, 'train/all/8')['scores']['swd'] > 0
     grids = sorted((run / 'samples').glob('*.png'))
     shown = 1 if channels == 1 else 3
     for grid in grids:
