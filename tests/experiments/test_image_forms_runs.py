@@ -12,6 +12,7 @@ from PIL import Image
 from configs import from_workdir, sngan_folder
 from configs.modes import evaluate, invert, sample
 from experiments import build
+from experiments.modes import sweep
 from experiments.modes.evaluate import run_evaluate
 from experiments.modes.invert import run_invert
 from experiments.modes.report import run_report
@@ -84,6 +85,12 @@ def test_a_recorded_rectangle_is_the_rectangle_that_was_asked_for():
     square = config_of('rgba')
     square.data.image_size = (16, 16)
     assert build.plan(square).record['data']['image_size'] == 16
+
+
+def test_the_command_line_and_sweeps_say_height_and_width_with_a_comma():
+    item = {'config': 'configs/sngan_digits.py'}
+    assert sweep.resolve(item | {'data.image_size': '48,64'})['data']['image_size'] == (48, 64)
+    assert sweep.resolve(item | {'data.image_size': 48})['data']['image_size'] == 48
 
 
 @pytest.mark.parametrize('value', ['16x24', (16, 24, 3), (16, 0), 16.0, True])
