@@ -211,7 +211,7 @@ def images_shape(config: Any, num: int) -> jax.ShapeDtypeStruct:
 
 def bits(config: Any) -> int:
     """Bits of a pixel's value, 8 or 16."""
-    return _value(config['data'], 'bits', 8)
+    return _value(_value(config, 'data', {}), 'bits', 8)
 
 
 def training_split(config: Any) -> str:

@@ -121,12 +121,15 @@ def grid(
     return sheet[: sheet.shape[0] - padding, : sheet.shape[1] - padding]
 
 
-def encode_png(image: UInt[np.ndarray, 'h w c']) -> bytes:
-    """Encodes pixels (H, W, C), see `has_png`; with one Pillow, the same pixels give the same
-    bytes.
+def encode_png(image: UInt[np.ndarray, 'h w c'], *, is_drawn: bool = True) -> bytes:
+    """Encodes pixels (H, W, C); with one Pillow, the same pixels give the same bytes.
+
+    Args:
+        image: C 1 or 3 of 8 bits.
+        is_drawn: whether that is so; otherwise all forms of `has_png` are kept as they are.
     """
     buffer = io.BytesIO()
-    _pillow(_pixels(image, ndim=3, is_drawn=False)).save(buffer, format='PNG')
+    _pillow(_pixels(image, ndim=3, is_drawn=is_drawn)).save(buffer, format='PNG')
     return buffer.getvalue()
 
 
@@ -144,7 +147,8 @@ def save_png(
         ValueError: for other shapes or types.
     """
     image = np.asarray(image)
-    replace_file(path, encode_png(grid(image) if image.ndim == 4 else image))
+    is_grid = image.ndim == 4
+    replace_file(path, encode_png(grid(image) if is_grid else image, is_drawn=is_grid))
 
 
 def save_animation(

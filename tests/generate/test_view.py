@@ -98,4 +98,4 @@ def test_pictures_are_grids_of_at_least_400_pixels(run):
     assert snjax.show(colours, columns=1).size == (400, 1808)
     assert snjax.show(colours[0]).mode == 'RGB'
     with pytest.raises(ValueError, match='C 1 or 3'):
-        snjax.show(np.zeros((2, 4, 4, 2)))
+        snjax.show(np.zeros((4, 4)))
