@@ -26,6 +26,8 @@ def show(images: Any, *, columns: int | None = None, least: int = _LEAST) -> Ima
     """
     images = np.asarray(images)
     images = images[None] if images.ndim == 3 else images
+    if images.ndim != 4:
+        raise ValueError(f'images have shape {images.shape}; (N, H, W, C) or (H, W, C) is needed')
     if images.dtype not in DEPTHS.values():
         images = pixels.to_uint8(images)
     sheet = pixels.grid(pixels.shown(images), columns=columns)

@@ -87,6 +87,7 @@ def test_a_recorded_rectangle_is_the_rectangle_that_was_asked_for():
     assert build.plan(square).record['data']['image_size'] == 16
 
 
+@pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
 def test_the_command_line_and_sweeps_say_height_and_width_with_a_comma():
     item = {'config': 'configs/sngan_digits.py'}
     assert sweep.resolve(item | {'data.image_size': '48,64'})['data']['image_size'] == (48, 64)
