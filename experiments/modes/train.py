@@ -189,8 +189,9 @@ def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
         announce(source.num_images)
     image_set = source.read()
     n, h, w, c = image_set.images.shape
+    depth = ' and 16 bits' if image_set.images.dtype == np.uint16 else ''
     say(
-        f'{image_set.name} ({image_set.split}): {n} images of {h}x{w}x{c}, '
+        f'{image_set.name} ({image_set.split}): {n} images of {h}x{w}x{c}{depth}, '
         f'sha256 {image_set.sha256[:12]}'
     )
     if image_set.class_names:

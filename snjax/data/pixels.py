@@ -157,7 +157,6 @@ def fitted(image: Image.Image, image_size: ImageSize, fit: str) -> Image.Image:
     if fit == 'stretch':
         return image.resize((width, height), Image.Resampling.BILINEAR)
     scales = height / old_height, width / old_width
-    # `crop` of an image outside which nothing is left is what it was for squares, bit for bit.
     scale = max(scales) if fit == 'crop' else min(scales)
     limit = max if fit == 'crop' else min
     size = limit(width, round(old_width * scale)), limit(height, round(old_height * scale))
