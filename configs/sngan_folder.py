@@ -40,9 +40,7 @@ def laptop(c: ConfigDict) -> None:
     c.checkpoint.keep_every = 4_000
 
 
-def path_and_size(
-    argument: str, name: str, default: int = 64
-) -> tuple[str, int | tuple[int, int]]:
+def path_and_size(argument: str, name: str, default: int = 64) -> tuple[str, int | tuple[int, int]]:
     """PATH and SIZE, or (HEIGHT, WIDTH), of the argument of the config `name`; the size is `default`
     unless said.
     """
