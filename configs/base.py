@@ -173,7 +173,7 @@ def get_config() -> ConfigDict:
     # Split of the set.
     c.data.split = 'train'
     # Pixels of a square's side, or height,width as 48,64.
-    c.data.image_size = FieldReference(32, field_type=object)
+    c.data.image_size = FieldReference(32, field_type=object)  # of either type
     # How images of another shape are made to fit: crop (resized until they cover the size, the middle
     # kept), pad (resized into it, black around them) or stretch.
     c.data.fit = 'crop'
