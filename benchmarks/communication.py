@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import command, machine
 from benchmarks.workloads import load_config
 from experiments import build
-from snjax import parallel
+from snjax import from_config, parallel
 from snjax.latents.sampling import seed_key
 from snjax.parallel import cost
 from snjax.training.step import device_data, make_step
@@ -156,8 +156,8 @@ def predict(counted, network, utilisation):
 
 def _step(config):
     """The training step, with shapes for the state and a set of one batch."""
-    size = config.data.image_size
-    pixels = np.zeros((config.batch_size, size, size, config.data.channels), np.uint8)
+    like = from_config.images_shape(config, config.batch_size)
+    pixels = np.zeros(like.shape, like.dtype)
     method = build.method(config).with_images(pixels)
     data = device_data(pixels, np.zeros(len(pixels), np.int32), 0)
     state = jax.eval_shape(method.init, seed_key(0, 'init'))

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks import command, machine
 from benchmarks.workloads import load_config
 from experiments import build
-from snjax import parallel
+from snjax import from_config, parallel
 from snjax.latents.sampling import seed_key
 from snjax.parallel import cost
 from snjax.training.step import device_data, make_step
@@ -61,9 +61,9 @@ def measure(config, compiles):
     """Bytes of the state, and of a step without the state."""
     options = build.options(config)
     # A set of one batch: the step's memory does not depend on the set's size.
-    size = config.data.image_size
-    shape = (config.batch_size, size, size, config.data.channels)
-    pixels = np.zeros(shape, np.uint8)
+    like = from_config.images_shape(config, config.batch_size)
+    shape = like.shape
+    pixels = np.zeros(shape, like.dtype)
     method = build.method(config).with_images(pixels)
     data = device_data(pixels, np.zeros(shape[0], np.int32), 0)
     state = parallel.shard_shapes(

@@ -14,7 +14,7 @@ import numpy as np
 from jax.extend import core
 
 from experiments import build
-from snjax import parallel
+from snjax import from_config, parallel
 from snjax.training.step import device_data, make_step
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
@@ -94,9 +94,9 @@ class Step:
     """
 
     def __init__(self, config: Any, num_images: int = 10_000, *, counted_only: bool = False):
-        size, channels = config.data.image_size, config.data.channels
+        shape = from_config.images_shape(config, num_images).shape
         rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 256, (num_images, size, size, channels), np.uint8)
+        pixels = rng.integers(0, 256, shape, np.uint8)
         labels = rng.integers(0, max(config.model.num_classes, 1), num_images, np.int32)
         self.method = build.method(config).with_images(pixels)
         self.options = build.options(config)

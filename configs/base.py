@@ -4,7 +4,7 @@
 The keys of other modes are in `configs/modes/`.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 
 def get_config() -> ConfigDict:
@@ -172,13 +172,20 @@ def get_config() -> ConfigDict:
     c.data.name = 'cifar10'
     # Split of the set.
     c.data.split = 'train'
-    # Height and width in pixels; images are resized and cropped to it.
-    c.data.image_size = 32
-    # 1 (grey) or 3 (colour); images are converted.
+    # Pixels of a square's side, or height,width as 48,64.
+    c.data.image_size = FieldReference(32, field_type=object)  # of either type
+    # How images of another shape are made to fit: crop (resized until they cover the size, the middle
+    # kept), pad (resized into it, black around them) or stretch.
+    c.data.fit = 'crop'
+    # 1 (grey), 2 (grey, alpha), 3 (colour) or 4 (colour, alpha), to which images are converted; or the
+    # channels of an .npz file, up to 16.
     c.data.channels = 3
+    # Bits of a pixel's value: 8, or 16 for grey images and .npz files.
+    c.data.bits = 8
     # Mirror each image with probability 1/2.
     c.data.flip = False
-    # Scaling to [-1, 1]: on, x/128 - 1 + U(0, 1/128); off, x/127.5 - 1.
+    # Scaling to [-1, 1]: on, x/128 - 1 + U(0, 1/128); off, x/127.5 - 1. (Of 16 bits, in steps of
+    # 1/32768 and 1/32767.5.)
     c.data.dequantize = True
     # Differentiable augmentation of everything the discriminator sees: any of
     # color,translation,cutout, with commas. Empty: none.

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import glo_cifar, sngan_folder
 from snjax.data import sets
+from snjax.image_format import sides
 
 
 def get_config(argument: str = '') -> ConfigDict:
@@ -22,6 +23,6 @@ def get_config(argument: str = '') -> ConfigDict:
     c.data.path = path
     c.data.image_size = size
     c.glo.initial = 'pca'
-    if c.data.image_size > 64:
+    if min(sides(size)) > 64:
         c.glo.levels = 4
     return c

@@ -24,7 +24,7 @@ _GAMMA = {32: 0.5, 64: 2.0, 128: 15.0, 256: 150.0}
 
 def get_config(argument: str = '') -> ConfigDict:
     path, size = path_and_size(argument.removesuffix(',laptop'), 'r3gan_folder.py')
-    if size not in _GAMMA:
+    if not isinstance(size, int) or size not in _GAMMA:
         raise ValueError(
             f'r3gan_folder.py:{argument}: the size is {size}; accepted are '
             f'{", ".join(map(str, _GAMMA))}'

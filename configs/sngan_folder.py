@@ -5,17 +5,18 @@
     python launch.py --config=configs/sngan_folder.py:photos,laptop       # without an accelerator
     python launch.py --config=configs/sngan_folder.py:photos,32,laptop    # the same, in half the time
 
-The argument is PATH or PATH,SIZE with a size of 32, 48, 64 (default), 96, 128 or 256 px; images are
-resized and cropped to it. `laptop` is a budget for two CPU cores (the function below), 48 px unless
-said. Reproduces
-no row of a paper: the ResNets of Miyato et al. 2018 (tables 4 to 6) and their hinge recipe, with
-mirrored images and a moving average of the generator.
+The argument is PATH or PATH,SIZE with a size of 32, 48, 64 (default), 96, 128, 256 or 512 px, or
+HEIGHTxWIDTH of which the smaller is one of these, as 48x64; images are resized and cropped to it,
+or as --config.data.fit says. `laptop` is a budget for two CPU cores (the function below), 48 px
+unless said. Reproduces no row of a paper: the ResNets of Miyato et al. 2018 (tables 4 to 6) and
+their hinge recipe, with mirrored images and a moving average of the generator.
 """
 
 from ml_collections import ConfigDict
 
 from configs import base
 from snjax.data import sets
+from snjax.image_format import canonical, sides
 
 
 def laptop(c: ConfigDict) -> None:
@@ -39,12 +40,18 @@ def laptop(c: ConfigDict) -> None:
     c.checkpoint.keep_every = 4_000
 
 
-def path_and_size(argument: str, name: str, default: int = 64) -> tuple[str, int]:
-    """PATH and SIZE of the argument of the config `name`; the size is `default` unless said."""
+def path_and_size(argument: str, name: str, default: int = 64) -> tuple[str, int | tuple[int, int]]:
+    """PATH and SIZE, or (HEIGHT, WIDTH), of the argument of the config `name`; the size is `default`
+    unless said.
+    """
     path, _, size = argument.partition(',')
-    if size and not size.isdecimal():
-        raise ValueError(f'{name}:{argument}: accepted are PATH and PATH,SIZE, size in pixels')
-    return path, int(size or default)
+    numbers = (size or str(default)).split('x')
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise ValueError(
+            f'{name}:{argument}: accepted are PATH, PATH,SIZE and PATH,HEIGHTxWIDTH, whose sizes are '
+            'in pixels'
+        )
+    return path, canonical([int(numbers[0]), int(numbers[-1])])
 
 
 def get_config(argument: str = '') -> ConfigDict:
@@ -58,7 +65,7 @@ def get_config(argument: str = '') -> ConfigDict:
     c.data.path = path
     c.data.image_size = size
     c.data.flip = True
-    if c.data.image_size > 32:
+    if min(sides(size)) > 32:
         c.model.gen_width = c.model.dis_width = 64
     c.optimizer.decay_end = 50_000
     c.optimizer.ema_decay = 0.999

@@ -25,6 +25,7 @@ from experiments.settings.scores import ScorePlan, score_plan
 from snjax import from_config, parallel
 from snjax.host import paths
 from snjax.host.exit_codes import BAD_INPUT
+from snjax.image_format import canonical, sides
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
 from snjax.training.adversarial import linear_rise
@@ -91,6 +92,7 @@ def _record(config: Config) -> Mapping[str, Any]:
         if record[group][name]:
             record[group][name] = str(paths.absolute(record[group][name], key))
     record['data']['accept_changed'] = False
+    record['data']['image_size'] = canonical(record['data']['image_size'])
     return record
 
 
@@ -125,14 +127,14 @@ def common(config: Config) -> dict[str, Any]:
         ValueError: a value is not accepted; the message names its key.
     """
     check.gan(config)
-    o, model, size, b = config.optimizer, config.model, config.data.image_size, config.burn_in
+    o, model, b = config.optimizer, config.model, config.burn_in
     rate = functools.partial(linear_decay, decay_start=o.decay_start, decay_end=o.decay_end)
     chance, beta2 = float(config.data.augment_chance), burn_in(o.beta2, b.beta2, b.steps)
     lead = o.gen_lead if o.decay_end else 0
     ahead = {'decay_start': o.decay_start - lead, 'decay_end': o.decay_end - lead}
     dis_lr = o.dis_lr or (o.lr if lead else 0.0)
     return {
-        'image_shape': (size, size, config.data.channels),
+        'image_shape': (*sides(config.data.image_size), config.data.channels),
         'dim_z': model.dim_z,
         'latent': model.latent,
         'num_classes': model.num_classes,

@@ -79,7 +79,7 @@ class Glo:
     z_optimizer: optax.GradientTransformation
     learning_rate: Callable[[jax.Array], jax.Array]  # of the updates done
     z_learning_rate: Callable[[jax.Array], jax.Array]
-    images: Any = None  # training set, uint8 (n, H, W, C); None until `with_images`
+    images: Any = None  # training set, (n, H, W, C); None until `with_images`
     accumulate: int = 1  # parts of a batch, as in `experiments.gan.Gan`
 
     batches_per_step = 1

@@ -12,7 +12,10 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+
 from snjax import models, parallel
+from snjax.image_format import DEPTHS, sides, words
 from snjax.models import BATCH_NORM, LAYER_NORM, PLAIN, WEIGHT_NORM, Layers
 from snjax.models.arguments import choose
 
@@ -34,11 +37,11 @@ class Facts(NamedTuple):
 def facts(config: Any) -> Facts:
     """The facts of a run's config."""
     data, model = config['data'], config['model']
-    size, name = data['image_size'], str(model['architecture'])
+    name = str(model['architecture'])
     return Facts(
         method=config['method'],
         data=data['name'],
-        shape=f'{size}x{size}x{data["channels"]}',
+        shape=f'{words(data["image_size"])}x{data["channels"]}',
         architecture=models.RENAMED.get(name, name),
         num_steps=config['num_steps'],
         seed=config['seed'],
@@ -199,6 +202,18 @@ def _shared_generator(keys: str) -> models.Generator:
     return generator(json.loads(keys))
 
 
+def images_shape(config: Any, num: int) -> jax.ShapeDtypeStruct:
+    """Shape and type of `num` images of a config's set."""
+    data = config['data']
+    shape = num, *sides(data['image_size']), data['channels']
+    return jax.ShapeDtypeStruct(shape, DEPTHS[bits(config)])
+
+
+def bits(config: Any) -> int:
+    """Bits of a pixel's value, 8 or 16."""
+    return _value(_value(config, 'data', {}), 'bits', 8)
+
+
 def training_split(config: Any) -> str:
     """The split that a run is trained on."""
     return _value(config['data'], 'split', 'train')
@@ -235,7 +250,7 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
     d = ChainMap(changes, config['data'])
     return data.find(
         d['name'],
-        **_present(d, 'image_size', 'channels', 'split', 'skip_broken', 'labels'),
+        **_present(d, 'image_size', 'channels', 'fit', 'bits', 'split', 'skip_broken', 'labels'),
         # Empty means absent.
         data_dir=d.get('data_dir') or None,
         path=d.get('path') or None,

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom to the top: a part imports from its own row and from the rows above it in this
 # list, never from the rows below.
 LAYERS = (
-    ('snjax.shapes',),  # names of types
+    ('snjax.shapes', 'snjax.image_format'),  # names of types; sizes and types of images
     ('snjax.host',),
     ('snjax.parallel',),
     ('snjax.nn',),
@@ -28,7 +28,7 @@ LAYERS = (
     ('experiments.report', 'experiments.modes'),
     ('launch',),
 )
-AT_THE_ROOT_OF_SNJAX = {'__init__.py', 'from_config.py', 'py.typed', 'shapes.py'}
+AT_THE_ROOT_OF_SNJAX = {'__init__.py', 'from_config.py', 'image_format.py', 'py.typed', 'shapes.py'}
 NOT_METHODS = {'__init__', 'build'}
 MAX_LINES = 320
 # Files that may be longer, and why.

@@ -17,7 +17,7 @@ from absl import flags
 
 from experiments import build
 from experiments.modes import lines, streaming
-from snjax import parallel
+from snjax import from_config, parallel
 from snjax.data.sampler import Rows
 from snjax.latents.sampling import seed_key
 from snjax.parallel import cost, inspection, targets
@@ -49,9 +49,10 @@ def compile_step(config: Any, target_name: str, num_images: int) -> dict[str, An
     """
     target = targets.find(target_name)
     with targets.compiling_for(target):
-        plan, data = build.plan(config), config.data
-        shape = (num_images, data.image_size, data.image_size, data.channels)
-        images = np.broadcast_to(np.uint8(0), shape)  # of no size in memory
+        plan = build.plan(config)
+        like = from_config.images_shape(plan.record, num_images)
+        shape = like.shape
+        images = np.broadcast_to(np.zeros((), like.dtype), shape)  # of no size in memory
         options = streaming.choose_options(plan.stream, plan.options, images, lines.say)
         method = plan.method.with_images(images)
         state = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
@@ -61,9 +62,9 @@ def compile_step(config: Any, target_name: str, num_images: int) -> dict[str, An
         arrays: dict[str, Any] = {'label': labels, 'data_rng': keys, 'train_rng': keys}
         streamed: tuple = ()
         if options.stream:
-            streamed = (feed.streamed_shape(method, options, shape[1:]),)
+            streamed = (feed.streamed_shape(method, options, images),)
         else:
-            arrays['image'] = Rows.of(jax.ShapeDtypeStruct(shape, np.uint8))
+            arrays['image'] = Rows.of(like)
         step = parallel.DataParallel(make_step(method, options), method.state_axes)
         flops = cost.flops(step.trace(state, arrays, streamed))
         compiled = parallel.compile(step.lower(state, arrays, streamed=streamed))

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -210,11 +209,11 @@ def of_config(config: Any, workdir: pathlib.Path) -> Iterator[Finding]:
         yield NOTE, line
     source = from_config.image_source(record)
     num = source.num_images or len(source.read().images)
-    d, method = record['data'], plan.method
+    method = plan.method
     if num < method.batch_size:
         yield FAULT, f'batch_size {method.batch_size} is more than the {num} images of the set'
         return
-    images = jax.ShapeDtypeStruct((num, d['image_size'], d['image_size'], d['channels']), np.uint8)
+    images = from_config.images_shape(record, num)
     waits = method.state_axes is not None or streaming.is_streamed(plan.stream, images)
     said: list[str] = []
     nowhere = pathlib.Path(os.devnull)  # of no finished run, which would not be compiled

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from absl import flags
 
 from experiments import build
@@ -58,7 +57,7 @@ def show(config: Any, workdir: pathlib.Path) -> None:
     num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     start = newest_step(workdir)
     # The program of the run itself, which then finds it in the compilation cache.
-    shape = jax.ShapeDtypeStruct(image_set.images.shape, np.uint8)
+    shape = jax.ShapeDtypeStruct(image_set.images.shape, image_set.images.dtype)
     ahead = compile_ahead(method, options, shape, workdir, say)
     pixels: Any = None if options.stream else image_set.images
     data = device_data(pixels, image_set.labels, options.seed)

@@ -95,9 +95,10 @@ def run_evaluate(
         for folder, run_config in runs:
             data = run_config['data'] = {**run_config['data'], **places}
             own_split = data['split']
-            key = tuple(str(data[k]) for k in ('name', 'image_size', 'channels', 'path'))
+            form = ('name', 'image_size', 'fit', 'channels', 'bits', 'path')
+            key = tuple(str(data.get(k)) for k in form)
             if key not in evaluators:
-                check_extractor(e.extractor, data['name'])
+                check_extractor(e.extractor, {'bits': 8, **data})
                 splits[key] = functools.cache(_splits_of(run_config))
                 evaluators[key] = _evaluator(e, run_config, splits[key])
             if e.nearest or own_split in [protocol.split for protocol in asked]:

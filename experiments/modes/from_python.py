@@ -1,5 +1,6 @@
 """`snjax.train`: a training from Python, with the loop of `launch.py` and errors as exceptions."""
 
+import copy
 import importlib.util
 import pathlib
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ def train(
 def _config(config: str | ConfigDict) -> ConfigDict:
     """A copy of a config, locked, or the one that a file makes."""
     if isinstance(config, ConfigDict):
-        return config.copy_and_resolve_references().lock()
+        return copy.deepcopy(config).lock()  # keeps which types a key takes
     path, colon, argument = config_paths.located(config).partition(':')
     spec = importlib.util.spec_from_file_location('snjax_config', path)
     if spec is None or spec.loader is None or not pathlib.Path(path).is_file():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snjax.host import paths
+from snjax.image_format import said
 from snjax.runs.config_file import read_config
 from snjax.runs.workdir import CHECKPOINTS, CONFIG_NAME, newest_step, steps_in
 
@@ -96,7 +97,7 @@ def shorter(config: Mapping[str, Any]) -> str:
     counts = {'num_steps': config['num_steps']} | ({'n_dis': config['n_dis']} if is_gan else {})
     widths = {'model.gen_width': m['gen_width']}
     widths |= {'model.dis_width': m['dis_width']} if is_gan else {}
-    sizes = widths | {'data.image_size': config['data']['image_size']}
+    sizes = widths | {'data.image_size': said(config['data']['image_size'])}
     named = [
         ' and '.join(f'--config.{key} (now {value})' for key, value in some.items())
         for some in (counts, sizes)

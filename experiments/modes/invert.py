@@ -24,6 +24,7 @@ from snjax.generate import inversion, measurements, weights
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load
 from snjax.generate.trained import TrainedGenerator
+from snjax.image_format import to_floats
 from snjax.latents import sampling
 from snjax.metrics.distortion import distortion
 
@@ -56,7 +57,7 @@ def run_invert(
     operator = _operator(options, trained)
     targets = targets_of(options, trained, places)
     labels = labels_of(targets, options.restarts, trained.num_classes)
-    real = targets.pixels.astype(np.float32) / 127.5 - 1
+    real = to_floats(targets.pixels)
     start_rng, noise_rng = jax.random.split(sampling.seed_key(options.seed, 'sample'))
     keys = jax.vmap(functools.partial(jax.random.fold_in, noise_rng))(jnp.arange(len(real)))
     measured = np.asarray(operator.degrade(jnp.asarray(real), keys))
@@ -113,9 +114,9 @@ def _check(options: Options) -> None:
 
 def _operator(options: Options, trained: TrainedGenerator) -> measurements.Operator:
     """The measurement that `invert.operator` names, for the images of the run."""
-    size, channels = (trained.config['data'][key] for key in ('image_size', 'channels'))
+    shape = from_config.images_shape(trained.config, 1).shape[1:]
     values = measurements.Options(**{key: options[key] for key in measurements.Options._fields})
-    return measurements.OPERATORS[options.operator]((size, size, channels), values)
+    return measurements.OPERATORS[options.operator](shape, values)
 
 
 def targets_of(

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, UInt
 
 from snjax.generate import inversion
+from snjax.image_format import bits_of
 from snjax.metrics.distortion import Distortion
 from snjax.runs import images
 
@@ -26,7 +27,7 @@ class Targets(NamedTuple):
         source: name, split and hash of the set, for the record.
     """
 
-    pixels: UInt8[np.ndarray, 'n h w c']
+    pixels: UInt[np.ndarray, 'n h w c']
     index: Int[np.ndarray, ' n']
     labels: Int[np.ndarray, ' n'] | None
     source: dict[str, str]
@@ -76,9 +77,10 @@ def write(
     )
     num = len(targets.pixels)
     columns = min(_COLUMNS, num)
-    pixels = [targets.pixels, *(images.to_uint8(row.images) for row in rows[1:])]
+    bits = bits_of(targets.pixels.dtype)
+    pixels = [targets.pixels, *(images.to_pixels(row.images, bits) for row in rows[1:])]
     sheet = np.concatenate([x[:columns] for x in pixels])
-    images.save_png(grid, images.grid(sheet, columns=columns))
+    images.save_png(grid, images.grid(images.shown(sheet), columns=columns))
     lines = _table(scored)
     table.write_text('\n'.join([f'{stem.name}: means of {num} images', '', *lines]) + '\n')
     per_image = [_image_record(i, targets, scored, found, used) for i in range(num)]

@@ -53,12 +53,18 @@ def keys_of(flag: str) -> list[Key]:
     )
     found = []
     for node in function.body:
-        # A key is set as in `c.optimizer.lr = 2e-4`; groups are made by a call.
-        if not isinstance(node, ast.Assign) or isinstance(node.value, ast.Call):
+        # A key is set as in `c.optimizer.lr = 2e-4`, or by a call with its value, where it has several
+        # types; groups are made by a call without arguments.
+        if not isinstance(node, ast.Assign):
             continue
+        value = node.value
+        if isinstance(value, ast.Call):
+            if not value.args:
+                continue
+            value = value.args[0]
         _, _, name = ast.unparse(node.targets[0]).partition('.')
         meaning = _comment_above(lines, node.lineno - 1)
-        found.append(Key(f'{flag}.{name}', ast.literal_eval(node.value), meaning))
+        found.append(Key(f'{flag}.{name}', ast.literal_eval(value), meaning))
     return found
 
 

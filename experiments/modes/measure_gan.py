@@ -17,6 +17,7 @@ import optax
 
 from experiments.gan import Gan, GanState
 from snjax import parallel
+from snjax.image_format import to_floats
 from snjax.latents.sampling import class_labels, generate, latents
 from snjax.models import Discriminator
 from snjax.models.lipschitz import product_bound
@@ -53,7 +54,7 @@ class Measurement:
 
     Args:
         method: the GAN.
-        pixels: real images, uint8 (num, h, w, c).
+        pixels: real images (num, h, w, c).
         classes: of the images (num,); ignored without classes.
         effort: what to spend.
     """
@@ -186,8 +187,7 @@ def _discriminate(method: Gan, dis: Player, images: jax.Array, labels: Any) -> A
 
 
 def _real(method: Gan, state: GanState, pixels: jax.Array, classes: jax.Array) -> Batch:
-    images = pixels.astype(jnp.float32) / 127.5 - 1
-    return Batch(images, _labels(method, classes, state.step))
+    return Batch(to_floats(pixels), _labels(method, classes, state.step))
 
 
 def _labels(method: Gan, classes: jax.Array, step: jax.Array) -> Any:

@@ -15,6 +15,7 @@ from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
 from experiments.settings import memory, ranges
+from snjax import from_config
 from snjax.data import ImageSet
 from snjax.generate import neighbours, weights
 from snjax.generate.glo import TrainedGlo
@@ -61,6 +62,12 @@ def run_sample(
     _check(options)
     trained = load(workdir, options.step or None)
     memory.check_outputs('sample', options, trained.config['data'])
+    channels = from_config.images_shape(trained.config, 1).shape[-1]
+    if options.format == 'images' and not images.has_png(channels, trained.bits):
+        raise ValueError(
+            f'sample.format is images, but no PNG holds {channels} channels of {trained.bits} bits: '
+            '--sample.format=npz keeps them, grid draws the first three'
+        )
     if isinstance(trained, TrainedGlo):
         made = sample_glo.make(options, trained, places)
     else:
@@ -161,7 +168,7 @@ def _samples(options: Options, trained: TrainedGenerator) -> SampleOutput:
     return SampleOutput(
         title=f'{num} samples',
         name=f'{_class_name(options)}_{num}',
-        pixels=images.to_uint8(made),
+        pixels=trained.pixels(made),
         columns=num_classes if has_all_classes else None,
         arrays=_labels(options, trained, num),
     )
@@ -194,14 +201,14 @@ def _interpolation(options: Options, trained: TrainedGenerator) -> SampleOutput:
     return SampleOutput(
         title=f'{rows} {kind} of {options.frames} frames',
         name=f'{_class_name(options)}{encoded}{through}_{rows}x{options.frames}',
-        pixels=images.to_uint8(made.images),
+        pixels=trained.pixels(made.images),
         arrays={'z': made.z} | ({} if made.labels is None else {'label_weights': made.labels}),
     )
 
 
 def _neighbours(options: Options, trained: TrainedGenerator, image_set: ImageSet) -> SampleOutput:
     """Rows of a sample and the training images nearest to it."""
-    made = images.to_uint8(trained.sample(options.rows, labels=_label(options), **_draw(options)))
+    made = trained.pixels(trained.sample(options.rows, labels=_label(options), **_draw(options)))
     found = neighbours.nearest(made, image_set.images, options.neighbours)
     labels = _labels(options, trained, options.rows)
     record = {
@@ -212,7 +219,7 @@ def _neighbours(options: Options, trained: TrainedGenerator, image_set: ImageSet
         'set': image_set.name,
         'split': image_set.split,
         'sha256': image_set.sha256,
-        'distance': 'Euclidean, between pixels of 0 to 255',
+        'distance': f'Euclidean, between pixels of 0 to {2**trained.bits - 1}',
         'samples': [
             {
                 **({'label': int(labels['labels'][row])} if labels else {}),

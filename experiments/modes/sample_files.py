@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from experiments.modes.options import Options
 from snjax.data import npz_file
@@ -29,7 +29,7 @@ class SampleOutput(NamedTuple):
 
     title: str
     name: str
-    pixels: UInt8[np.ndarray, 'n *t h w c']
+    pixels: UInt[np.ndarray, 'n *t h w c']
     columns: int | None = None
     arrays: Mapping[str, Any] = {}
     record: Mapping[str, Any] | None = None
@@ -52,7 +52,7 @@ def write(
     pixels = output.pixels
     if file_format == 'grid':
         columns = pixels.shape[1] if pixels.ndim == 5 else output.columns
-        flat = pixels.reshape(-1, *pixels.shape[-3:])
+        flat = images.shown(pixels.reshape(-1, *pixels.shape[-3:]))
         images.save_png(path, images.grid(flat, columns=columns))
     elif file_format == 'npz':
         np.savez(path, images=pixels, **output.arrays)
@@ -61,7 +61,7 @@ def write(
             name = '_'.join(f'{i:06d}' for i in index)
             images.save_png(path / f'{name}.png', pixels[index])
     else:
-        frames = [images.grid(frame) for frame in pixels.swapaxes(0, 1)]
+        frames = [images.grid(frame) for frame in images.shown(pixels).swapaxes(0, 1)]
         images.save_animation(path, frames, fps=fps)
     if output.record is None:
         return [path]

@@ -18,7 +18,7 @@ from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load
 from snjax.latents.priors import project
-from snjax.runs import images, set_file
+from snjax.runs import set_file
 
 Places = Mapping[str, Any]
 _LONGEST = 60  # characters of sample.images in a file name
@@ -58,7 +58,7 @@ def _samples(options: Options, trained: TrainedGlo, places: Places) -> SampleOut
     return SampleOutput(
         title=f'{options.num} samples of the prior {options.prior}',
         name=f'{_prior_name(options)}_{options.num}',
-        pixels=images.to_uint8(trained.generate(z)),
+        pixels=trained.pixels(trained.generate(z)),
         columns=columns,
         arrays={'z': z} | ({} if labels is None else {'labels': labels}),
     )
@@ -91,7 +91,7 @@ def _interpolation(options: Options, trained: TrainedGlo, places: Places) -> Sam
     return SampleOutput(
         title=f'{len(corners)} interpolations of {options.frames} frames',
         name=f'{name}_{options.path}{points}_{len(corners)}x{options.frames}',
-        pixels=images.to_uint8(made.images),
+        pixels=trained.pixels(made.images),
         arrays={'z': made.z},
     )
 
@@ -100,9 +100,11 @@ def _neighbours(options: Options, trained: TrainedGlo, places: Places) -> Sample
     """Rows of a sample and the training images nearest to it in pixels."""
     image_set = _training_set(trained, places)
     z, _ = _draw(options, trained, places, options.rows)
-    made = images.to_uint8(trained.generate(z))
+    made = trained.pixels(trained.generate(z))
     found = neighbours.nearest(made, image_set.images, options.neighbours)
-    return _beside(options, trained, image_set, made, found, 'pixels of 0 to 255')
+    return _beside(
+        options, trained, image_set, made, found, f'pixels of 0 to {2**trained.bits - 1}'
+    )
 
 
 def _latent_neighbours(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
@@ -113,7 +115,7 @@ def _latent_neighbours(options: Options, trained: TrainedGlo, places: Places) ->
         z, made = trained.table[index], image_set.images[index]
     else:
         z, _ = _draw(options, trained, places, options.rows)
-        made = images.to_uint8(trained.generate(z))
+        made = trained.pixels(trained.generate(z))
     found = trained.nearest_rows(z, options.neighbours)
     return _beside(options, trained, image_set, made, found, 'latents')
 
@@ -154,12 +156,12 @@ def _reconstruction(options: Options, trained: TrainedGlo, places: Places) -> Sa
     image_set = _training_set(trained, places)
     first = np.arange(min(options.num, len(trained.table)))
     index = _numbers(options.images, trained) if options.images else first
-    rows = [image_set.images[index], images.to_uint8(trained.reconstruct(index))]
+    rows = [image_set.images[index], trained.pixels(trained.reconstruct(index))]
     for path in filter(None, options.others.split(',')):
         other = load(path)
         if not isinstance(other, TrainedGlo) or len(other.table) != len(trained.table):
             raise ValueError(f'sample.others: {path} is no GLO run of the same images')
-        rows.append(images.to_uint8(other.reconstruct(index)))
+        rows.append(trained.pixels(other.reconstruct(index)))
         if rows[-1].shape != rows[0].shape:
             raise ValueError(f'sample.others: {path} makes images of {rows[-1].shape[1:]}')
     return SampleOutput(
@@ -184,7 +186,7 @@ def _arithmetic(options: Options, trained: TrainedGlo, places: Places) -> Sample
     return SampleOutput(
         title=f'{len(terms)} groups and their signed sum',
         name=f'_{_short(options.images)}',
-        pixels=images.to_uint8(trained.generate(z)),
+        pixels=trained.pixels(trained.generate(z)),
         columns=len(z),
         arrays={'z': z},
     )

@@ -46,7 +46,7 @@ def is_streamed(stream: str, images: Any) -> bool:
 
 
 def _bytes(images: Any) -> int:
-    return math.prod(images.shape)  # uint8
+    return math.prod(images.shape) * images.dtype.itemsize
 
 
 def _share() -> int:

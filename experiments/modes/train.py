@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -169,10 +168,8 @@ class AheadOfTime:
 
     def announce(self, num_images: int) -> None:
         """Starts to compile for a set of `num_images` images."""
-        plan, method, d = self._plan, self._plan.method, self._plan.record['data']
-        images = jax.ShapeDtypeStruct(
-            (num_images, d['image_size'], d['image_size'], d['channels']), np.uint8
-        )
+        plan, method = self._plan, self._plan.method
+        images = from_config.images_shape(plan.record, num_images)
         # Several processes and streamed sets need arrays to compile; GLO's state has the size of
         # its images.
         waits = parallel.process_count() > 1 or method.state_axes is not None
@@ -192,8 +189,9 @@ def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
         announce(source.num_images)
     image_set = source.read()
     n, h, w, c = image_set.images.shape
+    depth = ' and 16 bits' if image_set.images.dtype == np.uint16 else ''
     say(
-        f'{image_set.name} ({image_set.split}): {n} images of {h}x{w}x{c}, '
+        f'{image_set.name} ({image_set.split}): {n} images of {h}x{w}x{c}{depth}, '
         f'sha256 {image_set.sha256[:12]}'
     )
     if image_set.class_names:

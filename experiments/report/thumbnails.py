@@ -4,6 +4,8 @@ import io
 
 from PIL import Image
 
+from snjax.image_format import ImageSize, sides
+
 _PADDING = 2  # pixels between the images of a grid, see `snjax.runs.images.grid`
 
 
@@ -18,22 +20,23 @@ class Budget:
         self._size = size
         self._has_cut = False
 
-    def take(self, png: bytes, cell: int) -> bytes:
+    def take(self, png: bytes, cell: ImageSize) -> bytes:
         """The grid, or its upper left part, cut between two images.
 
         Args:
             png: of the grid.
-            cell: pixels of one image to each side; 0 if that is not known, which cuts nothing.
+            cell: size of one image; 0 if that is not known, which cuts nothing.
         """
         if len(png) <= self._size or not cell:
             return png
         with Image.open(io.BytesIO(png)) as grid:
-            across = (grid.width + _PADDING) // (cell + _PADDING)
+            height, width = sides(cell)
+            across = (grid.width + _PADDING) // (width + _PADDING)
             kept = max(2, int(across * (self._size / len(png)) ** 0.5))
             if kept >= across:
                 return png
-            edge = kept * (cell + _PADDING) - _PADDING
-            part = grid.crop((0, 0, min(edge, grid.width), min(edge, grid.height)))
+            right, below = (kept * (side + _PADDING) - _PADDING for side in (width, height))
+            part = grid.crop((0, 0, min(right, grid.width), min(below, grid.height)))
         out = io.BytesIO()
         part.save(out, format='PNG', optimize=True)
         self._has_cut = True

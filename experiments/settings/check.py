@@ -12,6 +12,7 @@ from typing import Any
 from experiments.settings import ranges
 from snjax import models, parallel
 from snjax.data import sets
+from snjax.image_format import sides
 from snjax.latents.initial import INITIAL_LATENTS
 from snjax.latents.sampling import LATENTS
 from snjax.objectives.losses import LOSSES
@@ -58,7 +59,7 @@ def gan(config: Config) -> None:
     choose('update_order', config.update_order, ('gen_first', 'dis_first', 'same_fakes'))
     choose('model.spectral_updates', model.spectral_updates, ('per_update', 'per_forward'))
     choose('model.latent', model.latent, LATENTS)
-    sets.check_pixels(config.data.image_size, config.data.channels)
+    _pixels(config.data)
     optimizer(config.optimizer)
     _batches(config)
     _classes(config)
@@ -211,11 +212,11 @@ def glo(config: Config) -> None:
     choose('glo.pyramid', g.pyramid, PYRAMIDS)
     choose('glo.initial', g.initial, INITIAL_LATENTS)
     optimizer(o)
-    sets.check_pixels(config.data.image_size, config.data.channels)
-    if config.data.image_size < 2**g.levels:
+    _pixels(config.data)
+    side = min(sides(config.data.image_size))
+    if side < 2**g.levels:
         raise ValueError(
-            f'glo.levels is {g.levels}: 0 up to {config.data.image_size.bit_length() - 1} halve '
-            f'images of {config.data.image_size} px'
+            f'glo.levels is {g.levels}: 0 up to {side.bit_length() - 1} halve images of {side} px'
         )
     parallel.check_batch_size(batch_size=config.batch_size)
     parts(config, 'batch_size')
@@ -238,6 +239,10 @@ def glo(config: Config) -> None:
 
 
 # ---- groups of keys
+
+
+def _pixels(d: Config) -> None:
+    sets.check_pixels(d.image_size, d.channels, d.fit, d.bits)
 
 
 def optimizer(o: Config) -> None:
@@ -276,6 +281,8 @@ def data(d: Config) -> None:
         d.name,
         d.image_size,
         d.channels,
+        d.fit,
+        d.bits,
         data_dir=d.data_dir or None,
         path=d.path or None,
         labels=d.labels,

@@ -12,6 +12,7 @@ from typing import Any
 from configs import base
 from configs.modes import diagnose, evaluate, export, invert, sample
 from snjax.host import paths
+from snjax.image_format import canonical, is_size, words
 from snjax.runs.config_file import flatten
 
 # Keys that change no bit of an update: the length of a run, the files that it writes, the places of
@@ -31,6 +32,7 @@ INCIDENTAL = (
     'data.workers',
 )
 _BASE = base.get_config().to_dict()
+_SIZE = 'data.image_size'
 # Removed keys, each with the value that changed nothing.
 REMOVED = {
     'num_seeds': 1,
@@ -100,6 +102,8 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, names in RENAMED_VALUES.items():
         if key in flat:
             flat[key] = names.get(flat[key], flat[key])
+    if is_size(size := flat.get(_SIZE)):  # JSON has lists for tuples
+        flat[_SIZE] = canonical(size)
     return flatten(_BASE) | {key: value for key, value in flat.items() if not moved(key)}
 
 
@@ -107,6 +111,8 @@ def mistyped(flat: Mapping[str, Any]) -> str:
     """Names the first value of `upgraded` that is of another kind than its default; '' for none."""
     for key, default in flatten(_BASE).items():
         value, kind = flat.get(key), type(default)
+        if key == _SIZE and is_size(value):
+            continue
         is_number = kind in (int, float) and isinstance(value, int | float)
         if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
             continue
@@ -178,6 +184,8 @@ def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
     base = flatten(_BASE)
     found = {k: v for k, v in computed(config).items() if k not in base or base[k] != v}
     shown = {key: flatten(config)[key] for key in ('method', 'seed', 'num_steps')}
+    if isinstance(found.get(_SIZE), tuple):
+        found[_SIZE] = words(found[_SIZE])
     return {k: v for k, v in found.items() if k != 'data.path'} | shown
 
 

@@ -4,10 +4,12 @@ The bounds are low: what is named here is needed at least, so what they refuse c
 Whether the rest fits is seen when the step is compiled, whose line says what it takes.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from snjax import host, parallel
+from snjax.image_format import sides
 
 _FLOAT = 4  # bytes
 _FEATURES = 64  # of the smallest extractor
@@ -16,7 +18,7 @@ _FIRST_LAYER = 16  # pixels of the feature map that a generator makes of z, at l
 
 def check_training(config: Any) -> None:
     """Raises a ValueError for a number in the config of a training."""
-    m, e, pixels = config.model, config.eval, config.data.image_size**2
+    m, e, pixels = config.model, config.eval, math.prod(sides(config.data.image_size))
     image, parts = pixels * config.data.channels, max(config.accumulate, 1)
     needs = {
         'model.gen_width': 9 * m.gen_width**2 * _FLOAT,
@@ -44,7 +46,7 @@ def check_outputs(flag: str, options: Any, data: Mapping[str, Any]) -> None:
         options: of the mode.
         data: the group `data` of the run's config.
     """
-    image = data['image_size'] ** 2 * data['channels'] * _FLOAT
+    image = math.prod(sides(data['image_size'])) * data['channels'] * _FLOAT
     if flag == 'sample':
         needs = {
             'num': options.num * image,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from experiments.settings import keys
+from snjax.image_format import MAX_CHANNELS, MAX_SIDE, is_size
 
 _MOST = 2**31 - 1  # steps and counts are 32-bit integers on the devices
 _LAST_SEED = 2**32 - 1  # JAX takes the lower 32 bits of a larger one, which is another seed
@@ -46,7 +47,7 @@ class Range(NamedTuple):
 COUNT, INTERVAL, SEED = Range(1, _MOST), Range(0, _MOST), Range(0, _LAST_SEED)
 WEIGHT, POSITIVE = Range(0, math.inf), Range(0, math.inf, is_open=True)
 DECAY = Range(0, math.nextafter(1, 0))
-SIZE = Range(1, 2**16)
+SIZE = Range(1, MAX_SIDE)
 RANGES: Mapping[str, Mapping[str, Range]] = {
     'config': {
         'seed': SEED,
@@ -82,7 +83,8 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'glo.levels': Range(0, 16),
         'glo.z_lr': POSITIVE,
         'data.image_size': SIZE,
-        'data.channels': Range(1, 3),
+        'data.channels': Range(1, MAX_CHANNELS),
+        'data.bits': Range(8, 16),
         'data.augment_chance': Range(0, 1),
         'data.workers': Range(0, 4096),
         'optimizer.lr': POSITIVE,
@@ -199,6 +201,13 @@ def _check_type(flag: str, key: str, value: Any, default: Any) -> None:
 
 
 def _check_one(flag: str, key: str, value: Any, default: Any) -> None:
+    if key == 'data.image_size' and not isinstance(value, int):
+        if not is_size(value):
+            raise ValueError(
+                f'{key} is {value!r:.60}: {RANGES[flag][key].words(int)}, or height,width as 48,64, is '
+                f'accepted; change --{flag}.{key}'
+            )
+        return
     _check_type(flag, key, value, default)
     allowed = RANGES[flag].get(key)
     if allowed is not None and value not in allowed:

@@ -1,6 +1,7 @@
 """How a run is scored while it trains and at its end, from the group `eval` of its config."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.settings.check import Config
@@ -40,7 +41,7 @@ def score_plan(config: Config) -> ScorePlan:
     e = config.eval
     if e.extractor:
         check_scores(e)
-        check_extractor(e.extractor, config.data.name)
+        check_extractor(e.extractor, config.data)
         extractors.check_weights(e.extractor, e.weights)
     if e.every < 0 or (e.every and not e.extractor):
         raise ValueError(
@@ -85,8 +86,16 @@ def check_scores(e: Any) -> None:
     options_of(e)
 
 
-def check_extractor(extractor: str, image_set: str) -> None:
-    """Raises a ValueError for a classifier of digits on other images."""
+def check_extractor(extractor: str, data: Mapping[str, Any]) -> None:
+    """Raises a ValueError for a classifier of digits on other images, and for images that a network
+    does not see.
+
+    Args:
+        extractor: its name.
+        data: the group `data` of a config.
+    """
+    image_set = data['name']
+    extractors.check_images(extractor, data['channels'], data['bits'])
     if extractor == 'digits' and image_set != 'digits':
         raise ValueError(
             f"eval.extractor is 'digits', whose distances mean nothing for {image_set}: use patches "

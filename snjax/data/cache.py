@@ -24,6 +24,7 @@ from absl import logging
 
 from snjax.data.image_set import ImageSet, content_sha256, image_set
 from snjax.data.lazy_images import LazyImages
+from snjax.data.pixels import Form
 from snjax.data.workspace import Workspace
 from snjax.host import file_lock
 from snjax.host.folders import cache_folder
@@ -31,7 +32,7 @@ from snjax.host.folders import cache_folder
 # To be raised with every change of the stored arrays or of the way from files to pixels.
 _FORMAT = 1
 
-# (images uint8 (N, H, W, C), labels (N,) or None, class names, a warning of one line or '')
+# (images (N, H, W, C), labels (N,) or None, class names, a warning of one line or '')
 Built = tuple[np.ndarray, np.ndarray | None, tuple[str, ...], str]
 
 
@@ -41,8 +42,7 @@ def cached(
     source: Mapping,
     build: Callable[[Workspace], Built],
     *,
-    image_size: int,
-    channels: int,
+    form: Form,
     cache_dir: str | None,
 ) -> ImageSet:
     """Loads a set from the cache, or builds and stores it.
@@ -55,7 +55,7 @@ def cached(
             larger than the memory. It returns the images (the workspace's array `images`, a leading
             part of it, or another array), labels or None, class names, and a warning for every load
             ('' for none).
-        image_size, channels: of the built images.
+        form: of the built images.
         cache_dir: the folder; None for `$SNJAX_CACHE`, or else `~/.cache/snjax`.
 
     Returns:
@@ -72,13 +72,13 @@ def cached(
             raise
         logging.warning('%s; building %s in memory', error, name)
         return _build_in_memory(name, split, build)
-    key = {'name': name, 'split': split, 'image_size': image_size, 'channels': channels}
+    key = {'name': name, 'split': split, **form.key}
     key |= {'source': source, 'format': _FORMAT, 'pillow': PIL.__version__}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     label = ''.join(c if c.isalnum() else '_' for c in f'{name}-{split}')[:48]
-    stem = folder / f'{label}-{image_size}x{channels}-{digest}'
+    stem = folder / f'{label}-{form.label}-{digest}'
 
-    found = _read(stem, name, split)
+    found = _read(stem, name, split, form.dtype)
     if found is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def cached(
             return _build_in_memory(name, split, build)
         with exclusive(stem.with_name(stem.name + '.lock')) as is_alone:
             # Another process may have built it while this one waited for the lock.
-            found = _read(stem, name, split, quiet=True)
+            found = _read(stem, name, split, form.dtype, quiet=True)
             if found is None:
                 with _workspace(stem, is_alone) as building:
                     return _build_and_store(name, split, build, stem=stem, folder=building)
@@ -181,7 +181,7 @@ def _paths(stem: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path
     return pathlib.Path(images), pathlib.Path(labels), pathlib.Path(meta)
 
 
-def _read(stem, name, split, *, quiet=False) -> tuple[ImageSet, str] | None:
+def _read(stem, name, split, dtype, *, quiet=False) -> tuple[ImageSet, str] | None:
     """The entry and its warning; None if it is missing or does not match its checksum."""
     images_path, labels_path, meta_path = _paths(stem)
     try:
@@ -189,7 +189,7 @@ def _read(stem, name, split, *, quiet=False) -> tuple[ImageSet, str] | None:
         images = np.load(images_path, mmap_mode='r', allow_pickle=False)
         labels = np.load(labels_path, allow_pickle=False)
         class_names, note = tuple(meta['class_names']), meta['note']
-        if images.dtype != np.uint8 or labels.dtype != np.int32 or images.ndim != 4:
+        if images.dtype != dtype or labels.dtype != np.int32 or images.ndim != 4:
             raise ValueError('its arrays have other types')
         if meta['meta_sha256'] != _meta_sha256(meta):
             raise ValueError('its description does not match its checksum')

@@ -12,15 +12,17 @@ from PIL import Image
 
 from snjax.data import pixels
 from snjax.data.image_set import ImageSet, image_set
+from snjax.image_format import ImageSize, sides
 
 
-def load_digits(*, split: str, image_size: int, channels: int) -> ImageSet:
+def load_digits(
+    *, split: str, image_size: ImageSize, channels: int, fit: str = 'crop', bits: int = 8
+) -> ImageSet:
     """The digits, 0..16 scaled linearly to 0..255 (halves round up), then resized.
 
     Args:
         split: 'train', all 1,797 images, is the only split.
-        image_size: height and width, pixels; the source has 8.
-        channels: 1 or 3.
+        image_size, channels, fit, bits: of the result, see `pixels.Form`; the source has 8x8 px.
 
     Raises:
         ValueError: another split.
@@ -36,9 +38,9 @@ def load_digits(*, split: str, image_size: int, channels: int) -> ImageSet:
     embedded: Any = load_embedded()
     ink = embedded.images.astype(np.int64)
     grey = ((ink * 255 + 8) // 16).astype(np.uint8)
-    if image_size > 8 and image_size % 8 == 0:
-        grey = _enlarge(grey, image_size)
-    images = pixels.fit_arrays(grey[..., None], image_size, channels)
+    if (side := max(sides(image_size))) > 8 and side % 8 == 0:
+        grey = _enlarge(grey, side)
+    images = pixels.fit_arrays(grey[..., None], image_size, channels, fit, bits)
     class_names = tuple(str(name) for name in embedded.target_names)
     return image_set('digits', split, images, embedded.target, class_names)
 

@@ -53,8 +53,7 @@ def source(
     classes: Classes,
     *,
     table: str,
-    image_size: int,
-    channels: int,
+    form: pixels.Form,
     skip_broken: bool,
     cache_dir: str | None,
     decode_later: bool,
@@ -66,7 +65,7 @@ def source(
         files: where the images are.
         classes: of all of them.
         table: what gave the classes; '' for the names of the files.
-        image_size, channels: of the result, see `pixels`.
+        form: of the result.
         skip_broken, cache_dir, decode_later: see `sets.find`.
 
     Raises:
@@ -77,7 +76,6 @@ def source(
             'data.skip_broken=True has every file decoded to find the broken ones, which '
             'data.stream=decode does not: remove them, or use --config.data.stream=on'
         )
-    size = image_size, channels
     said = _sha256(classes) if table else ''
 
     def read() -> ImageSet:
@@ -85,15 +83,14 @@ def source(
         states = [(file, *files.state(file)) for file in classes.files]
         state = {'files': states, 'skip_broken': skip_broken} | ({'labels': said} if said else {})
         if decode_later:
-            image_set = _undecoded(name, split, files, classes, size, state)
+            image_set = _undecoded(name, split, files, classes, form, state)
         else:
             image_set = cached(
                 name,
                 split,
                 state,
-                lambda workspace: _build(files, classes, size, skip_broken, workspace),
-                image_size=image_size,
-                channels=channels,
+                lambda workspace: _build(files, classes, form, skip_broken, workspace),
+                form=form,
                 cache_dir=cache_dir,
             )
         if len(image_set.images) == len(classes.files):
@@ -126,22 +123,21 @@ def _warn_of_others(files: ImageFiles) -> None:
         )
 
 
-def _undecoded(name, split, files: ImageFiles, classes: Classes, size, state) -> ImageSet:
+def _undecoded(name, split, files: ImageFiles, classes: Classes, form, state) -> ImageSet:
     def read(positions, out):
         for to, i in enumerate(positions):
-            out[to] = _decode(files, classes.files[i], *size)
+            out[to] = _decode(files, classes.files[i], form)
 
-    image_size, channels = size
-    images = LazyImages((len(classes.files), image_size, image_size, channels), read)
+    images = LazyImages((len(classes.files), *form.shape), read, form.dtype)
     return undecoded(name, split, state, images, classes.labels, classes.names)
 
 
-def _decode(files: ImageFiles, name: str, image_size: int, channels: int) -> np.ndarray:
+def _decode(files: ImageFiles, name: str, form: pixels.Form) -> np.ndarray:
     """One image; raises a ValueError of one line for a broken file."""
     file = files.root / name
     try:
         with image_warnings.of_file(file):
-            return pixels.decode(files.image(name), image_size, channels, upright=True)
+            return pixels.decode(files.image(name), form, upright=True)
     except MemoryError:
         raise
     except Image.DecompressionBombError as error:
@@ -161,20 +157,19 @@ def _decode(files: ImageFiles, name: str, image_size: int, channels: int) -> np.
 def _build(
     source: ImageFiles,
     classes: Classes,
-    size: tuple[int, int],
+    form: pixels.Form,
     skip_broken: bool,
     workspace: Workspace,
 ) -> Built:
     """Decodes the files into the arrays of a workspace, for `cached`."""
-    image_size, channels = size
     root, (files, labels, class_names) = source.root, classes
-    images = workspace.array('images', (len(files), image_size, image_size, channels))
+    images = workspace.array('images', (len(files), *form.shape), form.dtype)
     is_good = workspace.array('is_good', (len(files),), bool)
 
     def read(start, stop):
         for i in range(start, stop):
             try:
-                images[i] = _decode(source, files[i], image_size, channels)
+                images[i] = _decode(source, files[i], form)
                 is_good[i] = True
             except ValueError:
                 if not skip_broken:

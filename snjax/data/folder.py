@@ -1,10 +1,11 @@
 """A folder of images or a zip archive of one, read recursively, with a class for each image."""
 
 import zipfile
+from typing import Any
 
 import numpy as np
 
-from snjax.data import encoded, folder_files, label_tables, zip_files
+from snjax.data import encoded, folder_files, label_tables, pixels, zip_files
 from snjax.data.image_set import ImageSource
 from snjax.host import paths
 
@@ -15,12 +16,11 @@ def find_folder(
     path: str | None,
     *,
     split: str,
-    image_size: int,
-    channels: int,
     skip_broken: bool,
     cache_dir: str | None,
     decode_later: bool = False,
     labels: str = '',
+    **form: Any,
 ) -> ImageSource:
     """Finds every image under `path`.
 
@@ -32,13 +32,13 @@ def find_folder(
     Args:
         path: the folder, or a zip archive of it.
         split: 'train'; a folder has no other split.
-        image_size, channels: of the result, see `pixels`.
         skip_broken: leave out files that cannot be decoded and name them in a warning, instead of
             stopping at the first.
         cache_dir: see `cache.cached`.
         decode_later: decode the images on access (`LazyImages`) and cache nothing.
         labels: name of the table in `path`; '' for labels.csv, labels.json or dataset.json if one
             of them is there; 'folders' for the subfolders in any case.
+        form: of the result, see `pixels.Form`.
 
     Raises:
         ValueError: no such folder, no image in it, a malformed table, or another split; `read`
@@ -64,8 +64,7 @@ def find_folder(
         files,
         classes,
         table=table,
-        image_size=image_size,
-        channels=channels,
+        form=pixels.Form(**form),
         skip_broken=skip_broken,
         cache_dir=cache_dir,
         decode_later=decode_later,

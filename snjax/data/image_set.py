@@ -6,22 +6,25 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, Int32, UInt8, UInt16
 
 from snjax.data.lazy_images import LazyImages
+from snjax.image_format import to_floats
 
+Images = UInt8[np.ndarray | LazyImages, 'n h w c'] | UInt16[np.ndarray | LazyImages, 'n h w c']
 _MAX_LISTED_CLASSES = 12
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Square images with integer labels; both arrays are read-only.
+    """Images of one size with integer labels; both arrays are read-only.
 
     Attributes:
         name: the set's name in a config, e.g. 'digits' or 'cifar10'.
         split: part of the set, e.g. 'train' or 'train+unlabelled'.
-        images: uint8 (N, H, W, C), 0..255, C = 1 (grey) or 3 (RGB); in memory, mapped from a file,
-            or decoded on access (`LazyImages`).
+        images: (N, H, W, C), uint8, 0..255, or uint16, 0..65535; C = 1 (grey), 2 (grey, alpha),
+            3 (RGB), 4 (RGBA) or up to 16; in memory, mapped from a file, or decoded on access
+            (`LazyImages`).
         labels: int32 (N,), indices into `class_names`; zeros if the set has no labels.
         class_names: one name per class; () if the set has no labels.
         sha256: hex digest of the bytes of `images` and then of `labels`; for a `LazyImages`, of the
@@ -34,7 +37,7 @@ class ImageSet:
 
     name: str
     split: str
-    images: UInt8[np.ndarray | LazyImages, 'n h w c']
+    images: Images
     labels: Int32[np.ndarray, ' n']
     class_names: tuple[str, ...]
     sha256: str
@@ -42,8 +45,8 @@ class ImageSet:
     files_sha256: str = ''
 
     def floats(self, rows: slice | Sequence[int] = slice(None)) -> Float[np.ndarray, 'n h w c']:
-        """Images in [-1, 1], x / 127.5 - 1: those of `rows`, by default all."""
-        return np.asarray(self.images[rows], np.float32) / np.float32(127.5) - 1
+        """Images in [-1, 1], x / 127.5 - 1 of 8 bits: those of `rows`, by default all."""
+        return to_floats(np.asarray(self.images[rows]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +65,7 @@ class ImageSource:
     class_names: tuple[str, ...] = ()
 
 
-def content_sha256(images: UInt8[np.ndarray, 'n h w c'], labels: Int32[np.ndarray, ' n']) -> str:
+def content_sha256(images: Images, labels: Int32[np.ndarray, ' n']) -> str:
     """Hex SHA-256 of the bytes of `images`, then of `labels` (little-endian int32)."""
     digest = hashlib.sha256(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels, dtype='<i4'))
@@ -79,7 +82,7 @@ def image_set(name, split, images, labels, class_names) -> ImageSet:
 
     Args:
         name, split: see `ImageSet`.
-        images: uint8 (N, H, W, C).
+        images: uint8 or uint16 (N, H, W, C).
         labels: integers (N,), or None for a set without labels.
         class_names: names of the classes; empty for a set without labels.
     """

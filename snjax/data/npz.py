@@ -9,24 +9,23 @@ from snjax.data import npz_file, pixels
 from snjax.data.cache import cached, file_state
 from snjax.data.image_set import ImageSet, image_set
 from snjax.host import paths
+from snjax.image_format import DEPTHS, MAX_CHANNELS
 
 _MAX_NAMED = 12
 
 
-def load_npz(
-    path: str | None, *, split: str, image_size: int, channels: int, cache_dir: str | None
-) -> ImageSet:
-    """Reads uint8 images (N, H, W) or (N, H, W, C), C = 1, 3 or 4, and integer labels (N,) if any.
+def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any) -> ImageSet:
+    """Reads images (N, H, W) or (N, H, W, C), C up to 16, and integer labels (N,) if any.
 
     Class names come from the array `class_names` if there is one; otherwise they are '0', '1', ...,
-    and each of them needs an image. Other arrays are not read.
+    and each of them needs an image. Other arrays are not read. Images are uint8, or uint16, which
+    `bits` keeps.
 
     Args:
         path: the file.
         split: reads `<split>_images`; 'train' also reads `images`.
-        image_size, channels: of the result, see `pixels`. Images that are resized or recoloured are
-            cached.
         cache_dir: see `cache.cached`.
+        form: of the result, see `pixels.Form`. Images that are resized or recoloured are cached.
 
     Raises:
         ValueError: no such file or array, or an array of another type or shape.
@@ -36,21 +35,21 @@ def load_npz(
     file = paths.absolute(path, 'data.path')
     if not file.is_file():
         raise ValueError(f'{file} is not a file; set --config.data.path to an .npz file')
+    wanted = pixels.Form(**form)
     images, labels, class_names = _read(file, split)
-    if images.shape[1:] == (image_size, image_size, channels):
+    if images.shape[1:] == wanted.shape and images.dtype == wanted.dtype:
         return image_set('npz', split, images, labels, class_names)
 
     def build(workspace):
         del workspace  # the source is already in memory
-        return pixels.fit_arrays(images, image_size, channels), labels, class_names, ''
+        return pixels.fit_arrays(images, *wanted), labels, class_names, ''
 
     return cached(
         'npz',
         split,
         {'file': file.name, 'state': file_state(file)},
         build,
-        image_size=image_size,
-        channels=channels,
+        form=wanted,
         cache_dir=cache_dir,
     )
 
@@ -106,10 +105,10 @@ def _checked_images(file: pathlib.Path, images: Any) -> np.ndarray:
     """The images as (N, H, W, C)."""
     if images.ndim == 3:
         images = images[..., None]
-    is_image = images.ndim == 4 and images.shape[3] in (1, 3, 4) and images.size > 0
-    if images.dtype != np.uint8 or not is_image:
+    is_image = images.ndim == 4 and 1 <= images.shape[3] <= MAX_CHANNELS and images.size > 0
+    if images.dtype not in DEPTHS.values() or not is_image:
         raise ValueError(
-            f'images in {file} are {images.dtype} {images.shape}; accepted: uint8, 0..255, of '
-            'shape (N, H, W) or (N, H, W, C) with C = 1, 3 or 4'
+            f'images in {file} are {images.dtype} {images.shape}; accepted: uint8, 0..255, or '
+            f'uint16, 0..65535, of shape (N, H, W) or (N, H, W, C) with C from 1 to {MAX_CHANNELS}'
         )
     return images

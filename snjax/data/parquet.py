@@ -14,10 +14,11 @@ import itertools
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from snjax.data import encoded, parquet_file
+from snjax.data import encoded, parquet_file, pixels
 from snjax.data.image_set import ImageSource
 from snjax.data.label_tables import Classes, class_order
 from snjax.data.parquet_file import ParquetFile
@@ -30,12 +31,11 @@ def find_parquet(
     path: str | None,
     *,
     split: str,
-    image_size: int,
-    channels: int,
     skip_broken: bool,
     cache_dir: str | None,
     decode_later: bool = False,
     labels: str = '',
+    **form: Any,
 ) -> ImageSource:
     """Finds the rows of a split, in their order.
 
@@ -43,9 +43,10 @@ def find_parquet(
         path: a Parquet file, which is one split whatever `split` is, or a folder of them.
         split: which files of a folder: those that are named after it or lie in a folder of its
             name. A folder whose files are of one split alone is 'train', too.
-        image_size, channels, skip_broken, cache_dir: as for a folder.
+        skip_broken, cache_dir: as for a folder.
         decode_later: refused, because single rows cannot be read.
         labels: name of the column; '' for the only `ClassLabel`, or the column `label`, if any.
+        form: of the result, see `pixels.Form`.
 
     Raises:
         ValueError: of one line, with file, row and column: no such file or column, no images, a row
@@ -72,8 +73,7 @@ def find_parquet(
         rows,
         _classes(files, rows.names),
         table=first.columns.label,
-        image_size=image_size,
-        channels=channels,
+        form=pixels.Form(**form),
         skip_broken=skip_broken,
         cache_dir=cache_dir,
         decode_later=False,

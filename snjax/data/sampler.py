@@ -14,7 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, UInt, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt
+
+from snjax.image_format import half_range
 
 _ROUNDS = 6  # of the Feistel network
 
@@ -29,7 +31,7 @@ class Rows:
     their size; rows are picked as they lie.
 
     Attributes:
-        pixels: uint8 (N, H * W * C).
+        pixels: uint8 or uint16 (N, H * W * C).
         shape: of one image, (H, W, C).
     """
 
@@ -44,7 +46,7 @@ class Rows:
             return cls(jax.ShapeDtypeStruct(shape, images.dtype), images.shape[1:])
         return cls(images.reshape(shape), images.shape[1:])
 
-    def __getitem__(self, index: Int[Array, ' b']) -> UInt8[Array, 'b h w c']:
+    def __getitem__(self, index: Int[Array, ' b']) -> UInt[Array, 'b h w c']:
         return self.pixels[index].reshape(*index.shape, *self.shape)
 
 
@@ -117,19 +119,21 @@ def example_keys(rng: Key[Array, ''], ids: Int[Array, ' b']) -> Key[Array, ' b']
 
 
 def to_float(
-    image: UInt8[Array, 'h w c'], rng: Key[Array, ''], *, flip: bool, dequantize: bool
+    image: UInt[Array, 'h w c'], rng: Key[Array, ''], *, flip: bool, dequantize: bool
 ) -> Float[Array, 'h w c']:
     """One image in [-1, 1], for the network.
 
     `dequantize` gives x / 128 - 1 + U(0, 1/128), as the official code of the ResNet; otherwise
-    x / 127.5 - 1, as the official code of the standard CNN. `flip` mirrors half of the images.
+    x / 127.5 - 1, as the official code of the standard CNN. Of 16 bits x / 32768 - 1 + U(0, 1/32768)
+    and x / 32767.5 - 1. `flip` mirrors half of the images.
     """
+    half = half_range(image.dtype)
     flip_rng, noise_rng = jax.random.split(rng)
     x = image.astype(jnp.float32)
     if dequantize:
-        x = (x + jax.random.uniform(noise_rng, x.shape)) / 128 - 1
+        x = (x + jax.random.uniform(noise_rng, x.shape)) / (half + 0.5) - 1
     else:
-        x = x / 127.5 - 1
+        x = x / half - 1
     if flip:
         mirrored: Bool[Array, ''] = jax.random.bernoulli(flip_rng)
         x = jnp.where(mirrored, x[:, ::-1], x)
@@ -146,12 +150,12 @@ def draw(
     batch_size: int,
     flip: bool,
     dequantize: bool,
-    pixels: UInt8[Array, 'k b h w c'] | None = None,
+    pixels: UInt[Array, 'k b h w c'] | None = None,
 ) -> dict[str, Array]:
     """The batches of one step, from a set on the device or from streamed images.
 
     Args:
-        data: `label` int32 (N,), and `image` unless images are streamed: `Rows`, or uint8
+        data: `label` int32 (N,), and `image` unless images are streamed: `Rows`, or an array
             (N, H, W, C).
         rng: key of the run, the same at every step.
         step: generator updates done.

@@ -12,15 +12,17 @@ from snjax.data.folder import find_folder
 from snjax.data.image_set import ImageSet, ImageSource
 from snjax.data.npz import load_npz
 from snjax.data.parquet import find_parquet
+from snjax.data.pixels import FITS, Form
 from snjax.data.tfds_sets import find_tfds, is_known, known_names
+from snjax.image_format import DEPTHS, MAX_CHANNELS, ImageSize, check_size
 
 
 class OwnSet(NamedTuple):
     """An image set that is not of TFDS.
 
     Attributes:
-        find: takes `split`, `image_size`, `channels`, `path`, `skip_broken`, `cache_dir`,
-            `decode_later` and `labels`, as `find` below, by keyword.
+        find: takes `split`, `image_size`, `channels`, `fit`, `bits`, `path`, `skip_broken`,
+            `cache_dir`, `decode_later` and `labels`, as `find` below, by keyword.
         takes_path: whether the set is a folder or a file of the user's.
         takes_labels: whether it can be told what gives the classes.
     """
@@ -30,9 +32,9 @@ class OwnSet(NamedTuple):
     takes_labels: bool = False
 
 
-def _find_digits(*, split: str, image_size: int, channels: int, **_: Any) -> ImageSource:
-    read = functools.partial(load_digits, split=split, image_size=image_size, channels=channels)
-    return ImageSource(None, read)
+def _find_digits(*, split: str, **options: Any) -> ImageSource:
+    form = {name: options[name] for name in Form._fields}
+    return ImageSource(None, functools.partial(load_digits, split=split, **form))
 
 
 def _find_npz(
@@ -53,15 +55,17 @@ _PARQUET_PATTERNS = ('*.parquet', 'data/*.parquet', 'train/*.parquet')
 
 
 def load(name: str, **options: Any) -> ImageSet:
-    """Loads an image set as square uint8 arrays; takes the options of `find`."""
+    """Loads an image set as arrays of one size; takes the options of `find`."""
     return find(name, **options).read()
 
 
 def find(
     name: str,
     *,
-    image_size: int,
+    image_size: ImageSize,
     channels: int = 3,
+    fit: str = 'crop',
+    bits: int = 8,
     split: str = 'train',
     data_dir: str | None = None,
     path: str | None = None,
@@ -76,8 +80,10 @@ def find(
         name: 'digits' (embedded in scikit-learn), 'folder', 'npz', 'parquet' (they need `path`), or
             any image set of TFDS, e.g. 'cifar10'. CIFAR-10, CIFAR-100 and STL-10 are downloaded and
             prepared if they are missing.
-        image_size: height and width of the images, pixels; others are resized and cropped.
-        channels: 1 (grey) or 3 (RGB).
+        image_size: pixels of a square's side, or (height, width); other images are made to fit.
+        channels: 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGBA), or those of an .npz, up to 16.
+        fit: how they are made to fit: 'crop', 'pad' or 'stretch', see `pixels`.
+        bits: of a value: 8, or 16 for grey images and .npz files.
         split: 'train' or another split of the set; TFDS's syntax for TFDS sets.
         data_dir: TFDS's data folder; None for `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
         path: the folder, zip archive, `.npz` file or Parquet file.
@@ -92,13 +98,14 @@ def find(
         ValueError: in one line, the wrong value, the accepted ones and the config key to change.
             `read` raises it too, for images that cannot be decoded.
     """
-    check_request(name, image_size, channels, data_dir=data_dir, path=path, labels=labels)
-    pixels = {'split': split, 'image_size': image_size, 'channels': channels}
+    form = {'image_size': image_size, 'channels': channels, 'fit': fit, 'bits': bits}
+    check_request(name, **form, data_dir=data_dir, path=path, labels=labels)
+    form['split'] = split
     places = {'cache_dir': cache_dir, 'decode_later': decode_later}
     if name in OWN_SETS:
         own = {'path': path, 'skip_broken': skip_broken, 'labels': labels}
-        return OWN_SETS[name].find(**own, **places, **pixels)
-    return find_tfds(name, data_dir=data_dir, **places, **pixels)
+        return OWN_SETS[name].find(**own, **places, **form)
+    return find_tfds(name, data_dir=data_dir, **places, **form)
 
 
 def name_of(path: str) -> str:
@@ -134,8 +141,10 @@ def class_names(name: str, path: str) -> tuple[str, ...]:
 
 def check_request(
     name: str,
-    image_size: int,
+    image_size: ImageSize,
     channels: int,
+    fit: str = 'crop',
+    bits: int = 8,
     *,
     data_dir: str | None = None,
     path: str | None = None,
@@ -146,7 +155,8 @@ def check_request(
     Raises:
         ValueError: in one line, the wrong value, the accepted ones and the config key to change.
     """
-    check_pixels(image_size, channels)
+    check_pixels(image_size, channels, fit, bits)
+    _check_kept(name, channels, bits)
     with_path = [own for own, found in OWN_SETS.items() if found.takes_path]
     if path and name not in with_path:
         raise ValueError(
@@ -164,16 +174,33 @@ def check_request(
         _check_name(name, data_dir)
 
 
-def check_pixels(image_size: int, channels: int) -> None:
-    """Raises a ValueError of one line for an impossible size or number of channels."""
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
+def check_pixels(image_size: ImageSize, channels: int, fit: str = 'crop', bits: int = 8) -> None:
+    """Raises a ValueError of one line for an impossible size, number of channels or bits, or fit."""
+    check_size(image_size)
+    if channels not in range(1, MAX_CHANNELS + 1):
         raise ValueError(
-            f'image_size is {image_size!r}; accepted: a whole number of pixels >= 1; '
-            'set --config.data.image_size'
+            f'channels is {channels!r}; accepted: 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGBA), up to '
+            f'{MAX_CHANNELS}; set --config.data.channels'
         )
-    if channels not in (1, 3):
+    if fit not in FITS:
+        raise ValueError(f'fit is {fit!r}; accepted: {", ".join(FITS)}; set --config.data.fit')
+    if bits not in DEPTHS:
+        raise ValueError(f'bits is {bits!r}; accepted: 8 or 16; set --config.data.bits')
+
+
+def _check_kept(name: str, channels: int, bits: int) -> None:
+    """Raises a ValueError for channels or bits that only arrays have."""
+    if name == 'npz':
+        return
+    if channels > 4:
         raise ValueError(
-            f'channels is {channels!r}; accepted: 1 (grey) or 3 (RGB); set --config.data.channels'
+            f'channels is {channels}, and images of the set {name!r} have at most 4 (RGBA): give an '
+            '.npz file with --config.data.name=npz'
+        )
+    if bits == 16 and channels > 1:
+        raise ValueError(
+            f'bits is 16 and channels {channels}: files of images are read with 16 bits in grey alone; '
+            'set --config.data.channels=1, or give an .npz file with --config.data.name=npz'
         )
 
 

@@ -44,11 +44,10 @@ def find_tfds(
     name: str,
     *,
     split: str,
-    image_size: int,
-    channels: int,
     data_dir: str | None,
     cache_dir: str | None,
     decode_later: bool = False,
+    **form: Any,
 ) -> ImageSource:
     """Finds a TFDS image set; prepares CIFAR-10, CIFAR-100 and STL-10 first if needed.
 
@@ -59,10 +58,10 @@ def find_tfds(
     Args:
         name: e.g. 'cifar10', 'imagenet_resized/64x64', 'cifar10:3.0.2'.
         split: TFDS's syntax, e.g. 'train', 'train+unlabelled', 'test[:1000]'.
-        image_size, channels: of the result, see `pixels`.
         data_dir: see `data_folder`.
         cache_dir: see `cache.cached`.
         decode_later: decode the images on access (`LazyImages`) and cache only the labels.
+        form: of the result, see `pixels.Form`.
 
     Raises:
         ValueError: not prepared, prepared as tfrecord only, no such split, no image feature.
@@ -70,7 +69,7 @@ def find_tfds(
     builder = _prepared_builder(name, data_folder(data_dir))
     image_key, label_key = _feature_keys(name, builder.info.features)
     records = _records(builder, name, split)
-    reader = _Reader(builder, records, image_key, label_key, (image_size, channels))
+    reader = _Reader(builder, records, image_key, label_key, pixels.Form(**form))
     loader = _undecoded if decode_later else _cached
 
     def read():
@@ -97,8 +96,7 @@ def _cached(reader: '_Reader', name, split, source, cache_dir) -> ImageSet:
         split,
         source,
         reader.build,
-        image_size=reader.image_size,
-        channels=reader.channels,
+        form=reader.form,
         cache_dir=cache_dir,
     )
 
@@ -108,13 +106,11 @@ def _undecoded(reader: '_Reader', name, split, source, cache_dir) -> ImageSet:
     if reader.label_key is not None:
         # Labels take a pass over all records, so they are cached, each with an image of one pixel.
         only = source | {'only': 'labels'}
-        stored = cached(
-            name, split, only, reader.build_labels, image_size=1, channels=1, cache_dir=cache_dir
-        )
+        form = pixels.Form(1, 1)
+        stored = cached(name, split, only, reader.build_labels, form=form, cache_dir=cache_dir)
         labels = stored.labels if stored.class_names else None
     names = reader.class_names if labels is not None else ()
-    shape = (len(reader.records), reader.image_size, reader.image_size, reader.channels)
-    images = LazyImages(shape, reader.read)
+    images = LazyImages((len(reader.records), *reader.form.shape), reader.read, reader.form.dtype)
     return undecoded(name, split, source, images, labels, names)
 
 
@@ -190,14 +186,14 @@ class _Reader:
         builder: TFDS's builder of the set.
         records: see `_records`.
         image_key, label_key: see `_feature_keys`.
-        size: (height and width, channels) of the images.
+        form: of the images.
     """
 
-    def __init__(self, builder, records, image_key: str, label_key: str | None, size):
+    def __init__(self, builder, records, image_key: str, label_key: str | None, form: pixels.Form):
         import tensorflow_datasets as tfds
 
         self.builder, self.records, self.label_key = builder, records, label_key
-        self.image_size, self.channels = size
+        self.form = form
         self._image_key, self._features = image_key, builder.info.features
         # Skips the other features, and leaves decoding to Pillow, which is faster than TFDS.
         self._decoders = {image_key: tfds.decode.SkipDecoding()}
@@ -217,15 +213,15 @@ class _Reader:
         """Stores the images at `positions` in `images`, and their labels in `labels` if given."""
         for to, record in enumerate(self.records.__getitems__(positions)):
             example: Any = self._parser.deserialize_example_np(record, decoders=self._decoders)
-            images[to] = pixels.decode(example[self._image_key], self.image_size, self.channels)
+            images[to] = pixels.decode(example[self._image_key], self.form)
             if labels is not None:
                 labels[to] = example[self.label_key]
 
     def build(self, workspace: Workspace) -> Built:
         """Reads the whole set, for `cached`."""
         num = len(self.records)
-        shape = (num, self.image_size, self.image_size, self.channels)
-        images, labels = workspace.array('images', shape), None
+        shape = num, *self.form.shape
+        images, labels = workspace.array('images', shape, self.form.dtype), None
         if self.label_key is not None:
             labels = workspace.array('read_labels', (num,), np.int32)
 

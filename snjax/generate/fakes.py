@@ -20,6 +20,7 @@ import numpy as np
 from snjax import parallel
 from snjax.generate import weights
 from snjax.generate.trained import TrainedGenerator
+from snjax.image_format import DEPTHS, half_range
 from snjax.latents.sampling import check_labels, generate, proportional_labels
 
 STATISTICS = ('running', 'batch', 'reestimated')
@@ -96,7 +97,7 @@ def fakes(
         class_counts: images of each class in a set whose classes the fakes follow.
 
     Yields:
-        uint8 images (batch_size, H, W, C) on the devices, and how many of them count.
+        Images (batch_size, H, W, C) with the set's bits on the devices, and how many of them count.
     """
     variables = trained.variables(variant.weights)
     is_reestimated = variant.statistics == 'reestimated' and 'batch_stats' in variables
@@ -105,7 +106,7 @@ def fakes(
             trained, variables, seed=seed, batch_size=batch_size, class_counts=class_counts
         )
     is_batch = variant.statistics == 'batch' and 'batch_stats' in variables
-    program = _pixels_program(trained.gen, is_batch)
+    program = _pixels_program(trained.gen, is_batch, trained.bits)
     for inputs, count in _inputs(trained, num, seed, batch_size, class_counts):
         yield program(variables, inputs), count
 
@@ -160,16 +161,18 @@ def _inputs(trained, num, seed, batch_size, class_counts):
 
 
 @functools.cache
-def _pixels_program(gen, is_batch):
+def _pixels_program(gen, is_batch, bits):
+    half = half_range(DEPTHS[bits])
+
     def pixels(variables, inputs):
         z, labels = inputs
         if is_batch:
             images, _ = gen.apply(variables, z, labels, train=True, mutable=['batch_stats'])
         else:
             images = generate(gen, variables, z, labels)
-        # The same rounding as `snjax.runs.images.to_uint8`.
-        scaled = images.astype(jnp.float32) * 127.5 + 127.5
-        return jnp.clip(scaled, 0, 255).astype(jnp.uint8)
+        # The same rounding as `snjax.runs.images.to_pixels`.
+        scaled = images.astype(jnp.float32) * half + half
+        return jnp.clip(scaled, 0, 2 * half).astype(DEPTHS[bits])
 
     return parallel.OverBatches(pixels)
 

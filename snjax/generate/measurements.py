@@ -133,7 +133,8 @@ def superresolve(image_shape: tuple[int, int, int], options: Options) -> Operato
     k = options.factor
     if k < 2 or height % k or width % k:
         raise ValueError(
-            f'factor is {k}: a divisor of {height} from 2 is needed, as --invert.factor=2'
+            f'factor is {k}: a divisor of {math.gcd(height, width)} from 2 is needed, as '
+            '--invert.factor=2'
         )
 
     def apply(images):

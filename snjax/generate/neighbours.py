@@ -11,7 +11,7 @@ below 2^53, which float64 products add without rounding.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Num, UInt8
+from jaxtyping import Float, Int, Num, UInt
 
 from snjax.data.distances import tiles
 from snjax.data.lazy_images import LazyImages
@@ -25,7 +25,7 @@ class Neighbours(NamedTuple):
 
     Attributes:
         index: positions in the set.
-        distance: Euclidean distance over all pixels and channels, in pixel levels (0 to 255).
+        distance: Euclidean distance over all pixels and channels, in pixel levels (0 to 255, or 65535).
     """
 
     index: Int[np.ndarray, 'q k']
@@ -33,8 +33,8 @@ class Neighbours(NamedTuple):
 
 
 def nearest(
-    queries: UInt8[np.ndarray, 'q h w c'],
-    images: UInt8[np.ndarray | LazyImages, 'n h w c'],
+    queries: UInt[np.ndarray, 'q h w c'],
+    images: UInt[np.ndarray | LazyImages, 'n h w c'],
     k: int,
 ) -> Neighbours:
     """Finds the `k` images nearest to each query, block by block, in bounded memory.

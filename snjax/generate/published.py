@@ -19,8 +19,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from snjax.data import npz_file
+from snjax.from_config import generator
 from snjax.generate import torch_file
 from snjax.generate.load import expected_arrays
+from snjax.image_format import canonical, words
 
 Arrays = dict[str, np.ndarray]
 MIMICRY, PFNET = 'kwotsin/mimicry', 'pfnet-research/sngan_projection'
@@ -57,6 +59,12 @@ def read(path: pathlib.Path, config: Mapping[str, Any]) -> Published:
     """
     if not path.is_file():
         raise FileNotFoundError(f'{path} is not there: give a published generator')
+    size = generator(config).image_size
+    if not isinstance(canonical(size), int):
+        raise ValueError(
+            f'data.image_size is {words(size)}: the published generators make squares '
+            '(--config.data.image_size)'
+        )
     source = PFNET if path.suffix == '.npz' else MIMICRY
     arrays, step = _of_chainer(path) if source == PFNET else _of_torch(path)
     expected = flatten_dict(expected_arrays(config), sep='/')

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt
 
 from snjax import from_config
 from snjax.from_config import GeneratorInputs
@@ -19,6 +19,7 @@ from snjax.generate.weights import select
 from snjax.latents import sampling
 from snjax.latents.interpolation import Interpolation, class_path, path
 from snjax.latents.sampling import Labels, check_labels
+from snjax.runs.images import to_pixels
 from snjax.runs.workdir import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -71,6 +72,15 @@ class TrainedGenerator(RunView):
     def params(self) -> Mapping[str, Any]:
         """The parameters that `sample` uses by default."""
         return self.variables()['params']
+
+    @property
+    def bits(self) -> int:
+        """Bits of a pixel's value in the training set, 8 or 16."""
+        return from_config.bits(self.config)
+
+    def pixels(self, images: Float[np.ndarray, '*shape']) -> UInt[np.ndarray, '*shape']:
+        """Images in [-1, 1] as pixels of the training set's type: uint8, or uint16."""
+        return to_pixels(images, self.bits)
 
     @property
     def num_classes(self) -> int:
@@ -248,7 +258,7 @@ class TrainedGenerator(RunView):
         path: str | None = None,
         accept_changed: bool = False,
     ) -> 'ImageSet':
-        """Loads the images that the run was trained on, as its config names them, as uint8.
+        """Loads the images that the run was trained on, as its config names them, as pixels.
 
         `training_set().floats()` are images in [-1, 1], as `sample` gives them.
 

@@ -8,7 +8,7 @@ each other before the first step; the public port tneumann/minimal_glo calls tha
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, UInt
 
 from snjax.data.lazy_images import LazyImages
 from snjax.latents.priors import project
@@ -19,7 +19,7 @@ _MAX_BYTES = 2**31  # of the images as float32; more are read in blocks
 
 
 def initial_latents(
-    name: str, rng: Key[Array, ''], images: UInt8[np.ndarray | LazyImages, 'n h w c'], dim_z: int
+    name: str, rng: Key[Array, ''], images: UInt[np.ndarray | LazyImages, 'n h w c'], dim_z: int
 ) -> Float[Array, 'n d']:
     """A latent for every image, in the unit ball.
 
@@ -47,7 +47,7 @@ def initial_latents(
     return project(jax.pure_callback(lambda: principal_components(images, dim_z, is_white), like))
 
 
-def check_initial(name: str, images: UInt8[np.ndarray | LazyImages, 'n h w c'], dim_z: int) -> None:
+def check_initial(name: str, images: UInt[np.ndarray | LazyImages, 'n h w c'], dim_z: int) -> None:
     """Raises the ValueErrors of `initial_latents`."""
     if name not in INITIAL_LATENTS:
         raise ValueError(
@@ -69,7 +69,7 @@ def check_initial(name: str, images: UInt8[np.ndarray | LazyImages, 'n h w c'], 
 
 
 def principal_components(
-    images: UInt8[np.ndarray, 'n h w c'], num: int, whiten: bool, max_bytes: int = _MAX_BYTES
+    images: UInt[np.ndarray, 'n h w c'], num: int, whiten: bool, max_bytes: int = _MAX_BYTES
 ) -> Float[np.ndarray, 'n d']:
     """The images' first `num` principal components, scaled so that the mean squared norm of a row
     is 1.

@@ -6,7 +6,7 @@ measures of real images give the scale.
 """
 
 import numpy as np
-from jaxtyping import Float, Int, Num, UInt8
+from jaxtyping import Float, Int, Num, UInt
 
 # Weights of the five scales, the finest first (Wang et al. 2003).
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -16,7 +16,7 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def ms_ssim(
-    a: UInt8[np.ndarray, 'n h w c'], b: UInt8[np.ndarray, 'n h w c']
+    a: UInt[np.ndarray, 'n h w c'], b: UInt[np.ndarray, 'n h w c']
 ) -> Float[np.ndarray, ' n']:
     """Multi-scale structural similarity of pairs of images (Wang et al. 2003), at most 1.
 
@@ -35,7 +35,8 @@ def ms_ssim(
         )
     num_scales = min(len(_WEIGHTS), int(np.log2(min(a.shape[1:3]) / _WINDOW)) + 1)
     weights = np.array(_WEIGHTS[:num_scales]) / sum(_WEIGHTS[:num_scales])
-    x, y = a.astype(np.float64), b.astype(np.float64)
+    scale = 255 / np.iinfo(a.dtype).max  # the constants are those of 8 bits
+    x, y = a.astype(np.float64) * scale, b.astype(np.float64) * scale
     product = np.ones((len(x), x.shape[-1]))
     for scale, weight in enumerate(weights):
         luminance, structure = _ssim_parts(x, y)
@@ -46,7 +47,7 @@ def ms_ssim(
 
 
 def class_ms_ssim(
-    images: UInt8[np.ndarray, 'n h w c'],
+    images: UInt[np.ndarray, 'n h w c'],
     labels: Int[np.ndarray, ' n'],
     num_classes: int,
     *,

@@ -13,6 +13,7 @@ from snjax.data.image_set import ImageSet
 from snjax.generate import fakes
 from snjax.generate.fakes import Variant
 from snjax.generate.trained import TrainedGenerator
+from snjax.image_format import bits_of
 from snjax.metrics import comparison, extrapolated, intervals, patches
 from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.extractors import Extractor
@@ -24,6 +25,11 @@ from snjax.metrics.scores import Moments
 from snjax.runs import tags
 from snjax.runs.scores_file import Row
 
+# What a manifest says of the fakes' pixels, by their bits.
+_PIXELS = {
+    8: '8 bits, cut as clip(127.5 x + 127.5)',
+    16: '16 bits, cut as clip(32767.5 x + 32767.5)',
+}
 _IMAGES_KEPT = 2000  # for MS-SSIM
 
 
@@ -234,7 +240,7 @@ class Evaluator:
             'real_count': len(real.features),
             'real_sha256': reference.image_set.sha256,
             'fake_count': protocol.fake,
-            'pixels': '8 bits, cut as clip(127.5 x + 127.5)',
+            'pixels': _PIXELS[bits_of(reference.image_set.images.dtype)],
             'extractor': self.extractor.name,
             'extractor_sha256': self.extractor.sha256,
             'resize': self.extractor.resize,

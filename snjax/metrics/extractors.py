@@ -31,6 +31,8 @@ _FILES = {
     'cifar_resnet56': 'resnet56_cifar10.npz',
     'inception': 'inception-2015-12-05.safetensors',
 }
+# Those that see images of any number of channels and bits.
+_ANY_IMAGES = ('patches', 'fitted')
 
 
 class Features(NamedTuple):
@@ -70,7 +72,7 @@ class Extractor:
     Attributes:
         name: one of `EXTRACTORS`.
         variables: its weights.
-        function: `(variables, uint8 images) -> (features, logits)`, which JAX traces.
+        function: `(variables, images) -> (features, logits)`, which JAX traces.
         sha256: of the weights.
         resize: how images are resized to the input size, in words.
         classes: names of the logits' classes, to compare with those of a data set; () if no data
@@ -113,7 +115,7 @@ class Extractor:
         return parallel.OverBatches(self.function), parallel.replicate(self.variables)
 
     def of(self, batches: Iterable[tuple[Any, int]]) -> Features:
-        """Features of (uint8 images, count) pairs; the first `count` images of each batch count."""
+        """Features of (images, count) pairs; the first `count` images of each batch count."""
         pending: list[tuple[Any, int]] = []
         done = []
         for images, count in batches:
@@ -142,6 +144,16 @@ def check_name(name: str) -> None:
     """Raises a ValueError of one line for an unknown extractor."""
     if name not in EXTRACTORS:
         raise ValueError(f'eval.extractor is {name!r}: accepted are {", ".join(EXTRACTORS)}')
+
+
+def check_images(name: str, channels: int, bits: int) -> None:
+    """Raises a ValueError of one line for images that a published network does not see."""
+    if name not in _ANY_IMAGES and (channels not in (1, 3) or bits != 8):
+        raise ValueError(
+            f"eval.extractor is {name!r}, which sees images of 1 or 3 channels with 8 bits, and the set's "
+            f'have {channels} with {bits}: use patches, which takes any images, or fitted, for images '
+            'with classes'
+        )
 
 
 def load(

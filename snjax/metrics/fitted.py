@@ -18,12 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt
 
 from snjax import parallel
 from snjax.data.image_set import ImageSet
 from snjax.data.lazy_images import LazyImages
 from snjax.host.folders import cache_folder
+from snjax.image_format import to_floats
 from snjax.nn import layers
 from snjax.nn.normalization import activation_layer_norm
 from snjax.runs.files import replace_file
@@ -66,10 +67,10 @@ class Network(nn.Module):
 
 
 def apply(
-    variables: dict[str, Any], images: UInt8[Array, 'n h w c']
+    variables: dict[str, Any], images: UInt[Array, 'n h w c']
 ) -> tuple[Float[Array, 'n 128'], Float[Array, 'n k']]:
     """Features and logits of images; those above 32 px are resized, bilinear and antialiased."""
-    x = images.astype(jnp.float32) / 127.5 - 1
+    x = to_floats(images)
     n, h, w, c = x.shape
     if max(h, w) > SIZE:
         x = jax.image.resize(x, (n, min(h, SIZE), min(w, SIZE), c), 'bilinear')
@@ -145,9 +146,7 @@ def _fit(image_set: ImageSet) -> tuple[dict[str, Any], float]:
     return variables, _accuracy(variables, images, labels, held_out)
 
 
-def _batches(
-    images: UInt8[np.ndarray, 'n h w c'] | LazyImages, labels: Int[np.ndarray, ' n'], rows
-):
+def _batches(images: UInt[np.ndarray, 'n h w c'] | LazyImages, labels: Int[np.ndarray, ' n'], rows):
     """Endless batches of images and labels."""
     rng = np.random.default_rng(1)
     while True:

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Float, Num, UInt
 
+from snjax.image_format import to_floats
 from snjax.metrics.manifold import precision_recall
 from snjax.objectives.reconstruction import laplacian_pyramid
 
@@ -32,7 +33,7 @@ _DIRECTIONS_AT_ONCE = 16
 NEIGHBOUR_NUM = 2000  # points of each set for precision and recall
 _SEED = 0
 
-Images = UInt8[np.ndarray, 'n h w c']
+Images = UInt[np.ndarray, 'n h w c']
 Points = Num[np.ndarray, 'n d']
 
 
@@ -68,7 +69,7 @@ def patches(images: Images) -> PatchSet:
     rng = np.random.default_rng(_SEED)
     points: list[list[np.ndarray]] = [[] for _ in sizes]
     for start in range(0, len(images), _IMAGES_AT_ONCE):
-        part = np.asarray(images[start : start + _IMAGES_AT_ONCE], np.float32) / 127.5 - 1
+        part = to_floats(np.asarray(images[start : start + _IMAGES_AT_ONCE]))
         for kept, level in zip(points, pyramid(part), strict=True):
             kept.append(_cut(np.asarray(level), rng))
     return PatchSet(sizes, tuple(_normalized(np.concatenate(x), c) for x in points))

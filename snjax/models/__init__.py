@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from snjax.image_format import ImageSize
 from snjax.models.arguments import at_least, choose, positive
 from snjax.models.base import Discriminator, Generator, check_conditioning
 from snjax.models.layer_sets import (
@@ -80,7 +81,7 @@ _DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 def make_generator(
     *,
     architecture: str,
-    image_size: int,
+    image_size: ImageSize,
     gen_width: int,
     layers: Layers = PLAIN,
     channels: int = 3,
@@ -93,7 +94,7 @@ def make_generator(
     dtype: str = 'float32',
     remat: bool = False,
 ) -> Generator:
-    """A generator: `apply(variables, z, labels, train=...)` maps z (b, dim_z) to images (b, s, s,
+    """A generator: `apply(variables, z, labels, train=...)` maps z (b, dim_z) to images (b, h, w,
     c).
 
     Images are float32 in [-1, 1]. Labels are classes (b,) or float weights (b, num_classes) that
@@ -102,7 +103,8 @@ def make_generator(
     Args:
         architecture: `'resnet'` (`snjax.models.resnet`), `'sngan_cnn'`, `'wgan_gp_cnn'`, `'r3gan'`
             or `'radford'`, which has no discriminator.
-        image_size: height and width in pixels; each architecture says which it takes.
+        image_size: pixels of a square's side, or (height, width); each architecture says which it
+            takes.
         gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px, 128
             for both networks of WGAN-GP, those of `snjax.models.r3gan`, 64 everywhere else.
         layers: the layer set; `SPECTRAL` normalizes every kernel, as SAGAN does.
@@ -143,7 +145,7 @@ def make_generator(
 def make_discriminator(
     *,
     architecture: str,
-    image_size: int,
+    image_size: ImageSize,
     dis_width: int,
     layers: Layers = SPECTRAL,
     variant: str = 'paper',
@@ -156,7 +158,7 @@ def make_discriminator(
     dtype: str = 'float32',
     remat: bool = False,
 ) -> Discriminator:
-    """A discriminator: `apply(variables, x, labels, train=...)` maps images (b, s, s, c) to logits
+    """A discriminator: `apply(variables, x, labels, train=...)` maps images (b, h, w, c) to logits
     (b,).
 
     Labels are classes (b,) or float weights (b, num_classes), for a head that takes them.

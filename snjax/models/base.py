@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from snjax.image_format import ImageSize, canonical, sides
 from snjax.models.arguments import choose
 from snjax.models.heads import Logits, check_head, output_head
 from snjax.models.layer_sets import PLAIN, Layers
@@ -35,7 +36,7 @@ def check_conditioning(conditioning: str, num_classes: int) -> None:
 
 
 class Generator(nn.Module):
-    """Maps z (b, dim_z), and labels, to images (b, s, s, c) in [-1, 1]: `apply(variables, z,
+    """Maps z (b, dim_z), and labels, to images (b, h, w, c) in [-1, 1]: `apply(variables, z,
     labels, train=...)`.
 
     Labels are classes (b,) or float weights (b, num_classes) that mix classes; None without
@@ -43,7 +44,7 @@ class Generator(nn.Module):
     `train=False` uses the running ones.
 
     Attributes:
-        image_size: height and width in pixels; each network says which it takes.
+        image_size: pixels of a square's side, or (height, width); each network says which it takes.
         width: channels of the last hidden layer.
         channels: of the image.
         layers: the layer set; its `norm` is not used.
@@ -62,7 +63,7 @@ class Generator(nn.Module):
             applied, labels are missing or superfluous.
     """
 
-    image_size: int
+    image_size: ImageSize
     width: int
     channels: int = 3
     layers: Layers = PLAIN
@@ -77,6 +78,7 @@ class Generator(nn.Module):
     variants: ClassVar[Iterable[str]] = ('paper', 'code')
 
     def __post_init__(self):
+        self.image_size = canonical(self.image_size)  # equal modules for equal sizes
         choose('variant', self.variant, self.variants)
         check_conditioning(self.conditioning, self.num_classes)
         super().__post_init__()
@@ -115,14 +117,14 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Maps images (b, s, s, c), and labels, to logits (b,): `apply(variables, x, labels,
+    """Maps images (b, h, w, c), and labels, to logits (b,): `apply(variables, x, labels,
     train=...)`.
 
     Labels are classes (b,) or float weights (b, num_classes), for a head that takes them. `train`
     matters to norms of activations alone.
 
     Attributes:
-        image_size: height and width in pixels; each network says which it takes.
+        image_size: pixels of a square's side, or (height, width); each network says which it takes.
         width: channels of the first block or layer.
         layers: the layer set, with the norm of the activations.
         num_classes, head: what labels are used for (`snjax.models.heads`).
@@ -137,7 +139,7 @@ class Discriminator(nn.Module):
             labels are missing or superfluous, or images have another size.
     """
 
-    image_size: int
+    image_size: ImageSize
     width: int
     layers: Layers = PLAIN
     num_classes: int = 0
@@ -151,6 +153,7 @@ class Discriminator(nn.Module):
     variants: ClassVar[Iterable[str]] = ('paper', 'code')
 
     def __post_init__(self):
+        self.image_size = canonical(self.image_size)  # equal modules for equal sizes
         choose('variant', self.variant, self.variants)
         check_head(self.head, self.num_classes)
         super().__post_init__()
@@ -158,11 +161,11 @@ class Discriminator(nn.Module):
     @nn.nowrap
     def check_images(self, x: Array) -> None:
         """Raises ValueError for images of another size, which global pooling would let through."""
-        size = self.image_size
-        if x.ndim != 4 or x.shape[1:3] != (size, size):
+        height, width = sides(self.image_size)
+        if x.ndim != 4 or x.shape[1:3] != (height, width):
             raise ValueError(
-                f'a discriminator of image_size {size} was given images {x.shape}: they must be '
-                f'(batch, {size}, {size}, channels)'
+                f'a discriminator of image_size {self.image_size} was given images {x.shape}: they '
+                f'must be (batch, {height}, {width}, channels)'
             )
 
     @nn.nowrap

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from snjax.image_format import sides
 from snjax.models.base import Discriminator
 from snjax.models.resnet import VARIANTS, ResNetDiscriminator, find_layout
 
@@ -37,7 +38,7 @@ def product_bound(dis: Discriminator, norms: Mapping[str, Any]) -> Any:
     bound = score
     for i in range(len(layout.dis)):
         bound = bound * (norms['stem'] if 'stem' in norms and i == 0 else _block(norms, i + 1))
-    pixels = (dis.image_size // 2**layout.n_down) ** 2
+    pixels = math.prod(side // 2**layout.n_down for side in sides(dis.image_size))
     # Global pooling: a sum of n pixels stretches an image of one colour by sqrt(n).
     return bound * pixels ** (-0.5 if VARIANTS[dis.variant].mean_pool else 0.5)
 

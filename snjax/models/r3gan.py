@@ -23,6 +23,7 @@ authors' code. 1x1 convolutions are dense layers here.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -30,11 +31,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from snjax.image_format import ImageSize, sides
+from snjax.models.arguments import bottom_of
 from snjax.models.base import Discriminator, Generator
 from snjax.models.layer_sets import Layers
 from snjax.nn.normalization import Labels, check_labels
 
-BOTTOM = 4  # height of the first feature map
+BOTTOM = 4  # smaller side of the first feature map
 BLOCKS = 2  # per stage
 EXPANSION = 2  # of the channels inside a block
 SLOPE = 0.2  # of the leaky ReLU
@@ -50,18 +53,19 @@ class Variant(NamedTuple):
 VARIANTS = {'paper': Variant(group=16, tapers=True), 'imagenet': Variant(group=32, tapers=False)}
 
 
-def widths(image_size: int, width: int, variant: str) -> list[int]:
-    """Channels of every stage, from 4x4 to the image.
+def bottom_map(image_size: ImageSize) -> tuple[int, int]:
+    """Height and width of the first feature map; raises ValueError for another size."""
+    return bottom_of(image_size, BOTTOM, "architecture 'r3gan'")
+
+
+def widths(image_size: ImageSize, width: int, variant: str) -> list[int]:
+    """Channels of every stage, from the first feature map, 4x4 for squares, to the image.
 
     Raises:
         ValueError: for another size, or a width that does not divide into groups.
     """
-    if image_size < 2 * BOTTOM or image_size & (image_size - 1):
-        lower = max(2 * BOTTOM, 2 ** (max(image_size, 1).bit_length() - 1))
-        raise ValueError(
-            f"image_size is {image_size}: the architecture 'r3gan' takes powers of 2 from "
-            f'{2 * BOTTOM}; the nearest are {lower} and {2 * lower} (--config.data.image_size)'
-        )
+    bottom_map(image_size)
+    side = min(sides(image_size))
     group, tapers = VARIANTS[variant]
     if width % (group // EXPANSION):
         step = group // EXPANSION
@@ -69,8 +73,8 @@ def widths(image_size: int, width: int, variant: str) -> list[int]:
             f"the width of 'r3gan' is {width}: variant {variant!r} takes multiples of {step}, as "
             f'{-(-width // step) * step} (--config.model.gen_width, --config.model.dis_width)'
         )
-    sizes = [BOTTOM << i for i in range((image_size // BOTTOM).bit_length())]
-    return [width * max(1, image_size // max(size, 32)) if tapers else width for size in sizes]
+    sizes = [BOTTOM << i for i in range((side // BOTTOM).bit_length())]
+    return [width * max(1, side // max(size, 32)) if tapers else width for size in sizes]
 
 
 def doubled(x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c']:
@@ -147,7 +151,7 @@ class Block(nn.Module):
 class _Stages:
     """What both players have: the channels of their stages, and the layers that make them."""
 
-    image_size: int
+    image_size: ImageSize
     width: int
     variant: str
     layers: Layers
@@ -181,8 +185,8 @@ class _Stages:
 class R3GANGenerator(_Stages, Generator):
     """Stages from 4x4 to the image, which a 1x1 convolution makes. Trained on z ~ N(0, I) in R^64.
 
-    `image_size` is a power of 2, 8 or more; `width` a multiple of 8, or of 16 for `'imagenet'`.
-    With classes `conditioning` is `'concat'`.
+    `image_size` is a power of 2, 8 or more, or has one as its smaller side; `width` is a multiple
+    of 8, or of 16 for `'imagenet'`. With classes `conditioning` is `'concat'`.
     """
 
     variants = VARIANTS
@@ -199,16 +203,16 @@ class R3GANGenerator(_Stages, Generator):
     @nn.compact
     def __call__(
         self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
-    ) -> Float[Array, 'b s s c']:
+    ) -> Float[Array, 'b h w c']:
         """Images; see `Generator`. In training they may leave [-1, 1]."""
         check_labels(labels, self.num_classes)
-        first, *further = self.stages()
+        bottom, (first, *further) = bottom_map(self.image_size), self.stages()
         if labels is not None:
             init = nn.initializers.normal(self.num_classes**-0.5)
             size = self.num_classes, z.shape[-1]
             table = self.layers.embed(*size, embedding_init=init, name='embed')
             z = jnp.concatenate([z, table(labels)], -1)
-        basis = self.param('basis', nn.initializers.normal(1.0), (BOTTOM, BOTTOM, first))
+        basis = self.param('basis', nn.initializers.normal(1.0), (*bottom, first))
         h = basis * self.linear(first, 'from_z', jnp.float32)(z)[:, None, None]
         for block in self.blocks(0):
             h = block(h)
@@ -247,7 +251,7 @@ class R3GANDiscriminator(_Stages, Discriminator):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'b s s c'], labels: Labels | None = None, *, train: bool
+        self, x: Float[Array, 'b h w c'], labels: Labels | None = None, *, train: bool
     ) -> Float[Array, ' b']:
         """Logits; see `Discriminator`."""
         self.check_images(x)
@@ -264,9 +268,9 @@ class R3GANDiscriminator(_Stages, Discriminator):
         h = h.astype(jnp.float32)
         for block in self.blocks(0):
             h = block(h)
-        basis = self.param(
-            'basis', nn.initializers.normal(1 / BOTTOM), (BOTTOM, BOTTOM, channels[0])
-        )
+        bottom = bottom_map(self.image_size)
+        init = nn.initializers.normal(math.prod(bottom) ** -0.5)
+        basis = self.param('basis', init, (*bottom, channels[0]))
         return self.lipschitz * self._score(jnp.einsum('bijc,ijc->bc', h, basis), labels)
 
     @nn.nowrap

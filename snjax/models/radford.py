@@ -9,14 +9,18 @@ convolution of one pixel, is a dense layer. Strided layers run in the equal form
 `snjax.nn.convolution`.
 """
 
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from snjax.image_format import sides
+from snjax.models.arguments import bottom_of
 from snjax.models.base import Generator
 from snjax.nn.normalization import Labels
 
-BOTTOM = 4
+BOTTOM = 4  # smaller side of the first feature map
 EPSILON = 1e-5  # of the batch norms
 _init = nn.initializers.normal(0.02)
 
@@ -24,38 +28,38 @@ _init = nn.initializers.normal(0.02)
 class RadfordGenerator(Generator):
     """Dense, then 4x4 transposed convolutions of stride 2 up to the image.
 
-    `image_size` is a power of 2, 8 or more; `width` is 64 in the paper. With classes, the batch
-    norms after the transposed convolutions are conditional.
+    `image_size` is a power of 2, 8 or more, or has one as its smaller side; `width` is 64 in the
+    paper. With classes, the batch norms after the transposed convolutions are conditional.
     """
 
     width: int = 64
 
     def __post_init__(self):
-        size = self.image_size
-        if size < 2 * BOTTOM or size & (size - 1):
-            lower = max(2 * BOTTOM, 2 ** (max(size, 1).bit_length() - 1))
-            raise ValueError(
-                f"image_size is {size}: the architecture 'radford' takes powers of 2 from "
-                f'{2 * BOTTOM}; the nearest are {lower} and {2 * lower} (--config.data.image_size)'
-            )
+        self._bottom()
         super().__post_init__()
 
     @nn.compact
     def __call__(
         self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
-    ) -> Float[Array, 'b s s c']:
+    ) -> Float[Array, 'b h w c']:
         """Images; see `Generator`."""
         layers = self.layers
         kwargs = {'use_bias': False, 'kernel_init': _init, 'dtype': self.dtype}
         z, labels = self.place_labels(z, labels)
         dense_norm, norm = self.norms(labels, train=train, epsilon=EPSILON)
-        doublings = (self.image_size // BOTTOM).bit_length() - 1
+        bottom = self._bottom()
+        doublings = (min(sides(self.image_size)) // BOTTOM).bit_length() - 1
         features = self.width * 2 ** (doublings - 1)
-        h = layers.dense(BOTTOM * BOTTOM * features, name='project', **kwargs)(z)
-        h = nn.relu(dense_norm(name='norm0')(h.reshape(-1, BOTTOM, BOTTOM, features)))
+        h = layers.dense(math.prod(bottom) * features, name='project', **kwargs)(z)
+        h = nn.relu(dense_norm(name='norm0')(h.reshape(-1, *bottom, features)))
         for i in range(1, doublings):
             features //= 2
             h = layers.conv_transpose(features, 4, strides=2, name=f'deconv{i}', **kwargs)(h)
             h = nn.relu(norm(name=f'norm{i}')(h))
         h = layers.conv_transpose(self.channels, 4, strides=2, name='to_image', **kwargs)(h)
         return jnp.tanh(h.astype(jnp.float32))
+
+    @nn.nowrap
+    def _bottom(self) -> tuple[int, int]:
+        """Height and width of the first feature map."""
+        return bottom_of(self.image_size, BOTTOM, "architecture 'radford'")

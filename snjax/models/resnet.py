@@ -1,9 +1,9 @@
-"""The residual generator and discriminator of SNGAN, 16 to 256 px from one implementation.
+"""The residual generator and discriminator of SNGAN, 16 to 512 px from one implementation.
 
 Miyato et al. 2018 (arXiv:1802.05957), tables 4 (32 px), 5 (48 px) and 6 (128 px); 64 and 256 px as
-in the authors' code; 16 and 96 px follow the same pattern and are not published. `LAYOUTS` holds
-all that differs between sizes. `width` is the authors' `ch`: 256 (generator) and 128
-(discriminator) at 32 px, 64 at 48 px and above.
+in the authors' code; 16, 96 and 512 px follow the same pattern and are not published. `LAYOUTS`
+holds all that differs between sizes; rectangles have the depth of their smaller side. `width` is
+the authors' `ch`: 256 (generator) and 128 (discriminator) at 32 px, 64 at 48 px and above.
 
 Upsampling and pooling are fused into the convolutions next to them, and a 1x1 shortcut runs on the
 smaller side of either (`snjax.nn.convolution`); the networks are the published ones up to rounding.
@@ -21,6 +21,7 @@ w86763777/pytorch-gan-collections has them.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from snjax.image_format import ImageSize, canonical, said, sides
+from snjax.models.arguments import check_multiples
 from snjax.models.base import Discriminator, Generator
 from snjax.models.heads import Logits
 from snjax.nn.attention import SelfAttention, attended_block
@@ -38,7 +41,7 @@ from snjax.nn.normalization import EPSILON, Labels
 class Layout(NamedTuple):
     """The shape of both players at one image size; widths are multiples of `width`."""
 
-    bottom: int  # height and width of the generator's first feature map
+    bottom: int  # the smaller side of the generator's first feature map
     gen: tuple[int, ...]  # the first feature map, then every up block
     dis: tuple[int, ...]  # every block
     n_down: int  # how many of them, from the first, halve the image
@@ -53,6 +56,9 @@ LAYOUTS = {
     96: Layout(bottom=6, gen=(16, 8, 4, 2, 1), dis=(1, 2, 4, 8, 16, 16), n_down=5),
     128: Layout(bottom=4, gen=(16, 16, 8, 4, 2, 1), dis=(1, 2, 4, 8, 16, 16), n_down=5),
     256: Layout(bottom=4, gen=(16, 16, 8, 8, 4, 2, 1), dis=(1, 2, 4, 8, 8, 16, 16), n_down=6),
+    512: Layout(
+        bottom=4, gen=(16, 16, 16, 8, 8, 4, 2, 1), dis=(1, 2, 4, 8, 8, 16, 16, 16), n_down=7
+    ),
 }
 
 
@@ -75,22 +81,39 @@ VARIANTS = {
 }
 
 
-def find_layout(image_size: int) -> Layout:
-    """The row of `LAYOUTS`; raises ValueError naming the nearest sizes where there is none."""
-    if image_size not in LAYOUTS:
-        nearest = sorted(sorted(LAYOUTS, key=lambda size: abs(size - image_size))[:2])
+def find_layout(image_size: ImageSize) -> Layout:
+    """The row of `LAYOUTS` of the smaller side.
+
+    Raises:
+        ValueError: there is none, or a side is no multiple of what the networks reduce it by; the
+            message names the nearest sizes.
+    """
+    side = min(sides(image_size))
+    if side not in LAYOUTS:
+        nearest = sorted(sorted(LAYOUTS, key=lambda size: abs(size - side))[:2])
+        of = '' if isinstance(canonical(image_size), int) else ' as the smaller side'
         raise ValueError(
-            f'image_size is {image_size}: the ResNets take {", ".join(map(str, LAYOUTS))}; '
+            f'image_size is {said(image_size)}: the ResNets take {", ".join(map(str, LAYOUTS))}{of}; '
             f'the nearest are {nearest[0]} and {nearest[1]} (--config.data.image_size)'
         )
-    return LAYOUTS[image_size]
+    layout = LAYOUTS[side]
+    check_multiples(image_size, max(side // layout.bottom, 2**layout.n_down), 'ResNet')
+    return layout
+
+
+def _bottom(image_size: ImageSize) -> tuple[int, int]:
+    """Height and width of the generator's first feature map."""
+    height, width = sides(image_size)
+    factor = min(height, width) // find_layout(image_size).bottom
+    return height // factor, width // factor
 
 
 class ResNetGenerator(Generator):
     """Dense, one `UpBlock` per doubling, BN-ReLU-3x3-tanh. Trained on z ~ N(0, I) in R^128.
 
-    `image_size` is a key of `LAYOUTS`. With classes, the batch norms of the blocks are conditional
-    and the last one is not, as in the official code (its b5).
+    `image_size` is a key of `LAYOUTS`, or two sides of which the smaller is. With classes, the
+    batch norms of the blocks are conditional and the last one is not, as in the official code (its
+    b5).
 
     Attributes:
         attention: height of the feature map after which `SelfAttention` follows; 0 for none.
@@ -110,16 +133,17 @@ class ResNetGenerator(Generator):
     @nn.compact
     def __call__(
         self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
-    ) -> Float[Array, 'b s s c']:
+    ) -> Float[Array, 'b h w c']:
         """Images; see `Generator`."""
-        bottom, (first, *blocks), *_ = find_layout(self.image_size)
+        _, (first, *blocks), *_ = find_layout(self.image_size)
+        bottom = _bottom(self.image_size)
         z, labels = self.place_labels(z, labels)
         norm_out, norm = self.norms(labels, train=train, epsilon=VARIANTS[self.variant].epsilon)
         conv = functools.partial(self.layers.conv, dtype=self.dtype)
         dense = functools.partial(self.layers.dense, dtype=self.dtype, kernel_init=plain_init)
         attended, bilinear = self._attended(), VARIANTS[self.variant].bilinear
-        h = dense(bottom * bottom * first * self.width, name='project')(z)
-        h = h.reshape(-1, bottom, bottom, first * self.width)
+        h = dense(math.prod(bottom) * first * self.width, name='project')(z)
+        h = h.reshape(-1, *bottom, first * self.width)
         block = nn.remat(UpBlock) if self.remat else UpBlock
         for i, multiple in enumerate(blocks):
             h = block(multiple * self.width, conv, norm, bilinear, name=f'block{i + 1}')(h)
@@ -132,15 +156,16 @@ class ResNetGenerator(Generator):
     @nn.nowrap
     def _attended(self) -> int | None:
         """Index of the block that `SelfAttention` follows."""
-        bottom, (_, *blocks), *_ = find_layout(self.image_size)
-        heights = [bottom * 2**i for i in range(1, len(blocks) + 1)]
-        return attended_block(self.attention, heights, f'{self.image_size} px generator')
+        _, (_, *blocks), *_ = find_layout(self.image_size)
+        height, width = _bottom(self.image_size)
+        maps = [(height * 2**i, width * 2**i) for i in range(1, len(blocks) + 1)]
+        return attended_block(self.attention, maps, f'{said(self.image_size)} px generator')
 
 
 class ResNetDiscriminator(Discriminator):
     """`DownBlock`s, ReLU, global pooling by the sum and a dense output (without bias at 32 px).
 
-    `image_size` is a key of `LAYOUTS`. A norm of activations precedes each ReLU inside the blocks,
+    `image_size` is as for `ResNetGenerator`. A norm of activations precedes each ReLU inside the blocks,
     so that the image itself is never normalized. (improved_wgan_training has no norm in the first
     block.)
 
@@ -166,7 +191,7 @@ class ResNetDiscriminator(Discriminator):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, 'b s s c'],
+        x: Float[Array, 'b h w c'],
         labels: Labels | None = None,
         *,
         train: bool,
@@ -218,5 +243,6 @@ class ResNetDiscriminator(Discriminator):
     def _attended(self) -> int | None:
         """Index of the block that `SelfAttention` follows."""
         _, _, blocks, n_down, *_ = find_layout(self.image_size)
-        heights = [self.image_size // 2 ** min(i, n_down) for i in range(1, len(blocks) + 1)]
-        return attended_block(self.attention, heights, f'{self.image_size} px discriminator')
+        (height, width), halvings = sides(self.image_size), range(1, len(blocks) + 1)
+        maps = [(height // 2 ** min(i, n_down), width // 2 ** min(i, n_down)) for i in halvings]
+        return attended_block(self.attention, maps, f'{said(self.image_size)} px discriminator')

@@ -21,12 +21,14 @@ CNN has been published.)
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from snjax.image_format import ImageSize, said, sides
 from snjax.models.base import Discriminator, Generator
 from snjax.models.heads import Logits
 from snjax.nn.normalization import Labels
@@ -49,21 +51,29 @@ VARIANTS = {
 }
 
 
-def check_size(image_size: int, network: str) -> None:
+def check_size(image_size: ImageSize, network: str) -> None:
     """Raises ValueError for a size that `DEPTH` halvings do not divide; names the nearest."""
     stride = 2**DEPTH
-    if image_size < 2 * stride or image_size % stride:
-        below = max(image_size // stride, 2) * stride
-        raise ValueError(
-            f'image_size is {image_size}: the {network} takes multiples of {stride} from '
-            f'{2 * stride}; the nearest are {below} and {below + stride} (--config.data.image_size)'
-        )
+    for side in sides(image_size):
+        if side < 2 * stride or side % stride:
+            below = max(side // stride, 2) * stride
+            raise ValueError(
+                f'image_size is {said(image_size)}: the {network} takes multiples of {stride} from '
+                f'{2 * stride}; the nearest are {below} and {below + stride} '
+                '(--config.data.image_size)'
+            )
+
+
+def bottom_of(image_size: ImageSize) -> tuple[int, int]:
+    """Height and width of the generator's first feature map."""
+    height, width = sides(image_size)
+    return height // 2**DEPTH, width // 2**DEPTH
 
 
 class SNGANCNNGenerator(Generator):
     """Dense, three 4x4 transposed convolutions of stride 2 with BN and ReLU, 3x3, tanh.
 
-    `image_size` is a multiple of 8, 16 or more; `width` is 64 in the paper. `variant` also says
+    Sides are multiples of 8, 16 or more; `width` is 64 in the paper. `variant` also says
     which z it is trained on (module docstring).
     """
 
@@ -78,16 +88,16 @@ class SNGANCNNGenerator(Generator):
     @nn.compact
     def __call__(
         self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
-    ) -> Float[Array, 'b s s c']:
+    ) -> Float[Array, 'b h w c']:
         """Images; see `Generator`."""
         layers, kwargs = self.layers, {'dtype': self.dtype, 'kernel_init': _init}
         z, labels = self.place_labels(z, labels)
         dense_norm, norm = self.norms(labels, train=train)
-        bottom, features = self.image_size // 2**DEPTH, self.width * 2**DEPTH
-        h = layers.dense(bottom * bottom * features, name='project', **kwargs)(z)
+        bottom, features = bottom_of(self.image_size), self.width * 2**DEPTH
+        h = layers.dense(math.prod(bottom) * features, name='project', **kwargs)(z)
         if VARIANTS[self.variant].dense_norm:
             h = nn.relu(dense_norm(name='norm0')(h))
-        h = h.reshape(-1, bottom, bottom, features)
+        h = h.reshape(-1, *bottom, features)
         for i in range(1, DEPTH + 1):
             features //= 2
             h = layers.conv_transpose(features, 4, strides=2, name=f'deconv{i}', **kwargs)(h)
@@ -100,7 +110,7 @@ class SNGANCNNDiscriminator(Discriminator):
     """3x3 and 4x4-of-stride-2 convolutions in turn, leaky ReLU after each, and one dense output.
 
     A norm of activations follows each convolution but the first, as in the code's DCGAN.
-    `image_size` is a multiple of 8, 16 or more; `width` is 64 in the paper.
+    Sides are multiples of 8, 16 or more; `width` is 64 in the paper.
     """
 
     width: int = 64
@@ -114,7 +124,7 @@ class SNGANCNNDiscriminator(Discriminator):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, 'b s s c'],
+        x: Float[Array, 'b h w c'],
         labels: Labels | None = None,
         *,
         train: bool,

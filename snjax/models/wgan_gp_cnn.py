@@ -15,6 +15,7 @@ With classes, the batch norms after the transposed convolutions are conditional,
 """
 
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -25,7 +26,7 @@ from jaxtyping import Array, Float
 
 from snjax.models.base import Discriminator, Generator
 from snjax.models.heads import Logits
-from snjax.models.sngan_cnn import DEPTH, check_size
+from snjax.models.sngan_cnn import DEPTH, bottom_of, check_size
 from snjax.nn.normalization import Labels
 
 EPSILON = 1e-5  # of the batch norms
@@ -54,7 +55,7 @@ class WGANGPCNNGenerator(Generator):
     """Dense, BN, ReLU, three 5x5 transposed convolutions of stride 2 with BN and ReLU between,
     tanh.
 
-    `image_size` is a multiple of 8, 16 or more; `width` is 128 in the code.
+    Sides are multiples of 8, 16 or more; `width` is 128 in the code.
     """
 
     width: int = 128
@@ -66,7 +67,7 @@ class WGANGPCNNGenerator(Generator):
     @nn.compact
     def __call__(
         self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
-    ) -> Float[Array, 'b s s c']:
+    ) -> Float[Array, 'b h w c']:
         """Images; see `Generator`."""
         z, labels = self.place_labels(z, labels)
         dense_norm, norm = self.norms(labels, train=train, epsilon=EPSILON)
@@ -77,10 +78,10 @@ class WGANGPCNNGenerator(Generator):
             kernel_init=transposed_init,
             dtype=self.dtype,
         )
-        bottom, features = self.image_size // 2**DEPTH, self.width * 2 ** (DEPTH - 1)
+        bottom, features = bottom_of(self.image_size), self.width * 2 ** (DEPTH - 1)
         dense = functools.partial(self.layers.dense, kernel_init=glorot_init, dtype=self.dtype)
-        h = dense(bottom * bottom * features, name='project')(z)
-        h = nn.relu(dense_norm(name='norm0')(h)).reshape(-1, bottom, bottom, features)
+        h = dense(math.prod(bottom) * features, name='project')(z)
+        h = nn.relu(dense_norm(name='norm0')(h)).reshape(-1, *bottom, features)
         for i in range(1, DEPTH):
             features //= 2
             h = nn.relu(norm(name=f'norm{i}')(deconv(features, name=f'deconv{i}')(h)))
@@ -92,8 +93,7 @@ class WGANGPCNNDiscriminator(Discriminator):
     """Three 5x5 convolutions of stride 2, leaky ReLU (0.2) after each, and one dense output.
 
     A norm of activations follows each convolution but the first, like the batch norm that the code
-    has with weight clipping. `image_size` is a multiple of 8, 16 or more; `width` is 128 in the
-    code.
+    has with weight clipping. Sides are multiples of 8, 16 or more; `width` is 128 in the code.
     """
 
     width: int = 128
@@ -105,7 +105,7 @@ class WGANGPCNNDiscriminator(Discriminator):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, 'b s s c'],
+        x: Float[Array, 'b h w c'],
         labels: Labels | None = None,
         *,
         train: bool,

@@ -56,18 +56,23 @@ def _max_pool(x: Float[Array, 'b h w c']) -> Float[Array, 'b h/2 w/2 c']:
     return jnp.max(x.reshape(b, h // 2, 2, w // 2, 2, c), axis=(2, 4))
 
 
-def attended_block(attention: int, heights: Sequence[int], player: str) -> int | None:
+def attended_block(attention: int, maps: Sequence[tuple[int, int]], player: str) -> int | None:
     """Index of the first block whose output has height `attention`; None for 0, no attention.
 
+    Args:
+        attention: the height, or 0.
+        maps: height and width of every block's output.
+        player: named in the message.
+
     Raises:
-        ValueError: no block has that height, or it is odd and cannot be pooled.
+        ValueError: no block has that height, or a side is odd and cannot be pooled.
     """
     if attention == 0:
         return None
-    accepted = [height for height in dict.fromkeys(heights) if height % 2 == 0]
+    accepted = list(dict.fromkeys(h for h, w in maps if h % 2 == w % 2 == 0))
     if attention not in accepted:
         raise ValueError(
             f'attention is {attention}: the {player} has feature maps of height '
             f'{", ".join(map(str, accepted))}, and 0 is none (--config.model.attention)'
         )
-    return list(heights).index(attention)
+    return [height for height, _ in maps].index(attention)

@@ -10,8 +10,8 @@ order, and each draws anew for every image:
   images saturation is the identity.
 * `'translation'`: by whole pixels, uniform up to 1/8 of the height and of the width; pixels from
   outside are 0.
-* `'cutout'`: sets a square of half the size to 0. Its centre is anywhere in the image, so that part
-  of it may lie outside.
+* `'cutout'`: sets a part of half the height and width to 0. Its centre is anywhere in the image, so
+  that some of it may lie outside.
 
 These are the ranges of the paper's code, on images in [-1, 1], so that 0 is mid-grey; nothing is
 clipped, and colours may leave [-1, 1]. An image's draws depend on its key and the name alone, not
@@ -125,7 +125,7 @@ shift.defvjp(lambda image, by: (shift(image, by), by), lambda by, g: (shift(g, -
 
 
 def cutout(image: Image, key: Key[Array, '']) -> Image:
-    """Sets the part of a square that lies in the image to 0."""
+    """Sets what lies in the image of a part of half its height and width to 0."""
     row_key, column_key = jax.random.split(key)
     rows, columns = _outside(image.shape[0], row_key), _outside(image.shape[1], column_key)
     return jnp.where(rows[:, None, None] | columns[:, None], image, 0)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from jax import Array
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt, UInt8, UInt16
 from PIL import Image
 
+from snjax.image_format import DEPTHS, bits_of, half_range, to_8_bits
 from snjax.runs.files import replace_file
 
 ANIMATION_SUFFIXES = ('.gif', '.webp')
@@ -29,13 +30,22 @@ _FPS = {'.gif': (0.002, 50), '.webp': (0.0001, 1000)}
 
 
 def to_uint8(images: Float[Array | np.ndarray, '*shape']) -> UInt8[np.ndarray, '*shape']:
-    """Turns images in [-1, 1] into 8-bit pixels, as the official SNGAN code does.
+    """Turns images in [-1, 1] into 8-bit pixels, see `to_pixels`."""
+    return to_pixels(images, 8)
 
-    Computes clip(127.5 x + 127.5, 0, 255) in float32 and truncates: -1 -> 0, 0 -> 127, 1 -> 255.
+
+def to_pixels(
+    images: Float[Array | np.ndarray, '*shape'], bits: int
+) -> UInt8[np.ndarray, '*shape'] | UInt16[np.ndarray, '*shape']:
+    """Turns images in [-1, 1] into pixels of 8 or 16 bits, as the official SNGAN code does.
+
+    Computes clip(127.5 x + 127.5, 0, 255) in float32 and truncates: -1 -> 0, 0 -> 127, 1 -> 255; of
+    16 bits clip(32767.5 x + 32767.5, 0, 65535).
 
     Args:
         images: floats of any width and shape, (N, H, W, C) as a rule; values outside [-1, 1] are
             clipped.
+        bits: 8 for uint8, 16 for uint16.
 
     Returns:
         Pixels of the same shape.
@@ -46,11 +56,36 @@ def to_uint8(images: Float[Array | np.ndarray, '*shape']) -> UInt8[np.ndarray, '
     images = np.asarray(images)
     # bfloat16 is an extension type to NumPy (kind 'V'), so integers are named rather than floats.
     if images.dtype.kind in 'biuc':
-        raise ValueError(f'images are {images.dtype}; to_uint8 takes floats in [-1, 1]')
-    pixels = images.astype(np.float32) * np.float32(127.5) + np.float32(127.5)
+        raise ValueError(f'images are {images.dtype}; floats in [-1, 1] are needed')
+    dtype = DEPTHS[bits]
+    half = np.float32(half_range(dtype))
+    pixels = images.astype(np.float32) * half + half
     if np.isnan(pixels).any():
         raise ValueError(f'{np.isnan(pixels).sum()} of {pixels.size} image values are NaN')
-    return np.clip(pixels, 0.0, 255.0).astype(np.uint8)
+    return np.clip(pixels, 0.0, 2 * half).astype(dtype)
+
+
+def shown(pixels: UInt[np.ndarray, '*n h w c']) -> UInt8[np.ndarray, '*n h w d']:
+    """Pixels as pictures draw them: 8 bits of 1 (grey) or 3 channels (RGB).
+
+    16 bits are scaled to 8. Of 2 or 4 channels the last is alpha, composited on white. Of more, the
+    first three are red, green and blue.
+    """
+    pixels = np.asarray(pixels)
+    if pixels.dtype == np.uint16:
+        pixels = to_8_bits(pixels)
+    channels = pixels.shape[-1]
+    if channels in (1, 3):
+        return pixels
+    if channels > 4:
+        return pixels[..., :3]
+    colour, alpha = (x.astype(np.uint32) for x in np.split(pixels, [channels - 1], axis=-1))
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def has_png(channels: int, bits: int) -> bool:
+    """Whether a PNG holds such an image as it is: 1 to 4 channels of 8 bits, or 1 of 16."""
+    return channels <= (4 if bits == 8 else 1)
 
 
 def grid(
@@ -59,7 +94,7 @@ def grid(
     """Lays images out in rows, left to right, then top to bottom.
 
     Args:
-        images: pixels, (N, H, W, C), C 1 or 3.
+        images: pixels, (N, H, W, C), C 1 or 3; see `shown`.
         columns: images per row; by default the smallest number that makes the grid at least as wide
             as high (in images).
         padding: black pixels between neighbours; none at the border. The official code has 0.
@@ -86,28 +121,34 @@ def grid(
     return sheet[: sheet.shape[0] - padding, : sheet.shape[1] - padding]
 
 
-def encode_png(image: UInt8[np.ndarray, 'h w c']) -> bytes:
-    """Encodes pixels (H, W, C), C 1 or 3; with one Pillow, the same pixels give the same bytes."""
+def encode_png(image: UInt[np.ndarray, 'h w c'], *, is_drawn: bool = True) -> bytes:
+    """Encodes pixels (H, W, C); with one Pillow, the same pixels give the same bytes.
+
+    Args:
+        image: C 1 or 3 of 8 bits.
+        is_drawn: whether that is so; otherwise all forms of `has_png` are kept as they are.
+    """
     buffer = io.BytesIO()
-    _pillow(_pixels(image, ndim=3)).save(buffer, format='PNG')
+    _pillow(_pixels(image, ndim=3, is_drawn=is_drawn)).save(buffer, format='PNG')
     return buffer.getvalue()
 
 
 def save_png(
     path: str | os.PathLike[str],
-    image: UInt8[np.ndarray, 'h w c'] | UInt8[np.ndarray, 'n h w c'],
+    image: UInt[np.ndarray, 'h w c'] | UInt8[np.ndarray, 'n h w c'],
 ) -> None:
     """Writes a PNG, whole or not at all: a reader never sees half a file.
 
     Args:
         path: the file; missing folders are made, an existing file is replaced.
-        image: pixels, (H, W, C), or (N, H, W, C) for the default `grid` of them; C 1 or 3.
+        image: pixels, (H, W, C), see `has_png`, or (N, H, W, C) for the default `grid` of them.
 
     Raises:
         ValueError: for other shapes or types.
     """
     image = np.asarray(image)
-    replace_file(path, encode_png(grid(image) if image.ndim == 4 else image))
+    is_grid = image.ndim == 4
+    replace_file(path, encode_png(grid(image) if is_grid else image, is_drawn=is_grid))
 
 
 def save_animation(
@@ -163,9 +204,15 @@ def _durations(num: int, fps: float | int, tick: int) -> list[int]:
     return [end - start for start, end in itertools.pairwise(ends)]
 
 
-def _pixels(images, ndim: int) -> np.ndarray:
-    """Returns `images` as an array; ValueError unless uint8, of rank `ndim` and grey or RGB."""
+def _pixels(images, ndim: int, *, is_drawn: bool = True) -> np.ndarray:
+    """Returns `images` as an array; ValueError unless uint8, of rank `ndim` and grey or RGB.
+
+    What is not drawn but kept as it is may have all forms of `has_png`.
+    """
     images = np.asarray(images)
+    if not is_drawn and images.ndim == ndim and images.dtype in DEPTHS.values():
+        if has_png(images.shape[-1], bits_of(images.dtype)):
+            return images
     if images.dtype != np.uint8:
         raise ValueError(
             f'images are {images.dtype}; uint8 is needed (see snjax.runs.images.to_uint8)'

@@ -140,7 +140,8 @@ class RunLogger:
     def grid(self, step: int, samples: Any, columns: int | None) -> None:
         """Writes images (n, H, W, C) in [-1, 1] as a PNG and to TensorBoard."""
         self.check_there(step)
-        grid = images.grid(images.to_uint8(np.asarray(samples)), columns=columns)
+        pixels = images.shown(images.to_uint8(np.asarray(samples)))
+        grid = images.grid(pixels, columns=columns)
         images.save_png(self._folder / workdir.SAMPLES / f'{step:08d}.png', grid)
         self._writer.images(step, 'samples', grid)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import PIL
 from absl import logging
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from snjax.data import ImageSet, LazyImages
 from snjax.host.paths import printable
@@ -146,7 +146,7 @@ def _sha256(image_set: ImageSet) -> str:
     return '' if isinstance(image_set.images, LazyImages) else image_set.sha256
 
 
-def _digests(images: UInt8[np.ndarray, 'n h w c']) -> str:
+def _digests(images: UInt[np.ndarray, 'n h w c']) -> str:
     """16 hexadecimal digits per image."""
     return ''.join(hashlib.blake2b(x, digest_size=_DIGEST_BYTES).hexdigest() for x in images)
 

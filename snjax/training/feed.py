@@ -66,7 +66,7 @@ class Streamed:
     """Reads the images of each call and copies them to the devices ahead of time.
 
     Args:
-        images: uint8 (N, H, W, C): an array, a memory-mapped array or `snjax.data.LazyImages`.
+        images: (N, H, W, C): an array, a memory-mapped array or `snjax.data.LazyImages`.
         order: the indices of the images in each batch.
         batch_size: size of the global batch.
         num_batches: batches per step.
@@ -88,6 +88,7 @@ class Streamed:
     ):
         self._examples = parallel.own_examples(batch_size)
         self._shape = (steps_per_call, num_batches, len(self._examples[0]), *images.shape[1:])
+        self._dtype = images.dtype
         self._calls = len(steps) // steps_per_call
         batches = Batches(
             images,
@@ -115,10 +116,10 @@ class Streamed:
 
         `pmap` over several processes cannot be compiled for shapes.
         """
-        return (parallel.shard_batch([np.zeros(self._shape, np.uint8) for _ in self._examples]),)
+        return (parallel.shard_batch([np.zeros(self._shape, self._dtype) for _ in self._examples]),)
 
     def next(self, is_idle: Callable[[], bool]) -> tuple[jax.Array]:
-        """The next call's images, uint8 (devices, steps_per_call, num_batches, b, H, W, C).
+        """The next call's images (devices, steps_per_call, num_batches, b, H, W, C).
 
         Args:
             is_idle: returns whether the devices have nothing to compute; then the time until the
@@ -159,7 +160,7 @@ class Streamed:
 
     def _call(self):
         """The images of one call for each of this process's devices, in new arrays."""
-        arrays = [np.empty(self._shape, np.uint8) for _ in self._examples]
+        arrays = [np.empty(self._shape, self._dtype) for _ in self._examples]
         for step in range(self._shape[0]):
             for number in range(self._shape[1]):
                 batch = next(self._batches)
@@ -211,19 +212,17 @@ def read_ahead(batches: Batches, workers: int) -> Any:
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
 
-def streamed_shape(
-    method: Method, options: Options, image_shape: tuple[int, ...]
-) -> jax.ShapeDtypeStruct:
+def streamed_shape(method: Method, options: Options, images: Any) -> jax.ShapeDtypeStruct:
     """The shape of what a streamed call is given, to compile for without images.
 
     Args:
         method, options: of the run.
-        image_shape: of one image, (H, W, C).
+        images: of the set, (N, H, W, C), or their shape and type.
     """
     devices = parallel.device_count()
     share = method.batch_size // devices
-    shape = devices, options.steps_per_call, method.batches_per_step, share, *image_shape
-    return jax.ShapeDtypeStruct(shape, np.uint8)
+    shape = devices, options.steps_per_call, method.batches_per_step, share, *images.shape[1:]
+    return jax.ShapeDtypeStruct(shape, images.dtype)
 
 
 def open_feed(method: Method, options: Options, pixels: Any, step: int) -> Resident | Streamed:

@@ -42,7 +42,7 @@ class Trainer:
     Args:
         method: to train.
         options: intervals and seed.
-        pixels, labels: the training set, uint8 (N, H, W, C) and int32 (N,); may be memory-mapped.
+        pixels, labels: the training set, uint8 or uint16 (N, H, W, C) and int32 (N,); may be memory-mapped.
         workdir: where the run is written.
         config: nested dict, for TensorBoard.
         live: scores checkpoints during training; None for no scores.
@@ -90,7 +90,7 @@ class Trainer:
         self._rollbacks = rollbacks.read(self._workdir)
 
         # Compile while the set is copied to the devices and the state is restored.
-        images = jax.ShapeDtypeStruct(pixels.shape, np.uint8)
+        images = jax.ShapeDtypeStruct(pixels.shape, pixels.dtype)
         self._ahead = ahead or compile_ahead(method, options, images, self._workdir, say)
         self.data = device_data(None if options.stream else pixels, labels, options.seed)
 

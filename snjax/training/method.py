@@ -35,7 +35,7 @@ class Method(Protocol):
     def state_axes(self) -> Any: ...
 
     def with_images(self, images: Any, labels: Any = None) -> 'Method':
-        """The method for a training set of these images, uint8 (n, H, W, C), and labels (n,); most
+        """The method for a training set of these images (n, H, W, C) and labels (n,); most
         ignore both.
 
         Raises:

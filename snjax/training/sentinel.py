@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snjax import parallel
+from snjax.image_format import to_floats
 from snjax.latents.sampling import seed_key
 
 PATIENCE, INTERVAL = 10, 50
@@ -96,7 +97,7 @@ class Sentinel:
         self, watch: Callable[..., Any], pixels: Any, labels: np.ndarray, *, num: int, seed: int
     ):
         index = np.unique(np.linspace(0, len(pixels) - 1, num).astype(int))
-        images = np.stack([np.asarray(pixels[i]) for i in index]).astype(np.float32) / 127.5 - 1
+        images = to_floats(np.stack([np.asarray(pixels[i]) for i in index]))
         self._given = images, np.asarray(labels)[index]
         self._watch, self._rng = watch, seed_key(seed, 'sentinel')
         self._program: Callable[..., Any] | None = None

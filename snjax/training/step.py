@@ -140,7 +140,7 @@ def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dic
     Keys are data and not constants, so that all seeds share one program.
 
     Args:
-        pixels: uint8 (N, H, W, C); None for a streamed set.
+        pixels: (N, H, W, C); None for a streamed set.
         labels: int32 (N,).
         seed: of the run.
     """

@@ -11,10 +11,10 @@ from experiments import build
 # name: (changes of configs/base.py, what the one line must say)
 REFUSED = {
     'a misspelt set': ({'data.name': 'cifra10'}, ["'cifra10'", 'did you mean cifar10']),
-    'two channels': ({'data.channels': 2}, ['channels is 2', '--config.data.channels']),
-    'two channels of GLO': (
-        {'method': 'glo', 'data.channels': 2, 'data.flip': False},
-        ['channels is 2', '--config.data.channels'],
+    'too many channels': ({'data.channels': 17}, ['channels is 17', '--config.data.channels']),
+    'five channels of GLO': (
+        {'method': 'glo', 'data.channels': 5, 'data.flip': False},
+        ['channels is 5', '--config.data.name=npz'],
     ),
     'a path that no set takes': (
         {'data.name': 'digits', 'data.path': 'x'},

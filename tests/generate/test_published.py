@@ -249,3 +249,12 @@ def test_a_cut_or_foreign_file(tmp_path, write):
     (tmp_path / 'g.npz').write_bytes(whole[:20])
     with pytest.raises(ValueError, match=r'is no \.npz, or a damaged one'):
         published.read(tmp_path / 'g.npz', CONFIGS['plain'].to_dict())
+
+
+@pytest.mark.usefixtures('own_errors')
+def test_rectangles_are_refused_by_name(tmp_path):
+    (tmp_path / 'netG_1_steps.pth').touch()
+    config = config_of(data__image_size=(16, 24)).to_dict()
+    with pytest.raises(ValueError, match=r'image_size is 16x24: .* make squares') as error:
+        published.read(tmp_path / 'netG_1_steps.pth', config)
+    assert '\n' not in str(error.value)

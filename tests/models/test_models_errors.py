@@ -20,7 +20,7 @@ from snjax.models import sngan_cnn
         ('gen', {'architecture': 'resnet', 'dtype': 'float16'}, r"dtype is 'float16'.*'bfloat16'"),
         ('gen', {'architecture': 'resnet', 'image_size': 40}, r'is 40: .*nearest are 32 and 48'),
         ('dis', {'architecture': 'resnet', 'image_size': 8}, r'is 8: .*nearest are 16 and 32'),
-        ('dis', {'architecture': 'resnet', 'image_size': 512}, r'nearest are 128 and 256'),
+        ('dis', {'architecture': 'resnet', 'image_size': 1024}, r'nearest are 256 and 512'),
         ('gen', {'architecture': 'sngan_cnn', 'image_size': 28}, r'is 28: .*nearest are 24 and 32'),
         ('dis', {'architecture': 'sngan_cnn', 'image_size': 8}, r'is 8: .*nearest are 16 and 24'),
         ('gen', {'architecture': 'resnet', 'gen_width': 0}, r'gen_width is 0'),

@@ -133,8 +133,8 @@ def test_attention_of_a_spectral_network_is_spectral():
 
 
 def test_zero_is_no_attention():
-    assert attended_block(0, [8, 16], 'generator') is None
-    assert attended_block(16, [32, 16, 16, 8], 'discriminator') == 1
+    assert attended_block(0, [(8, 8), (16, 16)], 'generator') is None
+    assert attended_block(16, [(n, n) for n in (32, 16, 16, 8)], 'discriminator') == 1
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ class Slow:
 
     def __init__(self, seconds, broken=None):
         self.images, self.seconds, self.broken = few()[0], seconds, broken
-        self.shape = self.images.shape
+        self.shape, self.dtype = self.images.shape, self.images.dtype
 
     def __len__(self):
         return len(self.images)
