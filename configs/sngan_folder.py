@@ -23,13 +23,13 @@ def laptop(c: ConfigDict) -> None:
     """Changes a CIFAR-10 or folder recipe to what two CPU cores train: 12,000 small updates.
 
     Width 32, or 16 above 32 px, where the published networks widen inside by up to 16 times; one
-    discriminator update for each of the generator, a moving average, learning rates
-    that fall in the second half. With so few updates the hinge loss at the published rates repeats
-    motifs; the relativistic loss, and rates of 4e-4 and 8e-4, reach more of the set.
-    docs/results/laptop.md shows what was tried, and what this gives.
+    discriminator update for each of the generator, a moving average, learning rates that fall in
+    the second half. With so few updates the hinge loss at the published rates repeats motifs; the
+    relativistic loss, and rates of 4e-4 and 8e-4, reach more of the set. docs/results/laptop.md
+    shows what was tried, and what this gives.
     """
     c.num_steps = 12_000
-    c.model.gen_width = c.model.dis_width = 32 if c.data.image_size <= 32 else 16
+    c.model.gen_width = c.model.dis_width = 32 if min(sides(c.data.image_size)) <= 32 else 16
     c.batch_size = c.gen_batch_size = 32
     c.n_dis = 1
     c.loss = 'relativistic_pairing'

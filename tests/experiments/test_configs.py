@@ -612,6 +612,7 @@ def test_a_laptop_has_the_same_budget_for_every_set():
     found = [sngan_cifar.get_config('laptop'), sngan_folder.get_config('photos,64,laptop')]
     assert [c.data.image_size for c in found] == [32, 64]
     assert sngan_folder.get_config('photos,laptop').data.image_size == 48
+    assert sngan_folder.get_config('photos,32x48,laptop').model.gen_width == 32
     assert cgan_cifar.get_config('laptop').model.fake_classes == 'real'
     for c in found:
         assert (c.num_steps, c.batch_size, c.gen_batch_size, c.n_dis) == (12_000, 32, 32, 1)
