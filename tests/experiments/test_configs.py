@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from configs import (
     base,
     cgan_anime,
+    cgan_cifar,
     from_workdir,
     glo_celeba,
     glo_cifar,
