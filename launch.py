@@ -1,5 +1,6 @@
 """Trains, samples, inverts, scores, diagnoses, exports, sweeps, compares: `launch.py --config=configs/sngan_cifar.py`.
 
+`launch.py --mode=compare --compare.fakes=samples --compare.real=photos` scores images of any origin.
 `launch.py --mode=doctor` looks for what is wrong with this machine, a workdir, a config or its data;
 `--mode=compile --target=v5e:2x4` compiles a training for chips that are not here, and counts.
 
@@ -29,10 +30,10 @@ from experiments.report import LAYOUTS
 from snjax.host.exit_codes import BAD_INPUT, DIVERGED, RESUMABLE
 
 FLAGS = flags.FLAGS
-MODES = 'train sample invert evaluate diagnose export doctor compile convert sweep report'.split()
-TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, EXPORT, *_ = ((m,) for m in MODES)
+MODES = 'train sample invert evaluate diagnose export compare doctor compile convert sweep report'.split()
+TRAIN, SAMPLE, INVERT, EVALUATE, DIAGNOSE, EXPORT, COMPARE, *_ = ((m,) for m in MODES)
 COMPILE, CONVERT, SWEEP, REPORT = ((m,) for m in MODES[-4:])
-ONE_RUN, CONFIGURED = MODES[:6], MODES[:10]
+ONE_RUN, CONFIGURED = MODES[:6], [m for m in MODES[:11] if m != 'compare']
 EXPLICIT, SEVERAL = ('explicit',), ('auto', 'explicit')
 LOCAL, SLURM = ('local',), ('slurm',)
 
@@ -50,6 +51,7 @@ define(config, 'invert', None, 'a file of options; --invert.KEY=... sets one', m
 define(config, 'evaluate', None, 'a file of options; --evaluate.KEY=... sets one', mode=EVALUATE)
 define(config, 'diagnose', None, 'a file of options; --diagnose.KEY=... sets one', mode=DIAGNOSE)
 define(config, 'export', None, 'a file of options; --export.KEY=... sets one', mode=EXPORT)
+define(config, 'compare', None, 'a file of options; --compare.KEY=... sets one', mode=COMPARE)
 define(text, 'list_keys', None, 'list all keys, or with =TEXT those that match, and end')
 define(text, 'workdir', None, 'folder of the run; default: runs/<config>[-argument], sweeps/...')
 define(text, 'init_from', None, 'WORKDIR[@STEP], whose checkpoint begins a new run', mode=TRAIN)
@@ -57,7 +59,7 @@ define(text, 'compilation_cache', 'auto', 'folder, auto (~/.cache/snjax/xla) or 
 define(number, 'profile', 0, 'calls of the training step to trace', at_least=0, mode=TRAIN)
 define(text, 'target', 'cpu', 'chips to compile for, as v5e:2x4 or h200x8', mode=COMPILE)
 define(number, 'num_images', 50_000, 'of the training set', at_least=1, mode=COMPILE)
-define(text, 'out', None, 'file for the numbers, as JSON', mode=COMPILE)
+define(text, 'out', None, 'file for the numbers, as JSON', mode=(*COMPILE, *COMPARE))
 define(text, 'published', None, 'generator of another code, .pth or .npz', mode=CONVERT)
 define(choice, 'distributed', 'off', 'several processes', values=('off', *SEVERAL), mode=ONE_RUN)
 define(text, 'coordinator_address', None, 'host:port of process 0', distributed=EXPLICIT)

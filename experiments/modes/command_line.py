@@ -66,7 +66,7 @@ def completed(argv: list[str]) -> list[str]:
     argv = config_paths.with_located(_with_value_of_list_keys(argv))
     added = [
         f'--{name}={CONFIGS}/modes/{name}.py'
-        for name in keys.MODES_OF_RUNS
+        for name in keys.MODES_WITH_OPTIONS
         if not _has(argv, name) and (name == mode or _has(argv, name + r'\.\w[\w.]*'))
     ]
     if not _has(argv, 'config'):
@@ -79,7 +79,7 @@ def completed(argv: list[str]) -> list[str]:
                 workdir = going_on.split(origin)[0]
         if mode == 'sweep' and _has(argv, 'sweep'):
             added.append(f'--config={CONFIGS}/base.py')
-        elif mode not in ('sweep', 'report', 'doctor') and workdir:
+        elif mode not in ('sweep', 'report', 'doctor', 'compare') and workdir:
             # Of a pattern, the first run says which keys there are.
             matches = paths.matches(workdir, CONFIG_NAME)
             if not matches:
@@ -114,7 +114,7 @@ def _check_renamed(argv: list[str]) -> None:
 
 def _check_once(argv: list[str]) -> None:
     """Raises a ValueError for a flag of a file that is given twice, one of which would be lost."""
-    for name in ('config', *keys.MODES_OF_RUNS, 'sweep', 'workdir'):
+    for name in ('config', *keys.MODES_WITH_OPTIONS, 'sweep', 'workdir'):
         given = [word for word in argv[1:] if re.match(rf'--?{name}(=|$)', word)]
         if len(given) > 1:
             raise ValueError(f'--{name} is given {len(given)} times: {", ".join(given)}; keep one')
@@ -176,7 +176,7 @@ def _check_read() -> None:
 
 def _check_files(mode: str) -> None:
     """Raises a ValueError for a config file that is missing, lacks keys or sets unread ones."""
-    for name in ('config', *keys.MODES_OF_RUNS):
+    for name in ('config', *keys.MODES_WITH_OPTIONS):
         flag = flags.FLAGS[name]
         if flag.value is None and not flag.present:
             continue
@@ -188,7 +188,7 @@ def _check_files(mode: str) -> None:
         if name != 'config' or mode == 'train':
             _check_ranges(name, flag, file)
     if flags.FLAGS['config'].value is None:
-        if mode == 'doctor':
+        if mode in ('doctor', 'compare'):
             return
         if mode in keys.MODES_OF_RUNS:
             raise ValueError('--workdir is missing: give a run, as --workdir=runs/sngan_digits')
@@ -239,7 +239,7 @@ def workdir() -> pathlib.Path:
     given = flags.FLAGS['workdir'].value
     if given:
         return _usable(paths.expanded(given, '--workdir'))
-    if flags.FLAGS['config'].value is None:  # the doctor's
+    if flags.FLAGS['config'].value is None:  # the doctor's, or images without a run
         return pathlib.Path()
     above, named = 'runs', config_flags.get_config_filename(flags.FLAGS['config'])
     if flags.FLAGS['mode'].value == 'sweep':

@@ -55,7 +55,7 @@ def _alike(given: flags.FlagValues, workdir: pathlib.Path) -> dict[str, Any]:
     values |= {'python': platform.python_version(), '--workdir': os.path.abspath(workdir)}
     for name in ('mode', 'distributed', 'profile', 'peer_timeout'):
         values[f'--{name}'] = given[name].value
-    for name in ('config', *keys.MODES_OF_RUNS):
+    for name in ('config', *keys.MODES_WITH_OPTIONS):
         config: Any = given[name].value
         flat = flatten(config.to_dict()) if config is not None else {}
         values |= {f'--{name}.{key}': value for key, value in flat.items()}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import base
-from configs.modes import diagnose, evaluate, export, invert, sample
+from configs.modes import compare, diagnose, evaluate, export, invert, sample
 from snjax.host import paths
 from snjax.image_format import canonical, is_size, words
 from snjax.runs.config_file import flatten
@@ -52,8 +52,9 @@ MOVED = {
     'diagnostics': ('diagnose', diagnose),
 }
 # The file with all keys of a flag of `launch.py`, and their defaults.
-FILES = {'config': base, **dict(MOVED.values()), 'export': export}
-MODES_OF_RUNS = tuple(mode for mode in FILES if mode != 'config')
+FILES = {'config': base, **dict(MOVED.values()), 'export': export, 'compare': compare}
+MODES_WITH_OPTIONS = tuple(mode for mode in FILES if mode != 'config')
+MODES_OF_RUNS = tuple(mode for mode in MODES_WITH_OPTIONS if mode != 'compare')
 # Keys of the config that the modes of finished runs read: where data lie on this machine, and
 # whether other data are accepted.
 PLACES = ('data.data_dir', 'data.cache_dir', 'data.path', 'data.accept_changed')

@@ -164,6 +164,14 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'step': INTERVAL,
     },
     'export': {'step': INTERVAL},
+    'compare': {
+        'channels': Range(1, 3),
+        'batch_size': COUNT,
+        'neighbour_num': COUNT,
+        'half_samples': INTERVAL,
+        'confidence': Range(0, 1),
+        'seed': SEED,
+    },
 }
 _NOUNS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
 

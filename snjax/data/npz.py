@@ -1,4 +1,8 @@
-"""Images in a NumPy `.npz` file, as `images` and `labels` or `<split>_images` and so on."""
+"""Images in a NumPy `.npz` file, as `images` and `labels` or `<split>_images` and so on.
+
+`arr_0` and `arr_1`, the names that NumPy gives unnamed arrays, are read as images and labels, too:
+many codes write samples so.
+"""
 
 import pathlib
 from typing import Any
@@ -12,6 +16,9 @@ from snjax.host import paths
 from snjax.image_format import DEPTHS, MAX_CHANNELS
 
 _MAX_NAMED = 12
+_UNNAMED = ('arr_0', 'arr_1')
+# Names that the training images may have, the first that is there counts.
+IMAGES = ('train_images', 'images', _UNNAMED[0])
 
 
 def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any) -> ImageSet:
@@ -23,7 +30,7 @@ def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any
 
     Args:
         path: the file.
-        split: reads `<split>_images`; 'train' also reads `images`.
+        split: reads `<split>_images`; 'train' also reads `images`, or else `arr_0`.
         cache_dir: see `cache.cached`.
         form: of the result, see `pixels.Form`. Images that are resized or recoloured are cached.
 
@@ -60,6 +67,8 @@ def _read(file: pathlib.Path, split: str):
 
     def wanted(names: list[str]) -> list[str]:
         prefix = next((prefix for prefix in prefixes if f'{prefix}images' in names), None)
+        if prefix is None and split == 'train' and _UNNAMED[0] in names:
+            return [*_UNNAMED, 'class_names']
         return [] if prefix is None else [f'{prefix}images', f'{prefix}labels', 'class_names']
 
     try:

@@ -6,7 +6,7 @@ advises to load pickled ones unsafely.
 
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,24 @@ def read(
         raise
     except (Exception, MemoryError) as error:  # zipfile and NumPy answer damage with many types
         raise ValueError(' '.join(str(error).split()) or type(error).__name__) from error
+
+
+def shape_of(path: pathlib.Path, names: Sequence[str]) -> tuple[int, ...]:
+    """The shape of the first of some arrays that an `.npz` has, without reading it.
+
+    Raises:
+        ValueError: of one line, with the path: it has none of them, or cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+            found = next((f'{n}{_SUFFIX}' for n in names if f'{n}{_SUFFIX}' in members), None)
+            if found is None:
+                raise ValueError(f'it has no array {" or ".join(names)}')
+            with archive.open(found) as file:
+                return _header(file)[0]
+    except Exception as error:  # zipfile and NumPy answer damage with many types
+        raise ValueError(f'{path}: {" ".join(str(error).split())}') from error
 
 
 def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray:

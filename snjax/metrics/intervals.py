@@ -22,6 +22,8 @@ from snjax.metrics.comparison import ScoredSet
 
 # A half needs 6 images, for the fifth nearest neighbour.
 MIN_IMAGES = 12
+# Scores that may be below 0: unbiased estimates. Those of infinitely many fakes may, too.
+_SIGNED = ('kernel_distance', 'kid')
 # Scores that are shares, and cannot leave [0, 1].
 _SHARES = ('precision', 'recall', 'coverage', 'accuracy', 'smallest_class_share')
 
@@ -68,8 +70,9 @@ def of_scores(
         column = np.array([half.get(name, np.nan) for half in halves], np.float64)
         if np.isfinite(value) and np.isfinite(column).all():
             low, high = around(value, column, confidence)
-            is_share = name in _SHARES
-            found[name] = (max(low, 0.0), min(high, 1.0)) if is_share else (low, high)
+            if not name.startswith(_SIGNED) and not name.endswith('_infinity'):
+                low = max(low, 0.0)
+            found[name] = low, (min(high, 1.0) if name in _SHARES else high)
     return found
 
 
