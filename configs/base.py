@@ -192,6 +192,11 @@ def get_config() -> ConfigDict:
     c.data.augment = ''
     # Probability of each of them for each image.
     c.data.augment_chance = 1.0
+    # ADA (Karras et al. 2020): the probability begins at 0 and rises, to augment_chance at most, while
+    # the mean sign of the discriminator's logits of real images is above this. Published: 0.6. 0: off.
+    c.data.augment_target = 0.0
+    # Real images that the discriminator sees while that probability moves by 1.
+    c.data.augment_images = 500_000
     # The folder or .zip archive, .npz file, or .parquet file, for name=folder, npz and parquet.
     c.data.path = ''
     # What gives the classes. For name=folder the name of a .csv or .json table in the folder, or

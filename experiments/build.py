@@ -28,6 +28,7 @@ from snjax.host.exit_codes import BAD_INPUT
 from snjax.image_format import canonical, sides
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
+from snjax.training.adaptive import Adaptive
 from snjax.training.adversarial import linear_rise
 from snjax.training.method import Method
 from snjax.training.optimizers import (
@@ -154,6 +155,9 @@ def common(config: Config) -> dict[str, Any]:
         if model.conditioning_end
         else None,
         'augment': parse_policy(config.data.augment),
+        'adaptive': Adaptive(config.data.augment_target, config.data.augment_images, chance)
+        if config.data.augment_target
+        else None,
         'augment_chance': burn_in(0.0, chance, b.steps) if b.augment else chance,
         'frozen': from_config.frozen_layers(config),
         'ema_decay': rising_half_life(o.ema_decay, b.steps) if b.ema else o.ema_decay,

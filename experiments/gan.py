@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import struct
 
 from experiments.build import common, penalties
 from snjax import parallel
@@ -35,8 +34,10 @@ from snjax.latents.sampling import generate, latents
 from snjax.objectives.losses import LOSSES, Loss
 from snjax.objectives.penalties import PENALTIES, clip_weights
 from snjax.training import accumulation, sentinel
+from snjax.training.adaptive import Adaptive
 from snjax.training.adversarial import (
     Batch,
+    GanState,
     Key,
     Noise,
     Use,
@@ -51,15 +52,6 @@ from snjax.training.adversarial import (
 from snjax.training.optimizers import Schedule, at
 from snjax.training.player import Player, averaged, histogram_arrays, sigmas, synchronized
 from snjax.training.transfer import held
-
-
-class GanState(struct.PyTreeNode):
-    """Everything that a run saves, restores and donates."""
-
-    step: jax.Array  # generator updates done, int32
-    gen: Player
-    dis: Player
-    ema: Any  # averaged generator variables (params and batch_stats), or None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,6 +89,7 @@ class Gan:
     clip: float = 0.0  # bound on every parameter of D after its update (WGAN); 0 for none
     augment: tuple[str, ...] = ()  # of every image that D sees (`snjax.objectives.augment`)
     augment_chance: float | Schedule = 1.0  # probability of each of them
+    adaptive: Adaptive | None = None  # ADA's rule for that probability
     # Gradient-accumulation steps: a device splits its share of a batch into this many parts, and
     # makes one update along their mean gradient (`snjax.training.accumulation`).
     accumulate: int = 1
@@ -123,7 +116,8 @@ class Gan:
         dis = self.dis.init(dis_rng, jnp.zeros((2, *self.image_shape)), labels, train=False)
         ema = jax.tree.map(jnp.copy, dict(gen)) if self.ema_decay else None
         gen, dis = (Player.fresh(x, self.optimizer) for x in (gen, dis))
-        return GanState(jnp.zeros((), jnp.int32), gen, dis, ema)
+        chance = self.adaptive.start() if self.adaptive else None
+        return GanState(jnp.zeros((), jnp.int32), gen, dis, ema, chance)
 
     # ---- training
 
@@ -176,14 +170,17 @@ class Gan:
         fake, gen_state = self._fakes_for_dis(maker or state.gen, key, state.step, real)
         state = state.replace(gen=state.gen.replace(model_state=gen_state))
         ids = parallel.example_ids(self.batch_size)
-        all_real = self.shown(real, key(Use.REAL_AUGMENT), state.step)
-        all_fake = self.shown(fake, key(Use.FAKE_AUGMENT), state.step)
+        chance = self.chance(state)
+        all_real = self.shown(real, key(Use.REAL_AUGMENT), chance)
+        all_fake = self.shown(fake, key(Use.FAKE_AUGMENT), chance)
         dis = self._advance(self.dis, state.dis, *all_real)
 
         def loss_fn(params, real, fake, keys):
             judge = functools.partial(self.judged, all_real=all_real.image, step=state.step)
             outs, penalties, model_state = judge(dis, held(params, self.frozen), real, fake, keys)
             loss, metrics = self.dis_loss(outs[0], outs[1], real.label)
+            if self.adaptive:
+                metrics['real_signs'] = jnp.mean(jnp.sign(self.logits(outs[0])))
             for name, penalty in penalties.items():
                 metrics[f'penalty_{name}'] = penalty
                 loss += at(self.penalties[name], state.step) * penalty
@@ -197,6 +194,10 @@ class Gan:
         if self.clip:
             dis = dis.replace(params=clip_weights(dis.params, self.clip))
         state = state.replace(dis=dis.replace(model_state=synchronized(model_state)))
+        if self.adaptive and state.chance:
+            signs = parallel.mean(metrics['real_signs'])
+            chance = self.adaptive.observed(state.chance, signs, self.batch_size)
+            state, metrics['augment_chance'] = state.replace(chance=chance), chance.value
         return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **metrics}
 
     def update_gen(self, state: GanState, real: Batch, key: Key):
@@ -207,8 +208,7 @@ class Gan:
         ids = parallel.example_ids(self.gen_batch_size)
         noise = self._noise(ids, key(Use.GEN_Z), key(Use.GEN_LABELS), state.step, real)
         gen, dis = self._advance(self.gen, state.gen, *noise), state.dis
-        chance = at(self.augment_chance, state.step)
-        show = functools.partial(augmented, policy=self.augment, chance=chance)
+        show = functools.partial(augmented, policy=self.augment, chance=self.chance(state))
         real_keys = example_keys(key(Use.GEN_REAL_AUGMENT), ids)
         seen = show(real, real_keys) if self.loss.relativistic else None
 
@@ -258,10 +258,10 @@ class Gan:
         """The logits (b,) in the discriminator's output."""
         return out
 
-    def shown(self, batch: Batch, key: jax.Array, step: jax.Array) -> Batch:
+    def shown(self, batch: Batch, key: jax.Array, chance: float | jax.Array) -> Batch:
         """Images of D's update as `judged` gets them: augmented."""
         keys = example_keys(key, parallel.example_ids(self.batch_size))
-        return augmented(batch, keys, self.augment, at(self.augment_chance, step))
+        return augmented(batch, keys, self.augment, chance)
 
     def judged(self, dis: Player, params, real: Batch, fake: Batch, keys, *, all_real, step):
         """D's outputs on reals and on fakes, its penalties by name (unweighted), and collections."""
@@ -277,6 +277,10 @@ class Gan:
 
     # ---- the pieces
 
+    def chance(self, state: GanState) -> float | jax.Array:
+        """Probability of each augmentation in the next update."""
+        return state.chance.value if state.chance else at(self.augment_chance, state.step)
+
     def _batch_mean(self):
         return {'mean': parallel.batch_mean} if self.loss.batch_wide else {}
 
@@ -285,9 +289,8 @@ class Gan:
             raise ValueError("fake_classes is 'set': give the labels of the set to `with_images`")
         classes = self.num_classes, self.class_counts
         noise = draw_noise(ids, z_rng, label_rng, self.dim_z, self.latent, *classes)
-        if self.fake_classes == 'real' and real is not None:
-            return noise._replace(label=real.label)
-        return noise._replace(label=self._labels(noise.label, step))
+        pair = real if self.fake_classes == 'real' else None
+        return noise._replace(label=pair.label if pair else self._labels(noise.label, step))
 
     def _labels(self, classes: Any, step: jax.Array) -> Any:
         """What the players see of the classes: None, the classes, or `soft_labels`."""
@@ -296,10 +299,7 @@ class Gan:
         return soft_labels(classes, self.num_classes, self.class_share(step))
 
     def _fakes_for_dis(self, gen: Player, key: Key, step, real: Batch | None = None):
-        """Fakes for one discriminator update, and the generator's collections after the pass.
-
-        The pass is in training mode and moves the running statistics, as in the official code.
-        """
+        """Fakes for one D update, and G's collections: a pass in training mode, as in the official code."""
         ids = parallel.example_ids(self.batch_size)
         noise = self._noise(ids, key(Use.DIS_Z), key(Use.DIS_LABELS), step, real)
 

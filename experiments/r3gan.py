@@ -25,7 +25,7 @@ FIXED = {'loss': 'relativistic_pairing', 'model.normalization': 'none'}
 class R3Gan(Gan):
     """Takes R1 and R2 at images before augmentation, through it, in the pass that gives logits."""
 
-    def shown(self, batch, key, step):
+    def shown(self, batch, key, chance):
         return batch  # `judged` augments it
 
     def judged(self, dis, params, real, fake, keys, *, all_real, step):

@@ -65,7 +65,27 @@ def gan(config: Config) -> None:
     _classes(config)
     _penalties(config)
     _burn_in(config)
+    _adaptive(config)
     transfer(config)
+
+
+def _adaptive(config: Config) -> None:
+    d = config.data
+    if d.augment_target and not d.augment:
+        raise ValueError(
+            f'data.augment_target is {d.augment_target}, but data.augment is empty: say which '
+            'augmentations, as --config.data.augment=color,translation,cutout'
+        )
+    if d.augment_target and config.burn_in.augment:
+        raise ValueError(
+            f'data.augment_target is {d.augment_target} and burn_in.augment is on, but one of them can '
+            'set the probability of augmentations: turn the other off'
+        )
+    if d.augment_target and LOSSES[config.loss].relativistic:
+        raise ValueError(
+            f'data.augment_target is {d.augment_target}, but the sign of a logit means nothing in loss '
+            f'{config.loss}: use --config.data.augment_target=0, or another loss'
+        )
 
 
 def transfer(config: Config) -> None:

@@ -86,6 +86,8 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'data.channels': Range(1, MAX_CHANNELS),
         'data.bits': Range(8, 16),
         'data.augment_chance': Range(0, 1),
+        'data.augment_target': Range(0, 1),
+        'data.augment_images': COUNT,
         'data.workers': Range(0, 4096),
         'optimizer.lr': POSITIVE,
         'optimizer.dis_lr': WEIGHT,

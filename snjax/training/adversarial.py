@@ -6,12 +6,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array, Float, Int
 
 from snjax import parallel
 from snjax.latents.sampling import class_labels, latents
 from snjax.objectives.augment import augment
 from snjax.objectives.penalties import PenaltyInputs
+from snjax.training.adaptive import Chance
+from snjax.training.player import Player
 
 
 class Use(enum.IntEnum):
@@ -29,6 +32,16 @@ class Use(enum.IntEnum):
 
 
 Key = Callable[[Use], jax.Array]
+
+
+class GanState(struct.PyTreeNode):
+    """Everything that a run saves, restores and donates."""
+
+    step: Any  # generator updates done, int32
+    gen: Player
+    dis: Player
+    ema: Any  # averaged generator variables (params and batch_stats), or None
+    chance: Chance | None = None  # of augmentations, where it is adaptive
 
 
 class Batch(NamedTuple):
