@@ -131,6 +131,7 @@ def common(config: Config) -> dict[str, Any]:
     o, model, b = config.optimizer, config.model, config.burn_in
     rate = functools.partial(linear_decay, decay_start=o.decay_start, decay_end=o.decay_end)
     chance, beta2 = float(config.data.augment_chance), burn_in(o.beta2, b.beta2, b.steps)
+    adaptive = Adaptive(config.data.augment_target, config.data.augment_images, most=chance)
     lead = o.gen_lead if o.decay_end else 0
     ahead = {'decay_start': o.decay_start - lead, 'decay_end': o.decay_end - lead}
     dis_lr = o.dis_lr or (o.lr if lead else 0.0)
@@ -155,9 +156,7 @@ def common(config: Config) -> dict[str, Any]:
         if model.conditioning_end
         else None,
         'augment': parse_policy(config.data.augment),
-        'adaptive': Adaptive(config.data.augment_target, config.data.augment_images, chance)
-        if config.data.augment_target
-        else None,
+        'adaptive': adaptive if adaptive.target else None,
         'augment_chance': burn_in(0.0, chance, b.steps) if b.augment else chance,
         'frozen': from_config.frozen_layers(config),
         'ema_decay': rising_half_life(o.ema_decay, b.steps) if b.ema else o.ema_decay,
