@@ -130,6 +130,11 @@ def get_config() -> ConfigDict:
     c.penalty.r1 = 0.0
     # R2: gamma, on half the squared slope at fakes.
     c.penalty.r2 = 0.0
+    # Consistency regularization (CR): squared difference of the logits of a real image and of itself
+    # mirrored and moved by up to 1/8 (published: 10).
+    c.penalty.consistency = 0.0
+    # The same for fakes; with both it is balanced (bCR; published: 10 each).
+    c.penalty.consistency_fake = 0.0
     # Distance of every kernel from an orthonormal one.
     c.penalty.orthonormal = 0.0
     # Squared norm of every kernel (weight decay).

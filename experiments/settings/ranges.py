@@ -75,6 +75,8 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'penalty.dragan': WEIGHT,
         'penalty.r1': WEIGHT,
         'penalty.r2': WEIGHT,
+        'penalty.consistency': WEIGHT,
+        'penalty.consistency_fake': WEIGHT,
         'penalty.orthonormal': WEIGHT,
         'penalty.l2': WEIGHT,
         'penalty.spectral': WEIGHT,

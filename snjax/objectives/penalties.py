@@ -22,6 +22,7 @@ from flax.traverse_util import flatten_dict
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from snjax.objectives.augment import translation
 from snjax.spectral import rayleigh
 
 Images = Float[Array, 'b h w c']
@@ -137,6 +138,34 @@ def drift(score: Score, real: Images) -> Scalar:
     Karras et al. 2018 (arXiv:1710.10196), with weight 0.001.
     """
     return jnp.mean(jnp.square(score(real)))
+
+
+# ---- logits of moved images
+
+
+def consistency(score: Score, images: Images, keys: Keys) -> Scalar:
+    """Consistency regularization: E[(D(x) - D(T(x)))^2], T mirrors and moves an image.
+
+    Zhang et al. 2020 (arXiv:1910.12027, CR) on real images, with weight 10; Zhao et al. 2020
+    (arXiv:2002.04724, bCR) on fakes, too, with weight 10 each.
+
+    Args:
+        score: images to logits.
+        images: real images, or fakes.
+        keys: one per image, for T.
+    """
+    return jnp.mean(jnp.square(score(images) - score(moved(images, keys))))
+
+
+def moved(images: Images, keys: Keys) -> Images:
+    """Each image mirrored with probability 1/2, and moved as `augment.translation` does."""
+
+    def one(image, key):
+        mirror_key, shift_key = jax.random.split(key)
+        mirrored = jnp.where(jax.random.bernoulli(mirror_key), image[:, ::-1], image)
+        return translation(mirrored, shift_key)
+
+    return jax.vmap(one)(images, keys)
 
 
 # ---- weights
@@ -264,6 +293,8 @@ PENALTIES: dict[str, Callable[[PenaltyInputs], Scalar]] = {
     'r1': lambda inputs: r1(inputs.score, inputs.real),
     'r2': lambda inputs: r2(inputs.score_fake, inputs.fake),
     'drift': lambda inputs: drift(inputs.score, inputs.real),
+    'consistency': lambda inputs: consistency(inputs.score, inputs.real, inputs.keys),
+    'consistency_fake': lambda inputs: consistency(inputs.score_fake, inputs.fake, inputs.keys),
     'orthonormal': lambda inputs: orthonormal(inputs.params),
     'l2': lambda inputs: l2(inputs.params),
     'spectral': lambda inputs: spectral_norm_regularization(inputs.params, inputs.spectral),

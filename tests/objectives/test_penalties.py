@@ -57,6 +57,36 @@ def assert_uniform(sample):
     assert distance < 1.95 / np.sqrt(num)
 
 
+# --- consistency
+
+
+def test_consistency_is_the_squared_difference_of_logits():
+    w = images(2, 1)[0]
+    score = linear(w, bias=3.0)
+    other = np.asarray(penalties.moved(REAL, KEYS))
+    expected = np.mean([np.sum(w * (x - y)) ** 2 for x, y in zip(REAL, other, strict=True)])
+    found = quick(lambda x: PENALTIES['consistency'](critique(score, real=x)))(REAL)
+    assert found == pytest.approx(expected, rel=1e-5)
+    fakes = PENALTIES['consistency_fake'](critique(score, score_fake=quadratic))
+    other = np.asarray(penalties.moved(FAKE, KEYS))
+    expected = np.mean((np.square(FAKE).sum((1, 2, 3)) - np.square(other).sum((1, 2, 3))) ** 2) / 4
+    assert fakes == pytest.approx(expected, rel=1e-5)
+
+
+def test_images_are_mirrored_half_the_time_and_moved_by_up_to_an_eighth():
+    num = 2000
+    image = jnp.zeros((16, 16, 1)).at[5, 4].set(1).at[5, 6].set(2)  # 2 is to the right of 1
+    keys = jax.random.split(jax.random.key(0), num)
+    found = np.asarray(penalties.moved(jnp.broadcast_to(image, (num, 16, 16, 1)), keys))[..., 0]
+    first, second = (np.argwhere(found == value)[:, 1:] for value in (1, 2))
+    mirrored = second[:, 1] < first[:, 1]
+    assert abs(mirrored.mean() - 0.5) < 3.3 * 0.5 / np.sqrt(num)
+    by = first - np.where(mirrored[:, None], (5, 15 - 4), (5, 4))
+    assert by.min() == -2 and by.max() == 2
+    counts = np.bincount(by[:, 0] + 2, minlength=5)
+    assert np.abs(counts - num / 5).max() < 5 * np.sqrt(num / 5)
+
+
 # --- gradient penalties where the slope is known -------------------------------------------------
 
 SLOPED = {
@@ -447,7 +477,8 @@ def test_clipping_moves_only_what_is_outside():
 
 
 def test_every_penalty_is_tested_here():
-    assert set(PENALTIES) == {*SLOPED, 'drift', 'orthonormal', 'l2', 'spectral'}
+    weights = {'orthonormal', 'l2', 'spectral'}
+    assert set(PENALTIES) == {*SLOPED, *weights, 'drift', 'consistency', 'consistency_fake'}
 
 
 def test_table_of_penalties_on_weights():
