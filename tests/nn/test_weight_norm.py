@@ -115,7 +115,7 @@ def test_layer_equals_flax_with_the_normalized_weight(name):
 def test_gamma_starts_at_one_and_changes_nothing():
     layer, params, x, _ = example('dense')
     scaled = layer.copy(learnable_scale=True)
-    gamma = scaled.init(jax.random.key(0), x)['params']['gamma']
+    gamma = jax.jit(scaled.init)(jax.random.key(0), x)['params']['gamma']
     np.testing.assert_array_equal(gamma, np.ones(5))
     np.testing.assert_array_equal(
         apply(scaled, {**params, 'gamma': gamma}, x), apply(layer, params, x)
@@ -130,7 +130,7 @@ def test_zero_columns_stay_zero_with_a_finite_gradient(name):
     np.testing.assert_array_equal(
         y[..., 1], np.broadcast_to(params.get('bias', [0, 0])[1], y[..., 1].shape)
     )
-    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(apply(layer, p, x))))(params)
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(apply(layer, p, x)))))(params)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
     assert np.any(np.asarray(gradient[weight])[..., 0])
 
