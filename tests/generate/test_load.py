@@ -1,5 +1,6 @@
 """`snjax.load` on a run that launch.py made."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -94,7 +95,7 @@ def test_samples_are_the_networks_images(trained):
     rng = jax.random.fold_in(jax.random.key(7), 4)  # the fifth role of a seed: samples
     keys = [jax.random.fold_in(rng, i) for i in range(3)]
     z = jnp.stack([jax.random.normal(key, (8,)) for key in keys])
-    expected = trained.gen.apply(trained.raw, z, train=False)
+    expected = jax.jit(functools.partial(trained.gen.apply, train=False))(trained.raw, z)
     np.testing.assert_allclose(samples, expected, atol=1e-5)
 
 
@@ -124,7 +125,8 @@ def test_the_first_images_do_not_depend_on_how_many_follow(trained):
 
 
 def test_truncation_draws_z_from_nearer_the_middle(trained):
-    centre = np.asarray(trained.gen.apply(trained.ema, jnp.zeros((1, 8)), train=False))
+    apply = jax.jit(functools.partial(trained.gen.apply, train=False))
+    centre = np.asarray(apply(trained.ema, jnp.zeros((1, 8))))
     whole, near, nearer = (
         np.abs(trained.sample(32, truncation=t) - centre).max() for t in (None, 0.5, 1e-6)
     )

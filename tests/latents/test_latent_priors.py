@@ -47,7 +47,7 @@ def test_projection_shortens_to_length_one(shape):
 
 def test_projection_has_a_gradient_everywhere():
     z = jnp.asarray([[0.0, 0.0], [0.3, -0.4], [3.0, 4.0], [1.0, 0.0]])
-    jacobian = jax.vmap(jax.jacobian(project))(z)
+    jacobian = jax.jit(jax.vmap(jax.jacobian(project)))(z)
     np.testing.assert_array_equal(jacobian[:2], np.broadcast_to(np.eye(2), (2, 2, 2)))
     # (I - n n^T) / |z|: only along the sphere.
     n = np.array([0.6, 0.8])

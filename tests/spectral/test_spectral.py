@@ -35,10 +35,10 @@ def test_kernel_of_ones():
     x = jnp.ones((1, 3))
     plain = layers.Dense(4, kernel_init=nn.initializers.ones_init())
     np.testing.assert_array_equal(
-        plain.init_with_output(jax.random.key(0), x)[0], np.full((1, 4), 3)
+        jax.jit(plain.init_with_output)(jax.random.key(0), x)[0], np.full((1, 4), 3)
     )
     layer = SNDense(4, kernel_init=nn.initializers.ones_init())
-    y, variables = layer.init_with_output(jax.random.key(0), x)
+    y, variables = jax.jit(layer.init_with_output)(jax.random.key(0), x)
     np.testing.assert_allclose(y, np.full((1, 4), 0.8660254), rtol=1e-6)  # 3 / sqrt(12)
     assert float(variables['spectral']['sigma']) == pytest.approx(12**0.5, rel=1e-6)
 

@@ -17,6 +17,11 @@ from snjax.spectral.nnx import SNLinear
 X = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5)), jnp.float32)
 
 
+def begun(params, **options):
+    """`spectral.init` as one program."""
+    return jax.jit(lambda key: spectral.init(params, key, **options))(jax.random.key(0))
+
+
 def draw(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
@@ -32,7 +37,7 @@ def tree():
 
 
 def test_every_matrix_is_divided_by_its_largest_singular_value_and_nothing_else(tree):
-    state = spectral.init(tree, jax.random.key(0), n_warmup_iterations=100)
+    state = begun(tree, n_warmup_iterations=100)
     assert set(state) == {'dense/kernel', 'blocks/0/kernel'}
     weights, new = spectral.normalize(tree, state, train=True)
     for path, w in (
@@ -87,7 +92,7 @@ def test_where_and_matrix_choose():
         return w.reshape(6, 8) if path.startswith('heads') else w.reshape(8, 6)
 
     options = {'where': where, 'matrix': matrix}
-    state = spectral.init(params, jax.random.key(0), **options, n_warmup_iterations=100)
+    state = begun(params, **options, n_warmup_iterations=100)
     weights, new = spectral.normalize(params, state, train=True, **options)
     for name, shape in (('heads', (6, 8)), ('out', (8, 6))):
         w = np.float64(params[name]['kernel'])
@@ -105,13 +110,13 @@ def test_where_and_matrix_choose():
 
 def test_outputs_first_is_the_matrix_of_torch():
     w = draw(4, 3, 2, 2)
-    state = spectral.init(w, jax.random.key(0), matrix=spectral.outputs_first)
+    state = begun(w, matrix=spectral.outputs_first)
     assert (state['']['u'].shape, state['']['v'].shape) == ((4,), (12,))
 
 
 def test_the_gradient_holds_u_and_v_and_reaches_sigma():
     w = draw(5, 7)
-    _, state = spectral.normalize(w, spectral.init(w, jax.random.key(0)), train=True)
+    _, state = jax.jit(lambda w, s: spectral.normalize(w, s, train=True))(w, begun(w))
     vectors = {name: np.float64(a) for name, a in state[''].items()}
 
     def loss(w):
@@ -120,7 +125,7 @@ def test_the_gradient_holds_u_and_v_and_reaches_sigma():
     w64, outer = np.float64(w), np.outer(vectors['v'], vectors['u'])
     sigma = vectors['v'] @ w64 @ vectors['u']
     expected = 1 / sigma - w64.sum() / sigma**2 * outer
-    np.testing.assert_allclose(jax.grad(loss)(w), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(w), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_mistakes_are_one_line(tree):
