@@ -33,12 +33,14 @@ class Form(NamedTuple):
     resample: str | None
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def matrix_bound(matrix: Float[Array, 'm n'], n_iterations: int) -> Float[Array, '']:
     """`gram_iteration` of a matrix of any scale."""
     scale = power_of_two(matrix)
     return gram_iteration(matrix / scale, n_iterations) * scale
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def bound(kernel: Kernel, size: Size, form: Form, n_iterations: int) -> Float[Array, '']:
     """An upper bound of `norm`, by the torus that has room for the image and its padding."""
     kernel, torus, strides = _on_torus(kernel, size, form)
