@@ -48,7 +48,7 @@ def overfitting(**changes):
     """A GAN whose discriminator calls every image real: the sign of all logits is 1."""
     rule = Adaptive(target=0.6, images=24)  # one adjustment moves by 4 * 6 / 24 = 1
     gan = tiny_gan.make_gan(augment=('cutout',), n_dis=2, adaptive=rule, **changes)
-    state = gan.init(jax.random.key(0))
+    state = jax.jit(gan.init)(jax.random.key(0))
     score = {**state.dis.params['score'], 'bias': jnp.full(1, 50.0)}
     return gan, state.replace(dis=state.dis.replace(params={**state.dis.params, 'score': score}))
 
