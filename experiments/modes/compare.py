@@ -37,7 +37,11 @@ _KEY = re.compile(r'(--)?(?:config\.)?\b(?:eval|evaluate|data)\.(\w+)')
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
     """Runs `--mode=compare` with the flags of `launch.py`."""
-    del workdir  # images have none
+    if given.workdir:
+        raise ValueError(
+            f'--workdir={workdir}: --mode=compare scores images without a run; leave it out, and give '
+            'a file for the scores, as --out=scores.json'
+        )
     run_compare(given.compare, given.out or '')
 
 

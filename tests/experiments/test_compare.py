@@ -1,6 +1,8 @@
 """Scores of images of any origin: equal to a run's own, from every kind of file, in one line if not."""
 
 import json
+import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -121,6 +123,11 @@ def test_the_size_of_the_first_fake_is_that_of_the_upright_image(folder, tmp_pat
     options = {'fakes': str(tmp_path), 'real': str(folder), 'extractor': 'patches'}
     assert compared(**options)['manifest']['size'] == '24x16'
     assert compared(image_size=(16, 24), **options)['manifest']['size'] == '16x24'
+
+
+def test_a_workdir_is_refused_and_not_ignored():
+    with pytest.raises(ValueError, match=r'--workdir=runs/x: .* without a run; leave it out'):
+        compare.main(types.SimpleNamespace(workdir='runs/x'), pathlib.Path('runs/x'))
 
 
 def test_fakes_without_a_size_are_one_line(folder, tmp_path):
