@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     # The images to score: a folder (with its subfolders), a zip archive, an .npz or a .parquet file.
     c.fakes = ''
     # The real ones: the same, or a set of TFDS with its split after a slash, as cifar10/test (train
-    # without one).
+    # without one; a name with a slash of its own needs one).
     c.real = ''
     # Feature network: inception (FID), cifar_resnet56, digits; fitted, a classifier of the real
     # set's own classes; or patches, the sliced Wasserstein distance, which needs no network.

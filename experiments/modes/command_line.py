@@ -21,6 +21,8 @@ flags.disclaim_key_flags()
 
 # For each flag of `launch.py`, the values of other flags with which it is read; filled by `define`.
 READ_WITH: dict[str, Mapping[str, Iterable[str]]] = {}
+# What a run takes of the one that it begins with.
+_TAKEN = ('transfer.take', 'transfer.optimizer', 'transfer.ema')
 
 
 def define(
@@ -221,6 +223,21 @@ def _check_overrides(mode: str) -> None:
             f"--config.{key} is a flag of --mode=train: --mode={mode} reads the run's own config; "
             f'only {", ".join(keys.PLACES)} may be overridden; leave it out'
         )
+
+
+def forget_beginning() -> None:
+    """Sets what the command line does not say of the beginning of a new run to its default, where the
+    config is that of another run: how that one began says nothing of this one.
+    """
+    flag = flags.FLAGS['config']
+    if not config_flags.get_config_filename(flag).startswith(f'{CONFIGS}/from_workdir.py'):
+        return
+    config: Any = flag.value
+    defaults = keys.FILES['config'].get_config()
+    given = config_flags.get_override_values(flag)
+    for key in _TAKEN:
+        if key not in given:
+            config.update_from_flattened_dict({key: defaults[key]})
 
 
 def places() -> dict[str, Any]:

@@ -5,11 +5,11 @@ The options are in `configs/modes/compare.py`.
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
 from absl import flags
-from PIL import Image
 
 from experiments.modes.lines import say
 from experiments.modes.options import Options, choose
@@ -21,7 +21,7 @@ from snjax.data.npz import IMAGES
 from snjax.data.npz_file import shape_of
 from snjax.generate.fakes import Variant
 from snjax.host import paths
-from snjax.image_format import canonical, sides, words
+from snjax.image_format import canonical, is_size, words
 from snjax.metrics import comparison, extractors
 from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.evaluate import Evaluator
@@ -31,11 +31,17 @@ from snjax.runs.files import replace_file
 _IMAGES_KEPT = 2000  # for MS-SSIM
 # What a manifest says of a generator.
 _OF_A_RUN = ('weights', 'batch_statistics')
+# Keys of runs in messages of what runs use, too.
+_KEY = re.compile(r'(--)?(?:config\.)?\b(?:eval|evaluate|data)\.(\w+)')
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
     """Runs `--mode=compare` with the flags of `launch.py`."""
-    del workdir  # images have none
+    if given.workdir:
+        raise ValueError(
+            f'--workdir={workdir}: --mode=compare scores images without a run; leave it out, and give '
+            'a file for the scores, as --out=scores.json'
+        )
     run_compare(given.compare, given.out or '')
 
 
@@ -53,6 +59,21 @@ def run_compare(options: Options, out: str = '') -> dict[str, Any]:
         ValueError, FileNotFoundError: an option is not accepted, or images or weights are missing;
             one line.
     """
+    try:
+        return _compare(options, out)
+    except ValueError as error:
+        raise ValueError(_with_own_keys(str(error), options)) from error
+
+
+def _with_own_keys(message: str, options: Options) -> str:
+    def renamed(found: re.Match[str]) -> str:
+        dashes, key = found[1] or '', found[2]
+        return f'{dashes}compare.{key}' if key in options else found[0]
+
+    return _KEY.sub(renamed, message)
+
+
+def _compare(options: Options, out: str) -> dict[str, Any]:
     ranges.check('compare', options)
     choose('compare.extractor', options.extractor, extractors.EXTRACTORS)
     choose('compare.fit', options.fit, pixels.FITS)
@@ -62,6 +83,7 @@ def run_compare(options: Options, out: str = '') -> dict[str, Any]:
                 f'compare.{key} is empty: give a folder, a zip archive, an .npz or a .parquet file'
                 + (', or the name of a set, as cifar10/test' if key == 'real' else '')
             )
+    extractors.check_images(options.extractor, options.channels, bits=8)
     if options.extractor != 'fitted':
         extractors.check_weights(options.extractor, options.weights)
     size = options.image_size or _size_of(paths.expanded(options.fakes, '--compare.fakes'))
@@ -122,9 +144,10 @@ def _load(options: Options, place: str, size: Any) -> ImageSet:
     if path.exists():
         name = 'npz' if path.suffix == '.npz' else sets.name_of(str(path))
         return data.load(name, path=str(path), **form)
-    name, _, split = place.partition('/')
+    # Names of TFDS have slashes themselves, as imagenet_resized/64x64.
+    name, _, split = place.rpartition('/') if '/' in place else (place, '', 'train')
     try:
-        return data.load(name, split=split or 'train', **form)
+        return data.load(name, split=split, **form)
     except ValueError as error:
         raise ValueError(
             f'{place} is no file or folder, and as the name of a set: {error}'
@@ -136,10 +159,14 @@ def _size_of(path: pathlib.Path) -> tuple[int, int]:
     if not path.exists():
         raise FileNotFoundError(f'--compare.fakes: there is no {path}')
     if path.suffix == '.npz':
-        return sides(shape_of(path, IMAGES)[1:3])
+        shape = shape_of(path, IMAGES)
+        if len(shape) not in (3, 4) or not is_size(shape[1:3]):
+            raise ValueError(
+                f'images in {path} have shape {shape}: (N, H, W) or (N, H, W, C) is accepted'
+            )
+        return shape[1], shape[2]
     if path.is_dir():
         names, _ = folder_files.find(path)
         if names:
-            with Image.open(path / names[0]) as image:
-                return image.height, image.width
+            return pixels.upright_size(path / names[0])
     raise ValueError(f'--compare.image_size is needed for {path}, as --compare.image_size=32')

@@ -13,6 +13,7 @@ from absl import flags
 
 from experiments import build
 from experiments.modes import (
+    command_line,
     going_on,
     lines,
     outcome,
@@ -47,6 +48,8 @@ def set_origin(given: flags.FlagValues, workdir: pathlib.Path) -> None:
         if not given.workdir:
             raise ValueError(going_on.NO_WORKDIR)
         given.config.init_from = going_on.resolve(given.init_from, workdir)
+        if not (workdir / CONFIG_NAME).is_file():
+            command_line.forget_beginning()
 
 
 def run_train(config: Config, workdir: pathlib.Path, profile: int = 0) -> None:

@@ -48,8 +48,8 @@ def spread(values: Sequence[float | int]) -> Spread | None:
 def mean_interval(spread: Spread, confidence: float = 0.95) -> tuple[float, float] | None:
     """Student's interval for the mean over seeds; None for a single seed.
 
-    For two seeds it is 13 times as wide as the deviation, because two values say little about how
-    far seeds differ.
+    For two seeds it reaches 9 deviations to each side, because two values say little about how far
+    seeds differ.
 
     Args:
         spread: of the seeds.

@@ -23,6 +23,8 @@ from snjax.training.optimizers import EPS_FORMS, OPTIMIZERS
 
 Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker knows
 STREAM = ('auto', 'on', 'off', 'decode')
+# A logit above 0 says "real"; in the others reals lie around 1, or anywhere.
+_SIGNED_LOSSES = ('hinge', 'non_saturating', 'minimax')
 # Use per-image gradients, so batch norm in D is refused.
 _PER_IMAGE_PENALTIES = ('gradient', 'gradient_one_sided')
 
@@ -81,10 +83,10 @@ def _adaptive(config: Config) -> None:
             f'data.augment_target is {d.augment_target} and burn_in.augment is on, but one of them can '
             'set the probability of augmentations: turn the other off'
         )
-    if d.augment_target and LOSSES[config.loss].relativistic:
+    if d.augment_target and config.loss not in _SIGNED_LOSSES:
         raise ValueError(
             f'data.augment_target is {d.augment_target}, but the sign of a logit means nothing in loss '
-            f'{config.loss}: use --config.data.augment_target=0, or another loss'
+            f'{config.loss}: use --config.data.augment_target=0, or loss {", ".join(_SIGNED_LOSSES)}'
         )
 
 
@@ -102,7 +104,7 @@ def transfer(config: Config) -> None:
     if t.frozen and (t.take != 'weights' or t.optimizer != 'fresh'):
         raise ValueError(
             f'transfer.frozen is {t.frozen}: frozen blocks need --config.transfer.take=weights, and '
-            'a fresh optimizer, whose old momentum would move them'
+            'a fresh optimizer, whose old momentum would move them; or --config.transfer.frozen=0'
         )
     if t.frozen and (config.clip or config.penalty.l2 or config.penalty.orthonormal):
         raise ValueError(
@@ -232,6 +234,11 @@ def glo(config: Config) -> None:
     choose('glo.pyramid', g.pyramid, PYRAMIDS)
     choose('glo.initial', g.initial, INITIAL_LATENTS)
     optimizer(o)
+    transfer(config)
+    if config.transfer.frozen:
+        raise ValueError(
+            f'transfer.frozen is {config.transfer.frozen}, but GLO has no discriminator: leave it at 0'
+        )
     _pixels(config.data)
     side = min(sides(config.data.image_size))
     if side < 2**g.levels:

@@ -169,6 +169,7 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
     },
     'export': {'step': INTERVAL},
     'compare': {
+        'image_size': Range(0, MAX_SIDE),
         'channels': Range(1, 3),
         'batch_size': COUNT,
         'neighbour_num': COUNT,
@@ -177,6 +178,8 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'seed': SEED,
     },
 }
+# Of one number, or two.
+_SIZES = (('config', 'data.image_size'), ('compare', 'image_size'))
 _NOUNS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
 
 
@@ -213,10 +216,11 @@ def _check_type(flag: str, key: str, value: Any, default: Any) -> None:
 
 
 def _check_one(flag: str, key: str, value: Any, default: Any) -> None:
-    if key == 'data.image_size' and not isinstance(value, int):
+    if (flag, key) in _SIZES and not isinstance(value, int):
         if not is_size(value):
+            name = key if flag == 'config' else f'{flag}.{key}'
             raise ValueError(
-                f'{key} is {value!r:.60}: {RANGES[flag][key].words(int)}, or height,width as 48,64, is '
+                f'{name} is {value!r:.60}: {RANGES[flag][key].words(int)}, or height,width as 48,64, is '
                 f'accepted; change --{flag}.{key}'
             )
         return

@@ -149,6 +149,21 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def upright_size(path: os.PathLike) -> tuple[int, int]:
+    """Height and width of the image in a file, rotated by its EXIF orientation.
+
+    Raises:
+        ValueError: a broken image; one line.
+    """
+    try:
+        with Image.open(path) as image:
+            image = _upright(image)
+            return image.height, image.width
+    except Exception as error:  # Pillow's plugins raise many types
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'{path} cannot be decoded ({reason}): remove or replace it') from error
+
+
 def fitted(image: Image.Image, image_size: ImageSize, fit: str) -> Image.Image:
     """Step 4: resizes to `image_size` in the way that `fit` names."""
     (height, width), (old_width, old_height) = sides(image_size), image.size

@@ -121,7 +121,7 @@ def full(
     fake: ScoredSet,
     class_names: tuple[str, ...],
     *,
-    neighbour_num: int = 10_000,
+    neighbour_num: int | tuple[int, int] = 10_000,
     seed: int = 0,
 ) -> dict[str, float]:
     """`quick`, the kernel distance, the four neighbour scores, and scores inside each class.
@@ -132,7 +132,7 @@ def full(
         summary: `Reference.summary` of the real images.
         class_names: of the real images.
         neighbour_num: the most points of each set for precision, recall, density and coverage;
-            larger sets are subsampled evenly.
+            larger sets are subsampled evenly. Two numbers are those of real images and of fakes.
         seed: of the random pairs inside classes.
     """
     name = names(extractor)
@@ -143,7 +143,8 @@ def full(
     size = min(SUBSET_SIZE, len(a), len(b))
     kernel = scores.kernel_distance(a, b, subsets=SUBSETS, subset_size=size)
     values |= {name['kernel']: kernel.mean, f'{name["kernel"]}_error': kernel.standard_error}
-    near = prdc(_subsample(a, neighbour_num), _subsample(b, neighbour_num), k=K)
+    most = (neighbour_num,) * 2 if isinstance(neighbour_num, int) else neighbour_num
+    near = prdc(_subsample(a, most[0]), _subsample(b, most[1]), k=K)
     values |= near._asdict()
     # Fakes of other classes than the reference have no scores per class.
     if fake.labels is not None and fake.labels.max() < len(class_names):

@@ -1,6 +1,7 @@
 """Scores of a run under several protocols from one pass over its fakes, with their manifests."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -178,15 +179,17 @@ class Evaluator:
         self, protocol: Protocol, fake: ScoredSet, values: Mapping[str, float] | None = None
     ) -> dict[str, intervals.Interval]:
         """Error bars of the scores `values` of fakes under one protocol, by name."""
-        o = self.options
+        o, whole = self.options, self._real(protocol)
+        size = functools.partial(intervals.size_in_half, most=o.neighbour_num)
+        neighbours = size(len(whole)), size(len(fake))
 
         def score(real, fake):
             summary = summarized(self.extractor, real.features)
-            return self._compare(protocol, real, summary, fake)
+            return self._compare(protocol, real, summary, fake, neighbours=neighbours)
 
         return intervals.of_scores(
             score,
-            self._real(protocol),
+            whole,
             fake,
             num=o.half_samples,
             confidence=o.confidence,
@@ -208,6 +211,7 @@ class Evaluator:
         fake: ScoredSet,
         *,
         is_all: bool = False,
+        neighbours: tuple[int, int] | None = None,
     ) -> dict[str, float]:
         o = self.options
         values = comparison.full(
@@ -216,7 +220,7 @@ class Evaluator:
             summary,
             fake,
             self.reference(protocol.split).image_set.class_names,
-            neighbour_num=o.neighbour_num,
+            neighbour_num=neighbours or o.neighbour_num,
             seed=o.seed,
         )
         # Halves of few fakes have no such score, and then it has no error bar.

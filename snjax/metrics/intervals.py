@@ -76,6 +76,16 @@ def of_scores(
     return found
 
 
+def size_in_half(num: int, most: int) -> int:
+    """Points of a half to take where a score takes `most` of `num` at most.
+
+    A mean of p points of a random half varies around its mean with s^2 (1/p - 1/num), and the score
+    around its expectation with s^2 / most; this p makes both equal.
+    """
+    some = num // 2 if num <= most else round(most * num / (most + num))
+    return max(some, MIN_IMAGES // 2)
+
+
 def around(value: float, replicates: Float[np.ndarray, ' n'], confidence: float) -> Interval:
     """The interval for the expectation of a score from its value and replicates of it.
 

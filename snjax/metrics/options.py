@@ -39,7 +39,11 @@ class Options:
                 )
         parallel.check_batch_size(**{'eval.batch_size': self.batch_size})
         if self.half_samples:
-            intervals.check(self.half_samples, self.confidence)
+            try:
+                intervals.check(self.half_samples, self.confidence)
+            except ValueError as error:
+                keys = 'evaluate.half_samples, evaluate.confidence'
+                raise ValueError(f'{error} ({keys})') from error
 
     def check(self, extractor: Extractor, protocol: Protocol, *, real: int, dim: int) -> None:
         """Raises a ValueError of one line for a protocol with too few images.

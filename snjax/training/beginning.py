@@ -58,7 +58,14 @@ def state_of(
         else:
             step = origin.step
             with Checkpointer(origin.folder / CHECKPOINTS) as others:
-                state = others.restore(step, like)
+                try:
+                    state = others.restore(step, like)
+                except ValueError as error:
+                    if ' in the run' not in str(error):  # damaged
+                        raise
+                    raise ValueError(
+                        f'{error}; --config.transfer.take=weights takes the weights that fit'
+                    ) from error
             say(f'beginning with step {step} of {origin.folder}')
     else:
         state = _fresh(init, options)

@@ -34,7 +34,8 @@ class Options:
     Attributes:
         take: 'state', all of it, which must fit, so the count of steps goes on; or 'weights', the
             weights and batch statistics of both players that fit, at step 0.
-        optimizer: 'fresh', or 'kept' for players whose weights were all taken; with 'weights'.
+        optimizer: 'fresh', or 'kept' for players whose weights were all taken as they are; with
+            'weights'.
         ema: 'kept', or 'fresh', which begins with the weights that were taken; with 'weights'.
     """
 
@@ -103,10 +104,9 @@ def transferred(fresh: Any, tree: Mapping[str, Any], options: Options, like: Any
         names = ', '.join(sorted({path[0] for path in there}))
         raise ValueError(f'no weight of the checkpoint fits this run: it has {names}')
     out = {**wanted, **taken}
-    for player in _PLAYERS:
-        complete = not any(name.startswith(f'{player}/') for name in why)
-        if options.optimizer == 'kept' and complete:
-            out |= {path: _cast(there[path], out[path]) for path in _optimizer(out, there, player)}
+    for player in _PLAYERS if options.optimizer == 'kept' else ():
+        if not any(name.startswith(f'{player}/') for name in why):
+            out |= _optimizer(out, there, player)
     _average(out, there, options.ema)
     places, structure = jax.tree.flatten(like)
     places = dict(zip(digest.paths(like), places, strict=True))
@@ -155,11 +155,13 @@ def _norm_names(path: Path) -> Iterator[Path]:
         yield (*layer, _INNER, name)
 
 
-def _optimizer(out: Leaves, there: Leaves, player: str) -> Iterator[Path]:
-    for path in out:
-        if path[:2] == (player, 'opt_state') and path in there:
-            if np.shape(there[path]) == np.shape(out[path]):
-                yield path
+def _optimizer(out: Leaves, there: Leaves, player: str) -> Leaves:
+    """The state of a player's optimizer, if all of it fits: a count of steps beside moments of 0, as
+    of rows of new classes, would make the first steps too long.
+    """
+    paths = [path for path in out if path[:2] == (player, 'opt_state')]
+    fits = (path in there and np.shape(there[path]) == np.shape(out[path]) for path in paths)
+    return {} if not all(fits) else {path: _cast(there[path], out[path]) for path in paths}
 
 
 def _average(out: Leaves, there: Leaves, ema: str) -> None:

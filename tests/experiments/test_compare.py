@@ -1,6 +1,8 @@
 """Scores of images of any origin: equal to a run's own, from every kind of file, in one line if not."""
 
 import json
+import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -96,6 +98,13 @@ def test_error_bars_and_sizes(folder, capsys):
         ({'real': 'cifa10', 'image_size': 16}, 'cifa10 is no file or folder, and as the name of a'),
         ({'extractor': 'dogits'}, 'did you mean --compare.extractor=digits'),
         ({'fit': 'cut'}, 'compare.fit is .cut.: accepted are crop, pad, stretch'),
+        ({'channels': 2}, "compare.extractor is 'digits', which sees images of 1 or 3 channels"),
+        ({'image_size': (48, 64, 3)}, 'or height,width as 48,64, is accepted; change --compare.im'),
+        ({'batch_size': 3}, '^compare.batch_size is 3: at least 6'),
+        ({'extractor': 'fitted'}, 'no classes .*: use --compare.extractor=patches'),
+        ({'extrapolate': True}, '^compare.extrapolate: protocol train/all/200 has 200 fakes'),
+        ({'half_samples': 9}, 'at least 40 are needed .compare.half_samples'),
+        ({'real': 'mnis/a/train', 'image_size': 8}, "name of a set: unknown image set 'mnis/a'"),
     ],
 )
 def test_what_cannot_be_scored_is_one_line(folder, changes, message):
@@ -103,3 +112,27 @@ def test_what_cannot_be_scored_is_one_line(folder, changes, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
         compared(**(options | changes))
     assert '\n' not in str(error.value)
+
+
+def test_the_size_of_the_first_fake_is_that_of_the_upright_image(folder, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # lies on its side
+    image = Image.fromarray(np.zeros((16, 24, 3), np.uint8))
+    for i in range(6):
+        image.save(tmp_path / f'{i}.jpg', exif=exif)
+    options = {'fakes': str(tmp_path), 'real': str(folder), 'extractor': 'patches'}
+    assert compared(**options)['manifest']['size'] == '24x16'
+    assert compared(image_size=(16, 24), **options)['manifest']['size'] == '16x24'
+
+
+def test_a_workdir_is_refused_and_not_ignored():
+    with pytest.raises(ValueError, match=r'--workdir=runs/x: .* without a run; leave it out'):
+        compare.main(types.SimpleNamespace(workdir='runs/x'), pathlib.Path('runs/x'))
+
+
+def test_fakes_without_a_size_are_one_line(folder, tmp_path):
+    (tmp_path / '0.png').write_bytes(b'no image')
+    np.savez(tmp_path / 'scalar.npz', images=np.uint8(3))
+    for name, message in [('', '0.png cannot be decoded'), ('scalar.npz', r'have shape \(\): ')]:
+        with pytest.raises(ValueError, match=message):
+            compared(fakes=str(tmp_path / name), real=str(folder), extractor='patches')

@@ -89,6 +89,7 @@ def test_a_new_run_begins_with_a_checkpoint_of_another_and_records_it(
     flags += ['--config.eval.extractor=', '--config.eval.every=0', '--config.log.every=10']
     wrong = launcher.run(*flags, '--config.model.gen_width=8')
     assert wrong.code == 2 and f'{begin} cannot be used: ' in wrong.stderr.splitlines()[-1]
+    assert wrong.stderr.endswith('; --config.transfer.take=weights takes the weights that fit\n')
     assert not workdir.exists()
     outcome = launcher.run(*flags)
     assert outcome.code == 0, outcome.stderr
@@ -119,6 +120,10 @@ def test_a_new_run_is_fine_tuned_from_the_weights_of_another(launcher, finished_
         if path.startswith(('gen/params/', 'dis/params/')):
             assert (first[path] == old[path]).all(), path
             assert (last[path] == first[path]).all() == path.startswith('dis/params/conv1/'), path
+    # A third run has its config of the second, but begins with all of its state unless told.
+    third = launcher.run(f'--init_from={workdir}', f'--workdir={tmp_path / "third"}')
+    assert third.code == 2, third.stdout
+    assert 'frozen blocks need --config.transfer.take=weights' in third.stderr.splitlines()[-1]
 
 
 def test_the_origin_of_a_new_run_is_a_checkpoint_that_is_there(finished_run, tmp_path):

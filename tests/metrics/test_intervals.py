@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import interval_coverage
 from snjax import data
-from snjax.metrics import extractors, extrapolated, intervals, score_table
+from snjax.metrics import comparison, extractors, extrapolated, intervals, score_table
 from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.evaluate import Evaluator
 from snjax.metrics.extractors import Features
@@ -34,6 +34,35 @@ def test_the_interval_of_a_mean_is_that_of_the_textbook():
     half = 1.96 * points.std(ddof=1) / math.sqrt(400)
     assert low == pytest.approx(points.mean() - half, abs=0.06 * half)
     assert high == pytest.approx(points.mean() + half, abs=0.06 * half)
+
+
+@pytest.mark.parametrize(('num', 'most'), [(400, 400), (400, 200), (1000, 200)])
+def test_scores_of_some_of_the_points_have_intervals_as_wide_as_they_vary(num, most):
+    points = np.random.default_rng(0).normal(3, 2, (num, 1))
+    size = intervals.size_in_half(num, most)
+
+    def mean_of_some(real, fake):
+        return {'mean': float(comparison._subsample(fake.features.features, size).mean())}
+
+    found = intervals.of_scores(mean_of_some, scored_set(points), scored_set(points), num=1000)
+    low, high = found['mean']
+    assert high - low == pytest.approx(2 * 1.96 * points.std(ddof=1) / math.sqrt(most), rel=0.12)
+
+
+def test_an_evaluation_takes_fewer_neighbours_of_halves(monkeypatch, tmp_path):
+    digits = data.load('digits', image_size=16, channels=1)
+    options = Options(half_samples=40, neighbour_num=300)
+    evaluator = Evaluator(extractors.load('digits'), lambda split: digits, options, str(tmp_path))
+    asked = []
+
+    def full(extractor, real, summary, fake, names, *, neighbour_num, seed):
+        asked.append(neighbour_num)
+        return {'precision': float(len(asked))}
+
+    monkeypatch.setattr(comparison, 'full', full)
+    fake = scored_set(np.zeros((200, 64), np.float32))
+    evaluator.error_bars(Protocol('train/all/200', 'train', None, 200), fake, {'precision': 1.0})
+    assert asked == [(round(300 * 1797 / 2097), 100)] * 40
 
 
 def test_a_skewed_score_is_corrected_to_the_right_side():

@@ -79,6 +79,8 @@ def test_a_training_augments_more_where_the_discriminator_overfits():
     [
         ({'data.augment': ''}, 'data.augment is empty: say which augmentations'),
         ({'loss': 'relativistic_pairing', 'gen_batch_size': 64}, 'sign of a logit means nothing'),
+        ({'loss': 'least_squares'}, 'least_squares: .* or loss hinge, non_saturating, minimax'),
+        ({'loss': 'wasserstein'}, 'sign of a logit means nothing in loss wasserstein'),
         ({'burn_in.augment': True, 'burn_in.steps': 5.0}, 'one of them can set the probability'),
         ({'data.augment_target': 1.5}, 'data.augment_target is 1.5'),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import cgan_cifar, r3gan_cifar, sngan_cifar, sngan_cifar_cnn, wgan_gp_cifar
+from configs import cgan_cifar, glo_digits, r3gan_cifar, sngan_cifar, sngan_cifar_cnn, wgan_gp_cifar
 from experiments import build
 from helpers import tiny_gan
 from helpers.filling import filled_state
@@ -114,6 +114,15 @@ def test_every_new_class_begins_with_the_norm_without_classes(old):
     np.testing.assert_array_equal(got['gen/model_state/batch_stats/norm/batch_norm/mean'], mean)
 
 
+def test_an_optimizer_with_rows_of_new_classes_is_fresh(old):
+    fresh, found = begin(conditional(3), old, optimizer='kept')
+    got, start = flat(found.state), flat(fresh)
+    names = [name for name in got if name.startswith('gen/opt_state/')]
+    assert names and found.fresh == {}
+    for name in names:
+        np.testing.assert_array_equal(got[name], start[name], name)
+
+
 @pytest.mark.parametrize('num', [5, 0])
 def test_other_classes_begin_with_the_mean_row(num):
     tree = as_tree(filled_state(conditional(3), seed=5))
@@ -172,8 +181,8 @@ def test_the_blocks_of_every_discriminator_are_its_layers_without_the_head(confi
     assert lowest is None or set(blocks[0]) == lowest
 
 
-def plan(**changes):
-    config = sngan_cifar.get_config()
+def plan(module=sngan_cifar, **changes):
+    config = module.get_config()
     config.update_from_flattened_dict(changes)
     return build.plan(config)
 
@@ -190,3 +199,9 @@ def test_values_that_cannot_work_are_one_line():
     ]:
         with pytest.raises(ValueError, match=message):
             plan(**changes)
+    for changes, message in [
+        ({'transfer.take': 'weight'}, 'did you mean --config.transfer.take=weights'),
+        (begun | {'transfer.frozen': 1}, 'GLO has no discriminator'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            plan(glo_digits, **changes)
