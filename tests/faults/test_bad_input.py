@@ -140,7 +140,9 @@ def out_of_range():
                 if whole != text.lstrip('-').isdecimal() or float(text) in allowed:
                     continue
                 name = key if flag == 'config' else f'{flag}.{key}'
-                launch = Launch([*mode, DIGITS, RUN, f'--{flag}.{key}={text}'])
+                # Images without a run have no config and no workdir.
+                where = [] if flag == 'compare' else [DIGITS, RUN]
+                launch = Launch([*mode, *where, f'--{flag}.{key}={text}'])
                 yield f'{flag}.{key}={text}', (launch, [f'{name} is ', f'--{flag}.{key}'])
 
 

@@ -66,7 +66,7 @@ class Recorded:
     """Images that record which of them were read."""
 
     def __init__(self, images):
-        self.images, self.shape, self.read = images, images.shape, []
+        self.images, self.shape, self.dtype, self.read = images, images.shape, images.dtype, []
 
     def __len__(self):
         return len(self.images)
