@@ -3,7 +3,7 @@
     python launch.py --config=configs/sngan_folder.py:photos --workdir=runs/photos
     python launch.py --config=configs/sngan_folder.py:photos,128 --workdir=runs/photos128
     python launch.py --config=configs/sngan_folder.py:photos,laptop       # without an accelerator
-    python launch.py --config=configs/sngan_folder.py:photos,32,laptop    # the same, in half the time
+    python launch.py --config=configs/sngan_folder.py:photos,32,laptop    # smaller pictures
 
 The argument is PATH or PATH,SIZE with a size of 32, 48, 64 (default), 96, 128, 256 or 512 px, or
 HEIGHTxWIDTH of which the smaller is one of these, as 48x64; images are resized and cropped to it,

@@ -106,10 +106,10 @@ def transfer(config: Config) -> None:
             f'transfer.frozen is {t.frozen}: frozen blocks need --config.transfer.take=weights, and '
             'a fresh optimizer, whose old momentum would move them; or --config.transfer.frozen=0'
         )
-    if t.frozen and (config.clip or config.penalty.l2 or config.penalty.orthonormal):
+    if t.frozen and config.clip:
         raise ValueError(
-            f'transfer.frozen is {t.frozen}, but clip, penalty.l2 and penalty.orthonormal act on all '
-            'weights: set them to 0, or --config.transfer.frozen=0'
+            f'transfer.frozen is {t.frozen}, but clip is {config.clip} and bounds all weights: use '
+            '--config.clip=0, or --config.transfer.frozen=0'
         )
 
 

@@ -117,7 +117,7 @@ def transferred(fresh: Any, tree: Mapping[str, Any], options: Options, like: Any
 def held(params: Mapping[str, Any], layers: Collection[str]) -> Mapping[str, Any]:
     """Parameters of which those of `layers` are constants, as far as gradients are concerned.
 
-    With a fresh optimizer, and no term of the loss but the logits, their update is exactly 0.
+    With a fresh optimizer their update is exactly 0, whatever the penalties.
     """
     return {k: jax.lax.stop_gradient(v) if k in layers else v for k, v in params.items()}
 

@@ -142,7 +142,11 @@ def test_arrays_of_another_shape_are_named(old):
 
 
 def test_frozen_layers_stay_to_the_bit_and_the_others_move():
-    gan = tiny_gan.make_gan(frozen=('hidden',), optimizer=optax.scale_by_adam(0.0, 0.9))
+    gan = tiny_gan.make_gan(
+        frozen=('hidden',),
+        optimizer=optax.scale_by_adam(0.0, 0.9),
+        penalties={'l2': 0.1, 'orthonormal': 0.1, 'r1': 0.1},
+    )
     state = tiny_gan.filled(gan)
     state = state.replace(dis=state.dis.replace(opt_state=gan.optimizer.init(state.dis.params)))
     key = np.asarray(jax.random.key_data(jax.random.key(0)))
@@ -194,7 +198,7 @@ def test_values_that_cannot_work_are_one_line():
         ({'transfer.take': 'weights'}, 'no checkpoint to take them of'),
         (begun | {'transfer.frozen': 9}, 'has 4 blocks: --config.transfer.frozen=4'),
         (begun | {'transfer.frozen': 1, 'transfer.optimizer': 'kept'}, 'a fresh optimizer'),
-        (begun | {'transfer.frozen': 1, 'penalty.l2': 0.1}, 'act on all weights'),
+        (begun | {'transfer.frozen': 1, 'clip': 0.1}, 'clip is 0.1 and bounds all weights'),
         (begun | {'transfer.take': 'weight'}, 'did you mean --config.transfer.take=weights'),
     ]:
         with pytest.raises(ValueError, match=message):
