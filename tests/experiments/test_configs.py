@@ -576,7 +576,7 @@ def count(params):
         (wgan_gp_cifar.get_config, 'resnet,wide', 'WIDTH'),
         (sngan_paper.get_config, 'batchnorm', 'batch_norm, layer_norm'),
         (sngan_paper.get_config, 'sngan,G', 'A, B, C, D, E, F'),
-        (sngan_paper.get_config, 'sngan,A,lsun', 'cifar, stl'),
+        (sngan_paper.get_config, 'sngan,A,lsun', 'cifar, stl, fashion'),
         (cgan_anime.get_config, 'nowhere', 'not a folder'),
         (cgan_anime.get_config, 'faces,big', 'cgan_anime.py:faces,big'),
         (cgan_anime.get_config, 'faces/anna', 'no classes'),
