@@ -110,7 +110,7 @@ def _run() -> None:
     except Diverged as error:
         end(going_on.after_divergence(error, workdir), DIVERGED)
     except Preempted as error:
-        end(error, RESUMABLE)
+        end(RuntimeError(f'{error}; the same command goes on'), RESUMABLE)
 
 
 def _sweep() -> None:

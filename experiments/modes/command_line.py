@@ -183,8 +183,10 @@ def _check_files(mode: str) -> None:
         if flag.value is None and not flag.present:
             continue
         file = config_flags.get_config_filename(flag)
-        if not pathlib.Path(file.partition(':')[0]).is_file():
-            raise ValueError(f'--{name}={file.partition(":")[0]}: there is no such file')
+        path = file.partition(':')[0]
+        if not pathlib.Path(path).is_file():
+            near = config_paths.hint(path) if name == 'config' else ''
+            raise ValueError(f'--{name}={path}: there is no such file{near}')
         key_errors.check_keys(name, flag.value, file)
         # The values of a finished run are what they are, and a sweep checks each of its configs.
         if name != 'config' or mode == 'train':

@@ -2,6 +2,7 @@
 from any folder and also where snjax is installed without its repository.
 """
 
+import difflib
 import pathlib
 import re
 
@@ -35,6 +36,18 @@ def located(value: str, folder: str = '') -> str:
     # From the repository, a run and a sweep note the short path, whichever way it was given.
     short = found.relative_to(here) if found.is_relative_to(here) else found
     return f'{short}{colon}{argument}'
+
+
+def hint(path: str, folder: str = '') -> str:
+    """'; did you mean FILE?' after the path of a file that does not exist; '' if none is like it.
+
+    Args:
+        path: as it was given, without an argument.
+        folder: in `configs/`, whose files are proposed.
+    """
+    names = [file.stem for file in (CONFIGS / folder).glob('[!_]*.py')]
+    near = difflib.get_close_matches(pathlib.Path(path).stem, names, n=1, cutoff=0.7)
+    return f'; did you mean {(pathlib.Path("configs") / folder / near[0])}.py?' if near else ''
 
 
 def with_located(argv: list[str]) -> list[str]:

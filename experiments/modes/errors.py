@@ -26,8 +26,10 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GET_CONFIG = 'get_config'
 _CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
 _BAD_FLAGS = (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError)
-# Python's messages about an argument of a config file, and their meaning for users.
-_ARGUMENTS = (
+# Python's messages about an argument of a config file or a value, and their meaning for users.
+_MEANINGS = (
+    (r"invalid literal for int\(\) with base 10: '.*?'", 'a whole number is accepted'),
+    (r"could not convert string to float: '.*?'", 'a number is accepted'),
     (
         rf'{_GET_CONFIG}\(\) takes 0 positional arguments but 1 was given',
         'it takes no argument, leave out the colon and the text after it',
@@ -79,7 +81,7 @@ def end(error: Exception, code: int) -> NoReturn:
     # ml_collections puts a whole traceback into the message; its last line is the error.
     if parsing:
         message = before + trace.strip().splitlines()[-1].partition(': ')[2]
-    for pattern, meaning in _ARGUMENTS:
+    for pattern, meaning in _MEANINGS:
         message = re.sub(pattern, meaning, message)
     complain(' '.join(message.split()))
     sys.exit(code)

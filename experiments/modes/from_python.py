@@ -49,6 +49,7 @@ def _config(config: str | ConfigDict) -> ConfigDict:
     if spec is None or spec.loader is None or not pathlib.Path(path).is_file():
         raise ValueError(
             f'config {config!r}: there is no such file, nor one in {config_paths.CONFIGS}'
+            f'{config_paths.hint(path)}'
         )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -62,12 +62,12 @@ def notes(config: Mapping[str, Any], step: int, workdir: pathlib.Path) -> list[s
         workdir: of the run.
     """
     num_steps, end = config['num_steps'], config['optimizer']['decay_end']
+    is_frozen = bool(end) and step >= end
     lines = []
     if step >= num_steps:
-        lines.append(
-            f'{workdir} has done all of its {num_steps} steps: a larger --config.num_steps trains on'
-        )
-    if end and (num_steps > end or step >= end):
+        way = '' if is_frozen else ': a larger --config.num_steps trains on'
+        lines.append(f'{workdir} has done all of its {num_steps} steps{way}')
+    if is_frozen or 0 < end < num_steps:
         lines.append(
             f'the learning rate is 0 from step {end} on (optimizer.decay_end), where more steps '
             f'change no weight: to train on, begin a new run, as --init_from={workdir}@STEP '
@@ -94,7 +94,8 @@ def shorter(config: Mapping[str, Any]) -> str:
         config: nested.
     """
     m, is_gan = config['model'], config['method'] != 'glo'
-    counts = {'num_steps': config['num_steps']} | ({'n_dis': config['n_dis']} if is_gan else {})
+    counts = {'num_steps': config['num_steps']}
+    counts |= {'n_dis': config['n_dis']} if is_gan and config['n_dis'] > 1 else {}
     widths = {'model.gen_width': m['gen_width']}
     widths |= {'model.dis_width': m['dis_width']} if is_gan else {}
     sizes = widths | {'data.image_size': said(config['data']['image_size'])}
@@ -102,9 +103,10 @@ def shorter(config: Mapping[str, Any]) -> str:
         ' and '.join(f'--config.{key} (now {value})' for key, value in some.items())
         for some in (counts, sizes)
     ]
+    proportion = 'which count in proportion' if len(counts) > 1 else 'which counts in proportion'
     return (
-        f'shorter by smaller {named[0]}, which count in proportion, or {named[1]}, which count by '
-        'their squares; on a GPU by --config.model.dtype=bfloat16'
+        f'shorter by smaller {named[0]}, {proportion}, or {named[1]}, which count '
+        'by their squares; on a GPU by --config.model.dtype=bfloat16'
     )
 
 

@@ -151,7 +151,8 @@ def items_of(config_file: str, sweep_file: str | None, given: Mapping[str, Any])
     path, _, argument = (sweep_file or config_file).partition(':')
     flag = 'sweep' if sweep_file else 'config'
     if not pathlib.Path(path).is_file():
-        raise ValueError(f'--{flag}={path}: there is no such file')
+        near = config_paths.hint(path, 'sweeps' if sweep_file else '')
+        raise ValueError(f'--{flag}={path}: there is no such file{near}')
     get_sweep = getattr(_module(path), _GET_SWEEP, None)
     if get_sweep is None:
         raise ValueError(
@@ -183,7 +184,7 @@ def resolve(item: Item) -> dict[str, Any]:
     file = config_paths.located(str(item[CONFIG]))
     path = file.partition(':')[0]
     if not pathlib.Path(path).is_file():
-        raise ValueError(f'{CONFIG} {path}: there is no such file')
+        raise ValueError(f'{CONFIG} {path}: there is no such file{config_paths.hint(path)}')
     argv = ['sweep', f'--config={file}', *definition.flags(item)]
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file(

@@ -5,13 +5,16 @@
 Each line of `metrics.jsonl` is logged once with its step, under its own tags; the grids of
 `samples/` are images, `config.json` is the config. A second upload goes on where the first ended:
 `wandb_upload.json` in the workdir holds the id of the W&B run and the last line and grid that were
-sent. `WANDB_MODE=offline` writes a folder that `wandb sync` uploads later.
+sent. `WANDB_MODE=offline` writes a folder in the workdir, and the last line
+printed is the `wandb sync` that uploads it later.
 """
 
 import argparse
 import importlib
 import json
+import os
 import pathlib
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -100,12 +103,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         sent = upload(given.workdir, project=given.project, follow=given.follow)
     except ModuleNotFoundError as error:
-        print(f"wandb_upload: {error}: pip install 'snjax[wandb]'", file=sys.stderr)
+        print(f'wandb_upload: {error}: pip install wandb', file=sys.stderr)
         sys.exit(BAD_INPUT)
     except ValueError as error:
         print(f'wandb_upload: {error}', file=sys.stderr)
         sys.exit(BAD_INPUT)
-    print(f'{sent} lines of {given.workdir / METRICS_NAME} sent')
+    folders = sorted((given.workdir / 'wandb').glob('offline-run-*'))
+    if os.environ.get('WANDB_MODE') == 'offline' and folders:
+        print(
+            f'{sent} lines of {given.workdir / METRICS_NAME} written; to send them: '
+            f'wandb sync {shlex.quote(str(folders[-1]))}'
+        )
+    else:
+        print(f'{sent} lines of {given.workdir / METRICS_NAME} sent')
 
 
 if __name__ == '__main__':

@@ -51,6 +51,7 @@ def test_it_goes_on_where_it_was_and_takes_a_config_object(trained):
 def test_errors_are_exceptions_of_one_line(trained, tmp_path):
     for config, changes, message in [
         ('sngan_digts', {}, "config 'sngan_digts': there is no such file"),
+        ('sngan_digts', {}, r'did you mean configs/sngan_digits\.py\?'),
         ('sngan_digits', {'optimizer.lrr': 1.0}, 'lrr'),
         ('sngan_digits', {'n_dis': 0}, 'n_dis'),
     ]:

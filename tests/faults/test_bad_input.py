@@ -155,8 +155,8 @@ VALUES = {
     'a batch larger than the memory': value('batch_size=2000000000', 'takes at least', 'GB'),
     'fakes larger than the memory': value('gen_batch_size=2000000000', 'takes at least', 'GB'),
     'a layer larger than the memory': value('model.gen_width=60000', 'takes at least', 'GB'),
-    'no number': value('n_dis=1e3', 'invalid literal'),
-    'an empty number': value('optimizer.lr=', 'could not convert'),
+    'no number': value('n_dis=1e3', 'a whole number is accepted'),
+    'an empty number': value('optimizer.lr=', 'a number is accepted'),
     'neither true nor false': value('data.flip=maybe', 'Non-boolean'),
     'a normalization of D for G': value('model.gen_normalization=batch', "'none', 'spectral'"),
     'a port that is none': (

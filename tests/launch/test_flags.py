@@ -92,6 +92,15 @@ def test_a_mode_needs_a_run_and_a_file_that_is_there():
     )
     code, line = answer(DIGITS, '--mode=sample', '--sample=nowhere.py')
     assert (code, line) == (2, 'launch.py: --sample=nowhere.py: there is no such file')
+    assert answer('--config=configs/sngan_digit.py') == (
+        2,
+        'launch.py: --config=configs/sngan_digit.py: there is no such file; did you mean '
+        'configs/sngan_digits.py?',
+    )
+    assert answer('--config=nowhere.py') == (
+        2,
+        'launch.py: --config=nowhere.py: there is no such file',
+    )
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,24 @@ def test_a_run_whose_steps_are_done_or_do_nothing_says_so():
     assert line == 'x has done all of its 100 steps: a larger --config.num_steps trains on'
     (line,) = going_on.notes(config | {'optimizer': {'decay_end': 90}}, 40, Path('x'))
     assert line.startswith('the learning rate is 0 from step 90 on (optimizer.decay_end), where')
+    # More steps of the same run would change no weight, so the first line does not propose them.
+    done, frozen = going_on.notes({'num_steps': 90, 'optimizer': {'decay_end': 90}}, 90, Path('x'))
+    assert done == 'x has done all of its 90 steps'
+    assert frozen == line
+
+
+def test_what_shortens_a_run_can_be_smaller():
+    config = {
+        'method': 'gan',
+        'num_steps': 100,
+        'n_dis': 5,
+        'model': {'gen_width': 16, 'dis_width': 32},
+        'data': {'image_size': 48},
+    }
+    line = going_on.shorter(config)
+    assert '--config.num_steps (now 100) and --config.n_dis (now 5), which count in' in line
+    line = going_on.shorter(config | {'n_dis': 1})
+    assert 'n_dis' not in line and '--config.num_steps (now 100), which counts in' in line
 
 
 def as_version_0_1_0(workdir, num_seeds):
@@ -203,7 +221,7 @@ def test_sigterm_saves_and_exits_75_and_the_next_start_ends_as_if_nothing_had_be
     assert outcome.code == 75
     assert 'Traceback' not in outcome.stderr
     found = re.fullmatch(
-        rf'launch.py: .*saved at step (\d+) of {NUM_STEPS}',
+        rf'launch.py: .*saved at step (\d+) of {NUM_STEPS}; the same command goes on',
         outcome.stderr.splitlines()[-1],
     )
     assert found, outcome.stderr

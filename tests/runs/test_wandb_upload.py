@@ -70,12 +70,24 @@ def test_what_is_missing_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'wandb', None)
     with pytest.raises(SystemExit) as ended:
         wandb_upload.main([str(tmp_path)])
-    assert ended.value.code == 2 and "pip install 'snjax[wandb]'" in capsys.readouterr().err
+    assert ended.value.code == 2 and 'pip install wandb' in capsys.readouterr().err
+
+
+def test_offline_the_last_line_is_the_command_that_sends_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'wandb', Recorder())
+    make_run(tmp_path / 'run', [1, 2])
+    folder = tmp_path / 'run' / 'wandb' / 'offline-run-1-abc'
+    folder.mkdir(parents=True)
+    wandb_upload.main([str(tmp_path / 'run')])
+    assert capsys.readouterr().out.endswith('sent\n')
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    wandb_upload.main([str(tmp_path / 'run')])
+    assert capsys.readouterr().out.endswith(f'to send them: wandb sync {folder}\n')
 
 
 @pytest.mark.slow
 def test_wandb_itself_takes_it_offline(tmp_path, monkeypatch):
-    pytest.importorskip('wandb', reason="not in this environment: pip install 'snjax[wandb]'")
+    pytest.importorskip('wandb', reason='not in this environment: pip install wandb')
     monkeypatch.setenv('WANDB_MODE', 'offline')
     make_run(tmp_path / 'run', [1, 2, 3])
     assert wandb_upload.upload(tmp_path / 'run', project='p') == 3
