@@ -1,5 +1,6 @@
 """An SNGAN of your own in 60 lines: two networks, a loop, and the layers of `snjax.spectral`.
 
+pip install '.[train]'              # in the folder of the repository
 python examples/minimal_sngan.py    # trains on 1,797 digits of 8x8, writes minimal_sngan.png
 """
 

@@ -40,7 +40,7 @@ def counted(passed_over: Counter[str]) -> str:
     if len(passed_over) > _MAX_SUFFIXES:
         shown += ', ...'
     if any(suffix in _HEIF_SUFFIXES for suffix in passed_over):
-        shown += "; for HEIC: pip install 'snjax[heic]'"
+        shown += '; for HEIC: pip install pillow-heif'
     return shown
 
 

@@ -51,8 +51,7 @@ class ParquetFile:
             import pyarrow.parquet as pq
         except ImportError as error:
             raise ValueError(
-                "the set 'parquet' needs pyarrow, which is not installed: "
-                "pip install 'snjax[parquet]'"
+                "the set 'parquet' needs pyarrow, which is not installed: pip install pyarrow"
             ) from error
         self.path, self._lock = path, threading.Lock()
         try:

@@ -72,7 +72,7 @@ def check_packages(format: str) -> None:
     """Raises a ModuleNotFoundError of one line if a format needs a package that is not there."""
     if format == 'onnx' and importlib.util.find_spec('jax2onnx') is None:
         raise ModuleNotFoundError(
-            "ONNX needs jax2onnx: pip install 'snjax[onnx]', then pip install --no-deps "
+            "ONNX needs jax2onnx: pip install '.[onnx]' in the repository, then pip install --no-deps "
             "'jax2onnx>=0.17.1' (its metadata ask for an older orbax-checkpoint than snjax has, "
             'which it never imports)',
             name='jax2onnx',

@@ -38,8 +38,7 @@ def check_installed(asked: str) -> None:
     except ImportError as error:
         raise ValueError(
             f'{asked}, and streaming needs Grain, which is not installed ({error}): '
-            "pip install grain, or pip install 'snjax[stream]'; or --config.data.stream=off for a "
-            'set that fits'
+            'pip install grain, or --config.data.stream=off for a set that fits'
         ) from error
 
 

@@ -79,7 +79,7 @@ class StepProgram:
     @contextlib.contextmanager
     def _word_of_patience(self) -> Iterator[None]:
         """Says after a moment of silence that the program is being compiled."""
-        line = 'compiling the training step, about a minute; the next start takes it from the cache'
+        line = 'compiling the training step: about a minute, or seconds where the cache has it'
         timer = threading.Timer(_SILENCE_S, self._print, [line])
         timer.daemon = True
         timer.start()

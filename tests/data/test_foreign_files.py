@@ -127,7 +127,7 @@ def test_without_its_plug_in_heic_is_counted_and_named(tmp_path, caplog, monkeyp
         (tmp_path / f'{i}.HEIC').touch()
     load(tmp_path)
     assert '8 of 9 files in ' in caplog.text
-    assert ".heic 8; for HEIC: pip install 'snjax[heic]'" in caplog.text
+    assert '.heic 8; for HEIC: pip install pillow-heif' in caplog.text
 
 
 def test_heic_is_read_by_its_plug_in(tmp_path):

@@ -196,6 +196,15 @@ def test_the_model_with_spectral_layers_works_as_printed(capsys):
     assert capsys.readouterr().out == f'{sigma!s}\n'
 
 
+def test_the_training_step_with_spectral_layers_works_as_printed():
+    model, step = python_blocks('docs/usage/spectral.md')[:2]
+    names = {'__name__': __name__}
+    exec(model + step, names)
+    before, after = names['variables'], names['rest']
+    assert float(names['value']) < 2  # the hinge loss of D before it has learned anything
+    assert abs(after['spectral']['SNConv_0']['u'] - before['spectral']['SNConv_0']['u']).max() > 0
+
+
 # ---- the commands
 
 
