@@ -103,6 +103,8 @@ def _cell(cell: Cell, is_best: bool, is_apart: bool) -> str:
     order = '' if cell.order is None else f' data-order="{cell.order!r}"'
     hint = f' title="{html.escape(cell.hint)}"' if cell.hint else ''
     text = html.escape(cell.text)
+    if cell.style is not None:  # the name of a run of a sweep may break between its overrides
+        text = text.replace(',', ',<wbr>')
     text = f'<strong>{text}</strong>' if is_best else text
     return f'<td{_class(classes)}{order}{hint}>{_mark(cell.style)}{text}</td>'
 

@@ -41,6 +41,12 @@ def test_whatever_stands_in_a_record_is_text_on_the_page():
     assert bad in next(attrs for tag, attrs in found.tags if tag == 'td')['title']
 
 
+def test_the_name_of_a_run_may_break_between_its_overrides():
+    rows = [[Cell('method=gan,loss=hinge', style=0), Cell('a,b')]]
+    text = page.render(Page('', [], [Section('', [Table(['run', 'x'], rows)])]))
+    assert 'method=gan,<wbr>loss=hinge</td>' in text and 'a,b</td>' in text
+
+
 def test_the_best_of_a_column_is_bold_whichever_way_is_better():
     cells = [
         [Cell('a', 1.0), Cell('a', 1.0)],
