@@ -102,11 +102,14 @@ def _cell(cell: Cell, is_best: bool, is_apart: bool) -> str:
     classes = ' '.join(name for name, is_on in kinds.items() if is_on)
     order = '' if cell.order is None else f' data-order="{cell.order!r}"'
     hint = f' title="{html.escape(cell.hint)}"' if cell.hint else ''
-    text = html.escape(cell.text)
-    if cell.style is not None:  # the name of a run of a sweep may break between its overrides
-        text = text.replace(',', ',<wbr>')
+    text = html.escape(cell.text) if cell.style is None else _breaking(cell.text)
     text = f'<strong>{text}</strong>' if is_best else text
     return f'<td{_class(classes)}{order}{hint}>{_mark(cell.style)}{text}</td>'
+
+
+def _breaking(name: str) -> str:
+    """A name of runs, which may break between the overrides of a sweep."""
+    return html.escape(name).replace(',', ',<wbr>')
 
 
 def _class(names: str) -> str:
@@ -148,7 +151,7 @@ def _image_table(table: ImageTable) -> str:
         images = ''.join(
             _image(png, f'{name}, {head}') for png, head in zip(pngs, table.columns, strict=True)
         )
-        rows.append(f'<tr><th scope="row">{_mark(number)}{html.escape(name)}</th>{images}</tr>')
+        rows.append(f'<tr><th scope="row">{_mark(number)}{_breaking(name)}</th>{images}</tr>')
     body = '\n'.join(rows)
     return _captioned(
         table.caption,

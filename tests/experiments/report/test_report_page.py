@@ -43,8 +43,10 @@ def test_whatever_stands_in_a_record_is_text_on_the_page():
 
 def test_the_name_of_a_run_may_break_between_its_overrides():
     rows = [[Cell('method=gan,loss=hinge', style=0), Cell('a,b')]]
-    text = page.render(Page('', [], [Section('', [Table(['run', 'x'], rows)])]))
+    pictures = ImageTable(['step 1'], [('method=gan,loss=hinge', 0, [b'x'])], '')
+    text = page.render(Page('', [], [Section('', [Table(['run', 'x'], rows), pictures])]))
     assert 'method=gan,<wbr>loss=hinge</td>' in text and 'a,b</td>' in text
+    assert 'method=gan,<wbr>loss=hinge</th>' in text  # beside pictures, which would cover its end
 
 
 def test_the_best_of_a_column_is_bold_whichever_way_is_better():
