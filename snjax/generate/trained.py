@@ -21,9 +21,14 @@ from snjax.latents.interpolation import Interpolation, class_path, path
 from snjax.latents.sampling import Labels, check_labels
 from snjax.runs.images import to_pixels
 from snjax.runs.workdir import CHECKPOINTS
+from snjax.training.conditioning import spread_rows
 
 if TYPE_CHECKING:
     from snjax.data import ImageSet
+
+
+# Of an interpolation: one class, several to pass through, rows of numbers, or None.
+Classes = int | Sequence[int] | Float[np.ndarray, 'n k'] | None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -88,6 +93,31 @@ class TrainedGenerator(RunView):
         return self.inputs.num_classes
 
     @property
+    def num_conditions(self) -> int:
+        """Numbers per image that the generator takes in place of classes; 0 for none."""
+        return self.inputs.num_conditions
+
+    @functools.cached_property
+    def conditions(self) -> Float[np.ndarray, 'n k'] | None:
+        """Rows of numbers of the training images, at most 10,000 of them; None if they are not
+        known, as of an exported file.
+        """
+        from snjax.runs import conditions_file
+
+        found = conditions_file.read(self.workdir) if self.workdir else None
+        return found[0] if found else None
+
+    def labels(self, given: Labels | None, num: int) -> np.ndarray | None:
+        """Labels of `num` images as the generator takes them; see `generate`.
+
+        Raises:
+            ValueError: other labels than the generator takes, or none where it needs some.
+        """
+        if given is None and self.num_conditions and self.conditions is not None:
+            given = np.resize(spread_rows(self.conditions), (num, self.num_conditions))
+        return check_labels(given, num, self.num_classes, self.num_conditions)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The numbers of the classes as text; their names are in `training_set().class_names`."""
         return tuple(str(i) for i in range(self.num_classes))
@@ -121,7 +151,8 @@ class TrainedGenerator(RunView):
             z: latents.
             labels: for a conditional generator: one class for all images, classes (n,), or float
                 weights (n, num_classes) that mix classes (of any sign and sum); None for all
-                classes in turn.
+                classes in turn. With conditions: numbers (num_conditions,) for all images, or
+                (n, num_conditions); None for a grid of the training images' numbers.
             weights: see `variables`.
             batch_size: images per call of the generator.
 
@@ -139,7 +170,7 @@ class TrainedGenerator(RunView):
             raise ValueError(f'num {len(z)}, batch_size {batch_size}: at least 1 image is needed')
         if z.shape[1] != dim_z:
             raise ValueError(f'z has {z.shape[1]} entries: this generator takes {dim_z}')
-        inputs = z, check_labels(labels, len(z), self.num_classes)
+        inputs = z, self.labels(labels, len(z))
         variables = self.variables(weights)
         size = min(batch_size, len(z))
         made = []
@@ -183,7 +214,7 @@ class TrainedGenerator(RunView):
         frames: int,
         *,
         points: int = 2,
-        classes: int | Sequence[int] | None = None,
+        classes: Classes = None,
         how: str = 'slerp',
         closed: bool = False,
         seed: int = 0,
@@ -199,7 +230,9 @@ class TrainedGenerator(RunView):
             frames: images per row.
             points: latents per row; with 1 the latent is fixed and only the class changes.
             classes: for a conditional generator: one class for all rows; several to morph from each
-                into the next, mixing two at a time; None for one class per row, all in turn.
+                into the next, mixing two at a time; None for one class per row, all in turn. With
+                conditions: rows of numbers (n, num_conditions) to pass through, or one (1,
+                num_conditions) for all images; None for those of a grid, one per row.
             how: 'slerp' or 'lerp' between latents. Classes are always mixed linearly.
             closed: return to the start, for an endless animation
                 (`snjax.latents.interpolation.path`).
@@ -227,7 +260,7 @@ class TrainedGenerator(RunView):
         corners: Float[Array | np.ndarray, 'n k d'],
         frames: int,
         *,
-        classes: int | Sequence[int] | None = None,
+        classes: Classes = None,
         how: str = 'slerp',
         closed: bool = False,
         weights: str = 'auto',
@@ -244,7 +277,11 @@ class TrainedGenerator(RunView):
             )
         num = len(corners)
         z = path(np.asarray(corners).swapaxes(0, 1), frames, how=how, closed=closed).swapaxes(0, 1)
-        labels = class_path(classes, num, frames, self.num_classes, closed=closed)
+        if self.num_conditions:
+            points = [self.labels(classes, num)] if classes is None else _rows(classes, num)
+            labels = path(np.asarray(points), frames, how='lerp', closed=closed).swapaxes(0, 1)
+        else:
+            labels = class_path(classes, num, frames, self.num_classes, closed=closed)
         mixtures = None if labels is None else labels.reshape(num * frames, -1)
         flat = z.reshape(num * frames, -1)
         images = self.generate(flat, mixtures, weights=weights, batch_size=batch_size)
@@ -304,6 +341,12 @@ class TrainedGenerator(RunView):
         from snjax.generate import export
 
         return export.write(self, path, weights)
+
+
+def _rows(numbers: Any, num: int) -> np.ndarray:
+    """Corners (n, num, k) of paths that all pass through rows (n, k) of numbers."""
+    corners = np.asarray(numbers, np.float32)
+    return np.repeat(corners[:, None], num, axis=1)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))

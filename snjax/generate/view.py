@@ -47,6 +47,7 @@ class RunView:
         facts, me = from_config.facts(self.config), self._me()
         size = sum(np.size(leaf) for leaf in jax.tree.leaves(me.params))
         classes = f'{me.num_classes} classes' if me.num_classes else 'no classes'
+        classes = f'{me.num_conditions} conditions' if me.num_conditions else classes
         there = {'EMA': self.ema, 'raw': self.raw}
         weights = ' and '.join(kind for kind, variables in there.items() if variables)
         kept = ', '.join(map(str, self.checkpoints)) or 'none'
@@ -142,7 +143,7 @@ class RunView:
         images: Float[Array | np.ndarray, 'n *shape'],
         operator: 'Operator | None' = None,
         *,
-        labels: Int[np.ndarray, ' n'] | None = None,
+        labels: Int[np.ndarray, ' n'] | Float[np.ndarray, 'n k'] | None = None,
         seed: int = 0,
         weights: str = 'auto',
         num_restarts: int = 4,
@@ -153,7 +154,8 @@ class RunView:
         Args:
             images: in [-1, 1]; with an operator, what it measured of them (`operator.degrade`).
             operator: of `snjax.generate.measurements`; None for the whole image.
-            labels: classes of the images; None for a conditional run tries one class per start.
+            labels: classes of the images; None for a conditional run tries one class per start. Of a
+                run with conditions: numbers (n, num_conditions).
             seed: of the starts.
             weights: see `TrainedGenerator.variables`.
             num_restarts: starts per image.
@@ -171,6 +173,9 @@ class RunView:
             tried = np.arange(num_restarts) % me.num_classes
             given = tried[None] if labels is None else np.asarray(labels)[:, None]
             classes = np.broadcast_to(given, (len(images), num_restarts))
+        elif me.num_conditions:
+            numbers = me.labels(labels, len(images))[:, None]
+            classes = np.broadcast_to(numbers, (len(images), num_restarts, me.num_conditions))
         return inversion.invert(
             inversion.generator(me, weights),
             np.asarray(images, np.float32),
