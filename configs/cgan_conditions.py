@@ -1,7 +1,7 @@
 """Projection cGAN on numbers per image: attributes, several at once, or quantities such as an angle.
 
-    python launch.py --config=configs/cgan_conditions.py:photos --workdir=runs/photos
-    python launch.py --config=configs/cgan_conditions.py:photos,32,laptop --workdir=runs/photos32
+    python launch.py --config=configs/cgan_conditions.py:faces --workdir=runs/faces
+    python launch.py --config=configs/cgan_conditions.py:faces,32,laptop --workdir=runs/faces32
 
 The argument is that of `sngan_folder.py`, and PATH has a table conditions.csv or conditions.json
 with a row of numbers for each image (docs/usage/howto/conditions.md). Reproduces no row of a paper:

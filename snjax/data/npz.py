@@ -65,7 +65,7 @@ def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any
     return found if conditions is None else with_conditions(found, conditions, names)
 
 
-def _read(file: pathlib.Path, split: str):
+def _read(file: pathlib.Path, split: str) -> tuple[Any, ...]:
     """(images (N, H, W, C), labels (N,) or None, class names, numbers (N, k) or None, their names)
     as stored, checked.
     """

@@ -118,7 +118,7 @@ def labels_of(trained: TrainedGenerator, num: int, follow: Follow = ()) -> np.nd
     if trained.num_conditions and len(follow):
         return np.asarray(follow, np.float32)[proportional_labels([1] * len(follow), num)]
     if trained.num_classes and len(follow):
-        return proportional_labels(follow, num)
+        return proportional_labels(np.asarray(follow).tolist(), num)
     return trained.labels(None, num)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -17,15 +17,10 @@ from snjax.from_config import GeneratorInputs
 from snjax.generate.view import RunView
 from snjax.generate.weights import select
 from snjax.latents import sampling
-from snjax.latents.interpolation import Interpolation, class_path, path
-from snjax.latents.sampling import Labels, check_labels
+from snjax.latents.interpolation import Interpolation, class_path, number_path, path
+from snjax.latents.sampling import Labels
 from snjax.runs.images import to_pixels
 from snjax.runs.workdir import CHECKPOINTS
-from snjax.training.conditioning import spread_rows
-
-if TYPE_CHECKING:
-    from snjax.data import ImageSet
-
 
 # Of an interpolation: one class, several to pass through, rows of numbers, or None.
 Classes = int | Sequence[int] | Float[np.ndarray, 'n k'] | None
@@ -96,26 +91,6 @@ class TrainedGenerator(RunView):
     def num_conditions(self) -> int:
         """Numbers per image that the generator takes in place of classes; 0 for none."""
         return self.inputs.num_conditions
-
-    @functools.cached_property
-    def conditions(self) -> Float[np.ndarray, 'n k'] | None:
-        """Rows of numbers of the training images, at most 10,000 of them; None if they are not
-        known, as of an exported file.
-        """
-        from snjax.runs import conditions_file
-
-        found = conditions_file.read(self.workdir) if self.workdir else None
-        return found[0] if found else None
-
-    def labels(self, given: Labels | None, num: int) -> np.ndarray | None:
-        """Labels of `num` images as the generator takes them; see `generate`.
-
-        Raises:
-            ValueError: other labels than the generator takes, or none where it needs some.
-        """
-        if given is None and self.num_conditions and self.conditions is not None:
-            given = np.resize(spread_rows(self.conditions), (num, self.num_conditions))
-        return check_labels(given, num, self.num_classes, self.num_conditions)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -278,48 +253,15 @@ class TrainedGenerator(RunView):
         num = len(corners)
         z = path(np.asarray(corners).swapaxes(0, 1), frames, how=how, closed=closed).swapaxes(0, 1)
         if self.num_conditions:
-            points = [self.labels(classes, num)] if classes is None else _rows(classes, num)
-            labels = path(np.asarray(points), frames, how='lerp', closed=closed).swapaxes(0, 1)
+            each = self.labels(None, num) if classes is None else None
+            ends = None if classes is None else np.asarray(classes)
+            labels = number_path(ends, each, num, frames, closed=closed)
         else:
-            labels = class_path(classes, num, frames, self.num_classes, closed=closed)
+            labels = class_path(cast(Any, classes), num, frames, self.num_classes, closed=closed)
         mixtures = None if labels is None else labels.reshape(num * frames, -1)
         flat = z.reshape(num * frames, -1)
         images = self.generate(flat, mixtures, weights=weights, batch_size=batch_size)
         return Interpolation(images.reshape(num, frames, *images.shape[1:]), z, labels)
-
-    def training_set(
-        self,
-        *,
-        data_dir: str | None = None,
-        cache_dir: str | None = None,
-        path: str | None = None,
-        accept_changed: bool = False,
-    ) -> 'ImageSet':
-        """Loads the images that the run was trained on, as its config names them, as pixels.
-
-        `training_set().floats()` are images in [-1, 1], as `sample` gives them.
-
-        Args:
-            data_dir, cache_dir, path: replace the places in the config, which may not exist on this
-                machine; None keeps them.
-            accept_changed: warn of another set than the run was trained on, instead of refusing it.
-
-        Raises:
-            ValueError: the set is not there, or is another one than the run was trained on.
-        """
-        places = {'data_dir': data_dir, 'cache_dir': cache_dir, 'path': path}
-        given = {key: place for key, place in places.items() if place is not None}
-        image_set = from_config.image_set(self.config, **given)
-        self.check_set(image_set, accept_changed=accept_changed)
-        return image_set
-
-    def check_set(self, image_set: 'ImageSet', *, accept_changed: bool = False) -> None:
-        """Raises a ValueError for another set than the run was trained on, where that is known."""
-        if self.workdir is not None:
-            # Imported here: sampling alone need not wait for the readers of data sets.
-            from snjax.runs import set_file
-
-            set_file.check(self.workdir, image_set, accept_changed=accept_changed)
 
     def export(self, path: str | pathlib.Path, weights: str = 'auto') -> pathlib.Path:
         """Writes the generator as a file; the ending of its name says which.
@@ -341,12 +283,6 @@ class TrainedGenerator(RunView):
         from snjax.generate import export
 
         return export.write(self, path, weights)
-
-
-def _rows(numbers: Any, num: int) -> np.ndarray:
-    """Corners (n, num, k) of paths that all pass through rows (n, k) of numbers."""
-    corners = np.asarray(numbers, np.float32)
-    return np.repeat(corners[:, None], num, axis=1)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
