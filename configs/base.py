@@ -95,9 +95,12 @@ def get_config() -> ConfigDict:
     c.model.n_warmup_iterations = 0
     # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
     c.model.num_classes = 0
+    # Numbers per image that the networks are conditioned on, in place of classes: attributes of 0 and
+    # 1, or quantities, of the set's table (data.conditions). 0: none.
+    c.model.num_conditions = 0
     # Classes of fakes: uniform (the published codes); set: as often as in the training set; or real:
     # those of the batch's real images, with which a relativistic loss pairs them. With set and real,
-    # scores have the set's shares, too.
+    # scores have the set's shares, too. (With num_conditions: real.)
     c.model.fake_classes = 'uniform'
     # Where classes enter the generator: batch_norm (a row of gamma and beta per class, as published)
     # or concat (the class beside z), which keeps variety inside classes of few images, and is how
@@ -207,6 +210,9 @@ def get_config() -> ConfigDict:
     # What gives the classes. For name=folder the name of a .csv or .json table in the folder, or
     # folders, the first-level subfolders; for name=parquet a column. Empty: found by its name.
     c.data.labels = ''
+    # What gives numbers to the images of a folder: TABLE or TABLE:COLUMN,COLUMN of a .csv or .json in
+    # it. Empty: conditions.csv or conditions.json, if it is there.
+    c.data.conditions = ''
     # Where TFDS keeps its data. Empty: the variable TFDS_DATA_DIR, or the default of TFDS.
     c.data.data_dir = ''
     # Where prepared sets are kept. Empty: the variable SNJAX_CACHE, or ~/.cache/snjax.

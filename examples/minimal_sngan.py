@@ -34,7 +34,7 @@ def train(num_steps=3000, batch=64, dim_z=32, seed=0):
     real = (load_digits().images[..., None] / 8 - 1).astype(np.float32)
     gen, dis, adam = Generator(), Discriminator(), optax.adam(5e-4, b1=0.5, b2=0.9)
     g = gen.init(jax.random.key(seed), jnp.zeros((1, dim_z)))
-    variables = dis.init(jax.random.key(seed + 1), real[:1])
+    variables = dis.init(jax.random.key(seed + 1), jnp.zeros((1, 8, 8, 1)))
     d, spectral = variables['params'], variables['spectral']  # u, v and sigma stand apart
 
     @jax.jit

@@ -141,6 +141,7 @@ def common(config: Config) -> dict[str, Any]:
         'latent': model.latent,
         'num_classes': model.num_classes,
         'fake_classes': model.fake_classes,
+        'num_conditions': model.num_conditions,
         'batch_size': config.batch_size,
         'gen_batch_size': config.gen_batch_size,
         'n_dis': config.n_dis,

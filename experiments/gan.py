@@ -49,6 +49,7 @@ from snjax.training.adversarial import (
     penalty_inputs,
     soft_labels,
 )
+from snjax.training.conditioning import blank_labels, labels_in_turn, of_set
 from snjax.training.optimizers import Schedule, at
 from snjax.training.player import Player, averaged, histogram_arrays, sigmas, synchronized
 from snjax.training.transfer import held
@@ -59,7 +60,7 @@ class Gan:
     """A GAN: two networks, a pair of losses and the order of play. Batches are over all devices."""
 
     gen: nn.Module  # (z (B, dim_z), labels, train=) -> images (B, H, W, C) in [-1, 1]
-    dis: nn.Module  # (images, labels, train=) -> logits (B,); labels are None without classes
+    dis: nn.Module  # (images, labels, train=) -> logits (B,); labels: classes, numbers or None
     loss: Loss  # of both players
     image_shape: tuple[int, int, int]  # (H, W, C)
     dim_z: int
@@ -81,6 +82,8 @@ class Gan:
     # of the real images of the batch.
     fake_classes: str = 'uniform'
     class_counts: tuple[int, ...] = ()  # of those images, for 'set'
+    num_conditions: int = 0  # numbers per image, in place of classes; fakes have real images' ones
+    grid_rows: tuple[tuple[float, ...], ...] = ()  # of those numbers, for `sample`
     dis_learning_rate: Schedule | None = None  # where D has its own
     class_share: Schedule | None = None  # of the class in labels, where classes come in gradually
     # Weights of the terms added to D's loss, by names of `snjax.objectives.penalties.PENALTIES`.
@@ -102,16 +105,14 @@ class Gan:
         return self.n_dis + self.loss.relativistic
 
     def with_images(self, images: np.ndarray, labels: np.ndarray | None = None) -> 'Gan':
-        """The method with the set's classes counted, where fakes are drawn by them."""
-        if self.fake_classes != 'set' or labels is None:
-            return self
-        counts = np.bincount(labels, minlength=self.num_classes)
-        return dataclasses.replace(self, class_counts=tuple(counts.tolist()))
+        """The method with what its fakes and grids take of the set: counts of classes, or numbers."""
+        kinds = {k: getattr(self, k) for k in ('num_classes', 'num_conditions', 'fake_classes')}
+        return dataclasses.replace(self, **of_set(labels, **kinds))
 
     def init(self, rng: jax.Array) -> GanState:
         """Fresh players; the spectral collections have had their first iteration."""
         gen_rng, dis_rng = jax.random.split(rng)
-        labels = jnp.zeros(2, jnp.int32) if self.num_classes else None
+        labels = blank_labels(2, self.num_classes, self.num_conditions)
         gen = self.gen.init(gen_rng, jnp.zeros((2, self.dim_z)), labels, train=False)
         dis = self.dis.init(dis_rng, jnp.zeros((2, *self.image_shape)), labels, train=False)
         ema = jax.tree.map(jnp.copy, dict(gen)) if self.ema_decay else None
@@ -293,9 +294,9 @@ class Gan:
         return noise._replace(label=pair.label if pair else self._labels(noise.label, step))
 
     def _labels(self, classes: Any, step: jax.Array) -> Any:
-        """What the players see of the classes: None, the classes, or `soft_labels`."""
+        """What the players see of the classes: None, classes or numbers, or `soft_labels`."""
         if not self.num_classes or self.class_share is None:
-            return classes if self.num_classes else None
+            return classes if self.num_classes or self.num_conditions else None
         return soft_labels(classes, self.num_classes, self.class_share(step))
 
     def _fakes_for_dis(self, gen: Player, key: Key, step, real: Batch | None = None):
@@ -335,7 +336,7 @@ class Gan:
         self, state: GanState, rng: jax.Array, real: jax.Array, labels: jax.Array
     ) -> dict[str, jax.Array]:
         """Signs of a collapse (`snjax.training.sentinel`), of raw weights, running statistics."""
-        classes = labels if self.num_classes else None
+        classes = labels if self.num_classes or self.num_conditions else None
         z = latents(rng, jnp.arange(len(real)), self.dim_z, self.latent)
         fake = generate(self.gen, state.gen.variables, z, classes)
         real_logits, fake_logits = (
@@ -356,10 +357,7 @@ class Gan:
         An unconditional generator refuses labels (num,); without labels the classes take turns.
         """
         ids = jnp.arange(num)
-        if labels is not None and not self.num_classes:
-            raise ValueError('labels were given to an unconditional generator: leave them out')
-        if labels is None and self.num_classes:
-            labels = ids % self.num_classes
+        labels = labels_in_turn(labels, num, self.num_classes, self.num_conditions, self.grid_rows)
         z = latents(rng, ids, self.dim_z, self.latent)
         return generate(self.gen, select(state.gen.variables, state.ema), z, labels)
 

@@ -83,7 +83,7 @@ class Glo:
     accumulate: int = 1  # parts of a batch, as in `experiments.gan.Gan`
 
     batches_per_step = 1
-    num_classes = 0
+    num_classes = num_conditions = 0
     state_axes = GloState(step=None, gen=None, table=0)
 
     def with_images(self, images: np.ndarray, labels: np.ndarray | None = None) -> 'Glo':

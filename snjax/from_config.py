@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from snjax import models, parallel
 from snjax.image_format import DEPTHS, sides, words
@@ -69,7 +70,7 @@ def generator(
         else None,
         **_present(data, 'image_size', 'channels'),
         **_present(model, 'gen_width', 'variant', 'num_classes', 'gen_conditioning'),
-        **_present(model, 'attention', 'dtype', 'remat', 'running_variance'),
+        **_present(model, 'attention', 'dtype', 'remat', 'running_variance', 'num_conditions'),
     )
 
 
@@ -95,6 +96,7 @@ def discriminator(
         **_present(config['data'], 'image_size'),
         **_present(model, 'architecture', 'dis_width', 'variant', 'num_classes'),
         **_present(model, 'attention', 'first_stride2', 'dis_lipschitz', 'dtype', 'remat'),
+        **_present(model, 'num_conditions'),
     )
 
 
@@ -173,17 +175,25 @@ class GeneratorInputs:
         latent: distribution of z, one of `snjax.latents.sampling.LATENTS`.
         num_classes: number of classes; 0 for an unconditional generator.
         fake_classes: 'uniform'; else the classes of scored fakes are as often as in the set.
+        num_conditions: numbers per image in place of classes; 0 for none.
     """
 
     dim_z: int = 128
     latent: str = 'normal'
     num_classes: int = 0
     fake_classes: str = 'uniform'
+    num_conditions: int = 0
+
+    def labels_like(self, num: int) -> jax.ShapeDtypeStruct | None:
+        """Shape and type of the labels of `num` images; None for an unconditional generator."""
+        if self.num_conditions:
+            return jax.ShapeDtypeStruct((num, self.num_conditions), jnp.float32)
+        return jax.ShapeDtypeStruct((num,), jnp.int32) if self.num_classes else None
 
 
 def generator_inputs(config: Any) -> GeneratorInputs:
     """Length and distribution of z and the classes in a run's config."""
-    keys = 'dim_z', 'latent', 'num_classes', 'fake_classes'
+    keys = 'dim_z', 'latent', 'num_classes', 'fake_classes', 'num_conditions'
     return GeneratorInputs(**_present(config['model'], *keys))
 
 
@@ -250,7 +260,8 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
     d = ChainMap(changes, config['data'])
     return data.find(
         d['name'],
-        **_present(d, 'image_size', 'channels', 'fit', 'bits', 'split', 'skip_broken', 'labels'),
+        **_present(d, 'image_size', 'channels', 'fit', 'bits', 'split', 'skip_broken'),
+        **_present(d, 'labels', 'conditions'),
         # Empty means absent.
         data_dir=d.get('data_dir') or None,
         path=d.get('path') or None,

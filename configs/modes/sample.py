@@ -29,6 +29,11 @@ def get_config() -> ConfigDict:
     c.label = -1
     # Last class of a morph. -1 together with label=-1: through all classes.
     c.label_to = -1
+    # Numbers of the samples, of a model with conditions: 0.3, or 0.3,1 of several; of a morph the first
+    # ones. Empty: those of a grid of the training images' numbers.
+    c.condition = ''
+    # Last numbers of a morph.
+    c.condition_to = ''
     # Rows of the grid: interpolations or morphs, each with its own z, or samples with neighbours.
     c.rows = 8
     # Images of an interpolation or morph. gif and webp return to the first one and loop.

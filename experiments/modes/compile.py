@@ -23,7 +23,7 @@ from snjax.latents.sampling import seed_key
 from snjax.parallel import cost, inspection, targets
 from snjax.runs.files import replace_file
 from snjax.training import feed
-from snjax.training.step import make_step
+from snjax.training.step import labels_like, make_step
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
@@ -58,7 +58,7 @@ def compile_step(config: Any, target_name: str, num_images: int) -> dict[str, An
         state = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
         state = parallel.shard_shapes(state, method.state_axes)
         keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-        labels = jax.ShapeDtypeStruct(shape[:1], np.int32)
+        labels = labels_like(method, shape[0])
         arrays: dict[str, Any] = {'label': labels, 'data_rng': keys, 'train_rng': keys}
         streamed: tuple = ()
         if options.stream:

@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 import jax
-import numpy as np
 from absl import flags
 
 from experiments import build
@@ -28,6 +27,7 @@ from snjax.runs.digest import paths
 from snjax.runs.files import read_lines
 from snjax.runs.workdir import CHECKPOINTS, METRICS_NAME, steps_in
 from snjax.spectral.diagnostics import LayerReport, layer_report
+from snjax.training.conditioning import blank_labels
 
 
 def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
@@ -67,6 +67,7 @@ def run_diagnose(
     step, state = restored(method, workdir, options.step or None)
     data = functools.partial(_images, config, places, options.num)
     real = data(accepted_in=workdir)
+    method = method.with_images(*real)
     effort = Effort(options.num, options.starts, options.ascent_steps, options.norm_steps)
     found = Measurement(method, *real, effort)(state)
     if options.held_out:
@@ -131,11 +132,11 @@ def _images(
     if accepted_in:
         accept_changed = bool(places.get('accept_changed', False))
         set_file.check(accepted_in, image_set, accept_changed=accept_changed)
-    return fixed_images(image_set, num)
+    return fixed_images(image_set, num, config.model.num_conditions)
 
 
 def _report(method: Gan, state: GanState, options: Options) -> dict[str, LayerReport]:
-    labels = [np.zeros(1, np.int32)] if method.num_classes else [None]
+    labels = [blank_labels(1, method.num_classes, method.num_conditions)]
     return layer_report(
         method.dis,
         state.dis.variables,

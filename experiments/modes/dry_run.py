@@ -50,7 +50,8 @@ def show(config: Any, workdir: pathlib.Path) -> None:
     train.check_num_classes(plan.method.num_classes, image_set)
     beginning.check_set_size(len(image_set.images), plan.method.batch_size)
     options = streaming.choose_options(plan.stream, plan.options, image_set.images, say)
-    method = plan.method.with_images(image_set.images, image_set.labels)
+    labels = image_set.labels_for(plan.method.num_conditions)
+    method = plan.method.with_images(image_set.images, labels)
     for line in _config_lines(plan.record, options):
         say(line)
     state = method.init(seed_key(options.seed, 'init'))
@@ -60,7 +61,7 @@ def show(config: Any, workdir: pathlib.Path) -> None:
     shape = jax.ShapeDtypeStruct(image_set.images.shape, image_set.images.dtype)
     ahead = compile_ahead(method, options, shape, workdir, say)
     pixels: Any = None if options.stream else image_set.images
-    data = device_data(pixels, image_set.labels, options.seed)
+    data = device_data(pixels, labels, options.seed)
     state = parallel.shard(state, method.state_axes)
     with feed.open_feed(method, options, image_set.images, 0) as images:
         if ahead and ahead.fits(state, data, images.example()):

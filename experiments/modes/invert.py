@@ -56,7 +56,7 @@ def run_invert(
     memory.check_outputs('invert', options, trained.config['data'])
     operator = _operator(options, trained)
     targets = targets_of(options, trained, places)
-    labels = labels_of(targets, options.restarts, trained.num_classes)
+    labels = labels_of(targets, options.restarts, trained.num_classes, trained.num_conditions)
     real = to_floats(targets.pixels)
     start_rng, noise_rng = jax.random.split(sampling.seed_key(options.seed, 'sample'))
     keys = jax.vmap(functools.partial(jax.random.fold_in, noise_rng))(jnp.arange(len(real)))
@@ -145,9 +145,12 @@ def targets_of(
         index = np.random.default_rng(options.seed).permutation(index)
     index = index[: options.num]
     has_classes = len(image_set.class_names) == trained.num_classes > 0
+    if trained.num_conditions:  # without them, or of another set, it is one line
+        known = image_set.labels_for(trained.num_conditions)[index]
+    else:
+        known = image_set.labels[index] if has_classes else None
     source = {'set': image_set.name, 'split': image_set.split, 'sha256': image_set.sha256}
-    labels = image_set.labels[index] if has_classes else None
-    return Targets(image_set.images[index], index, labels, source)
+    return Targets(image_set.images[index], index, known, source)
 
 
 def prior_of(trained: TrainedGenerator) -> inversion.Prior:
@@ -158,17 +161,20 @@ def prior_of(trained: TrainedGenerator) -> inversion.Prior:
     return inversion.PRIORS[model['latent']](model['dim_z'])
 
 
-def labels_of(targets: Targets, restarts: int, num_classes: int) -> np.ndarray | None:
-    """The class of each start, (n, restarts).
+def labels_of(
+    targets: Targets, restarts: int, num_classes: int, num_conditions: int = 0
+) -> np.ndarray | None:
+    """The class of each start, (n, restarts), or its numbers, (n, restarts, num_conditions).
 
-    An image of known class keeps it in all starts; otherwise the starts take the classes in turn.
-    None for an unconditional generator.
+    An image of known class or numbers keeps them in all starts; otherwise the starts take the
+    classes in turn. None for an unconditional generator.
     """
     shape = len(targets.pixels), restarts
-    if not num_classes:
+    if not (num_classes or num_conditions):
         return None
     if targets.labels is not None:
-        return np.broadcast_to(targets.labels[:, None], shape)
+        rest = targets.labels.shape[1:]
+        return np.broadcast_to(targets.labels[:, None], (*shape, *rest))
     if restarts < num_classes:
         say(
             f'the classes of the images are unknown: each start takes another class, and '

@@ -23,13 +23,14 @@ class Targets(NamedTuple):
     Attributes:
         pixels: the images.
         index: their positions in the set.
-        labels: their classes (n,); None if the set's classes are not the generator's.
+        labels: their classes (n,), or numbers (n, k); None if the set's classes are not the
+            generator's.
         source: name, split and hash of the set, for the record.
     """
 
     pixels: UInt[np.ndarray, 'n h w c']
     index: Int[np.ndarray, ' n']
-    labels: Int[np.ndarray, ' n'] | None
+    labels: Int[np.ndarray, ' n'] | Float[np.ndarray, 'n k'] | None
     source: dict[str, str]
 
 
@@ -113,7 +114,7 @@ def _image_record(
     """The entry of image `i` in the JSON file."""
     return {
         'index': int(targets.index[i]),
-        **({'label': int(used['labels'][i])} if used else {}),
+        **({'label': used['labels'][i].tolist()} if used else {}),
         'objective': _finite(found.objective[i]),
         'restart': int(found.restart[i]),
         **{name: _numbers(x.psnr[i], x.ssim[i]) for name, x in scored.items()},

@@ -24,6 +24,7 @@ from snjax.models.lipschitz import product_bound
 from snjax.objectives.lower_bounds import largest_ratios
 from snjax.spectral.watch import Watched, watch
 from snjax.training.adversarial import Batch, Noise, soft_labels
+from snjax.training.conditioning import blank_labels, labels_in_turn
 from snjax.training.player import Player
 
 
@@ -117,7 +118,7 @@ def _errors(found: Mapping[str, Watched]) -> dict[str, Any]:
 def layer_errors(method: Gan, n_steps: int) -> Callable[[GanState], dict[str, float]]:
     """A function from states to sigma / exact - 1 of each layer of D that keeps u and v."""
     image = jnp.zeros((1, *method.image_shape))
-    labels = jnp.zeros(1, jnp.int32) if method.num_classes else None
+    labels = blank_labels(1, method.num_classes, method.num_conditions)
 
     @jax.jit
     def errors(variables):
@@ -191,9 +192,9 @@ def _real(method: Gan, state: GanState, pixels: jax.Array, classes: jax.Array) -
 
 
 def _labels(method: Gan, classes: jax.Array, step: jax.Array) -> Any:
-    """What D sees of classes, as in training."""
+    """What D sees of classes or numbers, as in training."""
     if not method.num_classes:
-        return None
+        return classes if method.num_conditions else None
     if method.class_share is None:
         return classes
     return soft_labels(classes, method.num_classes, method.class_share(step))
@@ -203,6 +204,8 @@ def _noise(method: Gan, step: jax.Array, num: int) -> Noise:
     """The same z and classes at every step."""
     ids, key = jnp.arange(num), jax.random.key(0)
     z = latents(jax.random.fold_in(key, 0), ids, method.dim_z, method.latent)
+    if method.num_conditions:
+        return Noise(z, labels_in_turn(None, num, 0, method.num_conditions, method.grid_rows))
     label_rng, num_classes = jax.random.fold_in(key, 1), max(1, method.num_classes)
     classes = class_labels(label_rng, ids, num_classes, method.class_counts)
     return Noise(z, _labels(method, classes, step))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.modes import command_line, sample_glo
+from experiments.modes import command_line, sample_glo, sample_labels
 from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
@@ -23,7 +23,6 @@ from snjax.generate.load import load
 from snjax.generate.trained import TrainedGenerator
 from snjax.latents import interpolation
 from snjax.latents.priors import PRIORS
-from snjax.latents.sampling import check_labels
 from snjax.runs import images, set_file
 
 _STILL = ('grid', 'images', 'npz')
@@ -95,7 +94,7 @@ def _make(
                 f'sample.{key} is {options[key]!r}, which needs GLO: {workdir} holds a run of '
                 f'{trained.config["method"]}, which has no latents of training images'
             )
-    _check_labels(options, trained.num_classes, workdir)
+    sample_labels.check(options, trained)
     if options.what == 'samples':
         return _samples(options, trained)
     if options.what == 'neighbours':
@@ -133,44 +132,19 @@ def _check(options: Options) -> None:
         )
 
 
-def _check_labels(options: Options, num_classes: int, workdir: pathlib.Path) -> None:
-    """Raises a ValueError for classes that the generator does not have."""
-    is_morph = options.what == 'morph'
-    if not num_classes and is_morph:
-        raise ValueError(
-            f'sample.what is morph, but the model of {workdir} has no classes: use interpolation'
-        )
-    for key in ('label', 'label_to'):
-        if not num_classes and options[key] != -1:
-            raise ValueError(
-                f'sample.{key} is {options[key]}, but the model of {workdir} has no classes: leave '
-                'it at -1'
-            )
-        if not -1 <= options[key] < max(1, num_classes):
-            raise ValueError(
-                f'sample.{key} is {options[key]}: the model of {workdir} has classes 0 to '
-                f'{num_classes - 1}; -1 is all'
-            )
-    if is_morph and (options.label < 0) != (options.label_to < 0):
-        raise ValueError(
-            f'sample.label is {options.label} and sample.label_to {options.label_to}: a morph '
-            'needs both, or neither to go through all classes'
-        )
-
-
 # ---- pictures
 
 
 def _samples(options: Options, trained: TrainedGenerator) -> SampleOutput:
     num, num_classes = options.num, trained.num_classes
-    made = trained.sample(num, labels=_label(options), **_draw(options))
-    has_all_classes = _label(options) is None and 1 < num_classes <= set_file.MAX_COLUMNS
+    made = trained.sample(num, labels=sample_labels.given(options, trained), **_draw(options))
+    has_all_classes = options.label < 0 and 1 < num_classes <= set_file.MAX_COLUMNS
     return SampleOutput(
         title=f'{num} samples',
-        name=f'{_class_name(options)}_{num}',
+        name=f'{sample_labels.in_name(options)}_{num}',
         pixels=trained.pixels(made),
         columns=num_classes if has_all_classes else None,
-        arrays=_labels(options, trained, num),
+        arrays=sample_labels.of(options, trained, num),
     )
 
 
@@ -178,12 +152,8 @@ def _interpolation(options: Options, trained: TrainedGenerator) -> SampleOutput:
     """Rows of images between latents, between classes, or both."""
     is_morph = options.what == 'morph'
     points = options.points or (1 if is_morph else 2)
-    classes = _label(options)
-    if is_morph:
-        all_classes = range(trained.num_classes)
-        classes = all_classes if options.label < 0 else (options.label, options.label_to)
     way: dict[str, Any] = {
-        'classes': classes,
+        'classes': sample_labels.passed(options, trained),
         'how': options.path,
         'closed': options.format in ('gif', 'webp'),
     }
@@ -200,7 +170,7 @@ def _interpolation(options: Options, trained: TrainedGenerator) -> SampleOutput:
     kind = 'morphs' if is_morph else 'interpolations'
     return SampleOutput(
         title=f'{rows} {kind} of {options.frames} frames',
-        name=f'{_class_name(options)}{encoded}{through}_{rows}x{options.frames}',
+        name=f'{sample_labels.in_name(options)}{encoded}{through}_{rows}x{options.frames}',
         pixels=trained.pixels(made.images),
         arrays={'z': made.z} | ({} if made.labels is None else {'label_weights': made.labels}),
     )
@@ -208,9 +178,11 @@ def _interpolation(options: Options, trained: TrainedGenerator) -> SampleOutput:
 
 def _neighbours(options: Options, trained: TrainedGenerator, image_set: ImageSet) -> SampleOutput:
     """Rows of a sample and the training images nearest to it."""
-    made = trained.pixels(trained.sample(options.rows, labels=_label(options), **_draw(options)))
+    made = trained.pixels(
+        trained.sample(options.rows, labels=sample_labels.given(options, trained), **_draw(options))
+    )
     found = neighbours.nearest(made, image_set.images, options.neighbours)
-    labels = _labels(options, trained, options.rows)
+    labels = sample_labels.of(options, trained, options.rows)
     record = {
         'step': trained.step,
         'seed': options.seed,
@@ -222,7 +194,7 @@ def _neighbours(options: Options, trained: TrainedGenerator, image_set: ImageSet
         'distance': f'Euclidean, between pixels of 0 to {2**trained.bits - 1}',
         'samples': [
             {
-                **({'label': int(labels['labels'][row])} if labels else {}),
+                **({'label': labels['labels'][row].tolist()} if labels else {}),
                 'neighbours': _row_of_record(image_set, found.index[row], found.distance[row]),
             }
             for row in range(options.rows)
@@ -231,7 +203,7 @@ def _neighbours(options: Options, trained: TrainedGenerator, image_set: ImageSet
     num, total = options.neighbours, len(image_set.images)
     return SampleOutput(
         title=f'{options.rows} samples and the {num} nearest of {total} images each',
-        name=f'{_class_name(options)}_{options.rows}x{num}',
+        name=f'{sample_labels.in_name(options)}_{options.rows}x{num}',
         pixels=np.concatenate([made[:, None], image_set.images[found.index]], axis=1),
         arrays={**found._asdict(), **labels},
         record=record,
@@ -261,21 +233,3 @@ def _draw(options: Options) -> dict[str, Any]:
         'weights': options.weights,
         'truncation': options.truncation or None,
     }
-
-
-def _label(options: Options) -> int | None:
-    """The class asked for, or None for all classes in turn."""
-    return None if options.label < 0 else options.label
-
-
-def _labels(options: Options, trained: TrainedGenerator, num: int) -> dict[str, np.ndarray]:
-    """The classes of `num` samples as an array of the npz; empty for an unconditional generator."""
-    labels = check_labels(_label(options), num, trained.num_classes)
-    return {} if labels is None else {'labels': labels}
-
-
-def _class_name(options: Options) -> str:
-    """The class asked for, as part of a file name."""
-    if options.label < 0:
-        return ''
-    return f'_class{options.label}' + (f'to{options.label_to}' if options.what == 'morph' else '')

@@ -42,6 +42,11 @@ def make(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
             'generator of GLO is unconditional; for samples of one class use --sample.prior=class '
             '--sample.label=3'
         )
+    if options.condition or options.condition_to:
+        raise ValueError(
+            f'sample.condition is {options.condition!r} and condition_to {options.condition_to!r}: the '
+            'generator of GLO has no conditions; leave both empty'
+        )
     if options.weights == 'ema':
         raise ValueError('sample.weights is ema, but GLO keeps no moving average: use auto')
     return MAKERS[options.what](options, trained, places)

@@ -25,7 +25,7 @@ from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
 from snjax.metrics.evaluate import Evaluator
-from snjax.runs import config_file, lock, set_file
+from snjax.runs import conditions_file, config_file, lock, set_file
 from snjax.runs.workdir import CONFIG_NAME, SAMPLES, check_kinds, newest_step
 from snjax.training import beginning, loop, transfer
 from snjax.training.program import StepProgram
@@ -106,14 +106,15 @@ def _trainer(
     """The trainer of a plan. Writes `config.json` after every check of the config has passed."""
     options = streaming.choose_options(plan.stream, plan.options, image_set.images, say)
     check_num_classes(plan.method.num_classes, image_set)
+    labels = image_set.labels_for(plan.method.num_conditions)
     beginning.check_set_size(len(image_set.images), plan.method.batch_size)
-    method = plan.method.with_images(image_set.images, image_set.labels)
+    method = plan.method.with_images(image_set.images, labels)
     live = training_scores.live_scores(plan.scores, plan.record, evaluator)
     trainer = loop.Trainer(
         method,
         options,
         image_set.images,
-        image_set.labels,
+        labels,
         workdir,
         plan.record,
         live=live,
@@ -127,6 +128,8 @@ def _trainer(
     if parallel.is_main():
         config_file.check_config(workdir, plan.record, resumable(workdir))
         set_file.write(workdir, image_set)
+        if plan.method.num_conditions:
+            conditions_file.write(workdir, image_set)
     return trainer
 
 
@@ -197,6 +200,11 @@ def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
         f'{image_set.name} ({image_set.split}): {n} images of {h}x{w}x{c}{depth}, '
         f'sha256 {image_set.sha256[:12]}'
     )
+    if image_set.conditions is not None:
+        low, high = image_set.conditions.min(0), image_set.conditions.max(0)
+        each = zip(image_set.condition_names, low, high, strict=True)
+        shown = [f'{name} {a:.3g} to {b:.3g}' for name, a, b in each]
+        say(f'{len(shown)} number{"s" * (len(shown) > 1)} per image: {", ".join(shown[:12])}')
     if image_set.class_names:
         say(data.class_histogram(image_set.labels, image_set.class_names))
         _warn_of_few_images(config['model'], image_set.labels, say)

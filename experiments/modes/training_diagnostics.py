@@ -21,10 +21,14 @@ def measurement(method: Method, every: int, image_set: ImageSet) -> Measurement 
             f'diagnostics.every is {every}, but this method trains no discriminator: use 0, or '
             'another --config.method'
         )
-    return Measurement(method, *fixed_images(image_set, LIGHT.num), LIGHT)
+    images = fixed_images(image_set, LIGHT.num, method.num_conditions)
+    return Measurement(method, *images, LIGHT)
 
 
-def fixed_images(image_set: ImageSet, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images spread evenly over a set, and their classes; all of a smaller set, again and again."""
+def fixed_images(
+    image_set: ImageSet, num: int, num_conditions: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images spread evenly over a set, and their classes or numbers; all of a smaller set, again and
+    again."""
     ids = np.linspace(0, len(image_set.images), num, endpoint=False).astype(int)
-    return np.asarray(image_set.images[ids]), np.asarray(image_set.labels)[ids]
+    return np.asarray(image_set.images[ids]), image_set.labels_for(num_conditions)[ids]

@@ -1,7 +1,7 @@
 """Scores of a training run, by the group `eval` of its config: while it trains, and at its end."""
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from experiments.settings.scores import ScorePlan
 from snjax import parallel
 from snjax.data import ImageSet
 from snjax.generate import fakes
-from snjax.generate.fakes import Variant
+from snjax.generate.fakes import Follow, Variant
 from snjax.generate.load import from_tree
 from snjax.generate.trained import TrainedGenerator
 from snjax.metrics import comparison, extractors, score_table
@@ -98,8 +98,8 @@ def score_finished(
     values = {f'{group}/{name}': value for name, value in rows[0].scores.items()}
     yardstick = evaluator.extractor.yardstick
     if yardstick is not None and config['data']['channels'] in yardstick.channels:
-        counts = evaluator.class_counts(trained)
-        row, more = _yardstick_row(yardstick, scores, trained, variant, about, counts)
+        follow = evaluator.follow(trained)
+        row, more = _yardstick_row(yardstick, scores, trained, variant, about, follow)
         rows.append(row)
         lines += ['', *more]
     if parallel.is_main():
@@ -118,12 +118,12 @@ def _yardstick_row(
     trained: TrainedGenerator,
     variant: Variant,
     about: Mapping[str, Any],
-    class_counts: Sequence[int],
+    follow: Follow,
 ) -> tuple[Row, list[str]]:
     """Scores fakes by a yardstick: a row of `scores.json`, and lines with the references."""
     o = scores.options
     num = scores.protocol.fake
-    options = {'seed': o.seed, 'batch_size': o.batch_size, 'class_counts': class_counts}
+    options = {'seed': o.seed, 'batch_size': o.batch_size, 'follow': follow}
     batches = fakes.fakes(trained, variant, num, **options)
     found = yardstick.score(np.concatenate([np.asarray(x)[:count] for x, count in batches]))
     manifest = {

@@ -5,11 +5,10 @@ The range of each number alone is in `experiments.settings.ranges`.
 `experiments.build.plan` asks before any data are read and before anything is compiled.
 """
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
-from experiments.settings import ranges
+from experiments.settings import check_labels, ranges
+from experiments.settings.choices import choose
 from snjax import models, parallel
 from snjax.data import sets
 from snjax.image_format import sides
@@ -29,27 +28,6 @@ _SIGNED_LOSSES = ('hinge', 'non_saturating', 'minimax')
 _PER_IMAGE_PENALTIES = ('gradient', 'gradient_one_sided')
 
 
-def choose(key: str, value: str, accepted: Iterable[str], flag: str = '--config.') -> str:
-    """Returns `value` if it is one of `accepted`.
-
-    Args:
-        key: full key of a config, or an option of a mode.
-        value: the chosen value.
-        accepted: all accepted values.
-        flag: the prefix of the key on the command line.
-
-    Raises:
-        ValueError: `value` is not accepted; the message names the nearest accepted one.
-    """
-    accepted = list(accepted)
-    if value in accepted:
-        return value
-    near = difflib.get_close_matches(str(value), accepted, n=1, cutoff=0.5)
-    hint = f'; did you mean {flag}{key}={near[0]}?' if near else ''
-    listed = ', '.join(name or '(empty)' for name in accepted)
-    raise ValueError(f'{key} is {value!r}: accepted are {listed}{hint}')
-
-
 # ---- methods
 
 
@@ -64,7 +42,7 @@ def gan(config: Config) -> None:
     _pixels(config.data)
     optimizer(config.optimizer)
     _batches(config)
-    _classes(config)
+    check_labels.classes(config)
     _penalties(config)
     _burn_in(config)
     _adaptive(config)
@@ -132,39 +110,6 @@ def _batches(config: Config) -> None:
         raise ValueError(
             f'accumulate is {config.accumulate}, but loss {config.loss} compares with the mean of '
             'the whole batch: use --config.accumulate=1, or --config.loss=relativistic_pairing'
-        )
-
-
-def _classes(config: Config) -> None:
-    model = config.model
-    choose('model.fake_classes', model.fake_classes, ('uniform', 'set', 'real'))
-    if model.fake_classes == 'real' and config.gen_batch_size != config.batch_size:
-        raise ValueError(
-            f'model.fake_classes=real gives each fake the class of a real image, but gen_batch_size is '
-            f'{config.gen_batch_size} and batch_size {config.batch_size}: use the same number'
-        )
-    if bool(model.num_classes) != (model.head != 'none'):
-        raise ValueError(
-            f'model.num_classes is {model.num_classes} and model.head {model.head!r}: a '
-            'conditional GAN needs both, as --config.model.num_classes=10 '
-            '--config.model.head=projection; 0 and none make an unconditional one'
-        )
-    if model.fake_classes == 'set' and not model.num_classes:
-        raise ValueError(
-            "model.fake_classes is 'set', but model.num_classes is 0: an unconditional GAN draws no "
-            'classes; use --config.model.fake_classes=uniform'
-        )
-    models.check_conditioning(model.gen_conditioning, model.num_classes)
-    start, end = model.conditioning_start, model.conditioning_end
-    if (start or end) and not 0 <= start < end:
-        raise ValueError(
-            f'model.conditioning_start {start} is not before model.conditioning_end {end}: classes '
-            'are brought in between them; 0 and 0 use classes from the start'
-        )
-    if end and model.head != 'projection':
-        raise ValueError(
-            f'model.conditioning_end is {end}, but model.head is {model.head!r}: classes are '
-            'brought in gradually with --config.model.head=projection alone'
         )
 
 
@@ -257,11 +202,12 @@ def glo(config: Config) -> None:
             f'diagnostics.every is {config.diagnostics.every}, but GLO has no discriminator: leave it '
             'at 0'
         )
-    if config.model.num_classes or o.ema_decay:
+    model = config.model
+    if model.num_classes or model.num_conditions or o.ema_decay:
         raise ValueError(
-            f'model.num_classes is {config.model.num_classes} and optimizer.ema_decay '
-            f'{o.ema_decay}: GLO has neither classes nor a moving average; leave both at 0 '
-            '(--sample.prior=class samples classes)'
+            f'model.num_classes is {model.num_classes}, model.num_conditions {model.num_conditions} and '
+            f'optimizer.ema_decay {o.ema_decay}: GLO has neither classes, conditions nor a moving '
+            'average; leave all at 0 (--sample.prior=class samples classes)'
         )
 
 
@@ -313,6 +259,7 @@ def data(d: Config) -> None:
         data_dir=d.data_dir or None,
         path=d.path or None,
         labels=d.labels,
+        conditions=d.conditions,
     )
     choose('data.stream', d.stream, STREAM)
     if d.stream in ('on', 'decode'):

@@ -152,10 +152,11 @@ def resumable(
     if step is not None and step <= last_constant_step(found):
         del found['optimizer.decay_start'], found['optimizer.decay_end']
         found['optimizer.ema_decay'] = bool(found['optimizer.ema_decay'])
-    path, labels = found.pop('data.path'), found.pop('data.labels')
+    path = found.pop('data.path')
+    tables = {key: found.pop(key) for key in ('data.labels', 'data.conditions')}
     if not is_set_known:
         found['data.path'] = str(paths.absolute(path, 'data.path')) if path else ''
-        found['data.labels'] = labels
+        found |= tables
     return found
 
 

@@ -66,6 +66,7 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'model.n_power_iterations': Range(1, 1000),
         'model.n_warmup_iterations': Range(0, 10_000),
         'model.num_classes': Range(0, 2**20),
+        'model.num_conditions': Range(0, 1000),
         'model.attention': Range(0, 2**16),
         'model.conditioning_start': INTERVAL,
         'model.conditioning_end': INTERVAL,

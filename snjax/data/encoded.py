@@ -14,7 +14,8 @@ from PIL import Image
 
 from snjax.data import class_warnings, folder_files, image_warnings, pixels
 from snjax.data.cache import Built, cached, undecoded
-from snjax.data.image_set import ImageSet, ImageSource, files_sha256
+from snjax.data.condition_tables import Conditions
+from snjax.data.image_set import ImageSet, ImageSource, files_sha256, with_conditions
 from snjax.data.label_tables import Classes
 from snjax.data.lazy_images import LazyImages
 from snjax.data.workspace import Workspace
@@ -53,6 +54,7 @@ def source(
     classes: Classes,
     *,
     table: str,
+    conditions: Conditions | None = None,
     form: pixels.Form,
     skip_broken: bool,
     cache_dir: str | None,
@@ -65,6 +67,7 @@ def source(
         files: where the images are.
         classes: of all of them.
         table: what gave the classes; '' for the names of the files.
+        conditions: numbers of all images, in the order of `classes`; None for none.
         form: of the result.
         skip_broken, cache_dir, decode_later: see `sets.find`.
 
@@ -97,11 +100,15 @@ def source(
             image_set = dataclasses.replace(image_set, names=classes.files)
         named = [(file, num_bytes) for file, num_bytes, *_ in states]
         named += [(f'labels {said}', 0)] if said else []
+        if conditions:
+            image_set = with_conditions(image_set, conditions.values, conditions.names)
+            named += [(f'conditions {hashlib.sha256(conditions.values.tobytes()).hexdigest()}', 0)]
         image_set = dataclasses.replace(image_set, files_sha256=files_sha256(named))
         class_warnings.warn(files.root, classes, image_set, table)
         return image_set
 
-    return ImageSource(len(files.names), read, classes.names)
+    numbers = conditions.names if conditions else ()
+    return ImageSource(len(files.names), read, classes.names, numbers)
 
 
 def _sha256(classes: Classes) -> str:

@@ -5,11 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from snjax.data import encoded, folder_files, label_tables, pixels, zip_files
+from snjax.data import (
+    condition_tables,
+    encoded,
+    folder_files,
+    label_tables,
+    pixels,
+    zip_files,
+)
 from snjax.data.image_set import ImageSource
 from snjax.host import paths
 
 Files = folder_files.FolderFiles | zip_files.ZipFiles
+_TABLES = ('.csv', '.json')  # endings
 
 
 def find_folder(
@@ -20,6 +28,7 @@ def find_folder(
     cache_dir: str | None,
     decode_later: bool = False,
     labels: str = '',
+    conditions: str = '',
     **form: Any,
 ) -> ImageSource:
     """Finds every image under `path`.
@@ -38,6 +47,8 @@ def find_folder(
         decode_later: decode the images on access (`LazyImages`) and cache nothing.
         labels: name of the table in `path`; '' for labels.csv, labels.json or dataset.json if one
             of them is there; 'folders' for the subfolders in any case.
+        conditions: name of the table of numbers in `path` (`condition_tables`), alone or as
+            TABLE:COLUMN,COLUMN; '' for conditions.csv or conditions.json if one of them is there.
         form: of the result, see `pixels.Form`.
 
     Raises:
@@ -64,6 +75,7 @@ def find_folder(
         files,
         classes,
         table=table,
+        conditions=_conditions(files, conditions, classes.files),
         form=pixels.Form(**form),
         skip_broken=skip_broken,
         cache_dir=cache_dir,
@@ -104,7 +116,7 @@ def _table(files: Files, labels: str) -> str:
     if labels == 'folders':
         return ''
     if labels:
-        if not labels.lower().endswith(('.csv', '.json')) or not files.has(labels):
+        if not labels.lower().endswith(_TABLES) or not files.has(labels):
             raise ValueError(
                 f'data.labels is {labels!r}: the name of a .csv or .json file in {files.root} is '
                 'needed, or folders for its subfolders'
@@ -117,6 +129,33 @@ def _table(files: Files, labels: str) -> str:
             f'--config.data.labels={there[0]}'
         )
     return there[0] if there else ''
+
+
+def _conditions(files: Files, asked: str, order: list[str]) -> condition_tables.Conditions | None:
+    """The numbers of the images in this order; None if no table has any."""
+    name, _, columns = asked.partition(':')
+    if asked and (not name.lower().endswith(_TABLES) or not files.has(name)):
+        raise ValueError(
+            f'data.conditions is {asked!r}: TABLE or TABLE:COLUMN,COLUMN is needed, with the name of '
+            f'a .csv or .json file in {files.root}'
+        )
+    there = [name for name in condition_tables.NAMES if files.has(name)]
+    if not asked and len(there) > 1:
+        raise ValueError(
+            f'{files.root} has {" and ".join(there)}; say which gives the numbers: '
+            f'--config.data.conditions={there[0]}'
+        )
+    if not asked and not there:
+        return None
+    name = name or there[0]
+    if files.num_bytes(name) > label_tables.MAX_BYTES:
+        raise ValueError(
+            f'{name} in {files.root} has {files.num_bytes(name) / 1e6:,.0f} MB, which no table has; '
+            'set --config.data.conditions to another'
+        )
+    chosen = [column.strip() for column in columns.split(',') if column.strip()]
+    content, root = files.read(name), str(files.root)
+    return condition_tables.conditions(name, content, order, root, chosen)
 
 
 def _folders(names: list[str]) -> label_tables.Classes:

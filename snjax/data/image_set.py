@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int32, UInt8, UInt16
+from jaxtyping import Float, Float32, Int32, UInt8, UInt16
 
 from snjax.data.lazy_images import LazyImages
 from snjax.image_format import to_floats
@@ -17,7 +17,7 @@ _MAX_LISTED_CLASSES = 12
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Images of one size with integer labels; both arrays are read-only.
+    """Images of one size with integer labels, and numbers if the set has any; arrays are read-only.
 
     Attributes:
         name: the set's name in a config, e.g. 'digits' or 'cifar10'.
@@ -33,6 +33,8 @@ class ImageSet:
             were left out.
         files_sha256: hex digest of the names and sizes of the files that the set was read from, the
             same wherever they lie; '' for a set that was not read from files.
+        conditions: a row of numbers for each image, float32 (N, k); None for a set without.
+        condition_names: of the k numbers.
     """
 
     name: str
@@ -43,6 +45,35 @@ class ImageSet:
     sha256: str
     names: Sequence[str] = ()
     files_sha256: str = ''
+    conditions: Float32[np.ndarray, 'n k'] | None = None
+    condition_names: tuple[str, ...] = ()
+
+    def labels_for(self, num_conditions: int) -> np.ndarray:
+        """What a model is conditioned on: classes int32 (N,), or numbers float32 (N, k).
+
+        Args:
+            num_conditions: numbers per image that the model takes; 0 for classes or nothing.
+
+        Raises:
+            ValueError: of one line: the set has another number of them, or none.
+        """
+        if not num_conditions:
+            return self.labels
+        if self.conditions is None:
+            raise ValueError(
+                f'model.num_conditions is {num_conditions}, but {self.name} has no numbers: give a '
+                'table conditions.csv in its folder (--config.data.conditions), or an array '
+                'conditions in its .npz'
+            )
+        there = self.conditions.shape[1]
+        if there != num_conditions:
+            raise ValueError(
+                f'model.num_conditions is {num_conditions}, but {self.name} has {there} numbers per '
+                f'image ({", ".join(self.condition_names[:12])}): use '
+                f'--config.model.num_conditions={there}, or choose with '
+                '--config.data.conditions=TABLE:COLUMN,COLUMN'
+            )
+        return self.conditions
 
     def floats(self, rows: slice | Sequence[int] = slice(None)) -> Float[np.ndarray, 'n h w c']:
         """Images in [-1, 1], x / 127.5 - 1 of 8 bits: those of `rows`, by default all."""
@@ -58,11 +89,35 @@ class ImageSource:
             decoding. Fewer images come out if broken files are skipped.
         read: decodes the set, or takes it from the cache.
         class_names: one name per class, of a set of files; () if it has none, and for other sets.
+        condition_names: of the numbers of each image, of a set of files; () as for `class_names`.
     """
 
     num_images: int | None
     read: Callable[[], ImageSet]
     class_names: tuple[str, ...] = ()
+    condition_names: tuple[str, ...] = ()
+
+
+def with_conditions(
+    found: ImageSet, values: Float32[np.ndarray, 'n k'], names: Sequence[str]
+) -> ImageSet:
+    """The set with a row of numbers for each image, which its hash then covers, too.
+
+    Raises:
+        ValueError: another number of rows than of images, as when broken images were left out.
+    """
+    if len(values) != len(found.images):
+        raise ValueError(
+            f'{found.name} has numbers for {len(values)} images, and {len(found.images)} images: '
+            'remove the broken ones from the folder and its tables'
+        )
+    values = np.ascontiguousarray(values, np.float32)
+    values.flags.writeable = False
+    digest = hashlib.sha256(f'{found.sha256} {json.dumps(list(names))} '.encode())
+    digest.update(values.astype('<f4').tobytes())
+    return dataclasses.replace(
+        found, conditions=values, condition_names=tuple(names), sha256=digest.hexdigest()
+    )
 
 
 def content_sha256(images: Images, labels: Int32[np.ndarray, ' n']) -> str:

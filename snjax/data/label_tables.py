@@ -22,7 +22,7 @@ from jaxtyping import Int32
 
 # In the folder of the images; looked for in this order.
 NAMES = ('labels.csv', 'labels.json', 'dataset.json')
-FILE_COLUMNS = ('file', 'filename', 'file_name', 'image', 'path')
+FILE_COLUMNS = ('file', 'filename', 'file_name', 'image', 'image_id', 'path')
 LABEL_COLUMNS = ('label', 'class', 'class_name', 'category')
 MAX_BYTES = 256 << 20
 _DELIMITERS = ',;\t'  # Excel writes all three
@@ -44,10 +44,10 @@ class Classes(NamedTuple):
     names: tuple[str, ...]
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     where: str  # "row 3, column 'file'"
     file: str
-    label: str
+    label: Any
 
 
 def classes(name: str, content: bytes, files: Sequence[str], where: str) -> Classes:
@@ -64,15 +64,15 @@ def classes(name: str, content: bytes, files: Sequence[str], where: str) -> Clas
             not there or one twice, or has no row for a file.
     """
     try:
-        text, keeps_order = _text(content), False
+        text, keeps_order = text_of(content), False
         if pathlib.PurePosixPath(name).suffix.lower() == '.csv':
             rows = _csv_rows(text)
         else:
-            entries, keeps_order = _json_entries(text)
+            entries, keeps_order = json_entries(text)
             if entries is None:
                 return Classes(sorted(files), None, ())
             rows = _json_rows(entries)
-        return _sorted(_by_file(rows, files), keeps_order)
+        return _sorted(by_file(rows, files), keeps_order)
     except ValueError as error:
         raise ValueError(
             f'{name} in {where}, {error}; correct the table, or take the subfolders for classes '
@@ -102,26 +102,30 @@ def _is_number(name: str) -> bool:
     return len(name) <= 18 and name.isascii() and name.isdecimal()
 
 
-def _by_file(rows: Iterator[_Row], files: Sequence[str]) -> dict[str, str]:
-    """{file: class} of all files."""
+def by_file(rows: Iterator[Row], files: Sequence[str]) -> dict[str, Any]:
+    """What the rows say of each file: {file: label}.
+
+    Raises:
+        ValueError: a row names no file, or one twice, or a file has no row.
+    """
     there = set(files)
-    found: dict[str, _Row] = {}
+    found: dict[str, Row] = {}
     for row in rows:
         file = row.file if row.file in there else _normal(row.file)
         if file not in there:
             raise ValueError(
-                f'{row.where}: there is no image {_shown(row.file)}{_near(file, files)}'
+                f'{row.where}: there is no image {shown(row.file)}{_near(file, files)}'
             )
         if file in found:
             raise ValueError(
-                f'{row.where}: image {_shown(row.file)} has a label in {found[file].where} already'
+                f'{row.where}: image {shown(row.file)} has a label in {found[file].where} already'
             )
         found[file] = row
     if not found:
         raise ValueError('which has no rows: one for each image is needed')
     missing = [file for file in files if file not in found]
     if missing:
-        named = ', '.join(_shown(file) for file in missing[:_MAX_NAMED])
+        named = ', '.join(shown(file) for file in missing[:_MAX_NAMED])
         more = ', ...' if len(missing) > _MAX_NAMED else ''
         raise ValueError(
             f'which has no row for {len(missing)} of {len(files)} images: {named}{more}'
@@ -140,15 +144,15 @@ def _near(file: str, files: Sequence[str]) -> str:
     paths = [pathlib.PurePosixPath(other) for other in files]
     near = [path for path in paths if path.name == asked.name]
     near += [path for path in paths if asked.stem.lower() == path.stem.lower()]
-    return f' (did you mean {_shown(str(near[0]))}?)' if near else ''
+    return f' (did you mean {shown(str(near[0]))}?)' if near else ''
 
 
-def _shown(cell: Any) -> str:
+def shown(cell: Any) -> str:
     text = repr(cell)
     return text if len(text) <= _MAX_SHOWN else f'{text[:_MAX_SHOWN]}...'
 
 
-def _text(content: bytes) -> str:
+def text_of(content: bytes) -> str:
     if content.startswith((b'\xff\xfe', b'\xfe\xff')):
         raise ValueError('row 1: the text is UTF-16; save it as UTF-8')
     try:
@@ -165,13 +169,16 @@ def _text(content: bytes) -> str:
 # ---- CSV
 
 
-def _csv_rows(text: str) -> Iterator[_Row]:
-    """Rows, numbered as a spreadsheet does, with the column names in row 1."""
+def csv_cells(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not empty, numbered as a spreadsheet does; the first has the column names.
+
+    Raises:
+        ValueError: a row that is no CSV, or has another number of columns than the first.
+    """
     first = text.partition('\n')[0]
     delimiter = max(_DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
-    header, number = [], 0
-    at_file = at_label = 0
+    width = number = 0
     while True:
         number += 1
         try:
@@ -182,26 +189,31 @@ def _csv_rows(text: str) -> Iterator[_Row]:
             raise ValueError(f'row {number}: {error}') from error
         if not any(cells):
             continue
-        if not header:
-            header = cells
-            at_file, at_label = (
-                _column(number, header, accepted) for accepted in (FILE_COLUMNS, LABEL_COLUMNS)
-            )
-            continue
-        if len(cells) != len(header):
-            raise ValueError(f'row {number} has {len(cells)} columns, and row 1 {len(header)}')
-        for at in (at_file, at_label):
-            if not cells[at]:
-                raise ValueError(f'row {number}, column {header[at]!r} is empty')
-        yield _Row(f'row {number}, column {header[at_file]!r}', cells[at_file], cells[at_label])
+        if width and len(cells) != width:
+            raise ValueError(f'row {number} has {len(cells)} columns, and row 1 {width}')
+        width = len(cells)
+        yield number, cells
 
 
-def _column(number: int, header: list[str], accepted: Sequence[str]) -> int:
+def _csv_rows(text: str) -> Iterator[Row]:
+    rows = csv_cells(text)
+    for number, header in rows:
+        at_file, at_label = (
+            column(number, header, accepted) for accepted in (FILE_COLUMNS, LABEL_COLUMNS)
+        )
+        for number, cells in rows:
+            for at in (at_file, at_label):
+                if not cells[at]:
+                    raise ValueError(f'row {number}, column {header[at]!r} is empty')
+            yield Row(f'row {number}, column {header[at_file]!r}', cells[at_file], cells[at_label])
+
+
+def column(number: int, header: list[str], accepted: Sequence[str]) -> int:
     """Position of the only column with one of the accepted names."""
     places = [i for i, name in enumerate(header) if name.lower() in accepted]
     if len(places) == 1:
         return places[0]
-    named = ', '.join(_shown(name) for name in header[:12])
+    named = ', '.join(shown(name) for name in header[:12])
     raise ValueError(
         f'row {number} has {len(places) or "no"} columns named {", ".join(accepted)} (its columns: '
         f'{named}): exactly one is needed'
@@ -211,19 +223,19 @@ def _column(number: int, header: list[str], accepted: Sequence[str]) -> int:
 # ---- JSON
 
 
-class _Pairs(list):
+class Pairs(list):
     """An object of a JSON text, whose keys may be there twice."""
 
 
-def _json_entries(text: str) -> tuple[list | None, bool]:
+def json_entries(text: str) -> tuple[list | None, bool]:
     """The entries, None for no labels, and whether StyleGAN's tool may have written them."""
     try:
-        found = json.loads(text, object_pairs_hook=_Pairs)
+        found = json.loads(text, object_pairs_hook=Pairs)
     except json.JSONDecodeError as error:
         raise ValueError(f'row {error.lineno}, column {error.colno}: {error.msg}') from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f'row 1: {" ".join(str(error).split())}') from error
-    if isinstance(found, _Pairs):
+    if isinstance(found, Pairs):
         inner = [value for key, value in found if key == 'labels']
         if len(inner) == 1 and (inner[0] is None or isinstance(inner[0], list)):
             return inner[0], True
@@ -232,26 +244,26 @@ def _json_entries(text: str) -> tuple[list | None, bool]:
     return found, False
 
 
-def _json_rows(found: list) -> Iterator[_Row]:
+def _json_rows(found: list) -> Iterator[Row]:
     """Entries, numbered from 1."""
     # The entries of an object are pairs already.
     for number, entry in enumerate(found, 1):
         where = f'entry {number}'
-        if isinstance(entry, _Pairs):
+        if isinstance(entry, Pairs):
             keys = [key for key, _ in entry]
             try:
-                at = [_column(number, keys, names) for names in (FILE_COLUMNS, LABEL_COLUMNS)]
+                at = [column(number, keys, names) for names in (FILE_COLUMNS, LABEL_COLUMNS)]
             except ValueError as error:
                 raise ValueError(str(error).replace('row', 'entry', 1)) from None
             entry = [entry[i][1] for i in at]
         if not isinstance(entry, list | tuple) or len(entry) != 2:
-            raise ValueError(f'{where} is {_shown(entry)}: a file and its class are needed')
+            raise ValueError(f'{where} is {shown(entry)}: a file and its class are needed')
         file, label = entry
         if not isinstance(file, str) or not file:
-            raise ValueError(f'{where}, file is {_shown(file)}: the name of an image is needed')
+            raise ValueError(f'{where}, file is {shown(file)}: the name of an image is needed')
         is_number = isinstance(label, int) and not isinstance(label, bool) and label >= 0
         if not is_number and not (isinstance(label, str) and label.strip()):
             raise ValueError(
-                f'{where}, label is {_shown(label)}: a whole number from 0 or a name is needed'
+                f'{where}, label is {shown(label)}: a whole number from 0 or a name is needed'
             )
-        yield _Row(where, file, str(label).strip())
+        yield Row(where, file, str(label).strip())

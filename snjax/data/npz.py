@@ -5,13 +5,14 @@ many codes write samples so.
 """
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from snjax.data import npz_file, pixels
 from snjax.data.cache import cached, file_state
-from snjax.data.image_set import ImageSet, image_set
+from snjax.data.image_set import ImageSet, image_set, with_conditions
 from snjax.host import paths
 from snjax.image_format import DEPTHS, MAX_CHANNELS
 
@@ -24,7 +25,8 @@ IMAGES = ('train_images', 'images', _UNNAMED[0])
 def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any) -> ImageSet:
     """Reads images (N, H, W) or (N, H, W, C), C up to 16, and integer labels (N,) if any.
 
-    Class names come from the array `class_names` if there is one; otherwise they are '0', '1', ...,
+    `conditions` (N, k) or (N,) are numbers of the images, and `condition_names` their names. Class
+    names come from the array `class_names` if there is one; otherwise they are '0', '1', ...,
     and each of them needs an image. Other arrays are not read. Images are uint8, or uint16, which
     `bits` keeps.
 
@@ -43,15 +45,16 @@ def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any
     if not file.is_file():
         raise ValueError(f'{file} is not a file; set --config.data.path to an .npz file')
     wanted = pixels.Form(**form)
-    images, labels, class_names = _read(file, split)
+    images, labels, class_names, conditions, names = _read(file, split)
     if images.shape[1:] == wanted.shape and images.dtype == wanted.dtype:
-        return image_set('npz', split, images, labels, class_names)
+        found = image_set('npz', split, images, labels, class_names)
+        return found if conditions is None else with_conditions(found, conditions, names)
 
     def build(workspace):
         del workspace  # the source is already in memory
         return pixels.fit_arrays(images, *wanted), labels, class_names, ''
 
-    return cached(
+    found = cached(
         'npz',
         split,
         {'file': file.name, 'state': file_state(file)},
@@ -59,17 +62,23 @@ def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any
         form=wanted,
         cache_dir=cache_dir,
     )
+    return found if conditions is None else with_conditions(found, conditions, names)
 
 
-def _read(file: pathlib.Path, split: str):
-    """(images (N, H, W, C), labels (N,) or None, class names) as stored, checked."""
+def _read(file: pathlib.Path, split: str) -> tuple[Any, ...]:
+    """(images (N, H, W, C), labels (N,) or None, class names, numbers (N, k) or None, their names)
+    as stored, checked.
+    """
     prefixes = (f'{split}_', '') if split == 'train' else (f'{split}_',)
 
     def wanted(names: list[str]) -> list[str]:
         prefix = next((prefix for prefix in prefixes if f'{prefix}images' in names), None)
         if prefix is None and split == 'train' and _UNNAMED[0] in names:
             return [*_UNNAMED, 'class_names']
-        return [] if prefix is None else [f'{prefix}images', f'{prefix}labels', 'class_names']
+        if prefix is None:
+            return []
+        of_split = [f'{prefix}{kind}' for kind in ('images', 'labels', 'conditions')]
+        return [*of_split, 'class_names', 'condition_names']
 
     try:
         arrays, names = npz_file.read(file, wanted)
@@ -82,8 +91,9 @@ def _read(file: pathlib.Path, split: str):
         )
     images, labels = (arrays.get(name) for name in wanted(names)[:2])
     images = _checked_images(file, images)
+    numbers = _checked_conditions(file, arrays, len(images))
     if labels is None:
-        return images, None, ()
+        return images, None, (), *numbers
     if labels.shape == (len(images), 1):
         labels = labels[:, 0]
     if labels.shape != (len(images),) or labels.dtype.kind not in 'iu' or labels.min() < 0:
@@ -98,7 +108,7 @@ def _read(file: pathlib.Path, split: str):
             raise ValueError(
                 f'{file} names {len(class_names)} classes; its labels need {num_classes}'
             )
-        return images, labels, class_names
+        return images, labels, class_names, *numbers
     there = np.unique(labels)
     if len(there) < num_classes:
         empty = int(np.argmax(there != np.arange(len(there)))) if there[0] == 0 else 0
@@ -107,7 +117,30 @@ def _read(file: pathlib.Path, split: str):
             f'class {empty} would have no image: number the classes 0 to {len(there) - 1}, or add '
             'an array class_names'
         )
-    return images, labels, tuple(str(i) for i in range(num_classes))
+    return images, labels, tuple(str(i) for i in range(num_classes)), *numbers
+
+
+def _checked_conditions(file: pathlib.Path, arrays: Mapping[str, Any], num: int):
+    """The numbers of `num` images (N, k), and their names; (None, ()) without."""
+    found = next((arrays[name] for name in arrays if name.endswith('conditions')), None)
+    if found is None:
+        return None, ()
+    values = found[:, None] if found.ndim == 1 else found
+    if values.ndim != 2 or len(values) != num or values.dtype.kind not in 'biuf':
+        raise ValueError(
+            f'conditions in {file} are {found.dtype} {found.shape}; accepted: numbers ({num}, k)'
+        )
+    values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f'conditions in {file} have {(~np.isfinite(values)).sum()} values that are not finite'
+        )
+    width = values.shape[1]
+    names = arrays.get('condition_names')
+    names = [str(i) for i in range(width)] if names is None else [str(x) for x in np.ravel(names)]
+    if len(names) != width:
+        raise ValueError(f'{file} names {len(names)} conditions, and has {width}')
+    return values, tuple(names)
 
 
 def _checked_images(file: pathlib.Path, images: Any) -> np.ndarray:

@@ -22,14 +22,21 @@ class OwnSet(NamedTuple):
 
     Attributes:
         find: takes `split`, `image_size`, `channels`, `fit`, `bits`, `path`, `skip_broken`,
-            `cache_dir`, `decode_later` and `labels`, as `find` below, by keyword.
+            `cache_dir`, `decode_later`, `labels` and `conditions`, as `find` below, by keyword.
         takes_path: whether the set is a folder or a file of the user's.
         takes_labels: whether it can be told what gives the classes.
+        takes_conditions: whether it can be told what gives the numbers.
     """
 
     find: Callable[..., ImageSource]
     takes_path: bool = False
     takes_labels: bool = False
+    takes_conditions: bool = False
+
+
+def _find_parquet(*, conditions: str, **options: Any) -> ImageSource:
+    del conditions  # refused by `check_request`
+    return find_parquet(**options)
 
 
 def _find_digits(*, split: str, **options: Any) -> ImageSource:
@@ -38,18 +45,24 @@ def _find_digits(*, split: str, **options: Any) -> ImageSource:
 
 
 def _find_npz(
-    *, path: str | None, skip_broken: bool, decode_later: bool, labels: str, **options: Any
+    *,
+    path: str | None,
+    skip_broken: bool,
+    decode_later: bool,
+    labels: str,
+    conditions: str,
+    **options: Any,
 ) -> ImageSource:
     del skip_broken, decode_later  # nothing in an .npz is encoded
-    del labels  # refused by `check_request`
+    del labels, conditions  # refused by `check_request`
     return ImageSource(None, functools.partial(load_npz, path, **options))
 
 
 OWN_SETS = {
     'digits': OwnSet(_find_digits),
-    'folder': OwnSet(find_folder, takes_path=True, takes_labels=True),
+    'folder': OwnSet(find_folder, takes_path=True, takes_labels=True, takes_conditions=True),
     'npz': OwnSet(_find_npz, takes_path=True),
-    'parquet': OwnSet(find_parquet, takes_path=True, takes_labels=True),
+    'parquet': OwnSet(_find_parquet, takes_path=True, takes_labels=True),
 }
 _PARQUET_PATTERNS = ('*.parquet', 'data/*.parquet', 'train/*.parquet')
 
@@ -73,6 +86,7 @@ def find(
     cache_dir: str | None = None,
     decode_later: bool = False,
     labels: str = '',
+    conditions: str = '',
 ) -> ImageSource:
     """Finds an image set and counts its images; its `read` decodes them. Never imports TensorFlow.
 
@@ -93,17 +107,20 @@ def find(
             nothing, for disks with no room for the prepared set.
         labels: what gives the classes: for 'folder' the name of a table in it, or 'folders', see
             `folder.find_folder`; for 'parquet' the name of a column. '' finds it.
+        conditions: what gives numbers to the images of 'folder': the name of a table in it, alone
+            or with columns, see `folder.find_folder`. '' finds it. An .npz has them as an array.
 
     Raises:
         ValueError: in one line, the wrong value, the accepted ones and the config key to change.
             `read` raises it too, for images that cannot be decoded.
     """
     form = {'image_size': image_size, 'channels': channels, 'fit': fit, 'bits': bits}
-    check_request(name, **form, data_dir=data_dir, path=path, labels=labels)
+    check_request(name, **form, data_dir=data_dir, path=path, labels=labels, conditions=conditions)
     form['split'] = split
     places = {'cache_dir': cache_dir, 'decode_later': decode_later}
     if name in OWN_SETS:
         own = {'path': path, 'skip_broken': skip_broken, 'labels': labels}
+        own |= {'conditions': conditions}
         return OWN_SETS[name].find(**own, **places, **form)
     return find_tfds(name, data_dir=data_dir, **places, **form)
 
@@ -139,6 +156,23 @@ def class_names(name: str, path: str) -> tuple[str, ...]:
     return found
 
 
+def condition_names(name: str, path: str) -> tuple[str, ...]:
+    """The names of the numbers of a folder's or an archive's images, without decoding one.
+
+    Args:
+        name, path: see `find`.
+
+    Raises:
+        ValueError: of one line: no such set, or it has no numbers.
+    """
+    found = find(name, image_size=1, path=path).condition_names
+    if not found:
+        raise ValueError(
+            f'{path} has no numbers: every image must have a row in conditions.csv or conditions.json'
+        )
+    return found
+
+
 def check_request(
     name: str,
     image_size: ImageSize,
@@ -149,6 +183,7 @@ def check_request(
     data_dir: str | None = None,
     path: str | None = None,
     labels: str = '',
+    conditions: str = '',
 ) -> None:
     """Checks the arguments of `find` as far as that needs no data.
 
@@ -169,6 +204,13 @@ def check_request(
         raise ValueError(
             f'the set {name!r} has labels of its own, but data.labels is {labels!r}; accepted with '
             f'data.labels: {", ".join(map(repr, with_labels))}; leave --config.data.labels empty'
+        )
+    with_conditions = [own for own, found in OWN_SETS.items() if found.takes_conditions]
+    if conditions and name not in with_conditions:
+        raise ValueError(
+            f'the set {name!r} takes no table of numbers, but data.conditions is {conditions!r}; '
+            f'accepted with data.conditions: {", ".join(map(repr, with_conditions))}; leave '
+            '--config.data.conditions empty'
         )
     if name not in OWN_SETS:
         _check_name(name, data_dir)

@@ -197,8 +197,8 @@ def _about(trained: 'TrainedGenerator', weights: str) -> dict[str, str]:
 
 def _inputs(trained: 'TrainedGenerator') -> list[tuple[str, tuple[int, ...], Any]]:
     """Name, shape without the batch, and type of each input of a program."""
-    z = ('z', (trained.inputs.dim_z,), jnp.float32)
-    return [z, ('labels', (), jnp.int32)] if trained.num_classes else [z]
+    z, like = ('z', (trained.inputs.dim_z,), jnp.float32), trained.inputs.labels_like(1)
+    return [z] if like is None else [z, ('labels', like.shape[1:], like.dtype)]
 
 
 def _program(trained: 'TrainedGenerator', platform: str) -> Callable[..., Any]:

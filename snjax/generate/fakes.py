@@ -16,12 +16,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from snjax import parallel
 from snjax.generate import weights
 from snjax.generate.trained import TrainedGenerator
 from snjax.image_format import DEPTHS, half_range
-from snjax.latents.sampling import check_labels, generate, proportional_labels
+from snjax.latents.sampling import generate, proportional_labels
+
+# Images of each class in a set, or its numbers (N, k); () for labels in turn.
+Follow = Sequence[int] | Float[np.ndarray, 'n k']
 
 STATISTICS = ('running', 'batch', 'reestimated')
 REESTIMATED_BATCHES = 16
@@ -80,12 +84,12 @@ def fakes(
     *,
     seed: int = 0,
     batch_size: int = 128,
-    class_counts: Sequence[int] = (),
+    follow: Follow = (),
 ) -> Iterator[tuple[Any, int]]:
     """Generates `num` fakes in batches.
 
     Every batch is full, so that batch statistics are always over `batch_size` images; surplus
-    images of the last one do not count. Without counts, classes come in turn: image i has class
+    images of the last one do not count. Without `follow`, classes come in turn: image i has class
     i % num_classes.
 
     Args:
@@ -94,7 +98,7 @@ def fakes(
         num: number of images.
         seed: of z; the first n images of a seed are the same for every `num`.
         batch_size: images per call, a multiple of the number of devices.
-        class_counts: images of each class in a set whose classes the fakes follow.
+        follow: what the labels follow: images of each class in a set, or its rows of numbers.
 
     Yields:
         Images (batch_size, H, W, C) with the set's bits on the devices, and how many of them count.
@@ -102,22 +106,20 @@ def fakes(
     variables = trained.variables(variant.weights)
     is_reestimated = variant.statistics == 'reestimated' and 'batch_stats' in variables
     if is_reestimated:
-        variables = reestimated(
-            trained, variables, seed=seed, batch_size=batch_size, class_counts=class_counts
-        )
+        variables = reestimated(trained, variables, seed=seed, batch_size=batch_size, follow=follow)
     is_batch = variant.statistics == 'batch' and 'batch_stats' in variables
     program = _pixels_program(trained.gen, is_batch, trained.bits)
-    for inputs, count in _inputs(trained, num, seed, batch_size, class_counts):
+    for inputs, count in _inputs(trained, num, seed, batch_size, follow):
         yield program(variables, inputs), count
 
 
-def labels_of(
-    trained: TrainedGenerator, num: int, class_counts: Sequence[int] = ()
-) -> np.ndarray | None:
-    """Classes of the images from `fakes`; None for an unconditional generator."""
-    if class_counts and trained.num_classes:
-        return proportional_labels(class_counts, num)
-    return check_labels(None, num, trained.num_classes)
+def labels_of(trained: TrainedGenerator, num: int, follow: Follow = ()) -> np.ndarray | None:
+    """Labels of the images from `fakes`; None for an unconditional generator."""
+    if trained.num_conditions and len(follow):
+        return np.asarray(follow, np.float32)[proportional_labels([1] * len(follow), num)]
+    if trained.num_classes and len(follow):
+        return proportional_labels(np.asarray(follow).tolist(), num)
+    return trained.labels(None, num)
 
 
 def reestimated(
@@ -126,7 +128,7 @@ def reestimated(
     *,
     seed: int,
     batch_size: int,
-    class_counts: Sequence[int] = (),
+    follow: Follow = (),
 ) -> Mapping[str, Any]:
     """`variables` with batch statistics pooled over `REESTIMATED_BATCHES` batches of fakes.
 
@@ -136,7 +138,7 @@ def reestimated(
     program, total = _statistics_program(trained.gen), None
     num = REESTIMATED_BATCHES * batch_size
     # A different seed: the scored z must not set their own statistics.
-    for inputs, _ in _inputs(trained, num, seed + 1_000_003, batch_size, class_counts):
+    for inputs, _ in _inputs(trained, num, seed + 1_000_003, batch_size, follow):
         moments = program(variables, inputs)
         total = moments if total is None else jax.tree.map(jnp.add, total, moments)
     average = jax.tree.map(lambda x: x / REESTIMATED_BATCHES, total)
@@ -149,11 +151,11 @@ def reestimated(
     return {**variables, 'batch_stats': pooled(average)}
 
 
-def _inputs(trained, num, seed, batch_size, class_counts):
+def _inputs(trained, num, seed, batch_size, follow):
     """z and classes of full batches, and how many rows of each count."""
     whole = -(-num // batch_size) * batch_size
     z = np.asarray(trained.latents(whole, seed=seed), np.float32)
-    labels = labels_of(trained, whole, class_counts)
+    labels = labels_of(trained, whole, follow)
     for start in range(0, num, batch_size):
         rows = slice(start, start + batch_size)
         inputs = z[rows], None if labels is None else labels[rows]

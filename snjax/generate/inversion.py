@@ -125,7 +125,7 @@ def invert(
     num_steps: int = 300,
     lr: float = 0.1,
     prior_weight: float = 1e-3,
-    labels: Int[np.ndarray, 'n r'] | None = None,
+    labels: Int[np.ndarray, 'n r'] | Float[np.ndarray, 'n r k'] | None = None,
     batch_size: int = 64,
     say: Callable[[str], None] = lambda line: None,
 ) -> Inversion:
@@ -145,7 +145,7 @@ def invert(
         num_steps: steps of Adam per start.
         lr: Adam's rate at the first step; 0.1 is the rate in the code of Bora et al. for a DCGAN.
         prior_weight: weight of the energy.
-        labels: class of each start of each image, for a conditional generator.
+        labels: class of each start of each image, for a conditional generator, or its numbers.
         batch_size: number of z per call of the generator; each start of each image is one.
         say: prints a line of progress.
 
@@ -165,14 +165,17 @@ def invert(
     objective = functools.partial(_objective, loss, prior, prior_weight)
     run = Descent(objective, optimizer, prior.project, num_steps)
     images = np.repeat(np.arange(num), num_restarts)
-    z, flat = np.asarray(starts).reshape(rows, -1), None if labels is None else labels.reshape(rows)
+    z, flat = (
+        np.asarray(starts).reshape(rows, -1),
+        None if labels is None else labels.reshape(rows, *labels.shape[2:]),
+    )
     # Put on the device once, because the weights of a loaded run lie on the host.
     made_by, taken_by = jax.device_put((_as_partial(generate), _as_partial(operator.apply)))
     parts = []
     for begin in range(0, rows, size):
         # Repeating the last row keeps the shape, so that one program serves; extras are cut.
         ids = np.minimum(np.arange(begin, begin + size), rows - 1)
-        classes = None if flat is None else jnp.asarray(flat[ids], jnp.int32)
+        classes = None if flat is None else jnp.asarray(flat[ids])
         problem = Problem(made_by, taken_by, jnp.asarray(measured[images[ids]]), classes)
         parts.append(jax.tree.map(np.asarray, run(problem, jnp.asarray(z[ids]))))
         say(f'{min(begin + size, rows)} of {rows} starts')

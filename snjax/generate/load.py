@@ -137,7 +137,7 @@ def expected_arrays(config: Mapping[str, Any]) -> dict[str, Any]:
     """Shape and type of every variable of the generator that a config describes, nested."""
     gen, inputs = from_config.shared_generator(config), from_config.generator_inputs(config)
     z = jax.ShapeDtypeStruct((2, inputs.dim_z), jnp.float32)
-    labels = jax.ShapeDtypeStruct((2,), jnp.int32) if inputs.num_classes else None
+    labels = inputs.labels_like(2)
     return dict(jax.eval_shape(lambda *x: gen.init(*x, train=True), jax.random.key(0), z, labels))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -17,13 +17,13 @@ from snjax.from_config import GeneratorInputs
 from snjax.generate.view import RunView
 from snjax.generate.weights import select
 from snjax.latents import sampling
-from snjax.latents.interpolation import Interpolation, class_path, path
-from snjax.latents.sampling import Labels, check_labels
+from snjax.latents.interpolation import Interpolation, class_path, number_path, path
+from snjax.latents.sampling import Labels
 from snjax.runs.images import to_pixels
 from snjax.runs.workdir import CHECKPOINTS
 
-if TYPE_CHECKING:
-    from snjax.data import ImageSet
+# Of an interpolation: one class, several to pass through, rows of numbers, or None.
+Classes = int | Sequence[int] | Float[np.ndarray, 'n k'] | None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -88,6 +88,11 @@ class TrainedGenerator(RunView):
         return self.inputs.num_classes
 
     @property
+    def num_conditions(self) -> int:
+        """Numbers per image that the generator takes in place of classes; 0 for none."""
+        return self.inputs.num_conditions
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The numbers of the classes as text; their names are in `training_set().class_names`."""
         return tuple(str(i) for i in range(self.num_classes))
@@ -121,7 +126,8 @@ class TrainedGenerator(RunView):
             z: latents.
             labels: for a conditional generator: one class for all images, classes (n,), or float
                 weights (n, num_classes) that mix classes (of any sign and sum); None for all
-                classes in turn.
+                classes in turn. With conditions: numbers (num_conditions,) for all images, or
+                (n, num_conditions); None for a grid of the training images' numbers.
             weights: see `variables`.
             batch_size: images per call of the generator.
 
@@ -139,7 +145,7 @@ class TrainedGenerator(RunView):
             raise ValueError(f'num {len(z)}, batch_size {batch_size}: at least 1 image is needed')
         if z.shape[1] != dim_z:
             raise ValueError(f'z has {z.shape[1]} entries: this generator takes {dim_z}')
-        inputs = z, check_labels(labels, len(z), self.num_classes)
+        inputs = z, self.labels(labels, len(z))
         variables = self.variables(weights)
         size = min(batch_size, len(z))
         made = []
@@ -183,7 +189,7 @@ class TrainedGenerator(RunView):
         frames: int,
         *,
         points: int = 2,
-        classes: int | Sequence[int] | None = None,
+        classes: Classes = None,
         how: str = 'slerp',
         closed: bool = False,
         seed: int = 0,
@@ -199,7 +205,9 @@ class TrainedGenerator(RunView):
             frames: images per row.
             points: latents per row; with 1 the latent is fixed and only the class changes.
             classes: for a conditional generator: one class for all rows; several to morph from each
-                into the next, mixing two at a time; None for one class per row, all in turn.
+                into the next, mixing two at a time; None for one class per row, all in turn. With
+                conditions: rows of numbers (n, num_conditions) to pass through, or one (1,
+                num_conditions) for all images; None for those of a grid, one per row.
             how: 'slerp' or 'lerp' between latents. Classes are always mixed linearly.
             closed: return to the start, for an endless animation
                 (`snjax.latents.interpolation.path`).
@@ -227,7 +235,7 @@ class TrainedGenerator(RunView):
         corners: Float[Array | np.ndarray, 'n k d'],
         frames: int,
         *,
-        classes: int | Sequence[int] | None = None,
+        classes: Classes = None,
         how: str = 'slerp',
         closed: bool = False,
         weights: str = 'auto',
@@ -244,45 +252,16 @@ class TrainedGenerator(RunView):
             )
         num = len(corners)
         z = path(np.asarray(corners).swapaxes(0, 1), frames, how=how, closed=closed).swapaxes(0, 1)
-        labels = class_path(classes, num, frames, self.num_classes, closed=closed)
+        if self.num_conditions:
+            each = self.labels(None, num) if classes is None else None
+            ends = None if classes is None else np.asarray(classes)
+            labels = number_path(ends, each, num, frames, closed=closed)
+        else:
+            labels = class_path(cast(Any, classes), num, frames, self.num_classes, closed=closed)
         mixtures = None if labels is None else labels.reshape(num * frames, -1)
         flat = z.reshape(num * frames, -1)
         images = self.generate(flat, mixtures, weights=weights, batch_size=batch_size)
         return Interpolation(images.reshape(num, frames, *images.shape[1:]), z, labels)
-
-    def training_set(
-        self,
-        *,
-        data_dir: str | None = None,
-        cache_dir: str | None = None,
-        path: str | None = None,
-        accept_changed: bool = False,
-    ) -> 'ImageSet':
-        """Loads the images that the run was trained on, as its config names them, as pixels.
-
-        `training_set().floats()` are images in [-1, 1], as `sample` gives them.
-
-        Args:
-            data_dir, cache_dir, path: replace the places in the config, which may not exist on this
-                machine; None keeps them.
-            accept_changed: warn of another set than the run was trained on, instead of refusing it.
-
-        Raises:
-            ValueError: the set is not there, or is another one than the run was trained on.
-        """
-        places = {'data_dir': data_dir, 'cache_dir': cache_dir, 'path': path}
-        given = {key: place for key, place in places.items() if place is not None}
-        image_set = from_config.image_set(self.config, **given)
-        self.check_set(image_set, accept_changed=accept_changed)
-        return image_set
-
-    def check_set(self, image_set: 'ImageSet', *, accept_changed: bool = False) -> None:
-        """Raises a ValueError for another set than the run was trained on, where that is known."""
-        if self.workdir is not None:
-            # Imported here: sampling alone need not wait for the readers of data sets.
-            from snjax.runs import set_file
-
-            set_file.check(self.workdir, image_set, accept_changed=accept_changed)
 
     def export(self, path: str | pathlib.Path, weights: str = 'auto') -> pathlib.Path:
         """Writes the generator as a file; the ending of its name says which.

@@ -1,5 +1,6 @@
 """What a loaded run shows of itself: its logs, scores, checkpoints, pictures, encodings."""
 
+import functools
 import importlib
 import pathlib
 from collections.abc import Mapping
@@ -11,15 +12,17 @@ from jaxtyping import Array, Float, Int
 
 from snjax import from_config
 from snjax.generate.pictures import show
-from snjax.latents.sampling import seed_key
+from snjax.latents.sampling import Labels, check_labels, seed_key
 from snjax.runs import scores_file
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.files import read_lines
 from snjax.runs.workdir import BEST, CHECKPOINTS, METRICS_NAME, SCORES_NAME, steps_in
+from snjax.training.conditioning import spread_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from snjax.data import ImageSet
     from snjax.generate.inversion import Inversion
     from snjax.generate.measurements import Operator
 
@@ -47,6 +50,7 @@ class RunView:
         facts, me = from_config.facts(self.config), self._me()
         size = sum(np.size(leaf) for leaf in jax.tree.leaves(me.params))
         classes = f'{me.num_classes} classes' if me.num_classes else 'no classes'
+        classes = f'{me.num_conditions} conditions' if me.num_conditions else classes
         there = {'EMA': self.ema, 'raw': self.raw}
         weights = ' and '.join(kind for kind, variables in there.items() if variables)
         kept = ', '.join(map(str, self.checkpoints)) or 'none'
@@ -137,12 +141,67 @@ class RunView:
             self._me().sample(images) if isinstance(images, int) else images, columns=columns
         )
 
+    @functools.cached_property
+    def conditions(self) -> Float[np.ndarray, 'n k'] | None:
+        """Rows of numbers of the training images, at most 10,000 of them; None if they are not
+        known, as of an exported file.
+        """
+        from snjax.runs import conditions_file
+
+        found = conditions_file.read(self.workdir) if self.workdir else None
+        return found[0] if found else None
+
+    def labels(self, given: Labels | None, num: int) -> np.ndarray | None:
+        """Labels of `num` images as the generator takes them; see `generate`.
+
+        Raises:
+            ValueError: other labels than the generator takes, or none where it needs some.
+        """
+        me = self._me()
+        if given is None and me.num_conditions and self.conditions is not None:
+            given = np.resize(spread_rows(self.conditions), (num, me.num_conditions))
+        return check_labels(given, num, me.num_classes, me.num_conditions)
+
+    def training_set(
+        self,
+        *,
+        data_dir: str | None = None,
+        cache_dir: str | None = None,
+        path: str | None = None,
+        accept_changed: bool = False,
+    ) -> 'ImageSet':
+        """Loads the images that the run was trained on, as its config names them, as pixels.
+
+        `training_set().floats()` are images in [-1, 1], as `sample` gives them.
+
+        Args:
+            data_dir, cache_dir, path: replace the places in the config, which may not exist on this
+                machine; None keeps them.
+            accept_changed: warn of another set than the run was trained on, instead of refusing it.
+
+        Raises:
+            ValueError: the set is not there, or is another one than the run was trained on.
+        """
+        places = {'data_dir': data_dir, 'cache_dir': cache_dir, 'path': path}
+        given = {key: place for key, place in places.items() if place is not None}
+        image_set = from_config.image_set(self.config, **given)
+        self.check_set(image_set, accept_changed=accept_changed)
+        return image_set
+
+    def check_set(self, image_set: 'ImageSet', *, accept_changed: bool = False) -> None:
+        """Raises a ValueError for another set than the run was trained on, where that is known."""
+        if self.workdir is not None:
+            # Imported here: sampling alone need not wait for the readers of data sets.
+            from snjax.runs import set_file
+
+            set_file.check(self.workdir, image_set, accept_changed=accept_changed)
+
     def invert(
         self,
         images: Float[Array | np.ndarray, 'n *shape'],
         operator: 'Operator | None' = None,
         *,
-        labels: Int[np.ndarray, ' n'] | None = None,
+        labels: Int[np.ndarray, ' n'] | Float[np.ndarray, 'n k'] | None = None,
         seed: int = 0,
         weights: str = 'auto',
         num_restarts: int = 4,
@@ -153,7 +212,8 @@ class RunView:
         Args:
             images: in [-1, 1]; with an operator, what it measured of them (`operator.degrade`).
             operator: of `snjax.generate.measurements`; None for the whole image.
-            labels: classes of the images; None for a conditional run tries one class per start.
+            labels: classes of the images; None for a conditional run tries one class per start. Of a
+                run with conditions: numbers (n, num_conditions).
             seed: of the starts.
             weights: see `TrainedGenerator.variables`.
             num_restarts: starts per image.
@@ -171,6 +231,9 @@ class RunView:
             tried = np.arange(num_restarts) % me.num_classes
             given = tried[None] if labels is None else np.asarray(labels)[:, None]
             classes = np.broadcast_to(given, (len(images), num_restarts))
+        elif me.num_conditions:
+            numbers = me.labels(labels, len(images))[:, None]
+            classes = np.broadcast_to(numbers, (len(images), num_restarts, me.num_conditions))
         return inversion.invert(
             inversion.generator(me, weights),
             np.asarray(images, np.float32),

@@ -152,6 +152,29 @@ def class_path(
     return path(corners, frames, how='lerp', closed=closed).swapaxes(0, 1)
 
 
+def number_path(
+    corners: Float[np.ndarray, 'c k'] | None,
+    each: Float[np.ndarray, 'num k'] | None,
+    num: int,
+    frames: int,
+    *,
+    closed: bool = False,
+) -> Float[np.ndarray, 'num frames k']:
+    """Numbers along `num` rows of images, of a generator with conditions.
+
+    Args:
+        corners: what all rows pass through in order; one corner is kept.
+        each: in place of it what each row keeps.
+        num, frames: rows, and images per row.
+        closed: see `path`.
+    """
+    if each is None:
+        points = np.repeat(np.asarray(corners, np.float32)[:, None], num, axis=1)
+    else:
+        points = each[None]
+    return path(points, frames, how='lerp', closed=closed).swapaxes(0, 1)
+
+
 def _float64(a, b, t):
     """The vectors as float64, and t with an axis for their entries."""
     return (

@@ -103,19 +103,25 @@ def proportional_labels(counts: Sequence[int], num: int) -> Int32[np.ndarray, ' 
     return np.searchsorted(np.cumsum(counts), places, side='right').astype(np.int32)
 
 
-def check_labels(labels: Labels | None, num: int, num_classes: int) -> np.ndarray | None:
+def check_labels(
+    labels: Labels | None, num: int, num_classes: int, num_conditions: int = 0
+) -> np.ndarray | None:
     """Labels of `num` images in the form of `generate`: int32 (num,), float32 (num, num_classes),
-    or None.
+    of a generator with conditions float32 (num, num_conditions), or None.
 
     Args:
         labels: one class for all images, one class per image, or weights of the classes (of any
-            sign and sum); None for all classes in turn, if there are classes.
+            sign and sum); None for all classes in turn, if there are classes. With conditions: the
+            same numbers for all images (num_conditions,), or (num, num_conditions).
         num: number of images.
         num_classes: of the generator; 0 for an unconditional one.
+        num_conditions: numbers per image in place of classes; 0 for none.
 
     Raises:
         ValueError: the generator is unconditional, a class does not exist, or a shape is wrong.
     """
+    if num_conditions:
+        return _check_numbers(labels, num, num_conditions)
     if not num_classes:
         if labels is not None:
             raise ValueError('labels were given to an unconditional generator: leave them out')
@@ -132,6 +138,18 @@ def check_labels(labels: Labels | None, num: int, num_classes: int) -> np.ndarra
         f'labels are {given.dtype} {given.shape}: accepted are one class, classes ({num},) and '
         f'float weights ({num}, {num_classes})'
     )
+
+
+def _check_numbers(labels: Labels | None, num: int, num_conditions: int) -> np.ndarray:
+    given = np.asarray(() if labels is None else labels)
+    fits = given.shape in ((num_conditions,), (num, num_conditions)) and given.dtype.kind in 'biuf'
+    if not fits or not np.isfinite(given).all():
+        words = 'none' if labels is None else f'{given.dtype} {given.shape}'
+        raise ValueError(
+            f'labels are {words}: this generator takes {num_conditions} finite numbers per image, '
+            f'({num_conditions},) for all images or ({num}, {num_conditions})'
+        )
+    return np.broadcast_to(given.astype(np.float32), (num, num_conditions))
 
 
 def generate(

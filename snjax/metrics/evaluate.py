@@ -12,7 +12,7 @@ import numpy as np
 from snjax import from_config, parallel
 from snjax.data.image_set import ImageSet
 from snjax.generate import fakes
-from snjax.generate.fakes import Variant
+from snjax.generate.fakes import Follow, Variant
 from snjax.generate.trained import TrainedGenerator
 from snjax.image_format import bits_of
 from snjax.metrics import comparison, extrapolated, intervals, patches
@@ -81,16 +81,20 @@ class Evaluator:
         """What a covariance of full rank, and a distribution over classes, need points for."""
         return max(x.shape[-1] for x in self.reference(split).features)
 
-    def class_counts(self, trained: TrainedGenerator) -> tuple[int, ...]:
-        """Images of each class in a run's training set, where its fakes follow them; () if not."""
-        if trained.inputs.fake_classes == 'uniform' or not trained.num_classes:
+    def follow(self, trained: TrainedGenerator) -> Follow:
+        """What the labels of a run's fakes follow (`snjax.generate.fakes`)."""
+        numbers = trained.num_conditions
+        if not numbers and (trained.inputs.fake_classes == 'uniform' or not trained.num_classes):
             return ()
-        labels = self._load_split(from_config.training_split(trained.config)).labels
-        return tuple(np.bincount(labels, minlength=trained.num_classes).tolist())
+        training = self._load_split(from_config.training_split(trained.config))
+        if numbers:
+            return training.labels_for(numbers)
+        counts = np.bincount(training.labels, minlength=trained.num_classes)
+        return tuple(counts.tolist())
 
     def fakes(self, trained: TrainedGenerator, variant: Variant, num: int) -> ScoredSet:
         """Generates `num` fakes: their features and classes, and the pixels of the first."""
-        o, kept, class_counts = self.options, [], self.class_counts(trained)
+        o, kept, follow = self.options, [], self.follow(trained)
 
         def batches():
             for images, count in fakes.fakes(
@@ -99,16 +103,15 @@ class Evaluator:
                 num,
                 seed=o.seed,
                 batch_size=o.batch_size,
-                class_counts=class_counts,
+                follow=follow,
             ):
                 if sum(map(len, kept)) < _IMAGES_KEPT:
                     kept.append(np.asarray(images)[:count])
                 yield images, count
 
         features = self.extractor.of(batches())
-        return ScoredSet(
-            features, fakes.labels_of(trained, num, class_counts), np.concatenate(kept)
-        )
+        classes = fakes.labels_of(trained, num, follow) if trained.num_classes else None
+        return ScoredSet(features, classes, np.concatenate(kept))
 
     def rows(
         self,

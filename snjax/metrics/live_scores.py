@@ -59,7 +59,7 @@ class LiveScores:
             self._protocol.fake,
             seed=o.seed,
             batch_size=o.batch_size,
-            class_counts=self._evaluator.class_counts(trained),
+            follow=self._evaluator.follow(trained),
         )
         queued = [(self._evaluator.extractor(images), count) for images, count in batches]
         self._pending = step, self._executor.submit(self._score, queued)

@@ -87,6 +87,7 @@ def make_generator(
     channels: int = 3,
     variant: str = 'paper',
     num_classes: int = 0,
+    num_conditions: int = 0,
     gen_conditioning: str = 'batch_norm',
     attention: int = 0,
     batch_norm_axis: str | None = None,
@@ -98,7 +99,8 @@ def make_generator(
     c).
 
     Images are float32 in [-1, 1]. Labels are classes (b,) or float weights (b, num_classes) that
-    mix classes; without classes they are left out.
+    mix classes; with conditions they are numbers (b, num_conditions); without both they are left
+    out.
 
     Args:
         architecture: `'resnet'` (`snjax.models.resnet`), `'sngan_cnn'`, `'wgan_gp_cnn'`, `'r3gan'`
@@ -112,6 +114,7 @@ def make_generator(
         variant: `'paper'` or `'code'`, which differ for `'sngan_cnn'` alone, a ResNet's
             `'wgan_gp'`, `'mimicry'` or `'pytorch'`, or `'imagenet'` of `'r3gan'`.
         num_classes: 0 for an unconditional generator.
+        num_conditions: numbers per image in place of classes; 0 for none.
         gen_conditioning: where classes enter: `'batch_norm'` or `'concat'` (see `Generator`).
         attention: height of the feature map after which self-attention follows (ResNet alone); 0
             for none.
@@ -133,6 +136,7 @@ def make_generator(
         channels=at_least(1, 'channels', channels),
         layers=layers,
         num_classes=at_least(0, 'num_classes', num_classes),
+        num_conditions=at_least(0, 'num_conditions', num_conditions),
         conditioning=gen_conditioning,
         batch_norm_axis=batch_norm_axis,
         running_variance=choose('running_variance', running_variance, RUNNING_VARIANCES),
@@ -157,6 +161,7 @@ def make_discriminator(
     dis_lipschitz: float = 1.0,
     dtype: str = 'float32',
     remat: bool = False,
+    num_conditions: int = 0,
 ) -> Discriminator:
     """A discriminator: `apply(variables, x, labels, train=...)` maps images (b, h, w, c) to logits
     (b,).
@@ -175,6 +180,8 @@ def make_discriminator(
             for none.
         first_stride2: a convolution of stride 2 in place of the first block (ResNet alone).
         dis_lipschitz: fixed factor on the logits.
+        num_conditions: numbers per image in place of classes: `'projection'` maps them to the space
+            of the features.
 
     Raises:
         ValueError: a name, size, width, count or factor is not accepted.
@@ -185,7 +192,7 @@ def make_discriminator(
         image_size=image_size,
         width=at_least(1, 'dis_width', dis_width),
         layers=layers,
-        num_classes=at_least(0, 'num_classes', num_classes),
+        num_classes=at_least(0, 'num_classes', num_classes) or num_conditions,
         head=head,
         lipschitz=positive('dis_lipschitz', dis_lipschitz),
         batch_norm_axis=batch_norm_axis,

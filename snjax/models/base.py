@@ -25,10 +25,17 @@ from snjax.nn.normalization import (
 CONDITIONINGS = ('batch_norm', 'concat')  # where classes enter a generator
 
 
-def check_conditioning(conditioning: str, num_classes: int) -> None:
-    """Raises ValueError for another name, and for 'concat' without classes."""
+def check_conditioning(conditioning: str, num_classes: int, num_conditions: int = 0) -> None:
+    """Raises ValueError for another name, for 'concat' without classes, and for classes beside
+    conditions.
+    """
     choose('gen_conditioning', conditioning, CONDITIONINGS)
-    if conditioning == 'concat' and not num_classes:
+    if num_classes and num_conditions:
+        raise ValueError(
+            f'num_classes is {num_classes} and num_conditions {num_conditions}: a network has classes '
+            'or conditions; leave one of them at 0 (--config.model.num_classes=0)'
+        )
+    if conditioning == 'concat' and not (num_classes or num_conditions):
         raise ValueError(
             "gen_conditioning is 'concat', but num_classes is 0: give the generator classes "
             '(--config.model.num_classes), or keep --config.model.gen_conditioning=batch_norm'
@@ -39,9 +46,9 @@ class Generator(nn.Module):
     """Maps z (b, dim_z), and labels, to images (b, h, w, c) in [-1, 1]: `apply(variables, z,
     labels, train=...)`.
 
-    Labels are classes (b,) or float weights (b, num_classes) that mix classes; None without
-    classes. `train=True` uses the batch's statistics and updates the collection `batch_stats`,
-    `train=False` uses the running ones.
+    Labels are classes (b,) or float weights (b, num_classes) that mix classes; with conditions they
+    are numbers (b, num_conditions), and without both None. `train=True` uses the batch's statistics
+    and updates the collection `batch_stats`, `train=False` uses the running ones.
 
     Attributes:
         image_size: pixels of a square's side, or (height, width); each network says which it takes.
@@ -49,6 +56,7 @@ class Generator(nn.Module):
         channels: of the image.
         layers: the layer set; its `norm` is not used.
         num_classes: 0 for an unconditional generator.
+        num_conditions: numbers per image in place of classes; 0 for none.
         conditioning: where classes enter, a name in `CONDITIONINGS`: `'batch_norm'`, a row of gamma
             and beta per class, or `'concat'`, the class beside z.
         batch_norm_axis: mapped axis over which batch statistics are shared; None keeps them per
@@ -73,6 +81,7 @@ class Generator(nn.Module):
     running_variance: str = 'biased'
     dtype: Any = jnp.float32
     variant: str = 'paper'
+    num_conditions: int = 0
 
     # Both names give the same network unless it overrides `variants`.
     variants: ClassVar[Iterable[str]] = ('paper', 'code')
@@ -80,7 +89,7 @@ class Generator(nn.Module):
     def __post_init__(self):
         self.image_size = canonical(self.image_size)  # equal modules for equal sizes
         choose('variant', self.variant, self.variants)
-        check_conditioning(self.conditioning, self.num_classes)
+        check_conditioning(self.conditioning, self.num_classes, self.num_conditions)
         super().__post_init__()
 
     @nn.nowrap
@@ -90,12 +99,14 @@ class Generator(nn.Module):
         """Input of the first layer, and the labels for `norms`.
 
         With `'concat'` the class joins z as a one-hot vector times sqrt(num_classes), so that its
-        mean square per entry is 1 as that of z, and the norms get None.
+        mean square per entry is 1 as that of z, and the norms get None. Numbers join as they are.
         """
         if self.conditioning != 'concat':
             return z, labels
-        check_labels(labels, self.num_classes)
+        check_labels(labels, self.num_classes, self.num_conditions)
         assert labels is not None  # 'concat' has classes
+        if self.num_conditions:
+            return jnp.concatenate([z, labels.astype(z.dtype)], -1), None
         if jnp.issubdtype(labels.dtype, jnp.integer):
             labels = jax.nn.one_hot(labels, self.num_classes)
         return jnp.concatenate([z, self.num_classes**0.5 * labels.astype(z.dtype)], -1), None
@@ -105,9 +116,11 @@ class Generator(nn.Module):
         self, labels: Labels | None, *, train: bool, epsilon: float = EPSILON
     ) -> tuple[Factory, Factory]:
         """Factories `plain(name=...)` and `conditional(name=...)`; see `generator_norms`."""
+        in_norms = self.conditioning == 'batch_norm'
         return generator_norms(
             labels,
-            0 if self.conditioning == 'concat' else self.num_classes,
+            self.num_classes * in_norms,
+            num_conditions=self.num_conditions * in_norms,
             train=train,
             axis_name=self.batch_norm_axis,
             dtype=self.dtype,

@@ -194,7 +194,7 @@ class R3GANGenerator(_Stages, Generator):
     def __post_init__(self):
         super().__post_init__()
         self.stages()
-        if self.num_classes and self.conditioning != 'concat':
+        if (self.num_classes or self.num_conditions) and self.conditioning != 'concat':
             raise ValueError(
                 f"gen_conditioning is {self.conditioning!r}, but the architecture 'r3gan' has no batch "
                 "norm: 'concat' is accepted (--config.model.gen_conditioning=concat)"
@@ -205,11 +205,12 @@ class R3GANGenerator(_Stages, Generator):
         self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
     ) -> Float[Array, 'b h w c']:
         """Images; see `Generator`. In training they may leave [-1, 1]."""
-        check_labels(labels, self.num_classes)
+        check_labels(labels, self.num_classes, self.num_conditions)
         bottom, (first, *further) = bottom_map(self.image_size), self.stages()
         if labels is not None:
-            init = nn.initializers.normal(self.num_classes**-0.5)
-            size = self.num_classes, z.shape[-1]
+            rows = self.num_classes or self.num_conditions
+            init = nn.initializers.normal(rows**-0.5)
+            size = rows, z.shape[-1]
             table = self.layers.embed(*size, embedding_init=init, name='embed')
             z = jnp.concatenate([z, table(labels)], -1)
         basis = self.param('basis', nn.initializers.normal(1.0), (*bottom, first))

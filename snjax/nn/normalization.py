@@ -21,7 +21,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 Factory = Callable[..., Callable[[Array], Array]]
-Labels = Int[Array, ' b'] | Float[Array, 'b k']  # classes, or weights that mix them
+# Classes; weights that mix them; or, of a network with conditions, k numbers per image.
+Labels = Int[Array, ' b'] | Float[Array, 'b k']
 
 DECAY = 0.9
 EPSILON = 2e-5  # Chainer's
@@ -98,8 +99,13 @@ class ConditionalBatchNorm(nn.Module):
     Float labels (b, num_classes) mix the rows, `labels @ table`: a morph between classes, as in the
     official code. Statistics are over the whole batch, all classes together.
 
+    With `of_numbers`, labels are k = `num_classes` numbers, and gamma and beta are affine maps of
+    them, `table[0] + labels @ table[1:]`. The slopes `table[1:]` start at 0, so all images have the
+    same gamma and beta at first.
+
     Attributes:
         num_classes: rows of the tables, which start at 1 (gamma) and 0 (beta).
+        of_numbers: labels are numbers and not classes.
         train, axis_name, dtype, epsilon, running_variance: as for `batch_norm`.
     """
 
@@ -109,6 +115,7 @@ class ConditionalBatchNorm(nn.Module):
     dtype: Any = None
     epsilon: float = EPSILON
     running_variance: str = 'biased'
+    of_numbers: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b *s n'], labels: Labels) -> Float[Array, 'b *s n']:
@@ -120,12 +127,14 @@ class ConditionalBatchNorm(nn.Module):
             use_scale=False,
             running_variance=self.running_variance,
         )
-        shape = (self.num_classes, x.shape[-1])
-        gamma = self.param('gamma', nn.initializers.ones_init(), shape)
+        shape = (self.num_classes + self.of_numbers, x.shape[-1])
+        start = _first_row_of_ones if self.of_numbers else nn.initializers.ones_init()
+        gamma = self.param('gamma', start, shape)
         beta = self.param('beta', nn.initializers.zeros_init(), shape)
         per_image = (x.shape[0],) + (1,) * (x.ndim - 2) + (x.shape[-1],)
-        gamma = _rows(jnp.asarray(gamma), labels).reshape(per_image)
-        beta = _rows(jnp.asarray(beta), labels).reshape(per_image)
+        rows = _affine if self.of_numbers else _rows
+        gamma = rows(jnp.asarray(gamma), labels).reshape(per_image)
+        beta = rows(jnp.asarray(beta), labels).reshape(per_image)
         y = norm(use_bias=False, name='batch_norm')(x) * gamma + beta
         return y.astype(self.dtype or x.dtype)
 
@@ -136,8 +145,26 @@ def _rows(table: Float[Array, 'k n'], labels: Labels) -> Float[Array, 'b n']:
     return jnp.dot(labels, table, precision=lax.Precision.HIGHEST)
 
 
-def check_labels(labels: Labels | None, num_classes: int) -> None:
+def _affine(table: Float[Array, 'm n'], numbers: Float[Array, 'b k']) -> Float[Array, 'b n']:
+    return table[0] + jnp.dot(numbers, table[1:], precision=lax.Precision.HIGHEST)
+
+
+def _first_row_of_ones(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
+    del key
+    return jnp.zeros(shape, dtype).at[0].set(1)
+
+
+def check_labels(labels: Labels | None, num_classes: int, num_conditions: int = 0) -> None:
     """Raises ValueError if a generator's labels are missing, superfluous or of another shape."""
+    if num_conditions:
+        shape = None if labels is None else labels.shape[1:]
+        if labels is None or shape != (num_conditions,):
+            given = 'none' if labels is None else f'{labels.dtype} labels {labels.shape}'
+            raise ValueError(
+                f'a generator with {num_conditions} conditions was given {given}: pass float numbers '
+                f'(batch, {num_conditions})'
+            )
+        return
     if not num_classes:
         if labels is not None:
             raise ValueError(
@@ -167,6 +194,7 @@ def generator_norms(
     dtype: Any,
     epsilon: float = EPSILON,
     running_variance: str = 'biased',
+    num_conditions: int = 0,
 ) -> tuple[Factory, Factory]:
     """The factories `plain(name=...)` and `conditional(name=...)` of a generator's batch norms.
 
@@ -176,6 +204,7 @@ def generator_norms(
         labels: classes (b,), float weights (b, num_classes), or None.
         num_classes: 0 for an unconditional generator.
         train, axis_name, dtype, epsilon, running_variance: as for `batch_norm`.
+        num_conditions: of a generator whose labels are numbers (b, num_conditions).
 
     Raises:
         ValueError: labels are missing, superfluous or of another shape.
@@ -183,12 +212,14 @@ def generator_norms(
     kwargs: dict[str, Any] = {'train': train, 'axis_name': axis_name, 'dtype': dtype}
     kwargs |= {'epsilon': epsilon, 'running_variance': running_variance}
     plain = batch_norm(**kwargs)
-    check_labels(labels, num_classes)
+    check_labels(labels, num_classes, num_conditions)
     if labels is None:
         return plain, plain
+    if num_conditions:
+        kwargs['of_numbers'] = True
 
     def conditional(*, name: str):
-        layer = ConditionalBatchNorm(num_classes, **kwargs, name=name)
+        layer = ConditionalBatchNorm(num_classes or num_conditions, **kwargs, name=name)
         return lambda x: layer(x, labels)
 
     return plain, conditional

@@ -14,6 +14,7 @@ SCORES_NAME = 'scores.json'
 DIVERGED_NAME = 'diverged.txt'  # why a run diverged; removed when the run starts again
 ROLLBACKS_NAME = 'rollbacks.json'  # where a run that diverged went back to and on
 SET_NAME = 'set.json'  # which images the run was trained on
+CONDITIONS_NAME = 'conditions.npz'  # numbers of those images, of a run that is conditioned on them
 JOURNAL_NAME = 'journal.jsonl'  # of a sweep, whose runs have folders below
 CHECKPOINTS, BEST = 'checkpoints', 'best'
 SAMPLES, TENSORBOARD = 'samples', 'tensorboard'
@@ -26,6 +27,7 @@ _FILES = (
     DIVERGED_NAME,
     ROLLBACKS_NAME,
     SET_NAME,
+    CONDITIONS_NAME,
     JOURNAL_NAME,
 )
 _FOLDERS = (CHECKPOINTS, BEST, SAMPLES, TENSORBOARD, CUT)

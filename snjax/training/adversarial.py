@@ -47,7 +47,7 @@ class GanState(struct.PyTreeNode):
 class Batch(NamedTuple):
     """Images (b, H, W, C) in [-1, 1] and their labels; None without classes.
 
-    Labels are classes (b,), or `soft_labels` while they are brought in.
+    Labels are classes (b,), or `soft_labels` while they are brought in; or numbers (b, k).
     """
 
     image: jax.Array

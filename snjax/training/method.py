@@ -17,6 +17,7 @@ class Method(Protocol):
         batch_size: examples of one batch, over all devices.
         batches_per_step: batches that one `train_step` takes.
         num_classes: classes that the players are conditioned on; 0 for none.
+        num_conditions: numbers per image that they are conditioned on in place of classes; 0 for none.
         state_axes: which leaves of the state are sharded over the devices (`snjax.parallel.shard`);
             None where every leaf is replicated. `train_step` sees this device's rows of a sharded
             leaf, every other function sees the whole leaf.
@@ -30,6 +31,9 @@ class Method(Protocol):
 
     @property
     def num_classes(self) -> int: ...
+
+    @property
+    def num_conditions(self) -> int: ...
 
     @property
     def state_axes(self) -> Any: ...

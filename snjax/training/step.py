@@ -141,12 +141,19 @@ def device_data(pixels: np.ndarray | None, labels: np.ndarray, seed: int) -> dic
 
     Args:
         pixels: (N, H, W, C); None for a streamed set.
-        labels: int32 (N,).
+        labels: classes int32 (N,), or numbers float32 (N, k).
         seed: of the run.
     """
     keys = {f'{role}_rng': jax.random.key_data(seed_key(seed, role)) for role in ('data', 'train')}
     images = {} if pixels is None else {'image': sampler.Rows.of(pixels)}
     return parallel.replicate({**images, 'label': labels, **keys})
+
+
+def labels_like(method: Method, num: int) -> jax.ShapeDtypeStruct:
+    """Shape and type of the labels of `num` training images."""
+    if method.num_conditions:
+        return jax.ShapeDtypeStruct((num, method.num_conditions), np.float32)
+    return jax.ShapeDtypeStruct((num,), np.int32)
 
 
 def compile_now(
@@ -181,7 +188,7 @@ def compile_ahead(
     if newest_step(workdir) >= options.num_steps:
         return None
     keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-    labels = jax.ShapeDtypeStruct(images.shape[:1], np.int32)
+    labels = labels_like(method, images.shape[0])
     rows = sampler.Rows.of(images)
     data = {'image': rows, 'label': labels, 'data_rng': keys, 'train_rng': keys}
     state = jax.eval_shape(method.init, seed_key(options.seed, 'init'))

@@ -257,6 +257,7 @@ def place(tmp_path):
     for folder in ('photos', 'faces', 'clusters'):
         (tmp_path / folder / 'anna').mkdir(parents=True)
         (tmp_path / folder / 'anna' / '1.png').touch()
+        (tmp_path / folder / 'conditions.csv').write_text('file,age\nanna/1.png,.5\n')
     own_images.zipped(own_images.in_folders)(tmp_path / 'photos')
     own_images.plain_parquet(tmp_path / 'photos')
     return tmp_path

@@ -67,6 +67,7 @@ ARGUMENTS = {
         ),
     ],
     'cgan_anime': [('faces',), ('faces,32',)],
+    'cgan_conditions': [('faces',), ('faces,32,laptop',)],
     'r3gan_cifar': [(), ('unconditional',), ('laptop',), ('resnet',)],
     'r3gan_imagenet': [(), ('32',), ('64',)],
     'r3gan_folder': [('photos',), ('photos,256',), ('photos,32,laptop',)],
@@ -79,10 +80,13 @@ CASES = [(name, args) for name in RUNS for args in ARGUMENTS.get(name, [()])]
 
 @pytest.fixture(autouse=True)
 def faces(tmp_path, monkeypatch):
-    """The folder of the docstrings' commands: `cgan_anime` counts its classes."""
+    """The folder of the docstrings' commands: `cgan_anime` counts its classes, `cgan_conditions` its
+    numbers."""
     for name in ('faces/anna/1.png', 'faces/anna/2.png', 'faces/bert/1.png'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    table = 'file,age,smiles\nanna/1.png,.2,1\nanna/2.png,.3,0\nbert/1.png,-.7,0\n'
+    (tmp_path / 'faces/conditions.csv').write_text(table)
     monkeypatch.chdir(tmp_path)
 
 
@@ -187,6 +191,7 @@ def test_docstring_names_a_command_that_works(name):
         ('cgan_imagenet', ['29.7', '103.1', '27.62', 'sn_projection.yml']),
         ('cgan_flowers', ['no row', '8,189']),
         ('cgan_anime', ['no row']),
+        ('cgan_conditions', ['no row']),
         ('acgan_cifar', ['8.42', 'table 3', 'gan_cifar_resnet.py']),
         ('sagan_cifar', ['8.64', '10.35']),
         ('sagan_imagenet', ['52.52', '18.65', '83.7']),

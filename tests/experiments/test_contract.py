@@ -89,11 +89,11 @@ def check_extras(ran):
     assert {f'penalty_{name}' for name in gan.penalties} <= set(ran.metrics)
     if gan.clip:
         assert max(np.abs(p).max() for p in jax.tree.leaves(ran.state.dis.params)) <= gan.clip
-    if gan.num_classes:
-        labels = np.arange(4) % gan.num_classes
-        images = jax.jit(gan.sample, static_argnums=2)(
-            ran.state, jax.random.key(0), 4, labels.astype(np.int32)
-        )
+    if gan.num_classes or gan.num_conditions:
+        classes = np.arange(4, dtype=np.int32) % max(1, gan.num_classes)
+        numbers = np.ones((4, gan.num_conditions), np.float32)
+        labels = numbers if gan.num_conditions else classes
+        images = jax.jit(gan.sample, static_argnums=2)(ran.state, jax.random.key(0), 4, labels)
         assert images.shape == (4, *gan.image_shape)
 
 

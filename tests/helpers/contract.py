@@ -62,6 +62,7 @@ CASES = [
     ('cgan_imagenet', ''),
     ('cgan_flowers', ''),
     ('cgan_anime', 'faces,32'),
+    ('cgan_conditions', 'faces,32'),
     ('acgan_cifar', ''),
     ('sagan_cifar', ''),
     ('sagan_imagenet', ''),
@@ -80,12 +81,14 @@ def _folder_of_two_classes() -> pathlib.Path:
     for name in ('faces/a', 'faces/b'):
         (root / name).mkdir(parents=True)
         Image.new('RGB', (8, 8)).save(root / name / 'image.png')
+    table = 'file,size,smiles\na/image.png,.5,0\nb/image.png,-1,1\n'
+    (root / 'faces/conditions.csv').write_text(table)
     return root
 
 
 def load(name: str, argument: str) -> Any:
     """Returns the config that launch.py would load."""
-    if name == 'cgan_anime':
+    if name in ('cgan_anime', 'cgan_conditions'):
         argument = f'{_folder_of_two_classes()}/{argument}'
     module = importlib.import_module(f'configs.{name}')
     return module.get_config(*([argument] if argument else []))
@@ -171,10 +174,12 @@ def batches(method, seed) -> dict[str, np.ndarray]:
     """Returns random images and labels for one step on all devices."""
     rng = np.random.default_rng(seed)
     shape = method.batches_per_step, method.batch_size
-    return {
-        'image': rng.uniform(-1, 1, (*shape, *method.image_shape)).astype(np.float32),
-        'label': rng.integers(0, max(1, method.num_classes), shape).astype(np.int32),
-    }
+    images = rng.uniform(-1, 1, (*shape, *method.image_shape)).astype(np.float32)
+    if method.num_conditions:
+        numbers = rng.uniform(-1, 1, (*shape, method.num_conditions))
+        return {'image': images, 'label': numbers.astype(np.float32)}
+    classes = rng.integers(0, max(1, method.num_classes), shape).astype(np.int32)
+    return {'image': images, 'label': classes}
 
 
 def start(method) -> Any:

@@ -178,8 +178,8 @@ def test_fakes_follow_the_classes_of_the_set_where_training_did(evaluator, digit
     config['model'] |= {'num_classes': 3, 'fake_classes': 'set'}
     trained = TrainedGenerator(config, 7, nn.Dense(1), {}, None)
     counts = np.bincount(uneven.labels)
-    assert evaluator.class_counts(trained) == tuple(counts)
-    labels = fakes.labels_of(trained, 400, evaluator.class_counts(trained))
+    assert evaluator.follow(trained) == tuple(counts)
+    labels = fakes.labels_of(trained, 400, evaluator.follow(trained))
     np.testing.assert_allclose(np.bincount(labels) / 400, counts / counts.sum(), atol=0.01)
     made = scored_set(evaluator, digits.images[:40], labels[:40])
     monkeypatch.setattr(evaluator, 'fakes', lambda *args: made)
@@ -188,7 +188,7 @@ def test_fakes_follow_the_classes_of_the_set_where_training_did(evaluator, digit
     assert row.manifest['classes'] == 'as in the training set'
     config['model'].pop('fake_classes')  # as in the config of an older version
     old = TrainedGenerator(config, 7, nn.Dense(1), {}, None)
-    assert evaluator.class_counts(old) == ()
+    assert evaluator.follow(old) == ()
     (row,) = evaluator.rows(old, [few], [Variant('raw', 'running')], {})
     assert row.manifest['classes'] == 'in turn'
 

@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 
+from helpers.waiting import wait_until
 from snjax.runs import images, wandb_upload
 
 
@@ -92,4 +93,5 @@ def test_wandb_itself_takes_it_offline(tmp_path, monkeypatch):
     make_run(tmp_path / 'run', [1, 2, 3])
     assert wandb_upload.upload(tmp_path / 'run', project='p') == 3
     (written,) = (tmp_path / 'run' / 'wandb').glob('offline-run-*/run-*.wandb')
-    assert b'train/loss' in written.read_bytes()
+    # A process of wandb's own writes it, soon after the run has ended.
+    assert wait_until(lambda: b'train/loss' in written.read_bytes(), seconds=60)

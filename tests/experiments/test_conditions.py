@@ -1,0 +1,225 @@
+"""Models that are conditioned on numbers: layers, a training step, and a run from table to score."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import snjax
+from configs import sngan_cifar
+from configs.modes import diagnose, invert, sample
+from experiments import build
+from experiments.modes.diagnose import run_diagnose
+from experiments.modes.invert import run_invert
+from experiments.modes.sample import run_sample
+from experiments.modes.train import run_train
+from experiments.settings import check_labels
+from helpers import contract
+from helpers.launching import scores
+from snjax import parallel
+from snjax.models import resnet
+from snjax.nn.normalization import ConditionalBatchNorm
+from snjax.training.adversarial import Batch
+from snjax.training.conditioning import labels_in_turn, spread_rows
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tiny_layout():
+    resnet.LAYOUTS |= contract.TINY_LAYOUT
+    yield
+    for size in contract.TINY_LAYOUT:
+        del resnet.LAYOUTS[size]
+
+
+# ---- layers
+
+
+def test_batch_norm_is_an_affine_map_of_the_numbers():
+    layer = ConditionalBatchNorm(2, train=True, of_numbers=True)
+    rng = np.random.default_rng(0)
+    x, numbers = (rng.normal(size=size).astype(np.float32) for size in ((6, 3, 3, 4), (6, 2)))
+    x, numbers = jnp.asarray(x), jnp.asarray(numbers)
+    variables = layer.init(jax.random.key(0), x, numbers)
+    assert {k: v.shape for k, v in variables['params'].items()} == {
+        'gamma': (3, 4),
+        'beta': (3, 4),
+    }
+    apply = jax.jit(lambda v: layer.apply(v, x, numbers, mutable=['batch_stats'])[0])
+    plain = (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 2e-5)
+    np.testing.assert_allclose(apply(variables), plain, atol=1e-5)  # at first whatever the numbers
+    tables = {k: rng.normal(size=(3, 4)).astype(np.float32) for k in ('gamma', 'beta')}
+    gamma, beta = (
+        (t[0] + numbers @ t[1:])[:, None, None] for t in (tables['gamma'], tables['beta'])
+    )
+    found = apply({**variables, 'params': tables})
+    np.testing.assert_allclose(found, plain * gamma + beta, atol=1e-5)
+
+
+# ---- a method
+
+
+@pytest.fixture(scope='module')
+def gan(tiny_layout):
+    return build.method(contract.small('cgan_conditions', 'faces,32'))
+
+
+def test_both_players_learn_from_the_numbers_and_samples_follow_them(gan):
+    numbers = np.stack([np.linspace(-1, 1, 40), np.arange(40) % 2], 1).astype(np.float32)
+    gan = gan.with_images(None, numbers)
+    state = contract.start(gan)
+    step = jax.jit(jax.vmap(gan.train_step, in_axes=None, axis_name=parallel.AXIS, axis_size=1))
+    after, _ = step(state, contract.batches(gan, 0), jax.random.key(1))
+    after = jax.tree.map(lambda x: np.asarray(x[0]), after)
+    slopes = after.gen.params['block1']['norm1']['gamma'][1:]
+    assert slopes.shape[0] == 2
+    assert np.any(slopes != state.gen.params['block1']['norm1']['gamma'][1:], axis=-1).all()
+    embed = [x.dis.params['embed']['embedding'] for x in (state, after)]
+    assert np.any(embed[0] != embed[1], axis=-1).all()
+
+    sample = jax.jit(gan.sample, static_argnums=2)
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=after.gen.params['block1']['norm1']['gamma'].shape).astype(np.float32)
+    after.gen.params['block1']['norm1']['gamma'] = table
+    moved = after.replace(ema=None)
+    given = np.float32([[0, 0], [0, 1]])
+    images = np.asarray(sample(moved, jax.random.key(0), 2, given))
+    again = np.asarray(sample(moved, jax.random.key(0), 2, given[:1].repeat(2, 0)))
+    assert np.array_equal(images[0], again[0]) and not np.array_equal(images[1], again[1])
+    # Without numbers, those of the set.
+    expected = sample(moved, jax.random.key(0), 3, np.float32(gan.grid_rows[:3]))
+    np.testing.assert_array_equal(sample(moved, jax.random.key(0), 3), expected)
+
+
+def test_fakes_have_the_numbers_of_the_real_images_beside_them(gan):
+    batch = contract.batches(gan, 0)
+    real = Batch(batch['image'][0], batch['label'][0])
+    keys = jax.random.split(jax.random.key(0))
+    noise = gan._noise(jnp.arange(gan.batch_size), *keys, jnp.int32(0), real)
+    np.testing.assert_array_equal(noise.label, real.label)
+
+
+# ---- grids
+
+
+def test_a_grid_of_one_number_has_ten_columns_from_smallest_to_largest():
+    rows = spread_rows(np.float32([[0.2], [3.0], [-1.0]]))
+    assert len(rows) == 100 and rows[:10] == rows[90:]
+    np.testing.assert_allclose(np.ravel(rows[:10]), np.linspace(-1, 3, 10), atol=1e-6)
+
+
+def test_a_grid_of_several_numbers_has_rows_of_the_set():
+    numbers = np.random.default_rng(0).normal(size=(250, 3)).astype(np.float32)
+    rows = np.float32(spread_rows(numbers))
+    np.testing.assert_array_equal(rows, numbers[(np.arange(100) * 2.5).astype(int)])
+
+
+def test_numbers_are_asked_for_where_there_is_no_set():
+    assert labels_in_turn(None, 3, 0) is None
+    with pytest.raises(ValueError, match=r'numbers \(3, 2\) are needed'):
+        labels_in_turn(None, 3, 0, 2)
+    with pytest.raises(ValueError, match='unconditional generator'):
+        labels_in_turn(jnp.zeros(3), 3, 0)
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('head', 'acgan', '--config.model.head=projection'),
+        ('head', 'none', '--config.model.head=projection'),
+        ('fake_classes', 'uniform', '--config.model.fake_classes=real'),
+        ('conditioning_end', 100, 'only classes are brought in gradually'),
+        ('num_classes', 10, 'classes or conditions; leave one of them at 0'),
+    ],
+)
+def test_what_does_not_go_with_numbers_is_refused(key, value, message):
+    config = contract.load('cgan_conditions', 'faces,32')
+    config.model[key] = value
+    with pytest.raises(ValueError, match=message) as error:
+        check_labels.classes(config)
+    assert '\n' not in str(error.value)
+
+
+# ---- a run
+
+
+def discs(num=3000, size=32):
+    """Discs of one of many colours between red and blue, and where between them: (images, -1..1)."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:size, :size]
+    where = rng.uniform(-1, 1, num).astype(np.float32)
+    radius, cx, cy = rng.uniform(6, 10, num), *rng.uniform(11, 21, (2, num))
+    inside = radius[:, None, None] - np.hypot(x - cx[:, None, None], y - cy[:, None, None])
+    inside = np.clip(inside + 0.5, 0, 1)[..., None]
+    colour = np.stack([120 - 110 * where, np.full(num, 60), 120 + 110 * where], 1)
+    images = inside * colour[:, None, None] + rng.normal(40, 5, (num, size, size, 3))
+    return np.clip(images, 0, 255).astype(np.uint8), where
+
+
+def measured(images):
+    """Where between red and blue the brightest pixels of an image are."""
+    pixels = np.asarray(images, np.float64).reshape(len(images), -1, 3)
+    rank = np.argsort(pixels.sum(-1), axis=1)[:, -80:]
+    brightest = np.take_along_axis(pixels, rank[..., None], axis=1).mean(1)
+    return (brightest[:, 2] - brightest[:, 0]) / 220
+
+
+@pytest.mark.slow
+def test_images_have_the_number_that_was_asked_for(tmp_path):
+    """From an .npz to samples, a morph, scores, inversion and export."""
+    images, where = discs()
+    assert np.corrcoef(measured(images), where)[0, 1] > 0.99  # the measurement itself
+    np.savez(tmp_path / 'discs.npz', images=images, conditions=where, condition_names=['colour'])
+    workdir = tmp_path / 'run'
+    c = sngan_cifar.get_config('laptop')
+    c.method, c.model.head, c.model.fake_classes = 'cgan', 'projection', 'real'
+    c.model.num_conditions = 1
+    c.model.gen_width = c.model.dis_width = 8
+    c.data.name, c.data.path, c.data.flip = 'npz', str(tmp_path / 'discs.npz'), False
+    c.data.cache_dir = str(tmp_path)
+    c.num_steps, c.optimizer.ema_decay = 400, 0.98
+    c.checkpoint.every = c.sampling.every = c.diagnostics.every = 200
+    c.checkpoint.keep_every = 0
+    c.eval.extractor, c.eval.num_samples = 'patches', 500
+    run_train(c.lock(), workdir)
+
+    run = snjax.load(workdir)
+    asked = np.random.default_rng(1).uniform(-1, 1, (500, 1))
+    made = run.pixels(run.sample(500, labels=asked))
+    correlation = np.corrcoef(measured(made), asked[:, 0])[0, 1]
+    assert correlation >= 0.9, correlation
+    # By default a grid has ten columns from the smallest number to the largest.
+    grid = measured(run.pixels(run.sample(100))).reshape(10, 10).mean(0)
+    assert np.corrcoef(grid, np.arange(10))[0, 1] > 0.9
+    assert scores(workdir, 'train/all/500')['scores']['swd'] > 0
+
+    for changes in (
+        {'num': 20, 'condition': '0.5'},
+        {'what': 'morph', 'condition': '-1', 'condition_to': '1', 'rows': 2},
+        {'what': 'interpolation', 'rows': 2},
+        {'what': 'neighbours', 'rows': 2, 'neighbours': 2},
+    ):
+        options = sample.get_config()
+        options.update(changes)
+        run_sample(options.lock(), workdir)
+    names = {path.stem.split('_seed0_auto_')[1] for path in (workdir / 'generated').glob('*.png')}
+    assert {'condition0.5_20', 'condition-1to1_2x10', 'slerp2_2x10'} <= names
+    options = sample.get_config()
+    options.condition = '0.5,1'
+    with pytest.raises(ValueError, match=r'takes 1 number, as --sample\.condition=0\.5'):
+        run_sample(options.lock(), workdir)
+    options = invert.get_config()
+    options.update({'num': 2, 'steps': 2, 'restarts': 1})
+    run_invert(options.lock(), workdir)
+    options = diagnose.get_config()
+    options.update({'num': 4, 'starts': 2, 'ascent_steps': 2})
+    run_diagnose(options.lock(), workdir)
+
+    again = snjax.load(run.export(tmp_path / 'gen.safetensors'))
+    np.testing.assert_array_equal(
+        again.sample(2, labels=[0.3]), run.sample(2, labels=np.float32([[0.3], [0.3]]))
+    )
+    with pytest.raises(ValueError, match='takes 1 finite numbers'):
+        again.sample(2)
