@@ -5,10 +5,15 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import textwrap
+from unittest import mock
 
 import pytest
 
+import snjax
+from experiments.build import plan
+from experiments.modes import from_python
 from helpers.launching import ROOT
 
 NOTEBOOKS = sorted((ROOT / 'docs' / 'notebooks').glob('*.md'))
@@ -43,6 +48,28 @@ def test_a_notebook_has_fewer_than_40_lines_of_code_and_is_one_for_jupytext(note
     assert 10 < len(lines) < 40
     for cell in cells(notebook):
         compile(cell, str(notebook), 'exec')
+
+
+TRAINING = [path for path in NOTEBOOKS if 'snjax.train(' in path.read_text()]
+
+
+@pytest.mark.parametrize('notebook', TRAINING, ids=lambda path: path.stem)
+def test_every_training_of_a_notebook_would_start(notebook, tmp_path, monkeypatch):
+    """Cells before the first training, and those that train, which is planned instead."""
+    planned = []
+    monkeypatch.setattr(from_python.training, 'run_train', lambda c, _: planned.append(plan(c)))
+    monkeypatch.setattr(from_python.compilation_cache, 'use', lambda _: None)
+    monkeypatch.setattr(from_python, 'load', mock.MagicMock())
+    monkeypatch.setattr(snjax, 'load', mock.MagicMock(), raising=False)
+    monkeypatch.setattr(tempfile, 'mkdtemp', lambda: str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found = cells(notebook)
+    first = next(i for i, cell in enumerate(found) if 'snjax.train(' in cell)
+    names = {'__name__': '__main__'}
+    for i, cell in enumerate(found):
+        if i < first or 'snjax.train(' in cell:
+            exec(compile(cell, str(notebook), 'exec'), names)
+    assert len(planned) >= notebook.read_text().count('snjax.train(')
 
 
 @pytest.mark.slow
