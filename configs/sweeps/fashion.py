@@ -17,6 +17,7 @@ from configs.sngan_paper import METHODS
 from experiments.settings.recipes import RECIPES
 
 GLO = {
+    'name': 'GLO',
     'config': 'configs/glo_cifar.py:64',
     'data.name': 'fashion_mnist',
     'data.channels': 1,
@@ -31,13 +32,14 @@ GLO = {
 def get_sweep(h, setting='C'):
     if setting not in SETTINGS:
         raise ValueError(f'fashion.py:{setting}: accepted are {", ".join(SETTINGS)}')
-    runs = [{'config': f'configs/sngan_paper.py:{m},{setting},fashion'} for m in METHODS]
-    batch_norm = {'config': f'configs/sngan_paper.py:batch_norm,{setting},fashion'}
+    files = {m: f'configs/sngan_paper.py:{m},{setting},fashion' for m in METHODS}
+    runs = [{'name': m, 'config': file} for m, file in files.items()]
+    batch_norm = {'config': files['batch_norm']}
     plain = batch_norm | {'model.normalization': 'none'}
     runs += [
-        batch_norm | RECIPES['dragan'],
-        batch_norm | RECIPES['lsgan'],
-        plain | RECIPES['r3gan'],
+        {'name': 'dragan', **batch_norm, **RECIPES['dragan']},
+        {'name': 'lsgan', **batch_norm, **RECIPES['lsgan']},
+        {'name': 'r3gan', **plain, **RECIPES['r3gan']},
         GLO,
     ]
     return h.product({'seed': range(3)}, runs)

@@ -1,12 +1,15 @@
 """Short names of kinds of runs, by the folders that their owner named. No JAX, no Matplotlib."""
 
 import itertools
+import json
 import pathlib
 import re
 from collections import Counter
 from collections.abc import Sequence
 
 from snjax.runs.workdir import JOURNAL_NAME
+from snjax.sweeps.definition import NAME
+from snjax.sweeps.sweep_state import SUMMARY
 
 _HASH = re.compile(r'-?[0-9a-f]{10}$')  # at the end of the folder of a sweep's run
 _SEED = re.compile(r'(^|,)seed=[^,]*')
@@ -17,8 +20,8 @@ _LAST_SEED = re.compile(r'[-_. ]*(seed|s)?[-_=]?\d+$')
 def names(kinds: Sequence[Sequence[pathlib.Path]]) -> list[str]:
     """A name for each kind of run, unique among them.
 
-    A run of a sweep is named by its overrides, any other by its workdir, both without the seed
-    where a kind has several.
+    A run of a sweep has the name that the sweep gives it (`name`), or is named by its overrides;
+    any other by its workdir. Seeds are left out where a kind has several.
 
     Args:
         kinds: the workdirs of each kind.
@@ -40,6 +43,9 @@ def names(kinds: Sequence[Sequence[pathlib.Path]]) -> list[str]:
 
 def _name(folders: Sequence[pathlib.Path]) -> str:
     if all(_is_of_sweep(folder) for folder in folders):
+        given = {_given_name(folder) for folder in folders}
+        if len(given) == 1 and (chosen := given.pop()):
+            return chosen
         name = _SEED.sub('', _HASH.sub('', folders[0].name)).strip(',-_')
         return name or folders[0].parent.parent.name
     names = [folder.name for folder in folders]
@@ -56,3 +62,17 @@ def _name(folders: Sequence[pathlib.Path]) -> str:
 def _is_of_sweep(folder: pathlib.Path) -> bool:
     is_inside = folder.parent.name == 'runs' and _HASH.search(folder.name) is not None
     return is_inside and (folder.parent.parent / JOURNAL_NAME).is_file()
+
+
+def _given_name(folder: pathlib.Path) -> str:
+    """The name that the sweep's definition gives to the run in a folder; '' for none."""
+    try:
+        runs = _runs_of(folder.parent.parent / SUMMARY)
+        return str(runs.get(f'{folder.parent.name}/{folder.name}', {}).get(NAME, ''))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no such file, or damaged
+        return ''
+
+
+def _runs_of(path: pathlib.Path) -> dict[str, dict]:
+    """The overrides of every run by its workdir."""
+    return {run['workdir']: run['overrides'] for run in json.loads(path.read_text())['runs']}

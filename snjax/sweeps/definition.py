@@ -4,13 +4,15 @@
         return h.product({'optimizer.lr': [2e-4, 1e-3], 'n_dis': [1, 5]}, {'seed': range(3)})
 
 An item is a dict of overrides. A key is a full key of the config, or 'config' for another config
-file: {'config': 'configs/sngan_paper.py:wgan_gp,C,cifar'}. Every item can be written as flags, so
-each run can be repeated without the sweep.
+file: {'config': 'configs/sngan_paper.py:wgan_gp,C,cifar'}, or 'name': what folders, figures and
+tables call the run, {'name': 'no SN'}, in place of its overrides. Every item can be written as
+flags, so each run can be repeated without the sweep.
 """
 
 import itertools
 import math
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
@@ -21,7 +23,7 @@ Axis = Mapping[str, Iterable[Value]] | Iterable[Mapping[str, Value]]
 # Maps a number in [0, 1) to a value.
 Range = Callable[[float], Value]
 
-CONFIG = 'config'
+CONFIG, NAME = 'config', 'name'
 _DIGITS = 4
 
 
@@ -112,8 +114,11 @@ def checked(items: object) -> list[Item]:
 
 
 def flags(item: Mapping[str, Value]) -> list[str]:
-    """The overrides of an item as flags: `--config.optimizer.lr=0.0002`; without 'config'."""
-    return [f'--config.{key}={_text(value)}' for key, value in item.items() if key != CONFIG]
+    """The overrides of an item as flags: `--config.optimizer.lr=0.0002`; without 'config' and
+    'name'.
+    """
+    overrides = {key: value for key, value in item.items() if key not in (CONFIG, NAME)}
+    return [f'--config.{key}={_text(value)}' for key, value in overrides.items()]
 
 
 def varying(items: Sequence[Mapping[str, Value]]) -> list[str]:
@@ -152,6 +157,13 @@ def _checked_value(key: object, value: object) -> Value:
     if not isinstance(value, Value):
         raise ValueError(
             f'get_sweep: {key} is {_short(value)}; accepted are numbers, strings and booleans'
+        )
+    if key == NAME and not (
+        isinstance(value, str) and re.fullmatch(r'[\w.+-][\w .+-]{0,59}', value)
+    ):
+        raise ValueError(
+            f'get_sweep: name is {_short(value)}; accepted are up to 60 letters, digits, spaces and '
+            "any of . _ + -, as 'no SN'"
         )
     return value
 

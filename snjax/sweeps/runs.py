@@ -14,7 +14,7 @@ from typing import Any
 
 from snjax.runs.config_file import read_config
 from snjax.runs.workdir import CONFIG_NAME
-from snjax.sweeps.definition import CONFIG, Item, flags, varying
+from snjax.sweeps.definition import CONFIG, NAME, Item, flags, varying
 
 RUNS = 'runs'
 _HASH_LENGTH = 10
@@ -131,8 +131,12 @@ def _hash(identity: Mapping[str, Any]) -> str:
 
 
 def _readable(item: Item, keys: Sequence[str]) -> str:
-    """`lr=0.0002,seed=1`: the overrides that differ, in characters that need no quoting."""
+    """`lr=0.0002,seed=1`: the overrides that differ, in characters that need no quoting; of an item
+    with a name, `no_SN,seed=1`.
+    """
     parts = []
+    if NAME in item:
+        parts, keys = [str(item[NAME])], [key for key in keys if key == 'seed']
     for key in keys:
         if key == CONFIG:
             path, _, argument = str(item[key]).partition(':')

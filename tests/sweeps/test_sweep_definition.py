@@ -67,6 +67,8 @@ FIRST_SAMPLES = [
         (lambda: h.checked([]), 'no items'),
         (lambda: h.checked([{'a': [1, 2]}]), 'a is [1, 2]; accepted are numbers, strings'),
         (lambda: h.checked([{3: 1}]), 'the key 3'),
+        (lambda: h.checked([{'name': 'a/b'}]), "name is 'a/b'; accepted are up to 60 letters"),
+        (lambda: h.checked([{'name': 3}]), 'name is 3; accepted'),
     ],
 )
 def test_what_is_no_sweep_is_named_in_one_line(own_errors, make, message):
@@ -79,12 +81,12 @@ def test_flags_are_what_the_command_line_reads():
     np = pytest.importorskip('numpy')
     (item,) = h.checked([{'config': 'c.py:a,b', 'lr': np.float64(2e-4), 'n': np.int64(3)}])
     assert item == {'config': 'c.py:a,b', 'lr': 2e-4, 'n': 3} and type(item['lr']) is float
-    item |= {'small': 1e-8, 'flip': True, 'off': False, 'name': 'a b'}
+    item |= {'small': 1e-8, 'flip': True, 'off': False, 'title': 'a b'}
     assert h.flags(item) == [
         '--config.lr=0.0002',
         '--config.n=3',
         '--config.small=1e-08',
         '--config.flip=true',
         '--config.off=false',
-        '--config.name=a b',
+        '--config.title=a b',
     ]

@@ -102,3 +102,18 @@ def test_a_folder_without_a_readable_config_or_hash_is_passed_over(tmp_path):
     add_folder(tmp_path, 'made_by_hand', config())
     (run,) = make([{'config': 'd'}], [config()], tmp_path)
     assert run.name == f'd-{run.id}'
+
+
+def test_a_given_name_stands_for_the_overrides_and_changes_no_identity(tmp_path):
+    plain = [{'config': 'c', 'seed': s, 'lr': lr} for s in (0, 1) for lr in (0.1, 0.2)]
+    named = [{'name': f'rate {i["lr"]}', **i} for i in plain]
+    configs = [config(lr=i['lr'], seed=i['seed']) for i in plain]
+    before, after = make(plain, configs, tmp_path), make(named, configs, tmp_path)
+    assert [run.id for run in before] == [run.id for run in after]
+    assert [run.name[:-11] for run in after] == [f'rate_{i["lr"]},seed={i["seed"]}' for i in plain]
+    assert [run.arguments(tmp_path)[:-1] for run in before] == [
+        run.arguments(tmp_path)[:-1] for run in after
+    ]
+    # A folder that is there keeps its name.
+    before[0].workdir(tmp_path).mkdir(parents=True)
+    assert make(named, configs, tmp_path)[0].name == before[0].name

@@ -1,6 +1,7 @@
 """Tests of the names of runs, and of the tables of a report as Markdown, LaTeX and CSV."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,24 @@ def test_kinds_are_named_by_their_folders(tmp_path, kinds, expected):
     (tmp_path / 'sweep').mkdir()
     (tmp_path / 'sweep' / 'journal.jsonl').touch()
     assert names.names([[tmp_path / path for path in folders] for folders in kinds]) == expected
+
+
+def test_runs_of_a_sweep_have_the_names_that_it_gives_them(tmp_path):
+    folders = {name: [f'runs/{name}_SN,seed={s}-{s}123456789' for s in (0, 1)] for name in 'ab'}
+    sweep = tmp_path / 'sweep'
+    sweep.mkdir()
+    (sweep / 'journal.jsonl').touch()
+    kinds = [[sweep / path for path in paths] for paths in folders.values()]
+    assert names.names(kinds) == ['a_SN', 'b_SN']  # while there is no summary yet
+    runs = [
+        {'workdir': path, 'overrides': {'name': f'{name} SN'}}
+        for name, paths in folders.items()
+        for path in paths
+    ]
+    (sweep / 'sweep.json').write_text(json.dumps({'runs': runs}))
+    assert names.names(kinds) == ['a SN', 'b SN']
+    (sweep / 'sweep.json').write_text('{"runs": [')
+    assert names.names(kinds) == ['a_SN', 'b_SN']
 
 
 def test_tables_are_text_in_markdown_and_latex():
