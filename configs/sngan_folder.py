@@ -38,6 +38,7 @@ def laptop(c: ConfigDict) -> None:
     c.optimizer.ema_decay = 0.999
     c.data.flip = True
     c.checkpoint.keep_every = 4_000
+    c.sampling.every = 250  # a first picture after about a minute
 
 
 def path_and_size(argument: str, name: str, default: int = 64) -> tuple[str, int | tuple[int, int]]:
