@@ -18,7 +18,8 @@ def get_config() -> ConfigDict:
     # without one; a name with a slash of its own needs one).
     c.real = ''
     # Feature network: inception (FID), cifar_resnet56, digits; fitted, a classifier of the real
-    # set's own classes; or patches, the sliced Wasserstein distance, which needs no network.
+    # set's own classes; patches, the sliced Wasserstein distance, which needs no network; or a function
+    # of your own, as my_features:dino.
     c.extractor = 'inception'
     # File or folder with the weights of the feature network. Empty: $SNJAX_WEIGHTS, or else
     # ~/.cache/snjax/weights.

@@ -75,7 +75,8 @@ def _with_own_keys(message: str, options: Options) -> str:
 
 def _compare(options: Options, out: str) -> dict[str, Any]:
     ranges.check('compare', options)
-    choose('compare.extractor', options.extractor, extractors.EXTRACTORS)
+    if ':' not in options.extractor:  # an import path is looked for below
+        choose('compare.extractor', options.extractor, extractors.EXTRACTORS)
     choose('compare.fit', options.fit, pixels.FITS)
     for key in ('fakes', 'real'):
         if not options[key]:

@@ -83,6 +83,11 @@ def columns(extractor: Extractor) -> dict[str, str]:
     }
 
 
+def has_classes(features: Features) -> bool:
+    """Whether the extractor is a classifier; a network of features alone has one empty class."""
+    return features.logits.shape[1] > 1
+
+
 def quick(
     extractor: Extractor,
     real: Moments | PatchSet,
@@ -101,12 +106,10 @@ def quick(
         return patches.compare(real, patches.patches(fake.features))
     name, got = names(extractor), scores.moments(fake.features)
     splits = SPLITS if len(fake.logits) >= 100 * SPLITS else 1
-    by_class = scores.inception_score(fake.logits, splits)
-    values = {
-        name['frechet']: scores.frechet_distance(real.mean, real.cov, got.mean, got.cov),
-        name['class']: by_class.mean,
-        f'{name["class"]}_std': by_class.std,
-    }
+    values = {name['frechet']: scores.frechet_distance(real.mean, real.cov, got.mean, got.cov)}
+    if has_classes(fake):
+        by_class = scores.inception_score(fake.logits, splits)
+        values |= {name['class']: by_class.mean, f'{name["class"]}_std': by_class.std}
     if class_names and extractor.classes == class_names:
         shares = scores.class_coverage(np.argmax(fake.logits, axis=1), len(class_names))
         values['classes_found'] = float(np.count_nonzero(shares))

@@ -15,7 +15,7 @@ from snjax.generate import fakes
 from snjax.generate.fakes import Follow, Variant
 from snjax.generate.trained import TrainedGenerator
 from snjax.image_format import bits_of
-from snjax.metrics import comparison, extrapolated, intervals, patches
+from snjax.metrics import comparison, extrapolated, imported, intervals, patches
 from snjax.metrics.comparison import ScoredSet
 from snjax.metrics.extractors import Extractor
 from snjax.metrics.options import Options
@@ -161,6 +161,8 @@ class Evaluator:
         """The row with these entries and all scores of the extractor; None if there is none."""
         wanted = _compared(json.loads(json.dumps(manifest)))
         names = set(comparison.columns(self.extractor).values())
+        if imported.is_path(self.extractor.name):  # which may be no classifier
+            names -= {comparison.names(self.extractor)['class']}
         return next(
             (
                 row
@@ -233,8 +235,9 @@ class Evaluator:
             name = comparison.names(self.extractor)
             found = extrapolated.frechet(summary, features, seed=o.seed)
             values[f'{name["frechet"]}_infinity'] = found.value
-            found = extrapolated.classifier_score(logits, seed=o.seed)
-            values[f'{name["class"]}_infinity'] = found.value
+            if comparison.has_classes(fake.features):
+                found = extrapolated.classifier_score(logits, seed=o.seed)
+                values[f'{name["class"]}_infinity'] = found.value
         return values
 
     def manifest(self, protocol: Protocol, variant: Variant) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Only Inception's distance is FID. The distance of another extractor is called 'F
 (extractor)' and compares only with distances of the same extractor.
 
 `patches` has no network: it hands the pixels on, whose scores are those of `snjax.metrics.patches`.
-`fitted` is a classifier that is fitted to the run's own labelled training images.
+`fitted` is a classifier that is fitted to the run's own labelled training images. A name with a colon
+is the import path of a network of the user's own (`snjax.metrics.imported`).
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from snjax import parallel
 from snjax.data.image_set import ImageSet
 from snjax.data.lazy_images import LazyImages
 from snjax.host import paths
+from snjax.metrics import imported
 
 EXTRACTORS = ('digits', 'cifar_resnet56', 'inception', 'patches', 'fitted')
 # Those without a file of weights.
@@ -70,7 +72,7 @@ class Extractor:
     """A network and its weights.
 
     Attributes:
-        name: one of `EXTRACTORS`.
+        name: one of `EXTRACTORS`, or an import path.
         variables: its weights.
         function: `(variables, images) -> (features, logits)`, which JAX traces.
         sha256: of the weights.
@@ -142,13 +144,20 @@ def batches_of(
 
 def check_name(name: str) -> None:
     """Raises a ValueError of one line for an unknown extractor."""
-    if name not in EXTRACTORS:
-        raise ValueError(f'eval.extractor is {name!r}: accepted are {", ".join(EXTRACTORS)}')
+    if name not in EXTRACTORS and not imported.is_path(name):
+        raise ValueError(
+            f'eval.extractor is {name!r}: accepted are {", ".join(EXTRACTORS)}, and '
+            'package.module:function of your own'
+        )
 
 
 def check_images(name: str, channels: int, bits: int) -> None:
     """Raises a ValueError of one line for images that a published network does not see."""
-    if name not in _ANY_IMAGES and (channels not in (1, 3) or bits != 8):
+    if (
+        name not in _ANY_IMAGES
+        and not imported.is_path(name)
+        and (channels not in (1, 3) or bits != 8)
+    ):
         raise ValueError(
             f"eval.extractor is {name!r}, which sees images of 1 or 3 channels with 8 bits, and the set's "
             f'have {channels} with {bits}: use patches, which takes any images, or fitted, for images '
@@ -166,7 +175,7 @@ def load(
     """Loads an extractor.
 
     Args:
-        name: one of `EXTRACTORS`.
+        name: one of `EXTRACTORS`, or an import path.
         weights: the file of weights, or the folder that holds it under its usual name; empty for
             `$SNJAX_WEIGHTS`, or else `~/.cache/snjax/weights`. `digits`, `patches` and `fitted`
             need none.
@@ -186,6 +195,9 @@ def load(
         if training_set is None:
             raise ValueError("the extractor 'fitted' needs the images that it is fitted to")
         return _fitted(training_set(), cache_dir)
+    if imported.is_path(name):
+        own = imported.load(name, os.fspath(weights))
+        return Extractor(name, own.variables, own.apply, own.sha256, 'that of its own')
     path = _weights_path(name, weights)
     return _cifar_resnet56(path) if name == 'cifar_resnet56' else _inception(path)
 
@@ -197,13 +209,15 @@ def check_weights(name: str, weights: str | os.PathLike[str] = '') -> None:
         name, weights: as for `load`.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or no such function of your own.
         FileNotFoundError: no such file; the message says where to get it.
     """
     from snjax.metrics import cifar_resnet, inception
 
     check_name(name)
-    if name not in _WITHOUT_FILE:
+    if imported.is_path(name):
+        imported.find(name)
+    elif name not in _WITHOUT_FILE:
         file = {'cifar_resnet56': cifar_resnet.WEIGHTS, 'inception': inception.WEIGHTS}[name]
         file.check_exists(_weights_path(name, weights))
 

@@ -31,13 +31,16 @@ def _columns(rows: Sequence[Row], extractor: Extractor) -> dict[str, str]:
     """Heads and keys, with scores of infinitely many fakes behind those of N."""
     out = {}
     for head, key in comparison.columns(extractor).items():
-        out[head] = key
+        if any(key in row.scores for row in rows):  # a network of features alone has no classes
+            out[head] = key
         if all(f'{key}_infinity' in row.scores for row in rows):
             out[f'{head}, infinity'] = f'{key}_infinity'
     return out
 
 
 def _score(row: Row, key: str) -> str:
+    if key not in row.scores:
+        return ''
     if key not in row.intervals:
         return f'{row.scores[key]:.4g}'
     low, high = row.intervals[key]
