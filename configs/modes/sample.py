@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     c = ConfigDict()
-    # What to show: samples, interpolation, morph (between classes) or neighbours (in the training
-    # set); of a GLO run also reconstruction, arithmetic and latent_neighbours.
+    # What to show: samples, interpolation, morph (between classes), neighbours (in the training set),
+    # directions (along which images change most: SeFa) or truncation; of a GLO run also
+    # reconstruction, arithmetic and latent_neighbours.
     c.what = 'samples'
     # Number of images, of what=samples and what=reconstruction.
     c.num = 100
@@ -41,6 +42,9 @@ def get_config() -> ConfigDict:
     # Number of z that an interpolation or morph passes through. 0: 2 for an interpolation, and 1
     # for a morph, which then keeps its z.
     c.points = 0
+    # How far a direction is followed to both sides, in standard deviations of z; of what=truncation the
+    # largest bound. 0: 3, and 2.
+    c.extent = 0.0
     # Path between two z: slerp (on the sphere) or lerp (straight). Uniform z need lerp.
     c.path = 'slerp'
     # Frames per second: up to 50 of gif, 1000 of webp.

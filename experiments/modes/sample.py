@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.modes import command_line, sample_glo, sample_labels
+from experiments.modes import command_line, sample_glo, sample_labels, sample_walks
 from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
@@ -33,6 +33,8 @@ FORMATS = {
     'interpolation': _MOVING,
     'morph': _MOVING,
     'neighbours': _STILL,
+    'directions': _MOVING,
+    'truncation': _MOVING,
     'reconstruction': _STILL,
     'arithmetic': _STILL,
     'latent_neighbours': _STILL,
@@ -97,6 +99,10 @@ def _make(
     sample_labels.check(options, trained)
     if options.what == 'samples':
         return _samples(options, trained)
+    if options.what == 'directions':
+        return sample_walks.directions(options, trained)
+    if options.what == 'truncation':
+        return sample_walks.truncation(options, trained)
     if options.what == 'neighbours':
         return _neighbours(options, trained, training_set(trained, places))
     return _interpolation(options, trained)
@@ -120,6 +126,7 @@ def _check(options: Options) -> None:
     choose('sample.weights', options.weights, weights.CHOICES)
     choose('sample.path', options.path, interpolation.PATHS)
     choose('sample.prior', options.prior, PRIORS)
+    sample_walks.check(options)
     if options.latents and options.what != 'interpolation':
         raise ValueError(
             f'sample.latents is {options.latents}, but sample.what is {options.what}: use '

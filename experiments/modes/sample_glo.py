@@ -42,6 +42,11 @@ def make(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
             'generator of GLO is unconditional; for samples of one class use --sample.prior=class '
             '--sample.label=3'
         )
+    if options.what not in MAKERS:
+        raise ValueError(
+            f'sample.what is {options.what!r}, and the workdir holds a run of GLO: accepted are '
+            f'{", ".join(MAKERS)}'
+        )
     if options.condition or options.condition_to:
         raise ValueError(
             f'sample.condition is {options.condition!r} and condition_to {options.condition_to!r}: the '

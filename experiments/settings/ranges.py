@@ -131,6 +131,7 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'label_to': Range(-1, _MOST),
         'rows': COUNT,
         'frames': COUNT,
+        'extent': WEIGHT,
         'points': INTERVAL,
         'fps': POSITIVE,
         'components': COUNT,

@@ -109,6 +109,37 @@ def arrays(path):
         return dict(loaded)
 
 
+def test_directions_pass_through_z_and_truncation_narrows_it(unconditional, write):
+    found = arrays(write(unconditional, what='directions', format='npz', frames=3, extent=2.0)[0])
+    loaded = load_once(unconditional)
+    start = loaded.latents(1)[0]
+    np.testing.assert_array_equal(found['z'][:, 1], np.broadcast_to(start, (ROWS, len(start))))
+    np.testing.assert_allclose(found['z'][:, 2] - start, 2 * found['directions'], atol=1e-5)
+    np.testing.assert_array_equal(
+        found['images'][0, 1], loaded.pixels(loaded.generate(start[None]))[0]
+    )
+
+    found = arrays(write(unconditional, what='truncation', format='npz', extent=1.0)[0])
+    np.testing.assert_allclose(found['bounds'], [1, 0.75, 0.5, 0.25])
+    largest = np.abs(found['z']).max((0, 2))
+    assert (largest <= found['bounds']).all() and (largest > 0.8 * found['bounds']).all()
+    np.testing.assert_array_equal(np.sign(found['z'][:, 0]), np.sign(found['z'][:, -1]))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'what': 'directions', 'rows': 1000}, r'sample\.rows is 1000: 1000 directions of z'),
+        ({'what': 'samples', 'extent': 1.0}, r'sample\.extent is 1\.0, which sample\.what=samples'),
+        ({'what': 'truncation', 'truncation': 1.0}, r'--sample\.extent for the largest'),
+    ],
+)
+def test_what_does_not_go_with_a_walk_is_refused(unconditional, write, changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        write(unconditional, **changes)
+    assert '\n' not in str(error.value)
+
+
 # ---- every kind in every format
 
 
