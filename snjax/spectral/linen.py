@@ -79,6 +79,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict
 
 from snjax.nn import layers
@@ -230,7 +231,7 @@ def advance(module: nn.Module, variables: Mapping[str, Any], *args, **kwargs) ->
     return updated[COLLECTION]
 
 
-def sigmas(collection: Mapping[str, Any]) -> dict[str, Float[Array, '']]:
+def sigmas(collection: Mapping[str, Any]) -> dict[str, Float[Array | np.ndarray, '']]:
     """Every sigma of a collection by the path of its layer: `{'block0/conv1': 1.2, ...}`."""
     flat: dict[tuple[str, ...], Any] = flatten_dict(collection)
     return {'/'.join(path[:-1]): v for path, v in flat.items() if path[-1] == 'sigma'}
