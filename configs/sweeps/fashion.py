@@ -1,4 +1,4 @@
-"""Every method on Fashion-MNIST at 32 px, one length, 3 seeds: the table of docs/results/fashion.md.
+"""Thirteen methods on Fashion-MNIST at 32 px, one length, 3 seeds. Not yet run.
 
     python launch.py --mode=sweep --sweep=configs/sweeps/fashion.py --workdir=sweeps/fashion
     python launch.py --mode=evaluate --workdir='sweeps/fashion/runs/*' --evaluate.extractor=fitted \
