@@ -28,6 +28,8 @@ class StepProgram:
         state, data, streamed: arguments of the step; shapes suffice in a run of one process.
         updates_per_call: generator updates in one call.
         say: prints a line.
+        traced: kept as long as the program: the function that gave the shapes of `state`. JAX
+            forgets what it has traced with the function, and the trainer needs it once more.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class StepProgram:
         *,
         updates_per_call: int = 1,
         say: Callable[[str], None] = print,
+        traced: Callable | None = None,
     ):
         self._step, self._updates_per_call, self._say = step, updates_per_call, say
+        self._traced = traced
         self._shapes = _shapes(state), _shapes(data), _shapes(streamed)
         self._is_cancelled = threading.Event()
         executor = concurrent.futures.ThreadPoolExecutor(1)

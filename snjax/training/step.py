@@ -191,11 +191,13 @@ def compile_ahead(
     labels = labels_like(method, images.shape[0])
     rows = sampler.Rows.of(images)
     data = {'image': rows, 'label': labels, 'data_rng': keys, 'train_rng': keys}
-    state = jax.eval_shape(method.init, seed_key(options.seed, 'init'))
+    init = method.init
+    state = jax.eval_shape(init, seed_key(options.seed, 'init'))
     return StepProgram(
         parallel.DataParallel(make_step(method, options), method.state_axes),
         parallel.shard_shapes(state, method.state_axes),
         data,
         updates_per_call=options.steps_per_call,
         say=say,
+        traced=init,
     )

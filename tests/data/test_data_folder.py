@@ -4,20 +4,16 @@ import concurrent.futures
 import json
 import os
 import pathlib
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from snjax import data, host
+from helpers.image_folders import BLUE, GREEN, RED, Counter, flat, load, two_classes, write
+from snjax import data
 from snjax.data import pixels, workspace
-from snjax.generate.neighbours import nearest
 
 ROOT = pathlib.Path(__file__).parents[2]
-RED, GREEN, BLUE = [220, 10, 10], [10, 220, 10], [10, 10, 220]
 
 
 @pytest.fixture
@@ -25,35 +21,9 @@ def cache_dir(tmp_path):
     return str(tmp_path / 'cache')
 
 
-def write(path: pathlib.Path, array, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(array, np.uint8)).save(path, **options)
-    return path
-
-
-def flat(colour, height=8, width=8):
-    return np.broadcast_to(np.array(colour, np.uint8), (height, width, len(colour)))
-
-
-def load(root, cache_dir, **options):
-    options = {'image_size': 8, 'cache_dir': cache_dir, **options}
-    return data.load('folder', path=str(root), **options)
-
-
 @pytest.fixture
 def root(tmp_path):
-    """Two classes; dog has a nested folder, the cat a grey and a palette image."""
-    root = tmp_path / 'images'
-    write(root / 'cat' / 'a.png', flat(RED))
-    write(root / 'cat' / 'b.png', np.full((8, 8), 77))
-    palette = Image.new('P', (8, 8), 1)
-    palette.putpalette(RED + GREEN)
-    palette.save(root / 'cat' / 'c.gif')
-    write(root / 'dog' / 'deep' / 'a.PNG', flat(BLUE))
-    (root / 'dog' / 'notes.txt').write_text('no image')
-    (root / '.DS_Store').write_bytes(b'\0')
-    write(root / '.thumbnails' / 'a.png', flat(RED))
-    return root
+    return two_classes(tmp_path / 'images')
 
 
 def test_classes_are_the_first_subfolders(root, cache_dir):
@@ -182,20 +152,6 @@ def test_linked_folders_are_followed_but_not_in_circles(root, cache_dir, tmp_pat
     assert len(images.images) == 5
 
 
-class Counter:
-    """Counts the calls of the real `pixels.decode`."""
-
-    def __init__(self, monkeypatch):
-        self.num_calls = 0
-        real = pixels.decode
-
-        def counted(*args, **options):
-            self.num_calls += 1
-            return real(*args, **options)
-
-        monkeypatch.setattr(pixels, 'decode', counted)
-
-
 def test_second_load_decodes_nothing(root, cache_dir, monkeypatch):
     counter = Counter(monkeypatch)
     first = load(root, cache_dir)
@@ -314,148 +270,3 @@ def test_resized_npz_is_cached(tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         first.images[2], pixels.to_array(Image.fromarray(images[2]), 8, 3)
     )
-
-
-# ---- a build that was killed
-
-
-SLOW_BUILD = """
-import sys, time
-from snjax import data
-from snjax.data import pixels
-pixels._CHUNK = 2
-real = pixels.decode
-pixels.decode = lambda *args, **options: (time.sleep(0.05), real(*args, **options))[1]
-data.load('folder', path=sys.argv[1], cache_dir=sys.argv[2], image_size=8)
-"""
-
-
-@pytest.fixture
-def many(tmp_path):
-    """40 images in two classes, no two alike."""
-    root = tmp_path / 'many'
-    for i in range(40):
-        write(root / 'ab'[i % 2] / f'{i:02d}.png', flat([i, 3 * i, 5 * i]))
-    return root
-
-
-def killed_build(root, cache_dir):
-    """The chunks that a build of `root` had noted when it was killed, and the folder that it left."""
-    process = subprocess.Popen([sys.executable, '-c', SLOW_BUILD, root, cache_dir], cwd=ROOT)
-    journals, until = [], time.monotonic() + 60
-    while not (journals and len(journals[0].read_text().splitlines()) >= 3):
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.01)
-        journals = list(pathlib.Path(cache_dir).glob('.building-*/chunks.txt'))
-    process.kill()
-    process.wait()
-    return journals[0].read_text().splitlines(), journals[0].parent
-
-
-def test_a_killed_build_is_gone_on_with(many, cache_dir, monkeypatch, caplog):
-    noted, left = killed_build(many, cache_dir)
-    assert 3 <= len(noted) < 20
-    monkeypatch.setattr(pixels, '_CHUNK', 2)
-    counter = Counter(monkeypatch)
-    found = load(many, cache_dir)
-    assert counter.num_calls == 40 - 2 * len(noted)
-    assert 'resuming the unfinished build of folder' in caplog.text
-    assert not left.exists()
-    assert found.sha256 == load(many, cache_dir + '2').sha256
-
-
-def test_what_did_not_reach_the_disk_is_decoded_again(many, cache_dir, monkeypatch):
-    """A machine that goes down loses pages that it had promised to write; and a line of the journal
-    may be cut.
-    """
-    noted, left = killed_build(many, cache_dir)
-    start = int(noted[0].split()[0])
-    np.load(left / 'images.npy', mmap_mode='r+')[start] = 255
-    with open(left / 'chunks.txt', 'a') as journal:
-        journal.write('38 4')
-    monkeypatch.setattr(pixels, '_CHUNK', 2)
-    counter = Counter(monkeypatch)
-    found = load(many, cache_dir)
-    assert counter.num_calls == 42 - 2 * len(noted)
-    assert found.sha256 == load(many, cache_dir + '2').sha256
-
-
-def test_a_broken_file_leaves_no_unfinished_build(many, cache_dir):
-    (many / 'a' / '00.png').write_bytes(b'broken')
-    with pytest.raises(ValueError, match='is broken'):
-        load(many, cache_dir)
-    assert not list(pathlib.Path(cache_dir).glob('.building-*'))
-
-
-def test_a_set_for_which_there_is_no_room_at_all(root, cache_dir, tmp_path, monkeypatch):
-    """In a line of its own: half of the memory would not hold it, and what is left is decoding it
-    anew each time.
-    """
-    monkeypatch.setattr(host, 'memory', lambda: 4 * 8 * 8 * 3 * 2 - 1)
-
-    def no_space(*args):
-        raise OSError(28, 'No space left on device')
-
-    with monkeypatch.context() as full:
-        full.setattr(workspace, '_reserve', no_space)
-        with pytest.raises(ValueError, match=r'no room for folder in the cache .*stream=decode$'):
-            load(root, cache_dir)
-    (tmp_path / 'file').write_text('in the way')
-    with pytest.raises(ValueError, match=r'folder cannot be cached, and its 0\.0 GB are too many'):
-        load(root, str(tmp_path / 'file' / 'cache'))
-    assert len(load(root, cache_dir).images) == 4
-
-
-def test_the_number_of_images_is_known_before_any_is_decoded(many, tmp_path):
-    options = {'image_size': 8, 'cache_dir': str(tmp_path / 'cache')}
-    source = data.find('folder', path=str(many), **options)
-    assert source.num_images == len(source.read().images) == 40
-    (tmp_path / 'broken').mkdir()
-    (tmp_path / 'broken' / 'image.png').write_bytes(b'no image')
-    source = data.find('folder', path=str(tmp_path / 'broken'), **options)
-    assert source.num_images == 1
-    with pytest.raises(ValueError, match=r'image\.png'):
-        source.read()
-
-
-# ---- decoded when they are asked for
-
-
-def test_images_decoded_later_are_those_prepared(many, cache_dir):
-    prepared = load(many, cache_dir + '2')
-    later = load(many, cache_dir, decode_later=True)
-    assert not pathlib.Path(cache_dir).exists()
-    images, wanted = later.images, np.asarray(prepared.images)
-    assert (images.shape, images.dtype, images.ndim) == (wanted.shape, wanted.dtype, 4)
-    assert (len(images), images.nbytes) == (40, wanted.nbytes)
-    for index in (slice(None), slice(5, 30, 3), np.array([7, 7, 0, 39]), [3], 11, np.int64(2)):
-        np.testing.assert_array_equal(images[index], wanted[index])
-    np.testing.assert_array_equal(images.reshape(40, -1)[4:6], wanted.reshape(40, -1)[4:6])
-    for index in ([40], [-1, 3]):
-        with pytest.raises(IndexError, match='of 40 images'):
-            images[np.array(index)]
-    np.testing.assert_array_equal(later.labels, prepared.labels)
-    assert later.class_names == prepared.class_names
-    queries = wanted[[8, 21]]
-    for found, expected in zip(
-        nearest(queries, images, 3), nearest(queries, wanted, 3), strict=True
-    ):
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_a_set_decoded_later_is_known_by_its_files(many, cache_dir):
-    first = load(many, cache_dir, decode_later=True)
-    assert load(many, cache_dir, decode_later=True).sha256 == first.sha256
-    assert load(many, cache_dir, decode_later=True, image_size=4).sha256 != first.sha256
-    os.utime(many / 'a' / '00.png', ns=(1, 1))
-    assert load(many, cache_dir, decode_later=True).sha256 != first.sha256
-
-
-def test_broken_files_are_named_when_they_are_met(many, cache_dir):
-    (many / 'a' / '02.png').write_bytes(b'broken')
-    images = load(many, cache_dir, decode_later=True).images
-    assert images[:1].shape == (1, 8, 8, 3)
-    with pytest.raises(ValueError, match=r'02\.png is broken'):
-        images[:2]
-    with pytest.raises(ValueError, match=r'skip_broken=True has every file .*stream=on$'):
-        load(many, cache_dir, decode_later=True, skip_broken=True)

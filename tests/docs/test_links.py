@@ -217,22 +217,24 @@ SRUN = """#!/bin/bash
 while [ "$1" != python ]; do shift; done
 exec "$@"
 """
-# Runs `launch.py` up to where it has read its flags, each command in a child of its own.
+# Runs `launch.py` up to where it has read its flags, each command in a child of its own, and prints
+# what stands for a command that is refused.
 PARSE = """
-import json, os, runpy, sys
-from absl import app, flags
-from ml_collections import config_flags
-root, calls = json.loads(sys.stdin.read())
+import importlib, json, os, sys
+from absl import app
+calls, sys.argv = json.load(sys.stdin), ['launch.py']
+launch = importlib.import_module('launch')
 app.run = lambda main, flags_parser: flags_parser(sys.argv)
-for words in calls:
+for folder, words in calls:
     child = os.fork()
     if not child:
         sys.argv = words
+        os.chdir(folder)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        runpy.run_path(root + '/launch.py', run_name='__main__')
+        launch.run()
         os._exit(0)
     if os.waitpid(child, 0)[1]:
-        print(' '.join(words))
+        print(json.dumps([folder, words]))
 """
 
 
@@ -245,22 +247,24 @@ def shell_of(page: str) -> str:
     return '\n'.join([*fenced, *indented])
 
 
-@pytest.fixture
-def place(tmp_path):
-    """A folder in which the pages' commands find configs, stubs of programs, images and workdirs."""
-    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+def place(folder: Path) -> Path:
+    """Makes a folder in which the pages' commands find configs, stubs of programs, images and
+    workdirs.
+    """
+    folder.mkdir()
+    (folder / 'configs').symlink_to(ROOT / 'configs')
     for name, text in (('bin/python', STUB), ('.venv/bin/python', STUB), ('bin/srun', SRUN)):
-        path = tmp_path / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o755)
-    for folder in ('photos', 'faces', 'clusters'):
-        (tmp_path / folder / 'anna').mkdir(parents=True)
-        (tmp_path / folder / 'anna' / '1.png').touch()
-        (tmp_path / folder / 'conditions.csv').write_text('file,age\nanna/1.png,.5\n')
-    own_images.zipped(own_images.in_folders)(tmp_path / 'photos')
-    own_images.plain_parquet(tmp_path / 'photos')
-    return tmp_path
+    for images in ('photos', 'faces', 'clusters'):
+        (folder / images / 'anna').mkdir(parents=True)
+        (folder / images / 'anna' / '1.png').touch()
+        (folder / images / 'conditions.csv').write_text('file,age\nanna/1.png,.5\n')
+    own_images.zipped(own_images.in_folders)(folder / 'photos')
+    own_images.plain_parquet(folder / 'photos')
+    return folder
 
 
 def commands(page: str, place: Path) -> list[list[str]]:
@@ -288,18 +292,39 @@ def make_workdirs(calls: list[list[str]], place: Path) -> None:
             (folder / 'config.json').write_text(config)
 
 
-@pytest.mark.parametrize('page', [page for page in PAGES if 'launch.py --' in shell_of(page)])
-def test_commands_parse(page, place):
-    launches = [call for call in commands(page, place) if call[0] == 'launch.py']
-    assert launches
-    make_workdirs(launches, place)
+LAUNCHING = [page for page in PAGES if 'launch.py --' in shell_of(page)]
+
+
+@pytest.fixture(scope='module')
+def launches(tmp_path_factory) -> dict[str, tuple[Path, list[list[str]]]]:
+    """Of every page, a folder that has what its launches name, and the launches."""
+    found = {}
+    for number, page in enumerate(LAUNCHING):
+        folder = place(tmp_path_factory.getbasetemp() / f'page-{number}')
+        calls = [call for call in commands(page, folder) if call[0] == 'launch.py']
+        make_workdirs(calls, folder)
+        found[page] = folder, calls
+    return found
+
+
+@pytest.fixture(scope='module')
+def refused(launches) -> tuple[list, str]:
+    """The launches that are refused, each with its folder, and why. One process reads them all."""
+    calls = [(str(folder), call) for folder, calls in launches.values() for call in calls]
     outcome = subprocess.run(
         [sys.executable, '-c', PARSE],
-        input=json.dumps([str(ROOT), launches]),
-        cwd=place,
+        input=json.dumps(calls),
         env=os.environ | {'PYTHONPATH': str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert outcome.stdout == '', outcome.stderr
+    return [json.loads(line) for line in outcome.stdout.splitlines()], outcome.stderr
+
+
+@pytest.mark.parametrize('page', LAUNCHING)
+def test_commands_parse(launches, refused, page):
+    folder, calls = launches[page]
+    assert calls
+    wrong, why = refused
+    assert [call for where, call in wrong if where == str(folder)] == [], why

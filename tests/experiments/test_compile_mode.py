@@ -17,6 +17,7 @@ def tiny(module=sngan_digits, **changes):
     if module is sngan_digits:
         c.update(gen_batch_size=8, n_dis=2)
         c.model.dis_width = 4
+        c.model.architecture = 'wgan_gp_cnn'  # of the fewest layers: compiling is what costs
     c.update_from_flattened_dict(changes)
     return c.lock()
 

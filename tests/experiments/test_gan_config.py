@@ -268,7 +268,7 @@ def test_every_key_is_read():
     train.load_data(config, say=lambda line: None)
     train._origin(config)
     unread = set(leaf_keys(base.get_config())) - read
-    # tests/experiments/test_configs.py has the keys of scores and of other modes.
+    # tests/experiments/test_keys_are_read.py has the keys of scores and of other modes.
     elsewhere = ('acgan.', 'glo.', 'inversion.', 'sampling.', 'eval.')
     assert {key for key in unread if not key.startswith(elsewhere)} == set()
     assert {'sampling.every', 'sampling.num'} <= read

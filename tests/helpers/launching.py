@@ -60,6 +60,15 @@ _NOT_FORKED = (
 )
 
 
+# Set by scikit-learn and libtpu when a test imports them. No launch could be forked from then on.
+_OF_IMPORTS = (
+    'KMP_INIT_AT_FORK',
+    'KMP_DUPLICATE_LIB_OK',
+    'ALLOW_MULTIPLE_LIBTPU_LOAD',
+    'TPU_LIBRARY_PATH',
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """Exit code and output of a launch."""
@@ -104,6 +113,7 @@ class Launcher:
         }
         # launch.py must find snjax by itself, as it does for users; pytest names each test.
         ours = ('PYTHONPATH', 'XLA_FLAGS', 'PYTEST_CURRENT_TEST')
+        ours += _OF_IMPORTS
         return {k: v for k, v in os.environ.items() if k not in ours} | shared
 
     def start(

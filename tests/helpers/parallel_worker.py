@@ -1,9 +1,10 @@
 """Trains the tiny GAN on all devices of one or several processes, for `test_parallel.py`.
 
-    python tests/helpers/parallel_worker.py '{"out": "folder", "cases": ["synchronized"], "address": null, ...}'
+    python tests/helpers/parallel_worker.py '[{"out": "folder", "cases": ["synchronized"], ...}, ...]'
 
-Writes `<out>/<case>-<process>.npz` with every leaf of the final state,
-`<out>/table-<process>.npz` with the results on a sharded table, and `<out>/facts-<process>.json`.
+Each job is done by a fork of this process, because importing takes as long as a training. It writes
+`<out>/<case>-<process>.npz` with every leaf of the final state, `<out>/table-<process>.npz` with
+the results on a sharded table, and last `<out>/facts-<process>.json`.
 """
 
 import dataclasses
@@ -258,7 +259,8 @@ def refusal():
     return None
 
 
-def main(job):
+def work(job):
+    """Does a job of the module's docstring on `job['devices']` CPU devices."""
     out = pathlib.Path(job['out'])
     if job['address']:
         parallel.initialize(
@@ -287,6 +289,19 @@ def main(job):
     if job['address']:
         facts['stopped_at'] = stop_together()
     (out / f'facts-{jax.process_index()}.json').write_text(json.dumps(facts))
+
+
+def main(jobs):
+    """Forks for each job before JAX has started a thread, and waits for all."""
+    digits()
+    for job in jobs:
+        if not os.fork():
+            # XLA reads it when it makes the devices.
+            os.environ['XLA_FLAGS'] += f' --xla_force_host_platform_device_count={job["devices"]}'
+            work(job)
+            return
+    for _ in jobs:
+        os.wait()
 
 
 if __name__ == '__main__':

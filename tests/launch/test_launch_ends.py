@@ -41,17 +41,14 @@ def test_a_signal_while_a_finished_run_is_scored_is_one_line(launcher, finished_
 
 def test_a_removed_workdir_and_a_lost_output_are_a_line_each(launcher, tmp_path):
     workdir = tmp_path / 'run'
-    with open('/dev/full', 'w') as full, open(tmp_path / 'err', 'w') as err:
-        process = subprocess.Popen(
-            [sys.executable, ROOT / 'launch.py', *TINY, f'--workdir={workdir}'],
-            stdout=full,
-            stderr=err,
-            env=os.environ | {'JAX_COMPILATION_CACHE_DIR': str(launcher.cache)},
-        )
+    flags, err = (*TINY, f'--workdir={workdir}'), tmp_path / 'err'
+    err.touch()
+    launcher.cache.mkdir(parents=True, exist_ok=True)
+    process = launcher.preloaded.start(flags, None, '/dev/full', str(err))
     assert wait_until(lambda: CHECKPOINT_EVERY in checkpoints(workdir), process)
     workdir.rename(tmp_path / 'moved')
     assert process.wait(60) == 2
-    lines = (tmp_path / 'err').read_text().splitlines()
+    lines = err.read_text().splitlines()
     first, last = [line for line in lines if not line.startswith('step ')]
     assert first.startswith(
         'launch.py: stdout cannot be written any more (No space left on device)'

@@ -27,6 +27,7 @@ from helpers.launching import (
     tiny_config_of,
     wait,
 )
+from helpers.preloaded import Forked
 from helpers.waiting import wait_until
 from snjax.runs import config_file
 from snjax.runs.checkpoint import Checkpointer
@@ -111,6 +112,15 @@ def test_bad_input_is_one_line_and_exit_2_before_anything_is_compiled(bad_launch
     assert 'Traceback' not in line and '\\n' not in line
     assert [part for part in BAD_INPUT[name][2] if part not in line] == [], line
     assert 'compiled' not in outcome.stdout
+
+
+def test_what_tests_import_does_not_make_launches_start_python(launcher):
+    """scikit-learn sets variables of its own, with which a launch took 2 s of CPU more."""
+    import sklearn  # noqa: F401
+
+    process = launcher.start('--mode=sample', '--workdir=nowhere')
+    assert wait(process).code == 2
+    assert isinstance(process, Forked)
 
 
 def test_samples_without_a_device_do_not_blame_the_checkpoints(launcher, finished_run):

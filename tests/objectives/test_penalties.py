@@ -1,4 +1,7 @@
-"""Penalties against closed forms and finite differences of both orders, and their invariances."""
+"""Penalties on gradients and on logits against closed forms, and their invariances.
+
+Those on weights are in `test_weight_penalties.py`.
+"""
 
 import functools
 
@@ -8,8 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from snjax import spectral
-from snjax.nn import layers
 from snjax.objectives import penalties
 from snjax.objectives.penalties import PENALTIES, PenaltyInputs
 
@@ -295,196 +296,7 @@ def test_unequal_shapes_are_refused(own_errors):
         penalties.gradient_penalty(quadratic, REAL, FAKE[:3], KEYS)
 
 
-# --- parameter gradients through networks, against finite differences
-# ------------------------------
-
-
-class Critic(nn.Module):
-    """A small discriminator, one logit per image; smooth, so that differences are its derivatives."""
-
-    @nn.compact
-    def __call__(self, x):
-        kwargs = {'param_dtype': jnp.float64}
-        x = nn.tanh(layers.Conv(3, 3, name='plain', **kwargs)(x))
-        x = nn.tanh(spectral.SNConv(3, 4, strides=2, name='normalised', **kwargs)(x))
-        x = spectral.SNDense(1, name='score', **kwargs)(x.reshape(x.shape[0], -1))
-        return 8 * x[:, 0]  # steep enough for the one-sided penalty
-
-
-def test_parameter_gradients_agree_with_finite_differences():
-    """Every penalty at once, along one direction in each layer; those on images differentiate
-    twice.
-    """
-    with jax.enable_x64(True):
-        critic, rng = Critic(), np.random.default_rng(5)
-        real, fake = (jnp.asarray(x, jnp.float64) for x in (REAL, FAKE))
-        shapes = jax.eval_shape(critic.init, jax.random.key(0), real)
-        variables = jax.tree.map(lambda s: jnp.asarray(rng.standard_normal(s.shape)) / 2, shapes)
-        params = variables['params']
-        collection = quick(functools.partial(spectral.advance, critic))(variables, real)
-
-        def penalty(params, key):
-            def score(x):
-                return critic.apply({'params': params, 'spectral': collection}, x)
-
-            return PENALTIES[key](PenaltyInputs(score, score, params, collection, real, fake, KEYS))
-
-        @quick
-        def evaluate(params):
-            return {key: jax.value_and_grad(penalty)(params, key) for key in PENALTIES}
-
-        here = evaluate(params)
-        sigmas = spectral.sigmas(collection)  # of these very weights
-        assert set(sigmas) == {'normalised', 'score'}
-        expected = sum(float(sigma) ** 2 for sigma in sigmas.values()) / 2
-        assert float(here['spectral'][0]) == pytest.approx(expected, rel=1e-10)
-        for layer in params:
-            direction = jax.tree.map(lambda p: rng.standard_normal(p.shape), params[layer])
-            ahead, behind = (
-                evaluate(
-                    params
-                    | {layer: jax.tree.map(lambda p, d: p + step * d, params[layer], direction)}  # noqa: B023
-                )
-                for step in (1e-5, -1e-5)
-            )
-            for key in PENALTIES:
-                products = jax.tree.map(np.vdot, here[key][1][layer], direction)
-                along = float(sum(jax.tree.leaves(products)))
-                difference = float(ahead[key][0] - behind[key][0]) / 2e-5
-                assert abs(along) > 1e-3 or (key, layer) == ('spectral', 'plain'), (key, layer)
-                assert along == pytest.approx(difference, rel=1e-6, abs=1e-9), (key, layer)
-
-
-# --- penalties on weights
-# --------------------------------------------------------------------------
-
-
-def orthonormal_columns(rows, columns):
-    return np.linalg.qr(np.random.default_rng(6).standard_normal((rows, columns)))[0]
-
-
-def test_kernels_are_matrices_by_layer():
-    kernel, table = np.arange(36.0).reshape(3, 3, 2, 2), np.arange(8.0).reshape(4, 2)
-    params = {
-        'block': {'conv': {'kernel': jnp.asarray(kernel), 'bias': jnp.ones(2)}},
-        'embed': {'embedding': jnp.asarray(table)},
-        'norm': {'scale': jnp.ones(2), 'bias': jnp.ones(2)},
-        'gamma': jnp.ones(()),
-    }
-    found = penalties.kernels(params)
-    assert set(found) == {('block', 'conv'), ('embed',)}
-    np.testing.assert_array_equal(found['block', 'conv'], kernel.reshape(18, 2))
-    np.testing.assert_array_equal(found['embed',], table)
-
-
-@pytest.mark.parametrize(('rows', 'columns'), [(6, 3), (3, 6), (4, 4), (5, 1), (1, 5)])
-def test_orthonormal_kernels_cost_nothing(rows, columns):
-    tall = orthonormal_columns(max(rows, columns), min(rows, columns))
-    kernel = jnp.asarray(tall if rows >= columns else tall.T, jnp.float32)
-    params = {'kernel': kernel, 'bias': jnp.full(columns, 9.0)}
-    penalty = quick(jax.value_and_grad(penalties.orthonormal))
-    value, gradient = penalty(params)
-    assert float(value) == pytest.approx(0, abs=1e-10)
-    np.testing.assert_allclose(gradient['kernel'], 0, atol=1e-5)
-    # At twice that, every singular value s = 2 gives (s^2 - 1)^2 = 9.
-    value, _ = penalty(params | {'kernel': 2 * kernel})
-    assert float(value) == pytest.approx(9 * min(rows, columns), rel=1e-5)
-
-
-def test_orthonormal_is_a_sum_over_kernels_up_to_a_constant():
-    """The paper's matrix is (outputs, everything else): its W^T W - I, whichever side is smaller,
-    less a constant.
-    """
-    rng = np.random.default_rng(7)
-    conv, dense = rng.standard_normal((3, 3, 2, 4)), rng.standard_normal((2, 5))
-    params = {'a': {'kernel': jnp.asarray(conv, jnp.float32), 'bias': jnp.ones(4)}}
-    params['b'] = {'kernel': jnp.asarray(dense, jnp.float32)}
-    expected = 0
-    for kernel in (conv, dense):
-        w = kernel.reshape(-1, kernel.shape[-1]).T
-        literal = np.sum(np.square(w.T @ w - np.eye(w.shape[1])))
-        expected += literal - max(0, w.shape[1] - w.shape[0])
-    assert float(quick(penalties.orthonormal)(params)) == pytest.approx(expected, rel=1e-5)
-
-
-def test_l2_sums_squares_of_kernels_alone():
-    params = {
-        'a': {'kernel': jnp.array([[1.0, -2.0], [3.0, 0.0]]), 'bias': jnp.full(2, 100.0)},
-        'b': {'embedding': jnp.array([[0.5]]), 'scale': jnp.full(3, 100.0)},
-    }
-    value, gradient = jax.value_and_grad(penalties.l2)(params)
-    assert float(value) == 14.25
-    np.testing.assert_array_equal(gradient['a']['kernel'], [[2, -4], [6, 0]])
-    np.testing.assert_array_equal(gradient['a']['bias'], [0, 0])
-
-
-def tracked(w):
-    """A kernel's largest singular value and its vectors, as a layer keeps them."""
-    left, sigma, right = np.linalg.svd(np.asarray(w, np.float64).reshape(-1, w.shape[-1]))
-    vectors = {'u': jnp.asarray(right[0], jnp.float32), 'v': jnp.asarray(left[:, 0], jnp.float32)}
-    return {**vectors, 'sigma': jnp.float32(0)}, sigma[0]
-
-
-def test_spectral_norm_regularization_against_svd():
-    rng = np.random.default_rng(8)
-    conv, table = rng.standard_normal((3, 3, 2, 4)), rng.standard_normal((2, 5))
-    of_conv, sigma = tracked(conv)
-    of_table, other = tracked(table)
-    params = {
-        'block': {'conv': {'kernel': jnp.asarray(conv, jnp.float32), 'bias': jnp.ones(4)}},
-        'table': {'embedding': jnp.asarray(table, jnp.float32)},
-        'free': {'kernel': jnp.full((2, 2), 50.0)},  # keeps no vectors, so is not asked for
-    }
-    collection = {'block': {'conv': of_conv}, 'table': of_table}
-    penalty = quick(jax.value_and_grad(penalties.spectral_norm_regularization))
-    value, gradient = penalty(params, collection)
-    assert float(value) == pytest.approx((sigma**2 + other**2) / 2, rel=1e-5)
-    expected = sigma * np.outer(of_conv['v'], of_conv['u']).reshape(conv.shape)
-    np.testing.assert_allclose(gradient['block']['conv']['kernel'], expected, atol=1e-5)
-    np.testing.assert_array_equal(gradient['free']['kernel'], jnp.zeros((2, 2)))
-    # The current weights count, not the stored sigma.
-    doubled, _ = penalty(jax.tree.map(lambda p: 2 * p, params), collection)
-    assert float(doubled) == pytest.approx(4 * float(value), rel=1e-5)
-
-
-def test_spectral_norm_regularization_says_what_it_misses():
-    params = {'dense': {'kernel': jnp.ones((3, 2))}}
-    with pytest.raises(ValueError, match=r'^penalty spectral: no layer keeps u and v .*needed'):
-        penalties.spectral_norm_regularization(params, {})
-    wrong = {'dense': {'u': jnp.ones(3), 'v': jnp.ones(2)}}
-    with pytest.raises(
-        ValueError, match=r"^penalty spectral: v \(2,\) .*'dense' .*\(3, 2\).*accepted"
-    ):
-        penalties.spectral_norm_regularization(params, wrong)
-
-
-# --- clipping, and the table
-# ------------------------------------------------------------------------
-
-
-def test_clipping_moves_only_what_is_outside():
-    params = {
-        'dense': {'kernel': jnp.array([[0.5, -0.5], [0.01, -0.01]]), 'bias': jnp.array([7.0, 0])},
-        'scale': jnp.array([0.003, -0.0099, 0.010001, -3.0]),
-    }
-    clipped = penalties.clip_weights(params, 0.01)
-    expected = {
-        'dense': {'kernel': [[0.01, -0.01], [0.01, -0.01]], 'bias': [0.01, 0]},
-        'scale': [0.003, -0.0099, 0.01, -0.01],
-    }
-    expected = jax.tree.map(np.float32, expected, is_leaf=lambda x: isinstance(x, list))
-    jax.tree.map(np.testing.assert_array_equal, clipped, expected)
-
-
 def test_every_penalty_is_tested_here():
+    """Here or in `test_weight_penalties.py`."""
     weights = {'orthonormal', 'l2', 'spectral'}
     assert set(PENALTIES) == {*SLOPED, *weights, 'drift', 'consistency', 'consistency_fake'}
-
-
-def test_table_of_penalties_on_weights():
-    w = 2 * np.eye(3, dtype=np.float32)
-    collection, _ = tracked(w)
-    given = critique(quadratic, params={'kernel': jnp.asarray(w)}, spectral=collection)
-    expected = {'orthonormal': 27, 'l2': 12, 'spectral': 2}
-    values = quick(lambda: {name: PENALTIES[name](given) for name in expected})()
-    assert {name: float(value) for name, value in values.items()} == pytest.approx(expected)

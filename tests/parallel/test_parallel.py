@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,106 +18,116 @@ from snjax.data.host_order import HostOrder
 from snjax.latents.sampling import seed_key
 
 ROOT = pathlib.Path(__file__).parents[2]
-TIMEOUT = 300  # seconds; a deadlock ends here
+TIMEOUT = 600  # seconds for all workers together; a deadlock ends here
 SLOW_ON_4 = ['summed', 'accumulated', 'in_2_parts_per_device', 'glo_in_2_parts_per_device']
 
 
-def start(out, cases, devices, address=None, num_processes=1, process_id=0):
-    """Starts a worker process (`parallel_worker.py`) with `devices` CPU devices."""
-    job = {
-        'out': str(out),
-        'cases': cases,
-        'address': address,
-        'num_processes': num_processes,
-        'process_id': process_id,
-    }
-    # Code is generated quickly instead of well: compiling is most of what these tests do.
-    flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={devices}'
-    environment = os.environ | {
-        'JAX_PLATFORMS': 'cpu',
-        'XLA_FLAGS': flags,
-        'PYTHONPATH': os.pathsep.join(map(str, (ROOT, ROOT / 'tests'))),
-    }
-    return subprocess.Popen(
-        [sys.executable, '-W', 'error', ROOT / 'tests/helpers/parallel_worker.py', json.dumps(job)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+class Process:
+    """A process that forks a worker for each job (`parallel_worker.py`)."""
+
+    def __init__(self, jobs):
+        # Code is generated quickly instead of well: compiling is most of what these tests do.
+        environment = os.environ | {
+            'JAX_PLATFORMS': 'cpu',
+            'PYTHONPATH': os.pathsep.join(map(str, (ROOT, ROOT / 'tests'))),
+        }
+        worker = ROOT / 'tests/helpers/parallel_worker.py'
+        self._process = subprocess.Popen(
+            [sys.executable, '-W', 'error', worker, json.dumps(jobs)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._said = None
+
+    def wait(self):
+        """Waits for all workers; returns the end of what they said."""
+        if self._said is None:
+            self._said = self._process.communicate(timeout=TIMEOUT)[0][-3000:]
+        return self._said
+
+    def stop(self):
+        if self._said is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate()
 
 
 class Run:
-    """Worker processes that write to one folder, and their results."""
+    """Results of workers of one folder."""
 
-    def __init__(self, out, processes):
-        self._out, self._processes, self._is_done = out, processes, False
-
-    def _wait(self):
-        for process in [] if self._is_done else self._processes:
-            said, _ = process.communicate(timeout=TIMEOUT)
-            assert process.returncode == 0, said[-3000:]
-        self._is_done = True
-
-    def stop(self):
-        for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+    def __init__(self, out, process):
+        self._out, self._process = out, process
 
     def facts(self, process=0):
-        self._wait()
-        return json.loads((self._out / f'facts-{process}.json').read_text())
+        said, path = self._process.wait(), self._out / f'facts-{process}.json'
+        assert path.exists(), said  # the last that a worker writes
+        return json.loads(path.read_text())
 
     def leaves(self, case, process=0):
-        self._wait()
+        self.facts(process)
         with np.load(self._out / f'{case}-{process}.npz') as leaves:
             return dict(leaves)
 
 
 class Runs(dict):
-    """Runs by name; a run starts when it is first accessed."""
+    """Runs by name. Those of the quick tests start at once, others when they are first accessed."""
 
     def __init__(self, plans, make_folder):
-        self._plans, self._make_folder = plans, make_folder
+        self._plans, self._make_folder, self._processes = plans, make_folder, []
+        self._start([name for name in plans if not str(name).startswith(('trained', 'slow'))])
+
+    def _start(self, names):
+        folders = {name: self._make_folder(f'devices{name}'.replace(' ', '-')) for name in names}
+        jobs = [{'out': str(folders[name]), **job} for name in names for job in self._plans[name]]
+        self._processes.append(Process(jobs))
+        self.update((name, Run(out, self._processes[-1])) for name, out in folders.items())
 
     def __missing__(self, name):
-        out = self._make_folder(f'devices{name}'.replace(' ', '-'))
-        self[name] = Run(out, [start(out, *arguments) for arguments in self._plans[name]])
+        self._start([name])
         return self[name]
+
+    def stop(self):
+        for process in self._processes:
+            process.stop()
+
+
+def job(cases, devices, address=None, num_processes=1, process_id=0):
+    """What a worker process does with `devices` CPU devices."""
+    return {
+        'cases': cases,
+        'devices': devices,
+        'address': address,
+        'num_processes': num_processes,
+        'process_id': process_id,
+    }
 
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Workers by their number of devices, and '2x2': two processes connected by Gloo.
-
-    The workers of the quick tests start at once.
-    """
+    """Workers by their number of devices, and '2x2': two processes connected by Gloo."""
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
     both = ['synchronized', 'glo']
     streamed = ['streamed'] if importlib.util.find_spec('grain') else []
     plans = {
-        1: [(both, 1)],
-        4: [([*both, 'per_device', 'unaveraged'], 4)],
-        '2x2': [([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
-        2: [([], 2)],
-        8: [([], 8)],
-        3: [([], 3)],
+        1: [job(both, 1)],
+        4: [job([*both, 'per_device', 'unaveraged'], 4)],
+        '2x2': [job([*both, *streamed], 2, address, 2, process_id) for process_id in (0, 1)],
+        2: [job([], 2)],
+        8: [job([], 8)],
+        3: [job([], 3)],
         # Used by slow tests only.
-        'trained 2': [(both[:1], 2)],
-        'trained 8': [(both[:1], 8)],
-        'slow 1': [(['unnormalized', 'in_8_parts', 'glo_in_8_parts'], 1)],
-        'slow 4': [(SLOW_ON_4, 4)],
+        'trained 2': [job(both[:1], 2)],
+        'trained 8': [job(both[:1], 8)],
+        'slow 1': [job(['unnormalized', 'in_8_parts', 'glo_in_8_parts'], 1)],
+        'slow 4': [job(SLOW_ON_4, 4)],
     }
     started = Runs(plans, tmp_path_factory.mktemp)
-    for name in plans:
-        if not str(name).startswith(('trained', 'slow')):
-            started[name]
     yield started
-    for run in started.values():
-        run.stop()
+    started.stop()
 
 
 @pytest.fixture(scope='module')

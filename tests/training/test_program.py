@@ -9,10 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.gan import Gan
+from helpers.parallel_worker import OPTIONS
+from helpers.tiny_gan import IMAGE, make_gan
 from snjax import parallel
+from snjax.latents.sampling import seed_key
 from snjax.parallel import cost
 from snjax.training import program
 from snjax.training.program import StepProgram
+from snjax.training.step import compile_ahead
 
 
 def run(state, data):
@@ -115,6 +120,18 @@ def test_costs_that_xla_does_not_know_are_left_out(monkeypatch, unknown):
     made = StepProgram(parallel.DataParallel(run), STATE, DATA, say=lines.append)
     assert made.result() is not None
     assert re.fullmatch(r'compiled the training step in [\d.]+ s', lines[0])
+
+
+def test_a_start_traces_init_once(tmp_path, monkeypatch):
+    """Of a network it takes as long as reading its program from the cache."""
+    traced, init = [], Gan.init
+    monkeypatch.setattr(Gan, 'init', lambda self, rng: traced.append(rng) or init(self, rng))
+    gan = make_gan()
+    images = jax.ShapeDtypeStruct((100, *IMAGE), jnp.uint8)
+    ahead = compile_ahead(gan, OPTIONS, images, tmp_path, lambda line: None)
+    ahead.cancel()
+    jax.jit(gan.init).trace(seed_key(0, 'init'))
+    assert len(traced) == 1
 
 
 def test_memory_of_a_sharded_table_is_that_of_one_device():
