@@ -177,8 +177,9 @@ class AheadOfTime:
         plan, method = self._plan, self._plan.method
         images = from_config.images_shape(plan.record, num_images)
         # Several processes and streamed sets need arrays to compile; GLO's state has the size of
-        # its images.
-        waits = parallel.process_count() > 1 or method.state_axes is not None
+        # its images. The shares of the classes are numbers in the program.
+        by_shares = plan.record['model']['fake_classes'] == 'set'
+        waits = by_shares or parallel.process_count() > 1 or method.state_axes is not None
         if waits or streaming.is_streamed(plan.stream, images):
             return
         if num_images >= method.batch_size:

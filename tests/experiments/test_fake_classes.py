@@ -4,8 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
+import snjax
+from configs import sngan_digits
 from experiments import build
+from experiments.modes import train
 from helpers import contract
 from snjax import parallel
 from snjax.models import resnet
@@ -51,6 +55,38 @@ def test_by_default_they_are_uniform_whatever_the_set_has():
 def test_without_the_labels_of_the_set_it_is_refused(gan):
     with pytest.raises(ValueError, match='give the labels of the set to `with_images`'):
         classes_of_fakes(gan)
+
+
+@pytest.mark.parametrize(('kind', 'waits'), [('set', True), ('uniform', False)])
+def test_a_step_with_the_shares_of_a_set_is_compiled_once_they_are_known(
+    tmp_path, monkeypatch, kind, waits
+):
+    compiled = []
+    monkeypatch.setattr(train, 'compile_ahead', lambda *given: compiled.append(given))
+    config = contract.small('cgan_cifar', '')
+    config.model.fake_classes = kind
+    train.AheadOfTime(build.plan(config.lock()), tmp_path, print).announce(100)
+    assert bool(compiled) != waits
+
+
+@pytest.mark.slow
+def test_a_run_on_a_folder_takes_the_shares_of_its_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, num in (('ant', 3), ('bee', 9)):
+        (tmp_path / 'photos' / name).mkdir(parents=True)
+        for i in range(num):
+            picture = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+            picture.save(tmp_path / 'photos' / name / f'{i}.png')
+    c = sngan_digits.get_config()
+    c.method, c.model.head, c.model.num_classes = 'cgan', 'projection', 2
+    c.model.fake_classes = 'set'
+    c.model.gen_width = c.model.dis_width = 4
+    c.data.name, c.data.path, c.data.channels = 'folder', str(tmp_path / 'photos'), 3
+    c.num_steps = c.checkpoint.every = c.sampling.every = c.log.every = 2
+    c.batch_size = c.gen_batch_size = 4
+    c.eval.extractor, c.eval.every = '', 0
+    train.run_train(c.lock(), tmp_path / 'run')
+    assert snjax.load(tmp_path / 'run').step == 2
 
 
 @pytest.mark.slow
