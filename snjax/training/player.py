@@ -131,7 +131,7 @@ def synchronized(model_state: dict[str, Any]) -> dict[str, Any]:
     return {k: v if k == 'spectral' else parallel.mean(v) for k, v in model_state.items()}
 
 
-def sigmas(**players: Player) -> dict[str, jax.Array]:
+def sigmas(**players: Player) -> dict[str, Any]:
     """Every layer's sigma as '<prefix>/<layer>', for players given by prefix."""
     return {
         f'{prefix}/{name}': sigma
