@@ -101,6 +101,9 @@ class ConditionalBatchNorm(nn.Module):
     Attributes:
         num_classes: rows of the tables, which start at 1 (gamma) and 0 (beta).
         train, axis_name, dtype, epsilon, running_variance: as for `batch_norm`.
+        maps: in place of the tables, `maps(features, name=...)` makes each of two layers, `gain` and
+            `shift`, of what is given as labels: gamma is 1 + gain(labels), beta shift(labels), as in
+            BigGAN (Brock et al. 2019, arXiv:1809.11096, appendix B).
     """
 
     num_classes: int
@@ -109,6 +112,7 @@ class ConditionalBatchNorm(nn.Module):
     dtype: Any = None
     epsilon: float = EPSILON
     running_variance: str = 'biased'
+    maps: Factory | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b *s n'], labels: Labels) -> Float[Array, 'b *s n']:
@@ -120,12 +124,16 @@ class ConditionalBatchNorm(nn.Module):
             use_scale=False,
             running_variance=self.running_variance,
         )
-        shape = (self.num_classes, x.shape[-1])
-        gamma = self.param('gamma', nn.initializers.ones_init(), shape)
-        beta = self.param('beta', nn.initializers.zeros_init(), shape)
         per_image = (x.shape[0],) + (1,) * (x.ndim - 2) + (x.shape[-1],)
-        gamma = _rows(jnp.asarray(gamma), labels).reshape(per_image)
-        beta = _rows(jnp.asarray(beta), labels).reshape(per_image)
+        if self.maps is not None:
+            gamma = 1 + self.maps(x.shape[-1], name='gain')(labels)
+            beta = self.maps(x.shape[-1], name='shift')(labels)
+        else:
+            shape = (self.num_classes, x.shape[-1])
+            gamma = self.param('gamma', nn.initializers.ones_init(), shape)
+            beta = self.param('beta', nn.initializers.zeros_init(), shape)
+            gamma, beta = (_rows(jnp.asarray(table), labels) for table in (gamma, beta))
+        gamma, beta = gamma.reshape(per_image), beta.reshape(per_image)
         y = norm(use_bias=False, name='batch_norm')(x) * gamma + beta
         return y.astype(self.dtype or x.dtype)
 
@@ -167,6 +175,7 @@ def generator_norms(
     dtype: Any,
     epsilon: float = EPSILON,
     running_variance: str = 'biased',
+    maps: Factory | None = None,
 ) -> tuple[Factory, Factory]:
     """The factories `plain(name=...)` and `conditional(name=...)` of a generator's batch norms.
 
@@ -176,6 +185,7 @@ def generator_norms(
         labels: classes (b,), float weights (b, num_classes), or None.
         num_classes: 0 for an unconditional generator.
         train, axis_name, dtype, epsilon, running_variance: as for `batch_norm`.
+        maps: as for `ConditionalBatchNorm`; `labels` are then what `gain` and `shift` take.
 
     Raises:
         ValueError: labels are missing, superfluous or of another shape.
@@ -183,12 +193,13 @@ def generator_norms(
     kwargs: dict[str, Any] = {'train': train, 'axis_name': axis_name, 'dtype': dtype}
     kwargs |= {'epsilon': epsilon, 'running_variance': running_variance}
     plain = batch_norm(**kwargs)
-    check_labels(labels, num_classes)
+    if maps is None:
+        check_labels(labels, num_classes)
     if labels is None:
         return plain, plain
 
     def conditional(*, name: str):
-        layer = ConditionalBatchNorm(num_classes, **kwargs, name=name)
+        layer = ConditionalBatchNorm(num_classes, **kwargs, maps=maps, name=name)
         return lambda x: layer(x, labels)
 
     return plain, conditional
