@@ -33,6 +33,7 @@ CODES = {
     'mimicry': ('torch_peers.py', 'TORCH_PYTHON', 'a7fda06c4aff1e6af8dc4c4a35ed6636e434c766'),
     'pytorch-gan-collections': ('torch_peers.py', 'TORCH_PYTHON', '860e90bd882eb5737103de55bcf0e977d6952343'),
     'R3GAN': ('torch_peers.py', 'TORCH_PYTHON', '19a7ddf463fbac2bd39b4c1c73d63f1c441c7403'),
+    'BigGAN-PyTorch': ('torch_peers.py', 'TORCH_PYTHON', '98459431a5d618d644d54cd1e9fceb1e5045648d'),
     'minimal_glo': ('torch_peers.py', 'TORCH_PYTHON', 'bbb68d26a5de0effdd93a72f8da8361d3d5d763c'),
 }  # fmt: skip
 GLO = ('glo_l2', 'glo_lap1')

@@ -17,6 +17,7 @@ WIDTH, BATCH = 4, 4
 GLO_IMAGES, GLO_BATCH, GLO_WIDTH = 40, 8, 8  # every row is trained ten times in 50 updates
 # R3GAN's width, the length of its burn-in and the half-life of its average, both in images.
 R3GAN_WIDTH, R3GAN_BURN_IN, R3GAN_HALF_LIFE = 16, 60, 40
+BIGGAN_DECAY = 0.9  # of its moving average
 FIXED = 8  # images and latents that are looked at, not trained on
 IMAGE = (3, 32, 32)
 
@@ -33,6 +34,9 @@ MODELS = {
     'mimicry_cgan': ('mimicry', 1, 5, 'normal'),
     'collections': ('pytorch-gan-collections', 2, 5, 'normal'),
     'r3gan': ('R3GAN', 1, 1, 'normal'),
+    'biggan_cifar': ('BigGAN-PyTorch', 1, 4, 'normal'),
+    'biggan': ('BigGAN-PyTorch', 1, 2, 'normal'),
+    'biggan_deep': ('BigGAN-PyTorch', 1, 2, 'normal'),
 }
 
 
@@ -67,6 +71,8 @@ def inputs(model, steps, dim_z=128):
         dim_z, num_real = 64, n_dis + 1
     else:
         num_real = n_dis
+    if model == 'biggan':  # a part for each of 4 blocks, and one more
+        dim_z = 120
 
     def step(rng):
         label = rng.randint(0, CLASSES, (num_real, b)).astype('int32')
@@ -90,6 +96,8 @@ def inputs(model, steps, dim_z=128):
         fed['dis_y'] = fed['label']
     if model == 'r3gan':  # 8 px, where it has two stages
         fed.update({k: fed[k][..., ::4, ::4] for k in ('real', 'fixed_x')})
+    if model == 'biggan':  # 64 px, where both players have attention at 32x32
+        fed.update({k: fed[k].repeat(2, -1).repeat(2, -2) for k in ('real', 'fixed_x')})
     return fed
 
 
