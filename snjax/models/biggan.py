@@ -284,7 +284,7 @@ class BigGANDeepDiscriminator(_Deep, BigGANDiscriminator):
 
     @nn.nowrap
     def blocks_from_image(self) -> list[list[str]]:
-        attended = self._attended()
+        attended = self.attended()
         pairs = [[f'block{i}_0', f'block{i}_1'] for i in range(1, len(self.layout().dis))]
         names = [['from_image'], *pairs]
         if attended is not None:

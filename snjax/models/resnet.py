@@ -146,7 +146,7 @@ class ResNetGenerator(_Residual, Generator):
     variants = VARIANTS
 
     def __post_init__(self):
-        self._attended()
+        self.attended()
         super().__post_init__()
 
     @nn.compact
@@ -155,7 +155,7 @@ class ResNetGenerator(_Residual, Generator):
     ) -> Float[Array, 'b h w c']:
         """Images; see `Generator`."""
         first, *blocks = self.layout().gen
-        bottom, attended = self._bottom(), self._attended()
+        bottom, attended = self._bottom(), self.attended()
         z, norms, norm_out = self.conditions(z, labels, train=train)
         conv = functools.partial(self.started().conv, dtype=self.dtype)
         dense = functools.partial(self.started().dense, dtype=self.dtype, kernel_init=plain_init)
@@ -192,7 +192,7 @@ class ResNetGenerator(_Residual, Generator):
         return height // factor, width // factor
 
     @nn.nowrap
-    def _attended(self) -> int | None:
+    def attended(self) -> int | None:
         """Index of the block that `SelfAttention` follows."""
         height, width = self._bottom()
         maps = [(height * 2**i, width * 2**i) for i in range(1, len(self.layout().gen))]
@@ -222,7 +222,7 @@ class ResNetDiscriminator(_Residual, Discriminator):
     variants = VARIANTS
 
     def __post_init__(self):
-        self._attended()
+        self.attended()
         super().__post_init__()
 
     @nn.compact
@@ -235,7 +235,7 @@ class ResNetDiscriminator(_Residual, Discriminator):
     ) -> Logits:
         """Logits; see `Discriminator`."""
         self.check_images(x)
-        h, attended = x, self._attended()
+        h, attended = x, self.attended()
         for i in range(len(self.layout().dis)):
             h = self._block(i, train)(h)
             if i == attended:
@@ -256,7 +256,7 @@ class ResNetDiscriminator(_Residual, Discriminator):
     @nn.nowrap
     def blocks_from_image(self) -> list[list[str]]:
         """One list for each block, with the attention that follows it; see `Discriminator`."""
-        num, attended = len(self.layout().dis), self._attended()
+        num, attended = len(self.layout().dis), self.attended()
         names = [[f'block{i + 1}', *(['attention'] if i == attended else [])] for i in range(num)]
         if self.first_stride2:
             names[0][0] = 'stem'
@@ -288,7 +288,7 @@ class ResNetDiscriminator(_Residual, Discriminator):
         return [min(i, layout.n_down) for i in range(1, len(layout.dis) + 1)]
 
     @nn.nowrap
-    def _attended(self) -> int | None:
+    def attended(self) -> int | None:
         """Index of the block that `SelfAttention` follows."""
         height, width = sides(self.image_size)
         maps = [(height // 2**n, width // 2**n) for n in self.halvings()]
