@@ -15,6 +15,8 @@ from ml_collections import ConfigDict
 
 from configs import (
     base,
+    biggan_cifar,
+    biggan_imagenet,
     cgan_anime,
     cgan_cifar,
     from_workdir,
@@ -71,6 +73,8 @@ ARGUMENTS = {
     'r3gan_imagenet': [(), ('32',), ('64',)],
     'r3gan_folder': [('photos',), ('photos,256',), ('photos,32,laptop',)],
     'glo_cifar': [(), ('512',)],
+    'biggan_cifar': [(), ('shared',), ('laptop',)],
+    'biggan_imagenet': [(), ('64',), ('256',), ('128,code',), ('256,deep',)],
     'glo_celeba': [(), ('128',)],
     'glo_faces': [('faces',), ('faces,128',)],
 }
@@ -194,6 +198,8 @@ def test_docstring_names_a_command_that_works(name):
         ('r3gan_imagenet', ['1.27', '2.09']),
         ('r3gan_folder', ['1.95', '2.75']),
         ('glo_digits', ['1707.05776']),
+        ('biggan_cifar', ['9.22', '14.73', '1809.11096', 'launch_cifar_ema.sh']),
+        ('biggan_imagenet', ['8.7', '98.8', '142.3', '5.7', '124.5', '171.4', '97.35']),
         ('glo_cifar', ['no row', '1707.05776', 'minimal_glo']),
         ('glo_celeba', ['figures 1 to 5', 'no row', '162,770']),
         ('glo_faces', ['no row']),
@@ -237,6 +243,34 @@ RESNET = {
     'data.dequantize': True,
     'data.flip': False,
 }
+BIGGAN = {
+    'method': 'biggan',
+    'loss': 'hinge',
+    'update_order': 'dis_first',
+    'optimizer.beta1': 0.0,
+    'optimizer.beta2': 0.999,
+    'optimizer.ema_decay': 0.9999,
+    'model.architecture': 'biggan',
+    'model.gen_normalization': 'spectral',
+    'model.head': 'projection',
+    'data.dequantize': False,
+    'data.flip': False,
+}
+
+
+def biggan(batch, parts, n_dis, lr, dis_lr, eps, ema_start):
+    return {
+        'batch_size': batch,
+        'gen_batch_size': batch,
+        'accumulate': parts,
+        'n_dis': n_dis,
+        'optimizer.lr': lr,
+        'optimizer.dis_lr': dis_lr,
+        'optimizer.eps': eps,
+        'optimizer.ema_start': ema_start,
+    }
+
+
 PUBLISHED = [
     (
         'sngan_cifar',
@@ -445,6 +479,18 @@ OTHERS = [
     ('r3gan_imagenet', ('64',), r3gan(4096, gamma=1, chance=0.4, ema=5e7, images=2e8)),
     ('r3gan_folder', ('ffhq,64',), r3gan(256, gamma=2, chance=0.3, ema=5e5, images=2e7)),
     ('r3gan_folder', ('ffhq,256',), r3gan(256, gamma=150, chance=0.3, ema=5e5, images=2e7)),
+    # The authors' launch_cifar_ema.sh and launch_BigGAN_bs256x8.sh, and the paper's appendix C.
+    ('biggan_cifar', (), BIGGAN | biggan(50, 1, 4, 2e-4, 0.0, 1e-8, 1000) | {'num_steps': 125_000}),
+    (
+        'biggan_imagenet',
+        ('128',),
+        BIGGAN
+        | biggan(2048, 8, 2, 5e-5, 2e-4, 1e-8, 0)
+        | {'penalty.gen_orthogonal': 1e-4, 'model.dim_z': 120, 'model.attention': 64},
+    ),
+    ('biggan_imagenet', ('128,code',), BIGGAN | biggan(2048, 8, 1, 1e-4, 4e-4, 1e-6, 20_000)),
+    ('biggan_imagenet', ('256',), {'model.dim_z': 140, 'model.gen_width': 96}),
+    ('biggan_imagenet', ('256,deep',), biggan(2048, 8, 2, 2.5e-5, 2.5e-5, 1e-8, 0)),
 ]
 
 
@@ -587,6 +633,8 @@ def count(params):
         (r3gan_folder.get_config, 'faces,48', '32, 64, 128, 256'),
         (r3gan_folder.get_config, 'faces,big', 'r3gan_folder.py:faces,big'),
         (glo_cifar.get_config, 'long', 'length of z'),
+        (biggan_cifar.get_config, 'deep', 'published, shared, laptop'),
+        (biggan_imagenet.get_config, '64,deep', 'SIZE,code, and 128,deep and 256,deep'),
         (glo_celeba.get_config, '96', '64 and 128'),
         (glo_faces.get_config, 'faces,big', 'glo_faces.py:faces,big'),
         (sngan_folder.get_config, 'photos,50', '32, 48, 64'),
@@ -674,7 +722,12 @@ def test_every_key_is_read_and_a_finished_run_stays_as_it_is(finished_run, tmp_p
     # Read from a plain dict above.
     train.load_data(Watched(config, seen), say=lambda line: None)
     train._origin(Watched(config, seen))
-    for name in ('acgan_cifar', 'r3gan_cifar', 'glo_digits'):  # groups of other methods
+    for name in (
+        'acgan_cifar',
+        'r3gan_cifar',
+        'biggan_cifar',
+        'glo_digits',
+    ):  # groups of other methods
         build.method(Watched(load(name), seen))
     assert set(flat(config)) - seen == set()
 
