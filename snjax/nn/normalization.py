@@ -126,14 +126,14 @@ class ConditionalBatchNorm(nn.Module):
         )
         per_image = (x.shape[0],) + (1,) * (x.ndim - 2) + (x.shape[-1],)
         if self.maps is not None:
-            gamma = 1 + self.maps(x.shape[-1], name='gain')(labels)
-            beta = self.maps(x.shape[-1], name='shift')(labels)
+            gamma = 1 + self.maps(x.shape[-1], name='gain')(labels).reshape(per_image)
+            beta = self.maps(x.shape[-1], name='shift')(labels).reshape(per_image)
         else:
             shape = (self.num_classes, x.shape[-1])
             gamma = self.param('gamma', nn.initializers.ones_init(), shape)
             beta = self.param('beta', nn.initializers.zeros_init(), shape)
-            gamma, beta = (_rows(jnp.asarray(table), labels) for table in (gamma, beta))
-        gamma, beta = gamma.reshape(per_image), beta.reshape(per_image)
+            gamma = _rows(jnp.asarray(gamma), labels).reshape(per_image)
+            beta = _rows(jnp.asarray(beta), labels).reshape(per_image)
         y = norm(use_bias=False, name='batch_norm')(x) * gamma + beta
         return y.astype(self.dtype or x.dtype)
 

@@ -89,7 +89,7 @@ def run_ours(models, out, dtype='float64', steps=feed.LAST):
 
 def rounding(model, in_float32, in_float64):
     """How far the official code strays from itself in float32: `float32/t1/gen` and so on."""
-    found = {t: compare.errors(model, in_float32, in_float64, t)[0] for t in feed.KEPT}
+    found = {t: compare.errors(model, in_float32, in_float64, t)[0] for t in feed.kept(model)}
     return {
         f'float32/t{t}/{k}': np.float64(e) for t, errors in found.items() for k, e in errors.items()
     }
@@ -116,7 +116,7 @@ def main():
             arrays = dict(np.load(official))
             errors = rounding(model, dict(np.load(rounded)), arrays)
             about = f'{code_of(model)} {CODES[code_of(model)][2]}, {arrays.pop("about")}'
-            kept = feed.reduced(arrays) | errors
+            kept = feed.reduced(model, arrays) | errors
             np.savez_compressed(HERE / f'{model}.npz', about=about, **kept)
     missing = [m for m in chosen if not (given.runs / 'snjax' / f'{m}.npz').exists()]
     if missing:

@@ -13,6 +13,7 @@ import numpy as np
 CLASSES = 10
 # Generator updates after which a fixture keeps something; the tables go on to the last.
 KEPT, LAST = (1, 2, 5, 10, 20), 50
+KEPT_OF_MANY = dict.fromkeys(('biggan', 'biggan_deep'), (1, 2, 20))  # of networks with many layers
 WIDTH, BATCH = 4, 4
 GLO_IMAGES, GLO_BATCH, GLO_WIDTH = 40, 8, 8  # every row is trained ten times in 50 updates
 # R3GAN's width, the length of its burn-in and the half-life of its average, both in images.
@@ -166,17 +167,22 @@ def kept_whole(name):
     return name in ('logits', 'classes') or name.endswith('/u')
 
 
-def reduced(arrays):
+def kept(model):
+    """The updates of a model after which its fixture keeps something."""
+    return KEPT_OF_MANY.get(model, KEPT)
+
+
+def reduced(model, arrays):
     """A trajectory as its fixture keeps it; images of the first two fixed z whole, at update 20."""
-    kept = {}
+    found = {}
     for name, array in arrays.items():
         time, _, rest = name.partition('/')
         if name.startswith('trace/'):
-            kept[name] = array
-        elif time.lstrip('t').isdigit() and int(time[1:]) in KEPT:
-            kept[name] = array if kept_whole(rest) else summary(rest, array)
+            found[name] = array
+        elif time.lstrip('t').isdigit() and int(time[1:]) in kept(model):
+            found[name] = array if kept_whole(rest) else summary(rest, array)
             if rest.endswith('/u'):
-                kept[name[:-2] + '/sigma'] = sigma(arrays[name[:-2] + '/W'], array)
+                found[name[:-2] + '/sigma'] = sigma(arrays[name[:-2] + '/W'], array)
             if int(time[1:]) == KEPT[-1] and rest == 'images':
-                kept[time + '/images_whole'] = array[:2]
-    return kept
+                found[time + '/images_whole'] = array[:2]
+    return found
