@@ -32,10 +32,10 @@ class BigGan(Gan):
     gen_orthogonal: float = 0.0  # beta of eq. 4; 0 for none
 
     def update_gen(self, state, real, key):
-        def update(grads, opt_state, params=None, **extra):
+        def update(updates, state, params=None, **extra):
             pull = jax.grad(lambda p: self.gen_orthogonal * orthogonal(p))(params)
-            grads = jax.tree.map(lambda a, b: a + b, grads, pull)
-            return inner.update(grads, opt_state, params, **extra)
+            updates = jax.tree.map(lambda a, b: a + b, updates, pull)
+            return inner.update(updates, state, params, **extra)
 
         inner = optax.with_extra_args_support(self.optimizer)
         regularized = optax.GradientTransformationExtraArgs(inner.init, update)

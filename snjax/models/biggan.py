@@ -275,7 +275,7 @@ class BigGANDeepDiscriminator(_Deep, BigGANDiscriminator):
         hidden = max(1, features // RATIO)
         down = 'down' if i <= self.layout().n_down else None
         options = {'conv': conv, 'norm': self.norm(train=train)}
-        return self.pair(i, (features,) * 2, (hidden,) * 2, (down, None), **options)
+        return self.pair(i, (features, features), (hidden, hidden), (down, None), **options)
 
     @nn.nowrap
     def halvings(self) -> list[int]:
