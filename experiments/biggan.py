@@ -3,7 +3,7 @@
 SAGAN's game, both players spectrally normalized, at eight times the batch and twice the width, on
 networks whose batch norms see the class and parts of z (`snjax.models.biggan`). The pieces:
 
-* orthogonal regularization of G (eq. 4), beta = `penalty.gen_orthogonal`: below;
+* orthogonal regularization of G (section 3.1), beta = `penalty.gen_orthogonal`: below;
 * batches of 2,048 in parts: `accumulate`, `snjax.training.accumulation`;
 * a moving average of G from an update on: `optimizer.ema_decay` and `optimizer.ema_start`;
 * standing statistics and the truncation trick belong to finished runs: `--mode=sample`.
@@ -29,7 +29,7 @@ FIXED = sagan.FIXED
 class BigGan(Gan):
     """Adds the gradient of G's regularization to that of its loss once an update, as their code."""
 
-    gen_orthogonal: float = 0.0  # beta of eq. 4; 0 for none
+    gen_orthogonal: float = 0.0  # beta; 0 for none
 
     def update_gen(self, state, real, key):
         def update(updates, state, params=None, **extra):

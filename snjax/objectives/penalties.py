@@ -203,7 +203,7 @@ def orthogonal(params: Params) -> Scalar:
     """Sum over kernels of |W^T W * (1 - I)|_F^2: their columns, one per output, at right angles, of
     any length.
 
-    Brock et al. 2019 (arXiv:1809.11096, eq. 4), for a generator and with weight 1e-4. Their PyTorch
+    Brock et al. 2019 (arXiv:1809.11096, section 3.1), for a generator and with weight 1e-4. Their PyTorch
     code adds half of the gradient of this, so that its 1e-4 is 5e-5 here. Tables of embeddings are
     left out.
     """
