@@ -43,10 +43,10 @@ def get_config() -> ConfigDict:
     # The two networks.
     c.model = ConfigDict()
     # resnet (tables 4 to 6 of the SNGAN paper), sngan_cnn (the CNN of table 3), wgan_gp_cnn (that
-    # of WGAN-GP), r3gan or radford (DCGAN's generator, for GLO).
+    # of WGAN-GP), r3gan, biggan, biggan_deep or radford (DCGAN's generator, for GLO).
     c.model.architecture = 'resnet'
     # Version of the network where sources differ: paper, code (sngan_cnn), wgan_gp,
-    # mimicry or pytorch (resnet), imagenet (r3gan).
+    # mimicry or pytorch (resnet), imagenet (r3gan), cifar (biggan).
     c.model.variant = 'paper'
     # Channels of the generator's last hidden layer; `ch` in the official code.
     c.model.gen_width = 256
@@ -59,7 +59,8 @@ def get_config() -> ConfigDict:
     # Compute type: float32 or bfloat16. Parameters, batch statistics and spectral norms are
     # float32 in both.
     c.model.dtype = 'float32'
-    # Recompute the inside of ResNet blocks in the backward pass: less memory, more work.
+    # Recompute the inside of residual blocks (ResNet, BigGAN) in the backward pass: less memory, more
+    # work.
     c.model.remat = False
     # Batch-norm statistics over all devices; off: per device, as the official multi-GPU code.
     c.model.sync_batch_norm = True
@@ -67,8 +68,9 @@ def get_config() -> ConfigDict:
     # unbiased, of those times m / (m - 1) with m values per channel (Ioffe and Szegedy's Algorithm 2,
     # Chainer, PyTorch). It touches images in evaluation, not training.
     c.model.running_variance = 'biased'
-    # When power iterations advance: per_update (once per discriminator update) or per_forward
-    # (in every application of a layer, as in the official code).
+    # When power iterations advance: per_update (once in each update of the layer's player),
+    # per_forward (in every application of a layer, as in the official code) or per_joint_forward (the
+    # same, with real images and fakes in one, as in BigGAN's code).
     c.model.spectral_updates = 'per_update'
     # Normalization of the discriminator: spectral, none, weight, layer, batch, or tracked (spectral
     # norms are computed and logged, weights are not divided by them).
@@ -113,7 +115,7 @@ def get_config() -> ConfigDict:
     c.model.conditioning_end = 0
     # How the discriminator uses classes: none, projection or acgan.
     c.model.head = 'none'
-    # Height of the feature map with self-attention (ResNet). 0: no attention.
+    # Height of the feature map with self-attention (ResNet, BigGAN). 0: no attention.
     c.model.attention = 0
     # Whether the discriminator's first convolution halves the image.
     c.model.first_stride2 = False
@@ -140,6 +142,9 @@ def get_config() -> ConfigDict:
     c.penalty.consistency_fake = 0.0
     # Distance of every kernel from an orthonormal one.
     c.penalty.orthonormal = 0.0
+    # Orthogonal regularization of the generator (method biggan): its kernels' columns at right angles
+    # (published: 1e-4).
+    c.penalty.gen_orthogonal = 0.0
     # Squared norm of every kernel (weight decay).
     c.penalty.l2 = 0.0
     # Spectral norm regularization: lambda, on half the sum of sigma^2.
@@ -254,6 +259,9 @@ def get_config() -> ConfigDict:
     c.optimizer.gen_lead = 0
     # Decay of the moving average of the generator (EMA), batch statistics included. 0: no average.
     c.optimizer.ema_decay = 0.0
+    # Generator update from which that average begins; it is the weights until then. 0: it follows from
+    # the start, and forgets it fast.
+    c.optimizer.ema_start = 0
 
     # R3GAN's burn-in: values that begin at another key's value, or at 0, and go to the one named
     # here along half a cosine.

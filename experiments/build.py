@@ -35,6 +35,7 @@ from snjax.training.optimizers import (
     OPTIMIZERS,
     Schedule,
     burn_in,
+    from_update,
     linear_decay,
     rising_half_life,
     scale_by_scheduled_adam,
@@ -160,8 +161,14 @@ def common(config: Config) -> dict[str, Any]:
         'adaptive': adaptive if adaptive.target else None,
         'augment_chance': burn_in(0.0, chance, b.steps) if b.augment else chance,
         'frozen': from_config.frozen_layers(config),
-        'ema_decay': rising_half_life(o.ema_decay, b.steps) if b.ema else o.ema_decay,
+        'ema_decay': _ema_decay(o, b),
     }
+
+
+def _ema_decay(o: Config, b: Config) -> float | Schedule:
+    if b.ema:
+        return rising_half_life(o.ema_decay, b.steps)
+    return from_update(o.ema_start, o.ema_decay) if o.ema_start else o.ema_decay
 
 
 def penalties(config: Config) -> dict[str, float | Schedule]:

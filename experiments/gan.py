@@ -71,8 +71,8 @@ class Gan:
     # 'dis_first' (Goodfellow et al., Algorithm 1), or 'gen_first' or 'same_fakes' (module docstring).
     update_order: str
     # When the power iterations of a player advance. 'per_update': once, at the start of its own
-    # update. 'per_forward': at every pass in training, those of the other player's updates included
-    # (official code: 2 n_dis + 1 times a step for D).
+    # update. 'per_forward': at every pass in training, also of the other's updates (official code:
+    # 2 n_dis + 1 times a step for D). 'per_joint_forward': the same, reals and fakes in one pass.
     spectral_updates: str
     optimizer: optax.GradientTransformation  # to updates not yet scaled by the learning rate
     learning_rate: Schedule
@@ -316,7 +316,7 @@ class Gan:
         return player.advance(module, *inputs) if self.spectral_updates == 'per_update' else player
 
     def _apply(self, module: nn.Module, player: Player, params, *inputs):
-        moves_spectral = self.spectral_updates == 'per_forward'
+        moves_spectral = self.spectral_updates != 'per_update'
         return player.apply(module, params, *inputs, moves_spectral=moves_spectral)
 
     def _discriminate(self, dis: Player, params, real: Batch, fake: Batch):

@@ -23,8 +23,8 @@ def main(given: flags.FlagValues, workdir: pathlib.Path) -> None:
     """Runs `--mode=convert` with the flags of `launch.py`."""
     if not given.published:
         raise ValueError(
-            '--published is missing: give a netG_..._steps.pth of mimicry or a '
-            'ResNetGenerator_....npz of sngan_projection'
+            '--published is missing: give a netG_..._steps.pth of mimicry, a ResNetGenerator_....npz of '
+            'sngan_projection or a G_ema.pth of BigGAN-PyTorch'
         )
     run_convert(given.config, paths.expanded(given.published, '--published'), workdir)
 

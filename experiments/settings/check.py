@@ -7,7 +7,7 @@ The range of each number alone is in `experiments.settings.ranges`.
 
 from typing import Any
 
-from experiments.settings import check_labels, ranges
+from experiments.settings import check_labels, penalties, ranges
 from experiments.settings.choices import choose
 from snjax import models, parallel
 from snjax.data import sets
@@ -15,7 +15,6 @@ from snjax.image_format import sides
 from snjax.latents.initial import INITIAL_LATENTS
 from snjax.latents.sampling import LATENTS
 from snjax.objectives.losses import LOSSES
-from snjax.objectives.penalties import PENALTIES
 from snjax.objectives.reconstruction import PYRAMIDS, RECONSTRUCTION_LOSSES, WEIGHTINGS
 from snjax.training import feed
 from snjax.training.optimizers import EPS_FORMS, OPTIMIZERS
@@ -24,8 +23,7 @@ Config = Any  # an ml_collections.ConfigDict, whose attributes no type checker k
 STREAM = ('auto', 'on', 'off', 'decode')
 # A logit above 0 says "real"; in the others reals lie around 1, or anywhere.
 _SIGNED_LOSSES = ('hinge', 'non_saturating', 'minimax')
-# Use per-image gradients, so batch norm in D is refused.
-_PER_IMAGE_PENALTIES = ('gradient', 'gradient_one_sided')
+_POLICIES = ('per_update', 'per_forward', 'per_joint_forward')  # of the power iterations
 
 
 # ---- methods
@@ -37,13 +35,13 @@ def gan(config: Config) -> None:
     model = config.model
     choose('loss', config.loss, LOSSES)
     choose('update_order', config.update_order, ('gen_first', 'dis_first', 'same_fakes'))
-    choose('model.spectral_updates', model.spectral_updates, ('per_update', 'per_forward'))
+    choose('model.spectral_updates', model.spectral_updates, _POLICIES)
     choose('model.latent', model.latent, LATENTS)
     _pixels(config.data)
     optimizer(config.optimizer)
     _batches(config)
     check_labels.classes(config)
-    _penalties(config)
+    penalties.check(config)
     _burn_in(config)
     _adaptive(config)
     transfer(config)
@@ -113,34 +111,6 @@ def _batches(config: Config) -> None:
         )
 
 
-def _penalties(config: Config) -> None:
-    """Checks whether the discriminator fits each penalty."""
-    normalization = config.model.normalization
-    if config.penalty.spectral and normalization not in ('spectral', 'tracked'):
-        raise ValueError(
-            'penalty.spectral needs the sigma of every layer, which model.normalization='
-            f'{normalization!r} does not keep: use --config.model.normalization=tracked'
-        )
-    if config.penalty.spectral and config.model.embed_u == 'rows':
-        raise ValueError(
-            "penalty.spectral reads u as the features' side of every weight, but model.embed_u is "
-            "'rows': use --config.model.embed_u=features"
-        )
-    others = [n for n in PENALTIES if config.penalty[n] and n not in ('r1', 'r2')]
-    if config.penalty.through_augment and (config.method != 'r3gan' or others):
-        raise ValueError(
-            f'penalty.through_augment is on, but method is {config.method} and penalties beside R1 and '
-            f'R2 are {", ".join(others) or "off"}: it is for r3gan with r1 and r2 alone; use '
-            '--config.penalty.through_augment=false'
-        )
-    for name in _PER_IMAGE_PENALTIES:
-        if config.penalty[name] and normalization == 'batch':
-            raise ValueError(
-                f'penalty.{name} is on the gradient at single images, which batch norm in the '
-                'discriminator mixes: use --config.model.normalization=layer or none'
-            )
-
-
 def _burn_in(config: Config) -> None:
     b, o = config.burn_in, config.optimizer
     named = [name for name in ('lr', 'beta2', 'gamma', 'ema', 'augment') if b[name]]
@@ -159,6 +129,11 @@ def _burn_in(config: Config) -> None:
         raise ValueError(
             f'burn_in.beta2 is {b.beta2}, but optimizer.name is {o.name} and optimizer.eps_form '
             f'{o.eps_form}: beta2 moves in --config.optimizer.name=adam with eps_form=adam alone'
+        )
+    if o.ema_start and (b.ema or not o.ema_decay):
+        raise ValueError(
+            f'optimizer.ema_start is {o.ema_start}: it needs --config.optimizer.ema_decay=0.9999, not '
+            f'{o.ema_decay}, and burn_in.ema off; or --config.optimizer.ema_start=0'
         )
     if b.ema and not o.ema_decay:
         raise ValueError(

@@ -12,6 +12,12 @@ import jax.numpy as jnp
 from snjax.image_format import ImageSize
 from snjax.models.arguments import at_least, choose, positive
 from snjax.models.base import Discriminator, Generator, check_conditioning
+from snjax.models.biggan import (
+    BigGANDeepDiscriminator,
+    BigGANDeepGenerator,
+    BigGANDiscriminator,
+    BigGANGenerator,
+)
 from snjax.models.layer_sets import (
     BATCH_NORM,
     LAYER_NORM,
@@ -22,6 +28,7 @@ from snjax.models.layer_sets import (
     Layers,
     orthogonal_start,
     spectral_norm,
+    started,
     tracked,
 )
 from snjax.models.r3gan import R3GANDiscriminator, R3GANGenerator
@@ -39,6 +46,10 @@ __all__ = [
     'SPECTRAL',
     'TRACKED',
     'WEIGHT_NORM',
+    'BigGANDeepDiscriminator',
+    'BigGANDeepGenerator',
+    'BigGANDiscriminator',
+    'BigGANGenerator',
     'Discriminator',
     'Generator',
     'Layers',
@@ -57,6 +68,7 @@ __all__ = [
     'make_generator',
     'orthogonal_start',
     'spectral_norm',
+    'started',
     'tracked',
 ]
 
@@ -66,12 +78,16 @@ _GENERATORS = {
     'wgan_gp_cnn': WGANGPCNNGenerator,
     'radford': RadfordGenerator,
     'r3gan': R3GANGenerator,
+    'biggan': BigGANGenerator,
+    'biggan_deep': BigGANDeepGenerator,
 }
 _DISCRIMINATORS = {
     'resnet': ResNetDiscriminator,
     'sngan_cnn': SNGANCNNDiscriminator,
     'wgan_gp_cnn': WGANGPCNNDiscriminator,
     'r3gan': R3GANDiscriminator,
+    'biggan': BigGANDiscriminator,
+    'biggan_deep': BigGANDeepDiscriminator,
 }
 # Old names of architectures.
 RENAMED: dict[str, str] = {'standard': 'sngan_cnn', 'dcgan': 'wgan_gp_cnn'}
@@ -103,27 +119,29 @@ def make_generator(
     out.
 
     Args:
-        architecture: `'resnet'` (`snjax.models.resnet`), `'sngan_cnn'`, `'wgan_gp_cnn'`, `'r3gan'`
-            or `'radford'`, which has no discriminator.
+        architecture: `'resnet'` (`snjax.models.resnet`), `'sngan_cnn'`, `'wgan_gp_cnn'`, `'r3gan'`,
+            `'biggan'`, `'biggan_deep'`, or `'radford'`, which has no discriminator.
         image_size: pixels of a square's side, or (height, width); each architecture says which it
             takes.
         gen_width: channels of the last hidden layer; published: 256 for the ResNet at 32 px, 128
-            for both networks of WGAN-GP, those of `snjax.models.r3gan`, 64 everywhere else.
+            for both networks of WGAN-GP, those of `snjax.models.r3gan` and `snjax.models.biggan`, 64
+            everywhere else.
         layers: the layer set; `SPECTRAL` normalizes every kernel, as SAGAN does.
         channels: of the image.
         variant: `'paper'` or `'code'`, which differ for `'sngan_cnn'` alone, a ResNet's
-            `'wgan_gp'`, `'mimicry'` or `'pytorch'`, or `'imagenet'` of `'r3gan'`.
+            `'wgan_gp'`, `'mimicry'` or `'pytorch'`, `'imagenet'` of `'r3gan'`, or `'cifar'` of
+            `'biggan'`.
         num_classes: 0 for an unconditional generator.
         num_conditions: numbers per image in place of classes; 0 for none.
         gen_conditioning: where classes enter: `'batch_norm'` or `'concat'` (see `Generator`).
-        attention: height of the feature map after which self-attention follows (ResNet alone); 0
-            for none.
+        attention: height of the feature map after which self-attention follows (ResNet and BigGAN);
+            0 for none.
         batch_norm_axis: mapped axis over which batch statistics are shared, or None.
         running_variance: `'biased'`, or `'unbiased'` as Chainer and PyTorch have it
             (`snjax.nn.normalization`).
         dtype: compute type, `'float32'` or `'bfloat16'`.
-        remat: recomputes each block's activations in the backward pass, to save memory (ResNet
-            alone).
+        remat: recomputes each block's activations in the backward pass, to save memory (ResNet and
+            BigGAN).
 
     Raises:
         ValueError: a name, size, width or count is not accepted.
@@ -142,7 +160,7 @@ def make_generator(
         running_variance=choose('running_variance', running_variance, RUNNING_VARIANCES),
         dtype=_DTYPES[choose('dtype', dtype, _DTYPES)],
         variant=choose('variant', variant, network.variants),
-        **_resnet_only(architecture, attention=attention, remat=remat),
+        **_residual_only(network, attention=attention, remat=remat),
     )
 
 
@@ -171,14 +189,15 @@ def make_discriminator(
     Args:
         architecture, image_size, variant, batch_norm_axis, dtype, remat: as for `make_generator`.
         dis_width: channels of the first block or layer; published: 128 for the ResNet at 32 px and
-            both networks of WGAN-GP, those of `snjax.models.r3gan`, 64 everywhere else.
+            both networks of WGAN-GP, those of `snjax.models.r3gan` and `snjax.models.biggan`, 64
+            everywhere else.
         layers: the layer set: how weights or activations are normalized, in shortcuts, embeddings
             and the output too.
         num_classes, head: `'none'`, `'projection'` or `'acgan'`, which gives the pair (logits (b,),
             class logits (b, num_classes)); see `snjax.models.heads`.
-        attention: height of the feature map after which self-attention follows (ResNet alone); 0
-            for none.
-        first_stride2: a convolution of stride 2 in place of the first block (ResNet alone).
+        attention: height of the feature map after which self-attention follows (ResNet and BigGAN);
+            0 for none.
+        first_stride2: a convolution of stride 2 in place of the first block (ResNet and BigGAN).
         dis_lipschitz: fixed factor on the logits.
         num_conditions: numbers per image in place of classes: `'projection'` maps them to the space
             of the features.
@@ -198,7 +217,7 @@ def make_discriminator(
         batch_norm_axis=batch_norm_axis,
         dtype=_DTYPES[choose('dtype', dtype, _DTYPES)],
         variant=choose('variant', variant, network.variants),
-        **_resnet_only(architecture, attention=attention, first_stride2=first_stride2, remat=remat),
+        **_residual_only(network, attention=attention, first_stride2=first_stride2, remat=remat),
     )
 
 
@@ -212,14 +231,15 @@ def check_architecture(name: str, accepted: Any = _GENERATORS) -> None:
     choose('architecture', name, accepted)
 
 
-def _resnet_only(architecture: str, **options: int) -> dict[str, int]:
-    """The options that only the ResNets have; {} for other networks, where they must be off."""
-    if architecture == 'resnet':
+def _residual_only(network: type, **options: int) -> dict[str, int]:
+    """The options of the residual family of `snjax.models.resnet`; {} for other networks, where they
+    must be off."""
+    if issubclass(network, ResNetGenerator | ResNetDiscriminator):
         return options
     for key, value in options.items():
         if value:
             raise ValueError(
-                f"{key} is {value!r}: of the architectures only 'resnet' has it; elsewhere it is "
-                f'{type(value)()!r} (--config.model.{key})'
+                f"{key} is {value!r}: of the architectures only 'resnet', 'biggan' and 'biggan_deep' "
+                f'have it; elsewhere it is {type(value)()!r} (--config.model.{key})'
             )
     return {}

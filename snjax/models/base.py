@@ -113,7 +113,12 @@ class Generator(nn.Module):
 
     @nn.nowrap
     def norms(
-        self, labels: Labels | None, *, train: bool, epsilon: float = EPSILON
+        self,
+        labels: Labels | None,
+        *,
+        train: bool,
+        epsilon: float = EPSILON,
+        maps: Factory | None = None,
     ) -> tuple[Factory, Factory]:
         """Factories `plain(name=...)` and `conditional(name=...)`; see `generator_norms`."""
         in_norms = self.conditioning == 'batch_norm'
@@ -126,6 +131,7 @@ class Generator(nn.Module):
             dtype=self.dtype,
             epsilon=epsilon,
             running_variance=self.running_variance,
+            maps=maps,
         )
 
 

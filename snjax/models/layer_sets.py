@@ -26,6 +26,7 @@ from snjax import spectral
 from snjax.models.arguments import at_least, choose, positive
 from snjax.nn import layers as plain
 from snjax.nn import weight_norm
+from snjax.nn.layers import Initializer
 from snjax.nn.normalization import Factory, activation_batch_norm, activation_layer_norm
 from snjax.spectral.power_iteration import OPERATORS
 
@@ -125,17 +126,21 @@ LAYER_NORM = Layers(norm=activation_layer_norm)
 
 def orthogonal_start(layers: Layers) -> Layers:
     """`layers` with orthonormal kernels at the start, as SNGAN's comparison starts orthonormal
-    regularization.
+    regularization: `started` by the matrix (everything but the last axis, outputs).
+    """
+    return started(layers, nn.initializers.orthogonal())
 
-    Kernels of convolutions and dense layers, as the matrix (everything but the last axis, outputs);
-    the initialization that a network asks for is ignored.
+
+def started(layers: Layers, init: Initializer) -> Layers:
+    """`layers` whose convolutions and dense layers start at kernels by `init`; the initialization
+    that a network asks for is ignored.
     """
     return dataclasses.replace(
         layers,
-        conv=functools.partial(_orthogonal, layers.conv),
-        dense=functools.partial(_orthogonal, layers.dense),
+        conv=functools.partial(_started, layers.conv, init),
+        dense=functools.partial(_started, layers.dense, init),
     )
 
 
-def _orthogonal(layer: Factory, *args: Any, **kwargs: Any) -> Any:
-    return layer(*args, **kwargs | {'kernel_init': nn.initializers.orthogonal()})
+def _started(layer: Factory, init: Initializer, *args: Any, **kwargs: Any) -> Any:
+    return layer(*args, **kwargs | {'kernel_init': init})

@@ -6,13 +6,14 @@ bound is attained only if the directions that every layer stretches most meet ea
 true constant may be far below it (Virmaux & Scaman 2018, arXiv:1805.10965).
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from snjax.image_format import sides
 from snjax.models.base import Discriminator
-from snjax.models.resnet import VARIANTS, ResNetDiscriminator, find_layout
+from snjax.models.resnet import ResNetDiscriminator
 
 
 def product_bound(dis: Discriminator, norms: Mapping[str, Any]) -> Any:
@@ -34,18 +35,20 @@ def product_bound(dis: Discriminator, norms: Mapping[str, Any]) -> Any:
         return score * math.prod(norms[name] for name in names)
     if dis.attention:
         return math.inf
-    layout = find_layout(dis.image_size)
     bound = score
-    for i in range(len(layout.dis)):
-        bound = bound * (norms['stem'] if 'stem' in norms and i == 0 else _block(norms, i + 1))
-    pixels = math.prod(side // 2**layout.n_down for side in sides(dis.image_size))
+    for name in itertools.chain.from_iterable(dis.blocks_from_image()):
+        bound = bound * (norms[name] if name in norms else _block(norms, name))
+    pixels = math.prod(side // 2 ** dis.layout().n_down for side in sides(dis.image_size))
     # Global pooling: a sum of n pixels stretches an image of one colour by sqrt(n).
-    return bound * pixels ** (-0.5 if VARIANTS[dis.variant].mean_pool else 0.5)
+    return bound * pixels ** (-0.5 if dis.traits().mean_pool else 0.5)
 
 
-def _block(norms: Mapping[str, Any], number: int) -> Any:
-    """Of `snjax.nn.blocks.DownBlock`, whose shortcut may be the identity."""
-    prefix = f'block{number}/'
+def _block(norms: Mapping[str, Any], name: str) -> Any:
+    """Of `snjax.nn.blocks.DownBlock`, whose shortcut may be the identity, or of
+    `snjax.models.biggan.DeepBlock`, whose new channels are beside it."""
+    prefix = f'{name}/'
     own = {name.removeprefix(prefix): norms[name] for name in norms if name.startswith(prefix)}
     shortcut = own.pop('shortcut', 1.0)
+    if 'conv4' in own and f'{prefix}shortcut' in norms:
+        shortcut = (1 + shortcut**2) ** 0.5
     return math.prod(own.values()) + shortcut

@@ -22,8 +22,8 @@ w86763777/pytorch-gan-collections has them.
 
 import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -33,9 +33,10 @@ from snjax.image_format import ImageSize, canonical, said, sides
 from snjax.models.arguments import check_multiples
 from snjax.models.base import Discriminator, Generator
 from snjax.models.heads import Logits
+from snjax.models.layer_sets import Layers
 from snjax.nn.attention import SelfAttention, attended_block
 from snjax.nn.blocks import DownBlock, UpBlock, plain_init
-from snjax.nn.normalization import EPSILON, Labels
+from snjax.nn.normalization import EPSILON, Factory, Labels
 
 
 class Layout(NamedTuple):
@@ -70,6 +71,7 @@ class Variant(NamedTuple):
     score_bias: bool = False  # at every size, not only where `Layout` has it
     bilinear: bool = False  # upsampling in the generator: nearest otherwise
     relu_shortcut: bool = False  # in D: shortcuts begin after the block's first ReLU
+    wide: bool = False  # in D: hidden layers have their block's output channels
 
 
 VARIANTS = {
@@ -81,34 +83,51 @@ VARIANTS = {
 }
 
 
-def find_layout(image_size: ImageSize) -> Layout:
-    """The row of `LAYOUTS` of the smaller side.
+def find_layout(
+    image_size: ImageSize, layouts: Mapping[int, Layout] = LAYOUTS, networks: str = 'ResNets'
+) -> Layout:
+    """The row of `layouts` of the smaller side.
 
     Raises:
         ValueError: there is none, or a side is no multiple of what the networks reduce it by; the
             message names the nearest sizes.
     """
     side = min(sides(image_size))
-    if side not in LAYOUTS:
-        nearest = sorted(sorted(LAYOUTS, key=lambda size: abs(size - side))[:2])
+    if side not in layouts:
+        nearest = sorted(sorted(layouts, key=lambda size: abs(size - side))[:2])
         of = '' if isinstance(canonical(image_size), int) else ' as the smaller side'
         raise ValueError(
-            f'image_size is {said(image_size)}: the ResNets take {", ".join(map(str, LAYOUTS))}{of}; '
+            f'image_size is {said(image_size)}: the {networks} take {", ".join(map(str, layouts))}{of}; '
             f'the nearest are {nearest[0]} and {nearest[1]} (--config.data.image_size)'
         )
-    layout = LAYOUTS[side]
-    check_multiples(image_size, max(side // layout.bottom, 2**layout.n_down), 'ResNet')
+    layout = layouts[side]
+    factor = max(side // layout.bottom, 2**layout.n_down)
+    check_multiples(image_size, factor, networks.removesuffix('s'))
     return layout
 
 
-def _bottom(image_size: ImageSize) -> tuple[int, int]:
-    """Height and width of the generator's first feature map."""
-    height, width = sides(image_size)
-    factor = min(height, width) // find_layout(image_size).bottom
-    return height // factor, width // factor
+class _Residual:
+    """What both players have, and where a family that is built alike differs (`models.biggan`)."""
+
+    image_size: ImageSize
+    layers: Layers
+    variant: str
+
+    @nn.nowrap
+    def layout(self) -> Layout:
+        return find_layout(self.image_size)
+
+    @nn.nowrap
+    def traits(self) -> Variant:
+        return VARIANTS[self.variant]
+
+    @nn.nowrap
+    def started(self) -> Layers:
+        """The layer set, with another start than the blocks ask for where a family has one."""
+        return self.layers
 
 
-class ResNetGenerator(Generator):
+class ResNetGenerator(_Residual, Generator):
     """Dense, one `UpBlock` per doubling, BN-ReLU-3x3-tanh. Trained on z ~ N(0, I) in R^128.
 
     `image_size` is a key of `LAYOUTS`, or two sides of which the smaller is. With classes, the
@@ -127,7 +146,7 @@ class ResNetGenerator(Generator):
     variants = VARIANTS
 
     def __post_init__(self):
-        self._attended()
+        self.attended()
         super().__post_init__()
 
     @nn.compact
@@ -135,34 +154,52 @@ class ResNetGenerator(Generator):
         self, z: Float[Array, 'b dim_z'], labels: Labels | None = None, *, train: bool
     ) -> Float[Array, 'b h w c']:
         """Images; see `Generator`."""
-        _, (first, *blocks), *_ = find_layout(self.image_size)
-        bottom = _bottom(self.image_size)
-        z, labels = self.place_labels(z, labels)
-        norm_out, norm = self.norms(labels, train=train, epsilon=VARIANTS[self.variant].epsilon)
-        conv = functools.partial(self.layers.conv, dtype=self.dtype)
-        dense = functools.partial(self.layers.dense, dtype=self.dtype, kernel_init=plain_init)
-        attended, bilinear = self._attended(), VARIANTS[self.variant].bilinear
+        first, *blocks = self.layout().gen
+        bottom, attended = self._bottom(), self.attended()
+        z, norms, norm_out = self.conditions(z, labels, train=train)
+        conv = functools.partial(self.started().conv, dtype=self.dtype)
+        dense = functools.partial(self.started().dense, dtype=self.dtype, kernel_init=plain_init)
         h = dense(math.prod(bottom) * first * self.width, name='project')(z)
         h = h.reshape(-1, *bottom, first * self.width)
-        block = nn.remat(UpBlock) if self.remat else UpBlock
-        for i, multiple in enumerate(blocks):
-            h = block(multiple * self.width, conv, norm, bilinear, name=f'block{i + 1}')(h)
+        for i, (multiple, norm) in enumerate(zip(blocks, norms, strict=True)):
+            h = self._block(i, multiple * self.width, conv, norm)(h)
             if i == attended:
-                h = SelfAttention(self.layers.conv, self.dtype, name='attention')(h)
+                h = SelfAttention(self.started().conv, self.dtype, name='attention')(h)
         h = nn.relu(norm_out(name='norm_out')(h))
         h = conv(self.channels, 3, kernel_init=plain_init, name='to_image')(h)
         return jnp.tanh(h.astype(jnp.float32))
 
     @nn.nowrap
-    def _attended(self) -> int | None:
+    def conditions(
+        self, z: Float[Array, 'b dim_z'], labels: Labels | None, *, train: bool
+    ) -> tuple[Float[Array, 'b n'], Sequence[Factory], Factory]:
+        """Input of the dense layer, and the factories of each block's norms and of the last one;
+        call it in a compact method."""
+        z, labels = self.place_labels(z, labels)
+        plain, conditional = self.norms(labels, train=train, epsilon=self.traits().epsilon)
+        return z, [conditional] * (len(self.layout().gen) - 1), plain
+
+    def _block(self, i: int, features: int, conv: Factory, norm: Factory) -> Any:
+        """The block at index `i`, which doubles the map."""
+        block = nn.remat(UpBlock) if self.remat else UpBlock
+        return block(features, conv, norm, self.traits().bilinear, name=f'block{i + 1}')
+
+    @nn.nowrap
+    def _bottom(self) -> tuple[int, int]:
+        """Height and width of the first feature map."""
+        height, width = sides(self.image_size)
+        factor = min(height, width) // self.layout().bottom
+        return height // factor, width // factor
+
+    @nn.nowrap
+    def attended(self) -> int | None:
         """Index of the block that `SelfAttention` follows."""
-        _, (_, *blocks), *_ = find_layout(self.image_size)
-        height, width = _bottom(self.image_size)
-        maps = [(height * 2**i, width * 2**i) for i in range(1, len(blocks) + 1)]
+        height, width = self._bottom()
+        maps = [(height * 2**i, width * 2**i) for i in range(1, len(self.layout().gen))]
         return attended_block(self.attention, maps, f'{said(self.image_size)} px generator')
 
 
-class ResNetDiscriminator(Discriminator):
+class ResNetDiscriminator(_Residual, Discriminator):
     """`DownBlock`s, ReLU, global pooling by the sum and a dense output (without bias at 32 px).
 
     `image_size` is as for `ResNetGenerator`. A norm of activations precedes each ReLU inside the blocks,
@@ -185,7 +222,7 @@ class ResNetDiscriminator(Discriminator):
     variants = VARIANTS
 
     def __post_init__(self):
-        self._attended()
+        self.attended()
         super().__post_init__()
 
     @nn.compact
@@ -198,24 +235,28 @@ class ResNetDiscriminator(Discriminator):
     ) -> Logits:
         """Logits; see `Discriminator`."""
         self.check_images(x)
-        layout, variant = find_layout(self.image_size), VARIANTS[self.variant]
-        h, attended = x, self._attended()
-        for i in range(len(layout.dis)):
+        h, attended = x, self.attended()
+        for i in range(len(self.layout().dis)):
             h = self._block(i, train)(h)
             if i == attended:
-                h = SelfAttention(self.layers.conv, self.dtype, name='attention')(h)
-        pool = jnp.mean if variant.mean_pool else jnp.sum
+                h = SelfAttention(self.started().conv, self.dtype, name='attention')(h)
+        pool = jnp.mean if self.traits().mean_pool else jnp.sum
         return self.logits(
             pool(nn.relu(h).astype(jnp.float32), axis=(1, 2)),
             labels,
-            init=plain_init,
-            score_bias=layout.score_bias or variant.score_bias,
+            init=self.head_init(),
+            score_bias=self.layout().score_bias or self.traits().score_bias,
         )
+
+    @nn.nowrap
+    def head_init(self) -> Any:
+        """Initializer of the kernels and the embedding in the head."""
+        return plain_init
 
     @nn.nowrap
     def blocks_from_image(self) -> list[list[str]]:
         """One list for each block, with the attention that follows it; see `Discriminator`."""
-        num, attended = len(find_layout(self.image_size).dis), self._attended()
+        num, attended = len(self.layout().dis), self.attended()
         names = [[f'block{i + 1}', *(['attention'] if i == attended else [])] for i in range(num)]
         if self.first_stride2:
             names[0][0] = 'stem'
@@ -223,9 +264,9 @@ class ResNetDiscriminator(Discriminator):
 
     def _block(self, i: int, train: bool) -> Callable[[Array], Array]:
         """The block at index `i`, or the stem in place of the first."""
-        layout = find_layout(self.image_size)
+        layout = self.layout()
         features = layout.dis[i] * self.width
-        conv = functools.partial(self.layers.conv, dtype=self.dtype)
+        conv = functools.partial(self.started().conv, dtype=self.dtype)
         if i == 0 and self.first_stride2:
             return conv(features, 4, strides=2, kernel_init=plain_init, name='stem')
         block = nn.remat(DownBlock) if self.remat else DownBlock
@@ -235,14 +276,20 @@ class ResNetDiscriminator(Discriminator):
             down=i < layout.n_down,
             first=i == 0,
             norm=self.norm(train=train),
-            relu_shortcut=VARIANTS[self.variant].relu_shortcut,
+            relu_shortcut=self.traits().relu_shortcut,
+            wide=self.traits().wide,
             name=f'block{i + 1}',
         )
 
     @nn.nowrap
-    def _attended(self) -> int | None:
+    def halvings(self) -> list[int]:
+        """How often each block's output has been halved."""
+        layout = self.layout()
+        return [min(i, layout.n_down) for i in range(1, len(layout.dis) + 1)]
+
+    @nn.nowrap
+    def attended(self) -> int | None:
         """Index of the block that `SelfAttention` follows."""
-        _, _, blocks, n_down, *_ = find_layout(self.image_size)
-        (height, width), halvings = sides(self.image_size), range(1, len(blocks) + 1)
-        maps = [(height // 2 ** min(i, n_down), width // 2 ** min(i, n_down)) for i in halvings]
+        height, width = sides(self.image_size)
+        maps = [(height // 2**n, width // 2**n) for n in self.halvings()]
         return attended_block(self.attention, maps, f'{said(self.image_size)} px discriminator')

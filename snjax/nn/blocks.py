@@ -67,6 +67,7 @@ class DownBlock(nn.Module):
             and after it elsewhere, which gives the same values.)
         norm: `norm(name=...)` makes a layer that is applied before each ReLU.
         relu_shortcut: the shortcut begins after the first ReLU, which mimicry applies in place.
+        wide: the hidden layer has the output's channels in every block (SAGAN, BigGAN).
     """
 
     features: int
@@ -75,11 +76,12 @@ class DownBlock(nn.Module):
     first: bool = False
     norm: Factory = no_norm
     relu_shortcut: bool = False
+    wide: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b i j n']:
         resample = 'down' if self.down else None
-        hidden = self.features if self.first else x.shape[-1]
+        hidden = self.features if self.first or self.wide else x.shape[-1]
         h = x if self.first else nn.relu(self.norm(name='norm1')(x))
         x = h if self.relu_shortcut else x
         h = self.conv(hidden, 3, kernel_init=residual_init, name='conv1')(h)

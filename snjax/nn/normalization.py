@@ -107,6 +107,9 @@ class ConditionalBatchNorm(nn.Module):
         num_classes: rows of the tables, which start at 1 (gamma) and 0 (beta).
         of_numbers: labels are numbers and not classes.
         train, axis_name, dtype, epsilon, running_variance: as for `batch_norm`.
+        maps: in place of the tables, `maps(features, name=...)` makes each of two layers, `gain` and
+            `shift`, of what is given as labels: gamma is 1 + gain(labels), beta shift(labels), as in
+            BigGAN (Brock et al. 2019, arXiv:1809.11096, appendix B).
     """
 
     num_classes: int
@@ -116,6 +119,7 @@ class ConditionalBatchNorm(nn.Module):
     epsilon: float = EPSILON
     running_variance: str = 'biased'
     of_numbers: bool = False
+    maps: Factory | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b *s n'], labels: Labels) -> Float[Array, 'b *s n']:
@@ -127,14 +131,18 @@ class ConditionalBatchNorm(nn.Module):
             use_scale=False,
             running_variance=self.running_variance,
         )
-        shape = (self.num_classes + self.of_numbers, x.shape[-1])
-        start = _first_row_of_ones if self.of_numbers else nn.initializers.ones_init()
-        gamma = self.param('gamma', start, shape)
-        beta = self.param('beta', nn.initializers.zeros_init(), shape)
         per_image = (x.shape[0],) + (1,) * (x.ndim - 2) + (x.shape[-1],)
-        rows = _affine if self.of_numbers else _rows
-        gamma = rows(jnp.asarray(gamma), labels).reshape(per_image)
-        beta = rows(jnp.asarray(beta), labels).reshape(per_image)
+        if self.maps is not None:
+            gamma = 1 + self.maps(x.shape[-1], name='gain')(labels).reshape(per_image)
+            beta = self.maps(x.shape[-1], name='shift')(labels).reshape(per_image)
+        else:
+            shape = (self.num_classes + self.of_numbers, x.shape[-1])
+            start = _first_row_of_ones if self.of_numbers else nn.initializers.ones_init()
+            gamma = self.param('gamma', start, shape)
+            beta = self.param('beta', nn.initializers.zeros_init(), shape)
+            rows = _affine if self.of_numbers else _rows
+            gamma = rows(jnp.asarray(gamma), labels).reshape(per_image)
+            beta = rows(jnp.asarray(beta), labels).reshape(per_image)
         y = norm(use_bias=False, name='batch_norm')(x) * gamma + beta
         return y.astype(self.dtype or x.dtype)
 
@@ -195,6 +203,7 @@ def generator_norms(
     epsilon: float = EPSILON,
     running_variance: str = 'biased',
     num_conditions: int = 0,
+    maps: Factory | None = None,
 ) -> tuple[Factory, Factory]:
     """The factories `plain(name=...)` and `conditional(name=...)` of a generator's batch norms.
 
@@ -205,6 +214,7 @@ def generator_norms(
         num_classes: 0 for an unconditional generator.
         train, axis_name, dtype, epsilon, running_variance: as for `batch_norm`.
         num_conditions: of a generator whose labels are numbers (b, num_conditions).
+        maps: as for `ConditionalBatchNorm`; `labels` are then what `gain` and `shift` take.
 
     Raises:
         ValueError: labels are missing, superfluous or of another shape.
@@ -212,14 +222,16 @@ def generator_norms(
     kwargs: dict[str, Any] = {'train': train, 'axis_name': axis_name, 'dtype': dtype}
     kwargs |= {'epsilon': epsilon, 'running_variance': running_variance}
     plain = batch_norm(**kwargs)
-    check_labels(labels, num_classes, num_conditions)
+    if maps is None:
+        check_labels(labels, num_classes, num_conditions)
     if labels is None:
         return plain, plain
     if num_conditions:
         kwargs['of_numbers'] = True
 
     def conditional(*, name: str):
-        layer = ConditionalBatchNorm(num_classes or num_conditions, **kwargs, name=name)
+        num = num_classes or num_conditions
+        layer = ConditionalBatchNorm(num, **kwargs, maps=maps, name=name)
         return lambda x: layer(x, labels)
 
     return plain, conditional

@@ -102,6 +102,11 @@ def rising_half_life(decay: float, steps: float | int) -> Schedule:
     return lambda step: jnp.exp(math.log(decay) / share(step))
 
 
+def from_update(start: int, decay: float) -> Schedule:
+    """Decay of a moving average that is the weights themselves until that many updates (BigGAN)."""
+    return lambda step: jnp.where(step + 1 < start, 0.0, decay)
+
+
 def at(value: float | Schedule, step: jax.Array) -> float | jax.Array:
     """The value of a number or a schedule."""
     return value(step) if callable(value) else value

@@ -12,6 +12,8 @@ import pytest
 
 from configs import (
     base,
+    biggan_cifar,
+    biggan_imagenet,
     cgan_anime,
     cgan_cifar,
     glo_celeba,
@@ -65,6 +67,8 @@ ARGUMENTS = {
     'r3gan_imagenet': [(), ('32',), ('64',)],
     'r3gan_folder': [('photos',), ('photos,256',), ('photos,32,laptop',)],
     'glo_cifar': [(), ('512',)],
+    'biggan_cifar': [(), ('shared',), ('laptop',)],
+    'biggan_imagenet': [(), ('64',), ('256',), ('128,code',), ('256,deep',)],
     'glo_celeba': [(), ('128',)],
     'glo_faces': [('faces',), ('faces,128',)],
 }
@@ -180,6 +184,8 @@ def test_docstring_names_a_command_that_works(name):
         ('r3gan_imagenet', ['1.27', '2.09']),
         ('r3gan_folder', ['1.95', '2.75']),
         ('glo_digits', ['1707.05776']),
+        ('biggan_cifar', ['9.22', '14.73', '1809.11096', 'launch_cifar_ema.sh']),
+        ('biggan_imagenet', ['8.7', '98.8', '142.3', '5.7', '124.5', '171.4', '97.35']),
         ('glo_cifar', ['no row', '1707.05776', 'minimal_glo']),
         ('glo_celeba', ['figures 1 to 5', 'no row', '162,770']),
         ('glo_faces', ['no row']),
@@ -217,6 +223,8 @@ def test_docstring_names_the_published_row(name, row):
         (r3gan_folder.get_config, 'faces,48', '32, 64, 128, 256'),
         (r3gan_folder.get_config, 'faces,big', 'r3gan_folder.py:faces,big'),
         (glo_cifar.get_config, 'long', 'length of z'),
+        (biggan_cifar.get_config, 'deep', 'published, shared, laptop'),
+        (biggan_imagenet.get_config, '64,deep', 'SIZE,code, and 128,deep and 256,deep'),
         (glo_celeba.get_config, '96', '64 and 128'),
         (glo_faces.get_config, 'faces,big', 'glo_faces.py:faces,big'),
         (sngan_folder.get_config, 'photos,50', '32, 48, 64'),

@@ -20,7 +20,7 @@ from experiments import build
 from helpers import contract
 from helpers.contract import CASES, DISTINCT, Turn, small
 from snjax import parallel
-from snjax.models import resnet
+from snjax.models import biggan, resnet
 from snjax.runs.checkpoint import Checkpointer
 
 ids = '{0[0]}-{0[1]}'.format
@@ -30,6 +30,7 @@ ids = '{0[0]}-{0[1]}'.format
 def tiny_layout(monkeypatch):
     for size, layout in contract.TINY_LAYOUT.items():
         monkeypatch.setitem(resnet.LAYOUTS, size, layout)
+        monkeypatch.setitem(biggan.LAYOUTS, size, layout)
 
 
 @functools.cache
@@ -105,6 +106,7 @@ ALIKE = [
     ('wgan_gp_cifar', 'resnet'),
     ('sagan_cifar', ''),
     ('r3gan_cifar', ''),
+    ('biggan_imagenet', '128,deep'),
 ]
 distinct = pytest.mark.parametrize(
     'case',
@@ -138,7 +140,14 @@ def test_checkpoints_round_trip(case, tmp_path):
 # of these.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'case', [('sngan_cifar', ''), ('sngan_cifar_cnn', 'C'), ('r3gan_cifar', '')], ids=ids
+    'case',
+    [
+        ('sngan_cifar', ''),
+        ('sngan_cifar_cnn', 'C'),
+        ('r3gan_cifar', ''),
+        ('biggan_cifar', 'shared'),
+    ],
+    ids=ids,
 )
 def test_contract_in_bfloat16(case):
     ran = contract.run(case, dtype='bfloat16')
@@ -190,6 +199,12 @@ def test_one_device_is_four_where_pairs_share_a_class_and_a_pass(tmp_path):
 
 
 @pytest.mark.slow
+def test_one_device_is_four_where_norms_see_parts_of_z(tmp_path):
+    """And G's singular vectors, which no gradient passes."""
+    check_devices([('biggan_imagenet', '')], tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('case', CASES, ids=ids)
 def test_one_device_is_four_at_its_own_size(case, tmp_path):
     check_devices([case], tmp_path, own_size=True)
@@ -218,6 +233,14 @@ def test_one_device_is_four_at_its_own_size(case, tmp_path):
         pytest.param('r3gan_folder', 'ffhq,256', 23_057_952, 23_009_568, marks=pytest.mark.slow),
         ('r3gan_imagenet', '32', 82_914_304, 86_548_992),
         pytest.param('r3gan_imagenet', '64', 103_570_432, 107_205_120, marks=pytest.mark.slow),
+        # Counted in the networks of github.com/ajbrock/BigGAN-PyTorch, 9845943, by its scripts' flags.
+        ('biggan_cifar', '', 4_304_387, 4_207_361),
+        ('biggan_cifar', 'shared', 4_373_251, 4_207_361),
+        ('biggan_imagenet', '64', 70_377_348, 45_511_970),
+        ('biggan_imagenet', '128', 70_433_988, 87_982_370),
+        ('biggan_imagenet', '256', 82_235_844, 99_225_890),
+        ('biggan_imagenet', '128,deep', 50_244_484, 34_590_210),
+        ('biggan_imagenet', '256,deep', 55_736_708, 38_247_426),
         # A beta for every channel behind all convolutions but the first.
         ('dcgan_cifar', '', 3_828_739, 5_860_865 + 2 * (128 + 256 + 512)),
         ('sngan_paper', 'batch_norm,A,cifar', 3_812_355, 2_935_873 + 64 + 2 * (128 + 256) + 512),

@@ -253,10 +253,11 @@ def test_n_dis_updates_of_the_discriminator_to_one_of_the_generator(n_dis):
         ('dis_first', 'per_update', 2),
         ('gen_first', 'per_update', 2),
         ('gen_first', 'per_forward', 5),
+        ('dis_first', 'per_joint_forward', 3),
     ],
 )
 def test_how_often_u_advances(order, policy, advances):
-    """n_dis times a step, or 2 n_dis + 1 times: with weights that rest, u tells how often."""
+    """n_dis times a step, 2 n_dis + 1 times or n_dis + 1: with weights that rest, u tells how often."""
     gan, run = falling_gan(order, policy)
     before = filled(gan).replace(step=np.int32(4))
     after, metrics = run(before, images(), KEY)

@@ -61,7 +61,8 @@ def test_every_key_is_read_and_a_finished_run_stays_as_it_is(finished_run, tmp_p
     # Read from a plain dict above.
     train.load_data(Watched(config, seen), say=lambda line: None)
     train._origin(Watched(config, seen))
-    for name in ('acgan_cifar', 'r3gan_cifar', 'glo_digits'):  # groups of other methods
+    # Groups of keys of other methods.
+    for name in ('acgan_cifar', 'r3gan_cifar', 'biggan_cifar', 'glo_digits'):
         build.method(Watched(load(name), seen))
     assert set(flat(config)) - seen == set()
 

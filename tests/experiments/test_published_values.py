@@ -27,6 +27,34 @@ RESNET = {
     'data.dequantize': True,
     'data.flip': False,
 }
+BIGGAN = {
+    'method': 'biggan',
+    'loss': 'hinge',
+    'update_order': 'dis_first',
+    'optimizer.beta1': 0.0,
+    'optimizer.beta2': 0.999,
+    'optimizer.ema_decay': 0.9999,
+    'model.architecture': 'biggan',
+    'model.gen_normalization': 'spectral',
+    'model.head': 'projection',
+    'data.dequantize': False,
+    'data.flip': False,
+}
+
+
+def biggan(batch, parts, n_dis, lr, dis_lr, eps, ema_start):
+    return {
+        'batch_size': batch,
+        'gen_batch_size': batch,
+        'accumulate': parts,
+        'n_dis': n_dis,
+        'optimizer.lr': lr,
+        'optimizer.dis_lr': dis_lr,
+        'optimizer.eps': eps,
+        'optimizer.ema_start': ema_start,
+    }
+
+
 PUBLISHED = [
     (
         'sngan_cifar',
@@ -235,6 +263,18 @@ OTHERS = [
     ('r3gan_imagenet', ('64',), r3gan(4096, gamma=1, chance=0.4, ema=5e7, images=2e8)),
     ('r3gan_folder', ('ffhq,64',), r3gan(256, gamma=2, chance=0.3, ema=5e5, images=2e7)),
     ('r3gan_folder', ('ffhq,256',), r3gan(256, gamma=150, chance=0.3, ema=5e5, images=2e7)),
+    # The authors' launch_cifar_ema.sh and launch_BigGAN_bs256x8.sh, and the paper's appendix C.
+    ('biggan_cifar', (), BIGGAN | biggan(50, 1, 4, 2e-4, 0.0, 1e-8, 1000) | {'num_steps': 125_000}),
+    (
+        'biggan_imagenet',
+        ('128',),
+        BIGGAN
+        | biggan(2048, 8, 2, 5e-5, 2e-4, 1e-8, 0)
+        | {'penalty.gen_orthogonal': 1e-4, 'model.dim_z': 120, 'model.attention': 64},
+    ),
+    ('biggan_imagenet', ('128,code',), BIGGAN | biggan(2048, 8, 1, 1e-4, 4e-4, 1e-6, 20_000)),
+    ('biggan_imagenet', ('256',), {'model.dim_z': 140, 'model.gen_width': 96}),
+    ('biggan_imagenet', ('256,deep',), biggan(2048, 8, 2, 2.5e-5, 2.5e-5, 1e-8, 0)),
 ]
 
 

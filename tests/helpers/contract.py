@@ -31,7 +31,7 @@ if __name__ == '__main__':
 from experiments import build  # noqa: E402
 from helpers.filling import filled  # noqa: E402
 from snjax import parallel  # noqa: E402
-from snjax.models import resnet  # noqa: E402
+from snjax.models import biggan, resnet  # noqa: E402
 
 NUM_STEPS = 20
 # The smallest ResNet, of one block, for 8 px: compiling is most of what these tests take.
@@ -71,6 +71,11 @@ CASES = [
     ('r3gan_cifar', 'resnet'),
     ('r3gan_imagenet', ''),
     ('r3gan_folder', 'photos,32'),
+    ('biggan_cifar', 'shared'),
+    ('biggan_cifar', ''),
+    ('biggan_imagenet', ''),
+    ('biggan_imagenet', '128,code'),
+    ('biggan_imagenet', '128,deep'),
 ]
 
 
@@ -118,14 +123,19 @@ def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
     least = {'paper': 8, 'imagenet': 16}[c.model.variant] if is_r3gan else 1
     c.model.gen_width = least if is_r3gan else max(1, c.model.gen_width // 8)
     c.model.dis_width = least if is_r3gan else max(1, c.model.dis_width // 8)
-    c.model.dim_z = 16
+    is_biggan = c.model.architecture.startswith('biggan')
+    # BigGAN cuts z into 2 parts at 8 px, 3 at 16, 4 at 32 and 6 at 128.
+    c.model.dim_z = 12 if is_biggan and c.model.attention else 16
     c.model.dtype = dtype
     c.gen_batch_size = 4 * (1 + (c.gen_batch_size > c.batch_size))
     c.batch_size = 4
+    c.accumulate = 1
     c.n_dis = min(c.n_dis, 2 if own_size or (name in TWO_TURNS and dtype == 'float32') else 1)
     c.optimizer.ema_decay = 0.9
     if not own_size:
-        is_small = is_r3gan or (c.model.architecture == 'resnet' and not c.model.attention)
+        is_small = is_r3gan or (
+            c.model.architecture in ('resnet', 'biggan') and not c.model.attention
+        )
         c.data.image_size = 8 if is_small else 16
         c.model.attention = c.model.attention and 8
     if sgd:
@@ -276,4 +286,5 @@ def _write_states(cases, out, changes) -> None:
 
 if __name__ == '__main__':
     resnet.LAYOUTS |= TINY_LAYOUT
+    biggan.LAYOUTS |= TINY_LAYOUT
     _write_states(**json.loads(sys.argv[1]))

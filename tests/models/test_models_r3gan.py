@@ -203,7 +203,7 @@ def test_bfloat16_gives_float32_images_and_logits():
         ('gen', {'num_classes': 3, 'gen_conditioning': 'batch_norm'}, 'gen_conditioning=concat'),
         ('dis', {'num_classes': 3, 'head': 'acgan'}, 'model.head=projection'),
         ('dis', {'layers': models.BATCH_NORM}, 'model.normalization'),
-        ('gen', {'attention': 8}, "only 'resnet' has it"),
+        ('gen', {'attention': 8}, "only 'resnet', 'biggan'"),
     ],
 )
 def test_what_is_not_accepted_is_named_in_one_line(make, kwargs, message):

@@ -159,7 +159,7 @@ def test_impossible_heights_are_named_in_one_line(make, image_size, attention, m
 
 def test_only_the_resnets_have_attention():
     kwargs = {'architecture': 'sngan_cnn', 'image_size': 32, 'attention': 16}
-    with pytest.raises(ValueError, match=r"attention is 16: .* only 'resnet' has it"):
+    with pytest.raises(ValueError, match=r"attention is 16: .* only 'resnet', 'biggan'"):
         models.make_generator(gen_width=4, **kwargs)
-    with pytest.raises(ValueError, match=r"attention is 16: .* only 'resnet' has it"):
+    with pytest.raises(ValueError, match=r"attention is 16: .* only 'resnet', 'biggan'"):
         models.make_discriminator(dis_width=4, **kwargs)

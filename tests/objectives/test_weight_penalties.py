@@ -63,6 +63,22 @@ def test_orthonormal_is_a_sum_over_kernels_up_to_a_constant():
     assert float(quick(penalties.orthonormal)(params)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_orthogonal_is_the_products_of_different_columns():
+    """Half of it has the gradient that BigGAN's code adds, 2 W (W^T W * (1 - I)) here; tables are
+    left out."""
+    w = np.random.default_rng(4).standard_normal((2, 3, 4))
+    params = {'a': {'kernel': w, 'bias': w[0, 0]}, 'b': {'embedding': w[0]}}
+    matrix = w.reshape(6, 4)
+    off = matrix.T @ matrix * (1 - np.eye(4))
+    run = quick(jax.value_and_grad(lambda p: penalties.orthogonal({'a': p, 'b': params['b']})))
+    value, grads = run(jax.tree.map(jnp.float32, params['a']))
+    assert float(value) == pytest.approx(np.sum(off**2), rel=1e-5)
+    np.testing.assert_allclose(grads['kernel'].reshape(6, 4), 4 * matrix @ off, 1e-3, 1e-4)
+    assert not np.any(grads['bias'])
+    lengths = {'a': {'kernel': 7 * orthonormal_columns(5, 3)}}
+    assert float(quick(penalties.orthogonal)(lengths)) < 1e-6
+
+
 def test_l2_sums_squares_of_kernels_alone():
     params = {
         'a': {'kernel': jnp.array([[1.0, -2.0], [3.0, 0.0]]), 'bias': jnp.full(2, 100.0)},

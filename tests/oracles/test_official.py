@@ -5,6 +5,7 @@ codes themselves run in `test_official_codes.py`.
 """
 
 import concurrent.futures
+import functools
 import os
 import subprocess
 import sys
@@ -15,11 +16,15 @@ import pytest
 from helpers.compiling import QUICKLY
 from helpers.launching import ROOT
 from oracles.official import compare, fixtures, ours
+from oracles.official import inputs as feed
 from oracles.official.mutations import MUTATIONS, QUICK
 
 QUICK_MODELS = ('resnet', 'cnn', 'wgangp', 'glo_lap1')  # slow: all of them
 QUICK_IN_FLOAT32 = ('cnn', 'glo_lap1')
 EXACT = 1e-9
+# Running means of BigGAN carry biases that are rounding noise, and images in evaluation what these
+# biases have moved since.
+NOISY = {'mean': 1e-7, 'images': 1e-8}
 # In float32 the official code, too, strays from its float64 run, and its fixture says how far: by a
 # factor that chance decides, because the kinks of ReLU and hinge make trajectories part. `mean`
 # carries biases that are rounding noise.
@@ -85,7 +90,7 @@ def mutated(tmp_path_factory):
 def check(model, trajectory, limit):
     """Every error of every checkpoint is below `limit` of its time and kind; none is left out."""
     theirs = fixtures.fixture(model)
-    times = [t for t in (1, 2, 5, 10, 20) if any(k.startswith(f't{t}/') for k in trajectory)]
+    times = [t for t in feed.kept(model) if any(k.startswith(f't{t}/') for k in trajectory)]
     assert times
     for t in times:
         found, arrays = compare.errors(model, trajectory, theirs, t)
@@ -94,8 +99,8 @@ def check(model, trajectory, limit):
         assert not wrong, f'{model} after {t} updates: {wrong}; largest: {arrays[:3]}'
 
 
-def exact(model, theirs, t, kind):
-    return EXACT
+def exact(model, theirs, t, kind, limit=EXACT):
+    return max(limit, NOISY.get(kind, 0)) if model.startswith('biggan') else limit
 
 
 def rounding(model, theirs, t, kind):
@@ -128,12 +133,12 @@ def test_twenty_updates_in_float32(whole_in_float32, model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('model', ['cgan', 'r3gan'])
+@pytest.mark.parametrize('model', ['cgan', 'r3gan', 'biggan_cifar'])
 def test_four_devices_do_what_the_official_code_does_on_one(tmp_path_factory, model):
     """One real image on each; synchronized batch norm, and pairs of a real image and a fake."""
     flags = f'--models={model}', '--steps=2', '--look=none'
     found = run(tmp_path_factory, *flags, devices=4)
-    check(model, found[model], lambda *_: 1e-10)
+    check(model, found[model], functools.partial(exact, limit=1e-10))
 
 
 # ---- a test of the tests: each change of the method is seen

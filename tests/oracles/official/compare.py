@@ -20,6 +20,12 @@ from oracles.official import inputs as feed
 DEAD = re.compile(
     r'gen/(block\d/c(1|2|_sc)|l0|dc[123])/b$|Generator\.\d\.(Conv1|Conv2|Shortcut)\.Biases$'
 )
+# Of BigGAN, whose attention sees biases before it but for those that a norm in their block follows.
+DEAD_IN_BIGGAN = {
+    'biggan_cifar': re.compile(r'gen/blocks/\d/0/conv\w+/b$'),
+    'biggan': re.compile(r'gen/blocks/(\d/0/conv1|3/0/conv\w+)/b$'),
+    'biggan_deep': re.compile(r'gen/blocks/\d/0/conv\w+/b$'),
+}
 DEAD_IN_DCGAN = re.compile(DEAD.pattern + r'|dis/c(0_1|[123]_[01])/b$')
 STATISTICS = re.compile(r'avg_(mean|var)$|running_(mean|var)$')
 LOOKED = ('images', 'images_train', 'images_whole', 'logits', 'classes')
@@ -53,7 +59,7 @@ def errors(model, a, b, t):
     """
     here = f't{t}/'
     names = [k[len(here) :] for k in b if k.startswith(here)]
-    dead = DEAD_IN_DCGAN if model == 'dcgan' else DEAD
+    dead = {'dcgan': DEAD_IN_DCGAN, **DEAD_IN_BIGGAN}.get(model, DEAD)
     found, parts = {}, []
     for side in ('gen', 'dis'):
         wrong = moved = 0.0

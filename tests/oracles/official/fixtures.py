@@ -33,6 +33,7 @@ CODES = {
     'mimicry': ('torch_peers.py', 'TORCH_PYTHON', 'a7fda06c4aff1e6af8dc4c4a35ed6636e434c766'),
     'pytorch-gan-collections': ('torch_peers.py', 'TORCH_PYTHON', '860e90bd882eb5737103de55bcf0e977d6952343'),
     'R3GAN': ('torch_peers.py', 'TORCH_PYTHON', '19a7ddf463fbac2bd39b4c1c73d63f1c441c7403'),
+    'BigGAN-PyTorch': ('torch_peers.py', 'TORCH_PYTHON', '98459431a5d618d644d54cd1e9fceb1e5045648d'),
     'minimal_glo': ('torch_peers.py', 'TORCH_PYTHON', 'bbb68d26a5de0effdd93a72f8da8361d3d5d763c'),
 }  # fmt: skip
 GLO = ('glo_l2', 'glo_lap1')
@@ -88,7 +89,7 @@ def run_ours(models, out, dtype='float64', steps=feed.LAST):
 
 def rounding(model, in_float32, in_float64):
     """How far the official code strays from itself in float32: `float32/t1/gen` and so on."""
-    found = {t: compare.errors(model, in_float32, in_float64, t)[0] for t in feed.KEPT}
+    found = {t: compare.errors(model, in_float32, in_float64, t)[0] for t in feed.kept(model)}
     return {
         f'float32/t{t}/{k}': np.float64(e) for t, errors in found.items() for k, e in errors.items()
     }
@@ -115,7 +116,7 @@ def main():
             arrays = dict(np.load(official))
             errors = rounding(model, dict(np.load(rounded)), arrays)
             about = f'{code_of(model)} {CODES[code_of(model)][2]}, {arrays.pop("about")}'
-            kept = feed.reduced(arrays) | errors
+            kept = feed.reduced(model, arrays) | errors
             np.savez_compressed(HERE / f'{model}.npz', about=about, **kept)
     missing = [m for m in chosen if not (given.runs / 'snjax' / f'{m}.npz').exists()]
     if missing:

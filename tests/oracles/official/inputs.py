@@ -13,10 +13,12 @@ import numpy as np
 CLASSES = 10
 # Generator updates after which a fixture keeps something; the tables go on to the last.
 KEPT, LAST = (1, 2, 5, 10, 20), 50
+KEPT_OF_MANY = dict.fromkeys(('biggan', 'biggan_deep'), (1, 2, 20))  # of networks with many layers
 WIDTH, BATCH = 4, 4
 GLO_IMAGES, GLO_BATCH, GLO_WIDTH = 40, 8, 8  # every row is trained ten times in 50 updates
 # R3GAN's width, the length of its burn-in and the half-life of its average, both in images.
 R3GAN_WIDTH, R3GAN_BURN_IN, R3GAN_HALF_LIFE = 16, 60, 40
+BIGGAN_DECAY = 0.9  # of its moving average
 FIXED = 8  # images and latents that are looked at, not trained on
 IMAGE = (3, 32, 32)
 
@@ -33,6 +35,9 @@ MODELS = {
     'mimicry_cgan': ('mimicry', 1, 5, 'normal'),
     'collections': ('pytorch-gan-collections', 2, 5, 'normal'),
     'r3gan': ('R3GAN', 1, 1, 'normal'),
+    'biggan_cifar': ('BigGAN-PyTorch', 1, 4, 'normal'),
+    'biggan': ('BigGAN-PyTorch', 1, 2, 'normal'),
+    'biggan_deep': ('BigGAN-PyTorch', 1, 2, 'normal'),
 }
 
 
@@ -67,6 +72,8 @@ def inputs(model, steps, dim_z=128):
         dim_z, num_real = 64, n_dis + 1
     else:
         num_real = n_dis
+    if model == 'biggan':  # a part for each of 4 blocks, and one more
+        dim_z = 120
 
     def step(rng):
         label = rng.randint(0, CLASSES, (num_real, b)).astype('int32')
@@ -90,6 +97,8 @@ def inputs(model, steps, dim_z=128):
         fed['dis_y'] = fed['label']
     if model == 'r3gan':  # 8 px, where it has two stages
         fed.update({k: fed[k][..., ::4, ::4] for k in ('real', 'fixed_x')})
+    if model == 'biggan':  # 64 px, where both players have attention at 32x32
+        fed.update({k: fed[k].repeat(2, -1).repeat(2, -2) for k in ('real', 'fixed_x')})
     return fed
 
 
@@ -158,17 +167,22 @@ def kept_whole(name):
     return name in ('logits', 'classes') or name.endswith('/u')
 
 
-def reduced(arrays):
+def kept(model):
+    """The updates of a model after which its fixture keeps something."""
+    return KEPT_OF_MANY.get(model, KEPT)
+
+
+def reduced(model, arrays):
     """A trajectory as its fixture keeps it; images of the first two fixed z whole, at update 20."""
-    kept = {}
+    found = {}
     for name, array in arrays.items():
         time, _, rest = name.partition('/')
         if name.startswith('trace/'):
-            kept[name] = array
-        elif time.lstrip('t').isdigit() and int(time[1:]) in KEPT:
-            kept[name] = array if kept_whole(rest) else summary(rest, array)
+            found[name] = array
+        elif time.lstrip('t').isdigit() and int(time[1:]) in kept(model):
+            found[name] = array if kept_whole(rest) else summary(rest, array)
             if rest.endswith('/u'):
-                kept[name[:-2] + '/sigma'] = sigma(arrays[name[:-2] + '/W'], array)
+                found[name[:-2] + '/sigma'] = sigma(arrays[name[:-2] + '/W'], array)
             if int(time[1:]) == KEPT[-1] and rest == 'images':
-                kept[time + '/images_whole'] = array[:2]
-    return kept
+                found[time + '/images_whole'] = array[:2]
+    return found

@@ -1,140 +1,29 @@
-"""Where the official codes keep what snjax keeps: pairs of names, and how an array is turned.
+"""Where the official codes keep what snjax keeps: pairs of names of every array."""
 
-Chainer and PyTorch have channels first: a kernel (out, in, h, w), a transposed one (in, out, h, w)
-turned by 180 degrees, maps flattened as (c, h, w). TensorFlow's kernels are snjax's own.
-"""
+from oracles.official import biggan_layouts
+from oracles.official.pairs import TO_OURS, TO_THEIRS, Pair, layer, norm, their_shape
 
-from typing import NamedTuple
-
-import numpy as np
-
-BOTTOM = 4  # height of the maps that dense layers make and read
-
-
-class Pair(NamedTuple):
-    """An array under both names.
-
-    Attributes:
-        theirs: name in a trajectory of the official code.
-        ours: player, collection and path.
-        how: key of `TO_OURS`.
-    """
-
-    theirs: str
-    ours: tuple[str, ...]
-    how: str
-
-
-def _conv(w):
-    return w.transpose(2, 3, 1, 0)
-
-
-def _deconv(w):
-    return w[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
-
-
-def _to_map(w):  # dense weight (outputs c h w, inputs)
-    return w.reshape(-1, BOTTOM, BOTTOM, w.shape[1]).transpose(3, 1, 2, 0).reshape(w.shape[1], -1)
-
-
-def _to_map_columns(w):  # the same as TensorFlow has it: (inputs, outputs c h w)
-    return _to_map(w.T)
-
-
-def _from_map(w):  # dense weight (outputs, inputs c h w)
-    return w.reshape(w.shape[0], -1, BOTTOM, BOTTOM).transpose(2, 3, 1, 0).reshape(-1, w.shape[0])
-
-
-def _vector_map(v):
-    return v.reshape(-1, BOTTOM, BOTTOM).transpose(1, 2, 0).ravel()
-
-
-def _map_deconv(w):  # transposed convolution of one pixel (inputs, out, h, w)
-    return w.transpose(0, 2, 3, 1).reshape(w.shape[0], -1)
-
-
-TO_OURS = {
-    'same': lambda w: w,
-    'conv': _conv,
-    'deconv': _deconv,
-    'dense': lambda w: w.T,
-    'to map': _to_map,
-    'to map, columns': _to_map_columns,
-    'from map': _from_map,
-    'vector map': _vector_map,
-    'map deconv': _map_deconv,
-    'u': lambda u: u.reshape(-1),
-    'pixel': lambda w: w[:, :, 0, 0].T,
-    'basis': lambda w: w.transpose(1, 2, 0),
-    'weighing basis': lambda w: w[:, 0].transpose(1, 2, 0),
-}
-TO_THEIRS = {
-    'same': lambda w: w,
-    'conv': lambda k: k.transpose(3, 2, 0, 1),
-    'deconv': lambda k: k.transpose(2, 3, 0, 1)[:, :, ::-1, ::-1],
-    'dense': lambda k: k.T,
-    'to map': lambda k: (
-        k.reshape(k.shape[0], BOTTOM, BOTTOM, -1).transpose(3, 1, 2, 0).reshape(-1, k.shape[0])
-    ),
-    'to map, columns': lambda k: TO_THEIRS['to map'](k).T,
-    'from map': lambda k: (
-        k.reshape(BOTTOM, BOTTOM, -1, k.shape[1]).transpose(3, 2, 0, 1).reshape(k.shape[1], -1)
-    ),
-    'vector map': lambda v: v.reshape(BOTTOM, BOTTOM, -1).transpose(2, 0, 1).ravel(),
-    'map deconv': lambda k: k.reshape(k.shape[0], BOTTOM, BOTTOM, -1).transpose(0, 3, 1, 2),
-    'u': lambda u: u.reshape(1, -1),
-    'pixel': lambda k: k.T[:, :, None, None],
-    'basis': lambda k: k.transpose(2, 0, 1),
-    'weighing basis': lambda k: k.transpose(2, 0, 1)[:, None],
-}
-
-
-def their_shape(how, shape):
-    """Shape in the official layout of an array that has `shape` in snjax's."""
-    return TO_THEIRS[how](np.empty(shape)).shape
-
-
-def _layer(player, theirs, ours, how, bias='same', spectral=False):
-    yield Pair(f'{player}/{theirs}/W', (player, 'params', *ours, 'kernel'), how)
-    if bias:
-        yield Pair(f'{player}/{theirs}/b', (player, 'params', *ours, 'bias'), bias)
-    if spectral:
-        yield Pair(f'{player}/{theirs}/u', (player, 'spectral', *ours, 'u'), 'u')
-
-
-def _norm(player, theirs, ours, how='same', conditional=False, scale=True):
-    params, statistics = (player, 'params', *ours), (player, 'batch_stats', *ours)
-    if conditional:
-        statistics = (*statistics, 'batch_norm')
-        yield Pair(f'{player}/{theirs}/gammas/W', (*params, 'gamma'), 'same')
-        yield Pair(f'{player}/{theirs}/betas/W', (*params, 'beta'), 'same')
-    else:
-        if scale:
-            yield Pair(f'{player}/{theirs}/gamma', (*params, 'scale'), how)
-        yield Pair(f'{player}/{theirs}/beta', (*params, 'bias'), how)
-    yield Pair(f'{player}/{theirs}/avg_mean', (*statistics, 'mean'), how)
-    yield Pair(f'{player}/{theirs}/avg_var', (*statistics, 'var'), how)
-
+__all__ = ['LAYOUTS', 'TO_OURS', 'TO_THEIRS', 'layout', 'their_shape']
 
 _BLOCK = {'c1': 'conv1', 'c2': 'conv2', 'c_sc': 'shortcut'}
 
 
 def sngan_projection(conditional, score_bias=None):
     """resnet_32.py and snresnet_32.py; mimicry's networks under the same names."""
-    yield from _layer('gen', 'l1', ('project',), 'to map', 'vector map')
+    yield from layer('gen', 'l1', ('project',), 'to map', 'vector map')
     for i in (1, 2, 3):
         for theirs, ours in _BLOCK.items():
-            yield from _layer('gen', f'block{i + 1}/{theirs}', (f'block{i}', ours), 'conv')
+            yield from layer('gen', f'block{i + 1}/{theirs}', (f'block{i}', ours), 'conv')
         for j in (1, 2):
             place = f'block{i + 1}/b{j}', (f'block{i}', f'norm{j}')
-            yield from _norm('gen', *place, conditional=conditional)
-    yield from _norm('gen', 'b5', ('norm_out',))
-    yield from _layer('gen', 'c5', ('to_image',), 'conv')
+            yield from norm('gen', *place, conditional=conditional)
+    yield from norm('gen', 'b5', ('norm_out',))
+    yield from layer('gen', 'c5', ('to_image',), 'conv')
     for i in (1, 2, 3, 4):
         for theirs, ours in list(_BLOCK.items())[: 3 if i < 3 else 2]:
             place = f'block{i}/{theirs}', (f'block{i}', ours)
-            yield from _layer('dis', *place, 'conv', spectral=True)
-    yield from _layer('dis', 'l5', ('score',), 'dense', bias=score_bias, spectral=True)
+            yield from layer('dis', *place, 'conv', spectral=True)
+    yield from layer('dis', 'l5', ('score',), 'dense', bias=score_bias, spectral=True)
     if conditional:
         yield Pair('dis/l_y/W', ('dis', 'params', 'embed', 'embedding'), 'same')
         yield Pair('dis/l_y/u', ('dis', 'spectral', 'embed', 'u'), 'u')
@@ -149,17 +38,17 @@ _CONVOLUTIONS = {
 
 def chainer_gan_lib(model):
     """common/net.py."""
-    yield from _layer('gen', 'l0', ('project',), 'to map', 'vector map')
-    yield from _norm('gen', 'bn0', ('norm0',), 'vector map')
+    yield from layer('gen', 'l0', ('project',), 'to map', 'vector map')
+    yield from norm('gen', 'bn0', ('norm0',), 'vector map')
     for i in (1, 2, 3):
-        yield from _layer('gen', f'dc{i}', (f'deconv{i}',), 'deconv')
-        yield from _norm('gen', f'bn{i}', (f'norm{i}',))
-    yield from _layer('gen', 'dc4', ('to_image',), 'deconv')
+        yield from layer('gen', f'dc{i}', (f'deconv{i}',), 'deconv')
+        yield from norm('gen', f'bn{i}', (f'norm{i}',))
+    yield from layer('gen', 'dc4', ('to_image',), 'deconv')
     for i, name in enumerate(_CONVOLUTIONS[model].split()):
-        yield from _layer('dis', name, (f'conv{i + 1}',), 'conv', spectral=model == 'cnn')
+        yield from layer('dis', name, (f'conv{i + 1}',), 'conv', spectral=model == 'cnn')
         if model == 'dcgan' and i:
-            yield from _norm('dis', 'bn' + name[1:], (f'norm{i + 1}',), scale=False)
-    yield from _layer('dis', 'l4', ('score',), 'from map', spectral=model == 'cnn')
+            yield from norm('dis', 'bn' + name[1:], (f'norm{i + 1}',), scale=False)
+    yield from layer('dis', 'l4', ('score',), 'from map', spectral=model == 'cnn')
 
 
 def improved_wgan_training(conditional):
@@ -227,10 +116,10 @@ def r3gan():
                 ours, block = f'block{stage}_{i}', f'{player}/MainLayers/{1 - stage}/Layers/{i}'
                 if player == 'gen':
                     block = f'{player}/MainLayers/{stage}/Layers/{i + 1}'
-                for j, (layer, how) in enumerate(
+                for j, (name, how) in enumerate(
                     (('expand', 'pixel'), ('mix', 'conv'), ('project', 'pixel')), start=1
                 ):
-                    yield pair(f'{block}/LinearLayer{j}/Layer', 'W', ours, layer, 'kernel', how)
+                    yield pair(f'{block}/LinearLayer{j}/Layer', 'W', ours, name, 'kernel', how)
                 for j in (1, 2):
                     yield pair(f'{block}/NonLinearity{j}', 'b', ours, f'relu{j}', 'bias', 'same')
     first, last = 'gen/MainLayers/0/Layers/0', 'dis/MainLayers/1/Layers/2'
@@ -243,6 +132,7 @@ def r3gan():
 
 
 LAYOUTS = {
+    **biggan_layouts.LAYOUTS,
     'r3gan': r3gan,
     'resnet': lambda: sngan_projection(False),
     'cgan': lambda: sngan_projection(True),

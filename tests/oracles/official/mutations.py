@@ -130,6 +130,9 @@ MUTATIONS = {
     'slopes_at_augmented_images': Mutation('r3gan', {'penalty.through_augment': False}),
     'classes_of_no_pair': Mutation('r3gan', {'model.fake_classes': 'uniform'}),
     'constant_beta2': Mutation('r3gan', {'burn_in.beta2': 0.0}),
+    'reals_and_fakes_apart': Mutation('biggan_cifar', {'model.spectral_updates': 'per_forward'}),
+    'once_per_update_in_both': Mutation('biggan_cifar', {'model.spectral_updates': 'per_update'}),
+    'whole_regularization': Mutation('biggan', {'penalty.gen_orthogonal': 1e-4}),
     'once_per_update': Mutation('cnn', {'model.spectral_updates': 'per_update'}),
 }
 # Those of the smallest network, whose programs compile in seconds.

@@ -27,6 +27,13 @@ from oracles.official.mutations import MUTATIONS
 
 # The config of each model, and the keys of the official code's schedule where the default is
 # another (`docs/fidelity.md`): the config alone has `per_update` and whole batches.
+BIGGAN = {
+    'model.spectral_updates': 'per_joint_forward',
+    'model.num_classes': feed.CLASSES,
+    'accumulate': 1,
+    'optimizer.eps': 1e-6,
+    'optimizer.ema_decay': feed.BIGGAN_DECAY,
+}
 CONFIGS = {
     'resnet': ('sngan_cifar', '', {'model.spectral_updates': 'per_forward'}),
     'cgan': ('cgan_cifar', '', {'model.spectral_updates': 'per_forward'}),
@@ -57,6 +64,33 @@ CONFIGS = {
             'model.dis_width': feed.R3GAN_WIDTH,
             'burn_in.steps': feed.R3GAN_BURN_IN / feed.BATCH,
             'optimizer.ema_decay': 0.5 ** (feed.BATCH / feed.R3GAN_HALF_LIFE),
+        },
+    ),
+    'biggan_cifar': ('biggan_cifar', '', {'model.spectral_updates': 'per_joint_forward'}),
+    # The paper's network at 64 px, where both players have attention, with the average from update 3;
+    # their code's strength of regularization is half of ours.
+    'biggan': (
+        'biggan_imagenet',
+        '64',
+        BIGGAN
+        | {
+            'model.gen_width': 16,
+            'model.dis_width': 8,
+            'penalty.gen_orthogonal': 5e-5,
+            'optimizer.ema_start': 3,
+        },
+    ),
+    'biggan_deep': (
+        'biggan_imagenet',
+        '128,deep',
+        BIGGAN
+        | {
+            'data.image_size': 32,
+            'model.attention': 0,
+            'model.gen_width': 16,
+            'model.dis_width': 16,
+            'penalty.gen_orthogonal': 0.0,
+            'optimizer.ema_start': 1,  # 0 would let the average forget its start, as their code does not
         },
     ),
     # minimal_glo has one network, of 64 px, and a pyramid of its own.
@@ -201,7 +235,6 @@ def trajectory(model, *, steps, dtype='float64', look=True, config=None):
 
     from experiments import build
     from snjax import parallel
-    from snjax.latents.sampling import generate
 
     config = config or config_of(model)
     method, pairs, out, traces = build.method(config.lock()), layouts.layout(model), {}, {}
@@ -224,7 +257,9 @@ def trajectory(model, *, steps, dtype='float64', look=True, config=None):
         """Images in evaluation and training, and logits in training; nothing moves."""
         y = fixed['fixed_y'] if conditional else None
         gen, dis = state.gen.variables, state.dis.variables
-        images = generate(method.gen, state.ema or gen, fixed['fixed_z'], y)
+        # With a power iteration that is not kept, where G has them, as BigGAN's code evaluates.
+        shown = state.ema or gen
+        images, _ = method.gen.apply(shown, fixed['fixed_z'], y, train=False, mutable=['spectral'])
         mutable = ['batch_stats', 'spectral']
         trained, _ = method.gen.apply(gen, fixed['fixed_z'], y, train=True, mutable=mutable)
         found, _ = method.dis.apply(dis, fixed['fixed_x'], y, train=True, mutable=mutable)

@@ -8,7 +8,8 @@ computed in float32, in a float64 run; z, images and their order come from `inpu
 epoch the code draws pictures in training mode, which moves its running statistics; they are put
 back. mimicry or mimicry_cgan, kwotsin/mimicry's SNGAN-32 and cGAN-PD-32: `train_step` of both
 networks and the scheduler, in the order of its trainer, whose packages import TensorFlow.
-collections, pytorch-gan-collections' SNGAN ResNet: `gan_collections.py`. r3gan: `r3gan.py`.
+collections, pytorch-gan-collections' SNGAN ResNet: `gan_collections.py`. r3gan: `r3gan.py`. biggan
+and its kin: `biggan.py`.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import os
 import sys
 import types
 
+import biggan
 import gan_collections
 import inputs as feed
 import numpy as np
@@ -231,7 +233,7 @@ def run_mimicry(a, dtype):
 
 def main():
     parser = argparse.ArgumentParser()
-    models = ['glo_l2', 'glo_lap1', 'mimicry', 'mimicry_cgan', 'collections', 'r3gan']
+    models = ['glo_l2', 'glo_lap1', 'mimicry', 'mimicry_cgan', 'collections', 'r3gan', *biggan.RUNS]
     parser.add_argument('model', choices=models)
     parser.add_argument('--checkouts', required=True)
     parser.add_argument('--out', required=True)
@@ -243,6 +245,8 @@ def main():
     torch.set_num_threads(1)
     if a.model == 'collections':
         out, traces = gan_collections.run(a, dtype, stub, chainer_name)
+    elif a.model in biggan.RUNS:
+        out, traces = biggan.run(a, dtype, stub)
     elif a.model == 'r3gan':
         out, traces = r3gan.run(a, dtype, stub)
     else:
