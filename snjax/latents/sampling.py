@@ -14,7 +14,7 @@ LATENTS = ('normal', 'uniform')
 MAX_SEEDS = 2**32
 
 # A class, classes (n,), or float weights (n, num_classes) that mix classes.
-Labels = ArrayLike | Sequence[int]
+Labels = ArrayLike | Sequence[int] | Sequence[float]
 
 
 def seed_key(seed: int, role: str) -> Key[Array, '']:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import snjax
-from configs import sngan_digits
+from configs import from_workdir, sngan_digits
 from configs.modes import diagnose, invert, sample
 from experiments import build
 from experiments.modes.diagnose import run_diagnose
@@ -213,7 +213,7 @@ def test_images_have_the_number_that_was_asked_for(tmp_path):
     run_invert(options.lock(), workdir)
     options = diagnose.get_config()
     options.update({'num': 4, 'starts': 2, 'ascent_steps': 2})
-    run_diagnose(options.lock(), workdir)
+    run_diagnose(options.lock(), from_workdir.get_config(str(workdir)), workdir)
 
     again = snjax.load(run.export(tmp_path / 'gen.safetensors'))
     np.testing.assert_array_equal(
