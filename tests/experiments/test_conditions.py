@@ -41,17 +41,21 @@ def test_batch_norm_is_an_affine_map_of_the_numbers():
     x, numbers = jnp.asarray(x), jnp.asarray(numbers)
     variables = layer.init(jax.random.key(0), x, numbers)
     assert {k: v.shape for k, v in variables['params'].items()} == {
-        'gamma': (3, 4),
-        'beta': (3, 4),
+        'gamma': (4,),
+        'gamma_slopes': (2, 4),
+        'beta': (4,),
+        'beta_slopes': (2, 4),
     }
     apply = jax.jit(lambda v: layer.apply(v, x, numbers, mutable=['batch_stats'])[0])
     plain = (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 2e-5)
     np.testing.assert_allclose(apply(variables), plain, atol=1e-5)  # at first whatever the numbers
-    tables = {k: rng.normal(size=(3, 4)).astype(np.float32) for k in ('gamma', 'beta')}
+    params = {
+        k: rng.normal(size=v.shape).astype(np.float32) for k, v in variables['params'].items()
+    }
     gamma, beta = (
-        (t[0] + numbers @ t[1:])[:, None, None] for t in (tables['gamma'], tables['beta'])
+        (params[k] + numbers @ params[f'{k}_slopes'])[:, None, None] for k in ('gamma', 'beta')
     )
-    found = apply({**variables, 'params': tables})
+    found = apply({**variables, 'params': params})
     np.testing.assert_allclose(found, plain * gamma + beta, atol=1e-5)
 
 
@@ -66,20 +70,20 @@ def gan(tiny_layout):
 def test_both_players_learn_from_the_numbers_and_samples_follow_them(gan):
     numbers = np.stack([np.linspace(-1, 1, 40), np.arange(40) % 2], 1).astype(np.float32)
     gan = gan.with_images(None, numbers)
+    assert gan.with_images(None) is gan  # with which JAX knows what it has traced
     state = contract.start(gan)
     step = jax.jit(jax.vmap(gan.train_step, in_axes=None, axis_name=parallel.AXIS, axis_size=1))
     after, _ = step(state, contract.batches(gan, 0), jax.random.key(1))
     after = jax.tree.map(lambda x: np.asarray(x[0]), after)
-    slopes = after.gen.params['block1']['norm1']['gamma'][1:]
-    assert slopes.shape[0] == 2
-    assert np.any(slopes != state.gen.params['block1']['norm1']['gamma'][1:], axis=-1).all()
+    norm = after.gen.params['block1']['norm1']
+    assert norm['gamma_slopes'].shape[0] == 2
+    assert np.any(norm['gamma_slopes'], axis=-1).all()  # which were 0
     embed = [x.dis.params['embed']['embedding'] for x in (state, after)]
     assert np.any(embed[0] != embed[1], axis=-1).all()
 
     sample = jax.jit(gan.sample, static_argnums=2)
     rng = np.random.default_rng(0)
-    table = rng.normal(size=after.gen.params['block1']['norm1']['gamma'].shape).astype(np.float32)
-    after.gen.params['block1']['norm1']['gamma'] = table
+    norm['gamma_slopes'] = rng.normal(size=norm['gamma_slopes'].shape).astype(np.float32)
     moved = after.replace(ema=None)
     given = np.float32([[0, 0], [0, 1]])
     images = np.asarray(sample(moved, jax.random.key(0), 2, given))
