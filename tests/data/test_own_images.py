@@ -452,5 +452,5 @@ def test_row_groups_larger_than_the_memory_are_refused(forms, monkeypatch):
 
 def test_without_pyarrow_the_extra_is_named(forms, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pyarrow.parquet', None)
-    with pytest.raises(ValueError, match=r"needs pyarrow.*pip install pyarrow"):
+    with pytest.raises(ValueError, match=r'needs pyarrow.*pip install pyarrow'):
         load(forms['parquet'])

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import snjax
-from configs import sngan_digits
+from configs import cgan_conditions, sngan_digits
 from configs.modes import diagnose, invert, sample
 from experiments import build
 from experiments.modes.diagnose import run_diagnose
 from experiments.modes.invert import run_invert
 from experiments.modes.sample import run_sample
-from experiments.modes.train import run_train
+from experiments.modes.train import load_data, run_train
 from experiments.settings import check_labels
 from helpers import contract
 from helpers.launching import scores
@@ -144,6 +144,36 @@ def test_what_does_not_go_with_numbers_is_refused(key, value, message):
     with pytest.raises(ValueError, match=message) as error:
         check_labels.classes(config)
     assert '\n' not in str(error.value)
+
+
+def test_a_table_that_no_model_takes_is_refused():
+    for name in ('sngan_digits', 'glo_digits'):
+        config = contract.load(name, '')
+        config.data.conditions = 'angles.csv'
+        with pytest.raises(ValueError, match="data.conditions is 'angles.csv', but"):
+            build.method(config)
+
+
+def test_a_table_of_another_name_needs_its_columns_counted_before_images_are_decoded(tmp_path):
+    (tmp_path / 'angles.csv').write_text('file,sine,cosine\nbroken.png,0,1\n')
+    (tmp_path / 'broken.png').write_bytes(b'')
+    config = cgan_conditions.get_config(f'{tmp_path},32')
+    with pytest.raises(ValueError, match='num_conditions is 1, but folder has no numbers'):
+        load_data(config.to_dict(), print)
+    config.data.conditions = 'angles.csv'
+    with pytest.raises(ValueError, match=r'has 2 numbers per image \(sine, cosine\)'):
+        load_data(config.to_dict(), print)
+    config.model.num_conditions = 2
+    with pytest.raises(ValueError, match='is broken'):
+        load_data(config.to_dict(), print)
+
+
+def test_the_config_counts_the_numbers_of_an_npz(tmp_path):
+    path = tmp_path / 'a.npz'
+    np.savez(path, images=np.zeros((3, 8, 8, 3), np.uint8), conditions=np.zeros((3, 2)))
+    config = cgan_conditions.get_config(f'{path},32')
+    assert (config.data.name, config.model.num_conditions) == ('npz', 2)
+    assert load_data(config.to_dict(), print).conditions.shape == (3, 2)
 
 
 # ---- a run
