@@ -22,13 +22,13 @@ from jaxtyping import UInt
 from snjax.data import ImageSet, LazyImages
 from snjax.host.paths import printable
 from snjax.runs.files import replace_file
+from snjax.runs.images import MAX_COLUMNS
 from snjax.runs.workdir import SET_NAME, newest_step
 
 _FORMAT = 1
 _MAX_DESCRIBED = 200_000  # images; more have no digests of their own
 _DIGEST_BYTES = 8
 _MAX_NAMED = 3
-MAX_COLUMNS = 20  # a grid with a column for each of more classes is hard to look at
 _DIGESTS = ('sha256', 'files_sha256', 'digests')
 
 

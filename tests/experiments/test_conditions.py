@@ -20,7 +20,7 @@ from snjax import parallel
 from snjax.models import resnet
 from snjax.nn.normalization import ConditionalBatchNorm
 from snjax.training.adversarial import Batch
-from snjax.training.conditioning import labels_in_turn, spread_rows
+from snjax.training.conditioning import grid_columns, labels_in_turn, spread_rows
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -111,6 +111,11 @@ def test_a_grid_of_one_number_has_ten_columns_from_smallest_to_largest():
     np.testing.assert_allclose(np.ravel(rows[:10]), np.linspace(-1, 3, 10), atol=1e-6)
 
 
+def test_a_number_or_a_few_classes_have_columns():
+    columns = [grid_columns(*kind) for kind in ((0, 1), (10, 0), (0, 2), (0, 0), (1, 0), (200, 0))]
+    assert columns == [10, 10, None, None, None, None]
+
+
 def test_a_grid_of_several_numbers_has_rows_of_the_set():
     numbers = np.random.default_rng(0).normal(size=(250, 3)).astype(np.float32)
     rows = np.float32(spread_rows(numbers))
@@ -150,7 +155,7 @@ def test_a_table_that_no_model_takes_is_refused():
     for name in ('sngan_digits', 'glo_digits'):
         config = contract.load(name, '')
         config.data.conditions = 'angles.csv'
-        with pytest.raises(ValueError, match="data.conditions is 'angles.csv', but"):
+        with pytest.raises(ValueError, match=r"data\.conditions is 'angles\.csv', but"):
             build.method(config)
 
 
@@ -242,6 +247,8 @@ def test_images_have_the_number_that_was_asked_for(tmp_path):
     options.condition = '0.5,1'
     with pytest.raises(ValueError, match=r'takes 1 number, as --sample\.condition=0\.5'):
         run_sample(options.lock(), workdir)
+    with pytest.raises(ValueError, match='labels are none: this generator takes 1 finite number'):
+        run.invert(made[:1] / 127.5 - 1)
     options = invert.get_config()
     options.update({'num': 2, 'steps': 2, 'restarts': 1})
     run_invert(options.lock(), workdir)
@@ -253,5 +260,5 @@ def test_images_have_the_number_that_was_asked_for(tmp_path):
     np.testing.assert_array_equal(
         again.sample(2, labels=[0.3]), run.sample(2, labels=np.float32([[0.3], [0.3]]))
     )
-    with pytest.raises(ValueError, match='takes 1 finite numbers'):
+    with pytest.raises(ValueError, match='takes 1 finite number per image'):
         again.sample(2)
