@@ -8,6 +8,7 @@ import math
 import operator
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 from absl import flags
@@ -69,7 +70,8 @@ def run_diagnose(
     fixed = functools.partial(fixed_images, num=options.num, num_conditions=method.num_conditions)
     whole = _image_set(config, places, accepted_in=workdir)
     # Fakes of the whole set's classes or numbers, as while it trained.
-    method = method.with_images(whole.images, whole.labels_for(method.num_conditions))
+    images: Any = whole.images  # decoded or not
+    method = method.with_images(images, whole.labels_for(method.num_conditions))
     real = fixed(whole)
     effort = Effort(options.num, options.starts, options.ascent_steps, options.norm_steps)
     found = Measurement(method, *real, effort)(state)
