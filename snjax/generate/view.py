@@ -235,7 +235,9 @@ class RunView:
         elif me.num_conditions:  # those of a grid would be of other images
             numbers = check_labels(labels, len(images), 0, me.num_conditions)
             assert numbers is not None  # with conditions it returns some, or raises
-            classes = np.broadcast_to(numbers[:, None], (len(images), num_restarts, me.num_conditions))
+            classes = np.broadcast_to(
+                numbers[:, None], (len(images), num_restarts, me.num_conditions)
+            )
         return inversion.invert(
             inversion.generator(me, weights),
             np.asarray(images, np.float32),
