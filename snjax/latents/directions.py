@@ -49,7 +49,7 @@ def first_kernel(params: Mapping[str, Any], dim_z: int) -> Float[np.ndarray, 'd 
     Raises:
         ValueError: z enters this generator elsewhere, too, or otherwise.
     """
-    kernel = flatten_dict(params).get(('project', 'kernel'))
+    kernel: Any = flatten_dict(params).get(('project', 'kernel'))
     if kernel is None or np.ndim(kernel) != 2 or len(kernel) < dim_z:
         raise ValueError(
             'this generator has no single first layer `project` that all of z enters, which '
