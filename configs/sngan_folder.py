@@ -1,4 +1,4 @@
-"""SNGAN on your own images, of any size: a folder and its subfolders, a zip archive, or Parquet.
+"""SNGAN on your own images, of any size: a folder and its subfolders, a zip archive, Parquet, .npz.
 
     python launch.py --config=configs/sngan_folder.py:photos --workdir=runs/photos
     python launch.py --config=configs/sngan_folder.py:photos,128 --workdir=runs/photos128

@@ -26,6 +26,7 @@ from snjax import from_config, parallel
 from snjax.host import paths
 from snjax.host.exit_codes import BAD_INPUT
 from snjax.image_format import canonical, sides
+from snjax.metrics import imported
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
 from snjax.training.adaptive import Adaptive
@@ -91,11 +92,17 @@ def _record(config: Config) -> Mapping[str, Any]:
     record = config.to_dict()
     for key in keys.PATHS:
         group, name = key.split('.')
-        if record[group][name]:
+        if record[group][name] and not _is_text(key, record):
             record[group][name] = str(paths.absolute(record[group][name], key))
     record['data']['accept_changed'] = False
     record['data']['image_size'] = canonical(record['data']['image_size'])
     return record
+
+
+def _is_text(key: str, record: Mapping[str, Any]) -> bool:
+    """Whether a value is no path, but what an extractor of the user's takes for weights."""
+    is_own = key == 'eval.weights' and imported.is_path(record['eval']['extractor'])
+    return is_own and not pathlib.Path(record['eval']['weights']).exists()
 
 
 def methods() -> list[str]:

@@ -107,7 +107,9 @@ class Gan:
     def with_images(self, images: np.ndarray, labels: np.ndarray | None = None) -> 'Gan':
         """The method with what its fakes and grids take of the set: counts of classes, or numbers."""
         kinds = {k: getattr(self, k) for k in ('num_classes', 'num_conditions', 'fake_classes')}
-        return dataclasses.replace(self, **of_set(labels, **kinds))
+        found = of_set(labels, **kinds)
+        # `self` where it can be: what JAX has traced of it is known by its identity.
+        return dataclasses.replace(self, **found) if found else self
 
     def init(self, rng: jax.Array) -> GanState:
         """Fresh players; the spectral collections have had their first iteration."""

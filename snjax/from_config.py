@@ -257,11 +257,13 @@ def image_source(config: Any, **changes: Any) -> 'ImageSource':
     # Imported here: sampling alone need not wait for the readers of data sets.
     from snjax import data
 
-    d = ChainMap(changes, config['data'])
+    d, model = ChainMap(changes, config['data']), _value(config, 'model', {})
     return data.find(
         d['name'],
         **_present(d, 'image_size', 'channels', 'fit', 'bits', 'split', 'skip_broken'),
-        **_present(d, 'labels', 'conditions'),
+        **_present(d, 'labels'),
+        # Read only where the model takes them: other models need not care what the table says.
+        conditions=_value(d, 'conditions', '') if _value(model, 'num_conditions', 0) else None,
         # Empty means absent.
         data_dir=d.get('data_dir') or None,
         path=d.get('path') or None,

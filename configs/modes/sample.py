@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
     # for a morph, which then keeps its z.
     c.points = 0
     # How far a direction is followed to both sides, in standard deviations of z; of what=truncation the
-    # largest bound. 0: 3, and 2.
+    # largest bound. 0: 3, and 2; of uniform z, from its middle to the end of its range.
     c.extent = 0.0
     # Path between two z: slerp (on the sphere) or lerp (straight). Uniform z need lerp.
     c.path = 'slerp'

@@ -143,7 +143,7 @@ def _load(options: Options, place: str, size: Any) -> ImageSet:
     form = {'image_size': canonical(size), 'channels': options.channels, 'fit': options.fit}
     path = paths.expanded(place, '--compare')
     if path.exists():
-        name = 'npz' if path.suffix == '.npz' else sets.name_of(str(path))
+        name = sets.name_of(str(path))
         return data.load(name, path=str(path), **form)
     # Names of TFDS have slashes themselves, as imagenet_resized/64x64.
     name, _, split = place.rpartition('/') if '/' in place else (place, '', 'train')

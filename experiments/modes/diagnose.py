@@ -8,6 +8,7 @@ import math
 import operator
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 from absl import flags
@@ -20,6 +21,7 @@ from experiments.modes.options import NO_PLACES, Options
 from experiments.modes.training_diagnostics import fixed_images
 from experiments.settings.check import Config
 from snjax import from_config
+from snjax.data import ImageSet
 from snjax.latents.sampling import seed_key
 from snjax.runs import set_file
 from snjax.runs.checkpoint import load_tree
@@ -65,13 +67,17 @@ def run_diagnose(
         )
     method = measurable(method)
     step, state = restored(method, workdir, options.step or None)
-    data = functools.partial(_images, config, places, options.num)
-    real = data(accepted_in=workdir)
-    method = method.with_images(*real)
+    fixed = functools.partial(fixed_images, num=options.num, num_conditions=method.num_conditions)
+    whole = _image_set(config, places, accepted_in=workdir)
+    # Fakes of the whole set's classes or numbers, as while it trained.
+    images: Any = whole.images  # decoded or not
+    method = method.with_images(images, whole.labels_for(method.num_conditions))
+    real = fixed(whole)
     effort = Effort(options.num, options.starts, options.ascent_steps, options.norm_steps)
     found = Measurement(method, *real, effort)(state)
     if options.held_out:
-        held_out = Measurement(method, *data(split=options.held_out), effort._replace(starts=1))
+        others = fixed(_image_set(config, places, split=options.held_out))
+        held_out = Measurement(method, *others, effort._replace(starts=1))
         found['logits/held_out'] = held_out(state)['logits/real']
     report = _report(method, state, options)
     found |= _certain(method, report)
@@ -120,19 +126,18 @@ def restored(method: Gan, workdir: pathlib.Path, step: int | None) -> tuple[int,
     return step, jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _images(
+def _image_set(
     config: Config,
     places: Mapping[str, str],
-    num: int,
     accepted_in: pathlib.Path | None = None,
     **changes: str,
-):
-    """Fixed images of the run's set; `accepted_in` is a workdir whose own set it has to be."""
+) -> ImageSet:
+    """The run's set; `accepted_in` is a workdir whose own set it has to be."""
     image_set = from_config.image_set(config.to_dict(), **{**places, **changes})
     if accepted_in:
         accept_changed = bool(places.get('accept_changed', False))
         set_file.check(accepted_in, image_set, accept_changed=accept_changed)
-    return fixed_images(image_set, num, config.model.num_conditions)
+    return image_set
 
 
 def _report(method: Gan, state: GanState, options: Options) -> dict[str, LayerReport]:

@@ -24,6 +24,7 @@ from snjax.generate.trained import TrainedGenerator
 from snjax.latents import interpolation
 from snjax.latents.priors import PRIORS
 from snjax.runs import images, set_file
+from snjax.training.conditioning import grid_columns
 
 _STILL = ('grid', 'images', 'npz')
 _MOVING = (*_STILL, 'gif', 'webp')
@@ -143,14 +144,14 @@ def _check(options: Options) -> None:
 
 
 def _samples(options: Options, trained: TrainedGenerator) -> SampleOutput:
-    num, num_classes = options.num, trained.num_classes
-    made = trained.sample(num, labels=sample_labels.given(options, trained), **_draw(options))
-    has_all_classes = options.label < 0 and 1 < num_classes <= set_file.MAX_COLUMNS
+    num, labels = options.num, sample_labels.given(options, trained)
+    made = trained.sample(num, labels=labels, **_draw(options))
+    columns = grid_columns(trained.num_classes, trained.num_conditions)
     return SampleOutput(
         title=f'{num} samples',
         name=f'{sample_labels.in_name(options)}_{num}',
         pixels=trained.pixels(made),
-        columns=num_classes if has_all_classes else None,
+        columns=columns if labels is None else None,
         arrays=sample_labels.of(options, trained, num),
     )
 

@@ -18,7 +18,7 @@ from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load
 from snjax.latents.priors import project
-from snjax.runs import set_file
+from snjax.runs.images import MAX_COLUMNS
 
 Places = Mapping[str, Any]
 _LONGEST = 60  # characters of sample.images in a file name
@@ -63,7 +63,7 @@ def make(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
 def _samples(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
     z, labels = _draw(options, trained, places, options.num)
     columns = None
-    if labels is not None and options.label < 0 and labels.max() < set_file.MAX_COLUMNS:
+    if labels is not None and options.label < 0 and labels.max() < MAX_COLUMNS:
         columns = int(labels.max()) + 1
     return SampleOutput(
         title=f'{options.num} samples of the prior {options.prior}',

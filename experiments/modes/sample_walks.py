@@ -12,6 +12,7 @@ from snjax.latents import directions as sefa
 
 # `sample.extent` where it is 0.
 _EXTENTS = {'directions': 3.0, 'truncation': 2.0}
+_DEVIATIONS = {'normal': 1.0, 'uniform': 3**-0.5}  # standard deviations of an entry of z
 
 
 def check(options: Options) -> None:
@@ -30,9 +31,8 @@ def check(options: Options) -> None:
 
 def directions(options: Options, trained: TrainedGenerator) -> SampleOutput:
     """Row i: z of the seed, moved along direction i from -extent to +extent."""
-    inputs, extent = trained.inputs, options.extent or _EXTENTS['directions']
-    if inputs.latent == 'uniform':
-        extent = min(extent, 1.0)  # beyond it no z has been trained on
+    inputs = trained.inputs
+    reach = options.extent * _DEVIATIONS[inputs.latent] or _default('directions', inputs.latent)
     kernel = sefa.first_kernel(trained.variables(options.weights)['params'], inputs.dim_z)
     try:
         found = sefa.of_kernel(kernel, options.rows)
@@ -40,7 +40,7 @@ def directions(options: Options, trained: TrainedGenerator) -> SampleOutput:
         raise ValueError(f'sample.rows is {options.rows}: {error}') from error
     truncation = options.truncation or None
     start = trained.latents(1, seed=options.seed, truncation=truncation)
-    moves = np.linspace(-extent, extent, options.frames)[None, :, None]
+    moves = np.linspace(-reach, reach, options.frames)[None, :, None]
     z = (start[None] + moves * found.vectors[:, None]).astype(np.float32)
     return _rows(
         options,
@@ -54,7 +54,7 @@ def directions(options: Options, trained: TrainedGenerator) -> SampleOutput:
 
 def truncation(options: Options, trained: TrainedGenerator) -> SampleOutput:
     """Column j: the same draws, whose entries are bounded by the j-th of falling bounds."""
-    extent = options.extent or _EXTENTS['truncation']
+    extent = options.extent or _default('truncation', trained.inputs.latent)
     bounds = extent * (1 - np.arange(options.frames) / options.frames)
     drawn = [
         trained.latents(options.rows, seed=options.seed, truncation=float(bound))
@@ -69,6 +69,11 @@ def truncation(options: Options, trained: TrainedGenerator) -> SampleOutput:
         {'bounds': bounds},
         alike=False,
     )
+
+
+def _default(what: str, latent: str) -> float:
+    """How far to go in z; of a uniform one to the end of its range, past which none was trained on."""
+    return 1.0 if latent == 'uniform' else _EXTENTS[what]
 
 
 def _rows(

@@ -24,6 +24,7 @@ from experiments.modes import (
 from experiments.settings import keys
 from experiments.settings.check import Config
 from snjax import data, from_config, parallel
+from snjax.data.image_set import check_conditions
 from snjax.metrics.evaluate import Evaluator
 from snjax.runs import conditions_file, config_file, lock, set_file
 from snjax.runs.workdir import CONFIG_NAME, SAMPLES, check_kinds, newest_step
@@ -192,6 +193,8 @@ def load_data(config: Mapping[str, Any], say, announce=None) -> data.ImageSet:
     `announce` is called with the number of images before they are decoded.
     """
     source = from_config.image_source(config)
+    if num_conditions := config['model'].get('num_conditions', 0):  # before images are decoded
+        check_conditions(config['data']['name'], source.condition_names, num_conditions)
     if announce and source.num_images is not None:
         announce(source.num_images)
     image_set = source.read()

@@ -178,6 +178,10 @@ def glo(config: Config) -> None:
             'at 0'
         )
     model = config.model
+    if config.data.conditions:
+        raise ValueError(
+            f'data.conditions is {config.data.conditions!r}, but GLO has no conditions: leave it empty'
+        )
     if model.num_classes or model.num_conditions or o.ema_decay:
         raise ValueError(
             f'model.num_classes is {model.num_classes}, model.num_conditions {model.num_conditions} and '

@@ -12,6 +12,7 @@ def classes(config: Config) -> None:
     """Raises a ValueError for classes or numbers that the players do not take."""
     model = config.model
     choose('model.fake_classes', model.fake_classes, ('uniform', 'set', 'real'))
+    table(config)
     if model.fake_classes == 'real' and config.gen_batch_size != config.batch_size:
         raise ValueError(
             f'model.fake_classes=real gives each fake the class of a real image, but gen_batch_size is '
@@ -41,6 +42,16 @@ def classes(config: Config) -> None:
         raise ValueError(
             f'model.conditioning_end is {end}, but model.head is {model.head!r}: classes are '
             'brought in gradually with --config.model.head=projection alone'
+        )
+
+
+def table(config: Config) -> None:
+    """Raises a ValueError for a table of numbers that no model takes."""
+    if config.data.conditions and not config.model.num_conditions:
+        raise ValueError(
+            f'data.conditions is {config.data.conditions!r}, but model.num_conditions is 0: a model '
+            'that takes its numbers has --config.model.num_conditions, --config.model.head=projection '
+            'and --config.model.fake_classes=real, as configs/cgan_conditions.py; or leave it empty'
         )
 
 

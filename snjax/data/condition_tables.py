@@ -151,7 +151,7 @@ def _as_numbers(rows: Iterator[Row], names: Sequence[str], chosen: Sequence[int]
             cell = row.label[i]
             try:
                 value = math.nan if isinstance(cell, list) else float(cell)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 value = math.nan
             if not abs(value) <= _LARGEST:
                 raise ValueError(

@@ -102,7 +102,6 @@ def source(
         named += [(f'labels {said}', 0)] if said else []
         if conditions:
             image_set = with_conditions(image_set, conditions.values, conditions.names)
-            named += [(f'conditions {hashlib.sha256(conditions.values.tobytes()).hexdigest()}', 0)]
         image_set = dataclasses.replace(image_set, files_sha256=files_sha256(named))
         class_warnings.warn(files.root, classes, image_set, table)
         return image_set

@@ -28,7 +28,7 @@ def find_folder(
     cache_dir: str | None,
     decode_later: bool = False,
     labels: str = '',
-    conditions: str = '',
+    conditions: str | None = None,
     **form: Any,
 ) -> ImageSource:
     """Finds every image under `path`.
@@ -48,7 +48,8 @@ def find_folder(
         labels: name of the table in `path`; '' for labels.csv, labels.json or dataset.json if one
             of them is there; 'folders' for the subfolders in any case.
         conditions: name of the table of numbers in `path` (`condition_tables`), alone or as
-            TABLE:COLUMN,COLUMN; '' for conditions.csv or conditions.json if one of them is there.
+            TABLE:COLUMN,COLUMN; '' for conditions.csv or conditions.json if one of them is there;
+            None reads none.
         form: of the result, see `pixels.Form`.
 
     Raises:
@@ -131,8 +132,12 @@ def _table(files: Files, labels: str) -> str:
     return there[0] if there else ''
 
 
-def _conditions(files: Files, asked: str, order: list[str]) -> condition_tables.Conditions | None:
-    """The numbers of the images in this order; None if no table has any."""
+def _conditions(
+    files: Files, asked: str | None, order: list[str]
+) -> condition_tables.Conditions | None:
+    """The numbers of the images in this order; None if no table has any, or is asked for."""
+    if asked is None:
+        return None
     name, _, columns = asked.partition(':')
     if asked and (not name.lower().endswith(_TABLES) or not files.has(name)):
         raise ValueError(

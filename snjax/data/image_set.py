@@ -33,8 +33,10 @@ class ImageSet:
             were left out.
         files_sha256: hex digest of the names and sizes of the files that the set was read from, the
             same wherever they lie; '' for a set that was not read from files.
-        conditions: a row of numbers for each image, float32 (N, k); None for a set without.
+        conditions: a row of numbers for each image, float32 (N, k); None where there are none, or
+            none were asked for.
         condition_names: of the k numbers.
+        conditions_sha256: hex digest of both; '' without.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ImageSet:
     files_sha256: str = ''
     conditions: Float32[np.ndarray, 'n k'] | None = None
     condition_names: tuple[str, ...] = ()
+    conditions_sha256: str = ''
 
     def labels_for(self, num_conditions: int) -> np.ndarray:
         """What a model is conditioned on: classes int32 (N,), or numbers float32 (N, k).
@@ -59,20 +62,8 @@ class ImageSet:
         """
         if not num_conditions:
             return self.labels
-        if self.conditions is None:
-            raise ValueError(
-                f'model.num_conditions is {num_conditions}, but {self.name} has no numbers: give a '
-                'table conditions.csv in its folder (--config.data.conditions), or an array '
-                'conditions in its .npz'
-            )
-        there = self.conditions.shape[1]
-        if there != num_conditions:
-            raise ValueError(
-                f'model.num_conditions is {num_conditions}, but {self.name} has {there} numbers per '
-                f'image ({", ".join(self.condition_names[:12])}): use '
-                f'--config.model.num_conditions={there}, or choose with '
-                '--config.data.conditions=TABLE:COLUMN,COLUMN'
-            )
+        check_conditions(self.name, self.condition_names, num_conditions)
+        assert self.conditions is not None  # as many as it has names
         return self.conditions
 
     def floats(self, rows: slice | Sequence[int] = slice(None)) -> Float[np.ndarray, 'n h w c']:
@@ -89,7 +80,7 @@ class ImageSource:
             decoding. Fewer images come out if broken files are skipped.
         read: decodes the set, or takes it from the cache.
         class_names: one name per class, of a set of files; () if it has none, and for other sets.
-        condition_names: of the numbers of each image, of a set of files; () as for `class_names`.
+        condition_names: of the numbers of each image; () if it has none, or none were asked for.
     """
 
     num_images: int | None
@@ -98,10 +89,29 @@ class ImageSource:
     condition_names: tuple[str, ...] = ()
 
 
+def check_conditions(set_name: str, names: Sequence[str], num_conditions: int) -> None:
+    """Raises a ValueError of one line unless a set with numbers of these names has as many as a model
+    takes.
+    """
+    if not names:
+        raise ValueError(
+            f'model.num_conditions is {num_conditions}, but {set_name} has no numbers: give a '
+            'table conditions.csv in its folder, name another one with --config.data.conditions, '
+            'or put an array conditions into its .npz'
+        )
+    if len(names) != num_conditions:
+        raise ValueError(
+            f'model.num_conditions is {num_conditions}, but {set_name} has {len(names)} numbers per '
+            f'image ({", ".join(names[:12])}): use --config.model.num_conditions={len(names)}, or '
+            'choose with --config.data.conditions=TABLE:COLUMN,COLUMN'
+        )
+
+
 def with_conditions(
     found: ImageSet, values: Float32[np.ndarray, 'n k'], names: Sequence[str]
 ) -> ImageSet:
-    """The set with a row of numbers for each image, which its hash then covers, too.
+    """The set with a row of numbers for each image. They have a hash of their own: images are the
+    same, and so are scores against them, whatever a model is conditioned on.
 
     Raises:
         ValueError: another number of rows than of images, as when broken images were left out.
@@ -113,10 +123,13 @@ def with_conditions(
         )
     values = np.ascontiguousarray(values, np.float32)
     values.flags.writeable = False
-    digest = hashlib.sha256(f'{found.sha256} {json.dumps(list(names))} '.encode())
+    digest = hashlib.sha256(json.dumps(list(names)).encode())
     digest.update(values.astype('<f4').tobytes())
     return dataclasses.replace(
-        found, conditions=values, condition_names=tuple(names), sha256=digest.hexdigest()
+        found,
+        conditions=values,
+        condition_names=tuple(names),
+        conditions_sha256=digest.hexdigest(),
     )
 
 

@@ -118,7 +118,7 @@ def by_file(rows: Iterator[Row], files: Sequence[str]) -> dict[str, Any]:
             )
         if file in found:
             raise ValueError(
-                f'{row.where}: image {shown(row.file)} has a label in {found[file].where} already'
+                f'{row.where}: image {shown(row.file)} is in {found[file].where} already'
             )
         found[file] = row
     if not found:

@@ -4,11 +4,13 @@
 many codes write samples so.
 """
 
+import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from snjax.data import npz_file, pixels
 from snjax.data.cache import cached, file_state
@@ -22,13 +24,20 @@ _UNNAMED = ('arr_0', 'arr_1')
 IMAGES = ('train_images', 'images', _UNNAMED[0])
 
 
-def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any) -> ImageSet:
+def load_npz(
+    path: str | None,
+    *,
+    split: str,
+    cache_dir: str | None,
+    with_numbers: bool = False,
+    **form: Any,
+) -> ImageSet:
     """Reads images (N, H, W) or (N, H, W, C), C up to 16, and integer labels (N,) if any.
 
-    `conditions` (N, k) or (N,) are numbers of the images, and `condition_names` their names. Class
-    names come from the array `class_names` if there is one; otherwise they are '0', '1', ...,
-    and each of them needs an image. Other arrays are not read. Images are uint8, or uint16, which
-    `bits` keeps.
+    Class names come from the array `class_names` if there is one; otherwise they are '0', '1', ...,
+    and each of them needs an image. `with_numbers`, `conditions` (N, k) or (N,) are numbers of the
+    images, and `condition_names` their names. Other arrays are not read. Images are uint8, or
+    uint16, which `bits` keeps.
 
     Args:
         path: the file.
@@ -39,16 +48,13 @@ def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any
     Raises:
         ValueError: no such file or array, or an array of another type or shape.
     """
-    if not path:
-        raise ValueError("the set 'npz' needs a file; set --config.data.path=<file.npz>")
-    file = paths.absolute(path, 'data.path')
-    if not file.is_file():
-        raise ValueError(f'{file} is not a file; set --config.data.path to an .npz file')
+    file = _file(path)
     wanted = pixels.Form(**form)
-    images, labels, class_names, conditions, names = _read(file, split)
+    images, labels, class_names = _read(file, split)
+    values, names = _numbers(file, split) if with_numbers else (None, ())
     if images.shape[1:] == wanted.shape and images.dtype == wanted.dtype:
         found = image_set('npz', split, images, labels, class_names)
-        return found if conditions is None else with_conditions(found, conditions, names)
+        return found if values is None else with_conditions(found, values, names)
 
     def build(workspace):
         del workspace  # the source is already in memory
@@ -62,28 +68,52 @@ def load_npz(path: str | None, *, split: str, cache_dir: str | None, **form: Any
         form=wanted,
         cache_dir=cache_dir,
     )
-    return found if conditions is None else with_conditions(found, conditions, names)
+    return found if values is None else with_conditions(found, values, names)
 
 
-def _read(file: pathlib.Path, split: str) -> tuple[Any, ...]:
-    """(images (N, H, W, C), labels (N,) or None, class names, numbers (N, k) or None, their names)
-    as stored, checked.
+def condition_names(path: str | None, split: str) -> tuple[str, ...]:
+    """The names of the numbers of the images, without reading these; () without numbers.
+
+    Raises:
+        ValueError: as `load_npz`.
     """
+    return _numbers(_file(path), split)[1]
+
+
+def _file(path: str | None) -> pathlib.Path:
+    if not path:
+        raise ValueError("the set 'npz' needs a file; set --config.data.path=<file.npz>")
+    file = paths.absolute(path, 'data.path')
+    if not file.is_file():
+        raise ValueError(f'{file} is not a file; set --config.data.path to an .npz file')
+    return file
+
+
+def _prefix(names: list[str], split: str) -> str | None:
+    """What stands before `images`, `labels` and `conditions` of a split; None if no images do."""
     prefixes = (f'{split}_', '') if split == 'train' else (f'{split}_',)
+    return next((prefix for prefix in prefixes if f'{prefix}images' in names), None)
 
-    def wanted(names: list[str]) -> list[str]:
-        prefix = next((prefix for prefix in prefixes if f'{prefix}images' in names), None)
-        if prefix is None and split == 'train' and _UNNAMED[0] in names:
-            return [*_UNNAMED, 'class_names']
-        if prefix is None:
-            return []
-        of_split = [f'{prefix}{kind}' for kind in ('images', 'labels', 'conditions')]
-        return [*of_split, 'class_names', 'condition_names']
 
+def _wanted(names: list[str], split: str) -> list[str]:
+    """Names of the arrays of images, labels and classes of a split; [] without images."""
+    prefix = _prefix(names, split)
+    if prefix is None and split == 'train' and _UNNAMED[0] in names:
+        return [*_UNNAMED, 'class_names']
+    return [] if prefix is None else [f'{prefix}images', f'{prefix}labels', 'class_names']
+
+
+def _arrays(file: pathlib.Path, wanted: Callable[[list[str]], list[str]]):
     try:
-        arrays, names = npz_file.read(file, wanted)
+        return npz_file.read(file, wanted)
     except ValueError as error:
         raise ValueError(f'{file} cannot be read as .npz: {error}') from error
+
+
+def _read(file: pathlib.Path, split: str):
+    """(images (N, H, W, C), labels (N,) or None, class names) as stored, checked."""
+    wanted = functools.partial(_wanted, split=split)
+    arrays, names = _arrays(file, wanted)
     if not wanted(names):
         raise ValueError(
             f'{file} has no array {split}_images for split {split!r}; it has: '
@@ -91,9 +121,8 @@ def _read(file: pathlib.Path, split: str) -> tuple[Any, ...]:
         )
     images, labels = (arrays.get(name) for name in wanted(names)[:2])
     images = _checked_images(file, images)
-    numbers = _checked_conditions(file, arrays, len(images))
     if labels is None:
-        return images, None, (), *numbers
+        return images, None, ()
     if labels.shape == (len(images), 1):
         labels = labels[:, 0]
     if labels.shape != (len(images),) or labels.dtype.kind not in 'iu' or labels.min() < 0:
@@ -108,7 +137,7 @@ def _read(file: pathlib.Path, split: str) -> tuple[Any, ...]:
             raise ValueError(
                 f'{file} names {len(class_names)} classes; its labels need {num_classes}'
             )
-        return images, labels, class_names, *numbers
+        return images, labels, class_names
     there = np.unique(labels)
     if len(there) < num_classes:
         empty = int(np.argmax(there != np.arange(len(there)))) if there[0] == 0 else 0
@@ -117,20 +146,30 @@ def _read(file: pathlib.Path, split: str) -> tuple[Any, ...]:
             f'class {empty} would have no image: number the classes 0 to {len(there) - 1}, or add '
             'an array class_names'
         )
-    return images, labels, tuple(str(i) for i in range(num_classes)), *numbers
+    return images, labels, tuple(str(i) for i in range(num_classes))
 
 
-def _checked_conditions(file: pathlib.Path, arrays: Mapping[str, Any], num: int):
-    """The numbers of `num` images (N, k), and their names; (None, ()) without."""
-    found = next((arrays[name] for name in arrays if name.endswith('conditions')), None)
+def _numbers(
+    file: pathlib.Path, split: str
+) -> tuple[Float32[np.ndarray, 'n k'] | None, tuple[str, ...]]:
+    """The numbers of the images, and their names; (None, ()) without."""
+
+    def wanted(names: list[str]) -> list[str]:
+        return [f'{_prefix(names, split) or ""}conditions', 'condition_names']
+
+    arrays, there = _arrays(file, wanted)
+    found = arrays.get(wanted(there)[0])
     if found is None:
         return None, ()
+    images = next(iter(_wanted(there, split)), '')
+    num = npz_file.shape_of(file, (images,))[0]
     values = found[:, None] if found.ndim == 1 else found
     if values.ndim != 2 or len(values) != num or values.dtype.kind not in 'biuf':
         raise ValueError(
             f'conditions in {file} are {found.dtype} {found.shape}; accepted: numbers ({num}, k)'
         )
-    values = values.astype(np.float32)
+    with np.errstate(over='ignore'):  # said below
+        values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError(
             f'conditions in {file} have {(~np.isfinite(values)).sum()} values that are not finite'

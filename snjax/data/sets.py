@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from snjax.data import npz
 from snjax.data.digits import load_digits
 from snjax.data.folder import find_folder
 from snjax.data.image_set import ImageSet, ImageSource
-from snjax.data.npz import load_npz
 from snjax.data.parquet import find_parquet
 from snjax.data.pixels import FITS, Form
 from snjax.data.tfds_sets import find_tfds, is_known, known_names
@@ -34,7 +34,7 @@ class OwnSet(NamedTuple):
     takes_conditions: bool = False
 
 
-def _find_parquet(*, conditions: str, **options: Any) -> ImageSource:
+def _find_parquet(*, conditions: str | None, **options: Any) -> ImageSource:
     del conditions  # refused by `check_request`
     return find_parquet(**options)
 
@@ -50,12 +50,15 @@ def _find_npz(
     skip_broken: bool,
     decode_later: bool,
     labels: str,
-    conditions: str,
+    conditions: str | None,
     **options: Any,
 ) -> ImageSource:
     del skip_broken, decode_later  # nothing in an .npz is encoded
-    del labels, conditions  # refused by `check_request`
-    return ImageSource(None, functools.partial(load_npz, path, **options))
+    del labels  # refused by `check_request`, as the name of a table of numbers
+    with_numbers = conditions is not None
+    names = npz.condition_names(path, options['split']) if with_numbers else ()
+    read = functools.partial(npz.load_npz, path, with_numbers=with_numbers, **options)
+    return ImageSource(None, read, condition_names=names)
 
 
 OWN_SETS = {
@@ -86,7 +89,7 @@ def find(
     cache_dir: str | None = None,
     decode_later: bool = False,
     labels: str = '',
-    conditions: str = '',
+    conditions: str | None = None,
 ) -> ImageSource:
     """Finds an image set and counts its images; its `read` decodes them. Never imports TensorFlow.
 
@@ -108,7 +111,8 @@ def find(
         labels: what gives the classes: for 'folder' the name of a table in it, or 'folders', see
             `folder.find_folder`; for 'parquet' the name of a column. '' finds it.
         conditions: what gives numbers to the images of 'folder': the name of a table in it, alone
-            or with columns, see `folder.find_folder`. '' finds it. An .npz has them as an array.
+            or with columns, see `folder.find_folder`. '' finds it, and an .npz has them as an
+            array. None, by default, reads no numbers.
 
     Raises:
         ValueError: in one line, the wrong value, the accepted ones and the config key to change.
@@ -126,10 +130,12 @@ def find(
 
 
 def name_of(path: str) -> str:
-    """The set that reads a path of the user's: 'parquet' for such a file or folder, or 'folder'."""
+    """The set that reads a path of the user's: 'npz' or 'parquet' for such a file, or 'folder'; and
+    'parquet' for a folder with such files.
+    """
     file = pathlib.Path(path)
-    if file.suffix.lower() == '.parquet':
-        return 'parquet'
+    if (suffix := file.suffix.lower()) in ('.npz', '.parquet'):
+        return suffix[1:]
     try:
         # Where `datasets` and its hub put the files.
         found = any(any(file.expanduser().glob(pattern)) for pattern in _PARQUET_PATTERNS)
@@ -151,26 +157,22 @@ def class_names(name: str, path: str) -> tuple[str, ...]:
     if not found:
         raise ValueError(
             f'{path} has no classes: every image must lie in a subfolder named after its class, or '
-            'have a row in labels.csv or labels.json'
+            'have a row in labels.csv or labels.json (of an .npz, none are looked for here)'
         )
     return found
 
 
 def condition_names(name: str, path: str) -> tuple[str, ...]:
-    """The names of the numbers of a folder's or an archive's images, without decoding one.
+    """The names of the numbers of a folder's, an archive's or an .npz's images, without decoding one;
+    () if it has none, as where only a table of another name has them.
 
     Args:
         name, path: see `find`.
 
     Raises:
-        ValueError: of one line: no such set, or it has no numbers.
+        ValueError: of one line: no such set, or its table is malformed.
     """
-    found = find(name, image_size=1, path=path).condition_names
-    if not found:
-        raise ValueError(
-            f'{path} has no numbers: every image must have a row in conditions.csv or conditions.json'
-        )
-    return found
+    return find(name, image_size=1, path=path, conditions='').condition_names
 
 
 def check_request(
@@ -183,7 +185,7 @@ def check_request(
     data_dir: str | None = None,
     path: str | None = None,
     labels: str = '',
-    conditions: str = '',
+    conditions: str | None = None,
 ) -> None:
     """Checks the arguments of `find` as far as that needs no data.
 

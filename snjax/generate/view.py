@@ -17,7 +17,7 @@ from snjax.runs import scores_file
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.files import read_lines
 from snjax.runs.workdir import BEST, CHECKPOINTS, METRICS_NAME, SCORES_NAME, steps_in
-from snjax.training.conditioning import spread_rows
+from snjax.training.conditioning import grid_columns, spread_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -137,9 +137,10 @@ class RunView:
             images: images, or how many to sample.
             columns: images per row.
         """
-        return show(
-            self._me().sample(images) if isinstance(images, int) else images, columns=columns
-        )
+        if not isinstance(images, int):
+            return show(images, columns=columns)
+        me = self._me()
+        return show(me.sample(images), columns=columns or grid_columns(0, me.num_conditions))
 
     @functools.cached_property
     def conditions(self) -> Float[np.ndarray, 'n k'] | None:
@@ -212,8 +213,8 @@ class RunView:
         Args:
             images: in [-1, 1]; with an operator, what it measured of them (`operator.degrade`).
             operator: of `snjax.generate.measurements`; None for the whole image.
-            labels: classes of the images; None for a conditional run tries one class per start. Of a
-                run with conditions: numbers (n, num_conditions).
+            labels: classes of the images; None for a conditional run tries one class per start. A run
+                with conditions needs numbers (n, num_conditions).
             seed: of the starts.
             weights: see `TrainedGenerator.variables`.
             num_restarts: starts per image.
@@ -231,9 +232,12 @@ class RunView:
             tried = np.arange(num_restarts) % me.num_classes
             given = tried[None] if labels is None else np.asarray(labels)[:, None]
             classes = np.broadcast_to(given, (len(images), num_restarts))
-        elif me.num_conditions:
-            numbers = me.labels(labels, len(images))[:, None]
-            classes = np.broadcast_to(numbers, (len(images), num_restarts, me.num_conditions))
+        elif me.num_conditions:  # those of a grid would be of other images
+            numbers = check_labels(labels, len(images), 0, me.num_conditions)
+            assert numbers is not None  # with conditions it returns some, or raises
+            classes = np.broadcast_to(
+                numbers[:, None], (len(images), num_restarts, me.num_conditions)
+            )
         return inversion.invert(
             inversion.generator(me, weights),
             np.asarray(images, np.float32),

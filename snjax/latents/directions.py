@@ -18,7 +18,8 @@ class Directions(NamedTuple):
 
     Attributes:
         vectors: of length 1; the entry of largest size is positive.
-        lengths: |A n|, how far the first layer's output moves for a step of length 1.
+        lengths: |A n|, how far the first layer's output moves for a step of length 1; with spectral
+            normalization, before the division by sigma, which is one number for all.
     """
 
     vectors: Float[np.ndarray, 'k d']
@@ -29,11 +30,12 @@ def of_kernel(kernel: Float[np.ndarray, 'd n'], num: int) -> Directions:
     """The `num` directions that the layer `z @ kernel + b` moves most along.
 
     Raises:
-        ValueError: more directions than z has entries, or none.
+        ValueError: more directions than the layer has, or none.
     """
     kernel = np.asarray(kernel, np.float64)
-    if not 1 <= num <= len(kernel):
-        raise ValueError(f'{num} directions of z with {len(kernel)} entries: 1 to {len(kernel)}')
+    most = min(kernel.shape)
+    if not 1 <= num <= most:
+        raise ValueError(f'{num} directions of a first layer {kernel.shape}: 1 to {most}')
     vectors, lengths, _ = np.linalg.svd(kernel, full_matrices=False)
     vectors = vectors.T[:num]
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(1)[:, None], axis=1)
@@ -47,8 +49,7 @@ def first_kernel(params: Mapping[str, Any], dim_z: int) -> Float[np.ndarray, 'd 
     Raises:
         ValueError: z enters this generator elsewhere, too, or otherwise.
     """
-    flat: dict[tuple[str, ...], Any] = flatten_dict(params)
-    kernel = flat.get(('project', 'kernel'))
+    kernel: Any = flatten_dict(params).get(('project', 'kernel'))
     if kernel is None or np.ndim(kernel) != 2 or len(kernel) < dim_z:
         raise ValueError(
             'this generator has no single first layer `project` that all of z enters, which '

@@ -146,8 +146,9 @@ def _check_numbers(labels: Labels | None, num: int, num_conditions: int) -> np.n
     if not fits or not np.isfinite(given).all():
         words = 'none' if labels is None else f'{given.dtype} {given.shape}'
         raise ValueError(
-            f'labels are {words}: this generator takes {num_conditions} finite numbers per image, '
-            f'({num_conditions},) for all images or ({num}, {num_conditions})'
+            f'labels are {words}: this generator takes {num_conditions} finite '
+            f'number{"s" * (num_conditions > 1)} per image, as an array ({num_conditions},) for all '
+            f'images or ({num}, {num_conditions})'
         )
     return np.broadcast_to(given.astype(np.float32), (num, num_conditions))
 

@@ -24,7 +24,8 @@ _PATH = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*')
 
 
 class Imported(NamedTuple):
-    """A network of the user's, and the hash of its source file and its variables."""
+    """A network of the user's, and the hash of its source file, its variables and the weights
+    that were asked for."""
 
     variables: Any
     apply: Callable[[Any, Any], tuple[Any, Any]]
@@ -89,10 +90,10 @@ def load(name: str, weights: str) -> Imported:
                 )
         return features, logits
 
-    return Imported(variables, checked, _sha256(function, variables))
+    return Imported(variables, checked, _sha256(function, variables, weights))
 
 
-def _sha256(function: Callable[..., Any], variables: Any) -> str:
+def _sha256(function: Callable[..., Any], variables: Any, weights: str) -> str:
     digest = hashlib.sha256()
     file = getattr(sys.modules.get(function.__module__), '__file__', None)
     if file:
@@ -100,6 +101,12 @@ def _sha256(function: Callable[..., Any], variables: Any) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
+    # A callback may keep what it loads to itself. A file is the same wherever it lies.
+    if weights and pathlib.Path(weights).is_file():
+        with open(weights, 'rb') as opened:
+            digest.update(hashlib.file_digest(opened, 'sha256').digest())
+    else:
+        digest.update(weights.encode())
     return digest.hexdigest()
 
 

@@ -100,12 +100,13 @@ class ConditionalBatchNorm(nn.Module):
     official code. Statistics are over the whole batch, all classes together.
 
     With `of_numbers`, labels are k = `num_classes` numbers, and gamma and beta are affine maps of
-    them, `table[0] + labels @ table[1:]`. The slopes `table[1:]` start at 0, so all images have the
-    same gamma and beta at first.
+    them, `gamma + labels @ gamma_slopes`. The slopes start at 0, so all images have the same gamma
+    and beta at first.
 
     Attributes:
         num_classes: rows of the tables, which start at 1 (gamma) and 0 (beta).
-        of_numbers: labels are numbers and not classes.
+        of_numbers: labels are numbers and not classes: gamma and beta are vectors (n,), and
+            `gamma_slopes` and `beta_slopes` tables of k rows.
         train, axis_name, dtype, epsilon, running_variance: as for `batch_norm`.
         maps: in place of the tables, `maps(features, name=...)` makes each of two layers, `gain` and
             `shift`, of what is given as labels: gamma is 1 + gain(labels), beta shift(labels), as in
@@ -133,33 +134,32 @@ class ConditionalBatchNorm(nn.Module):
         )
         per_image = (x.shape[0],) + (1,) * (x.ndim - 2) + (x.shape[-1],)
         if self.maps is not None:
-            gamma = 1 + self.maps(x.shape[-1], name='gain')(labels).reshape(per_image)
-            beta = self.maps(x.shape[-1], name='shift')(labels).reshape(per_image)
+            gamma = 1 + self.maps(x.shape[-1], name='gain')(labels)
+            beta = self.maps(x.shape[-1], name='shift')(labels)
         else:
-            shape = (self.num_classes + self.of_numbers, x.shape[-1])
-            start = _first_row_of_ones if self.of_numbers else nn.initializers.ones_init()
-            gamma = self.param('gamma', start, shape)
-            beta = self.param('beta', nn.initializers.zeros_init(), shape)
-            rows = _affine if self.of_numbers else _rows
-            gamma = rows(jnp.asarray(gamma), labels).reshape(per_image)
-            beta = rows(jnp.asarray(beta), labels).reshape(per_image)
+            gamma = self._of(labels, 'gamma', nn.initializers.ones_init(), x.shape[-1])
+            beta = self._of(labels, 'beta', nn.initializers.zeros_init(), x.shape[-1])
+        gamma, beta = gamma.reshape(per_image), beta.reshape(per_image)
         y = norm(use_bias=False, name='batch_norm')(x) * gamma + beta
         return y.astype(self.dtype or x.dtype)
+
+    def _of(
+        self, labels: Labels, name: str, init: nn.initializers.Initializer, width: int
+    ) -> Float[Array, 'b n']:
+        """Gamma or beta of each image."""
+        if not self.of_numbers:
+            return _rows(jnp.asarray(self.param(name, init, (self.num_classes, width))), labels)
+        # Apart from the rest, which a batch norm with or without classes has, too: a run may begin
+        # with the weights of such a one (`snjax.training.transfer`).
+        zeros = nn.initializers.zeros_init()
+        slopes = self.param(f'{name}_slopes', zeros, (self.num_classes, width))
+        return jnp.asarray(self.param(name, init, (width,))) + _rows(jnp.asarray(slopes), labels)
 
 
 def _rows(table: Float[Array, 'k n'], labels: Labels) -> Float[Array, 'b n']:
     if jnp.issubdtype(labels.dtype, jnp.integer):
         return jnp.take(table, labels, axis=0)
     return jnp.dot(labels, table, precision=lax.Precision.HIGHEST)
-
-
-def _affine(table: Float[Array, 'm n'], numbers: Float[Array, 'b k']) -> Float[Array, 'b n']:
-    return table[0] + jnp.dot(numbers, table[1:], precision=lax.Precision.HIGHEST)
-
-
-def _first_row_of_ones(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
-    del key
-    return jnp.zeros(shape, dtype).at[0].set(1)
 
 
 def check_labels(labels: Labels | None, num_classes: int, num_conditions: int = 0) -> None:

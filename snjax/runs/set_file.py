@@ -1,9 +1,10 @@
 """`set.json`: which images a run was trained on, so that no start goes on with others in silence.
 
-The file holds the SHA-256 of the decoded images and labels and, for up to 200,000 images, a short
-digest of each and its name, by which a refusal says what has changed. Where the images lie does not
-count: a set that was moved or copied is the same. Images that are decoded only as they are read
-(`LazyImages`) are known by the names and sizes of their files instead.
+The file holds the SHA-256 of the decoded images and labels, that of the numbers of a model with
+conditions and, for up to 200,000 images, a short digest of each and its name, by which a refusal
+says what has changed. Where the images lie does not count: a set that was moved or copied is the
+same. Images that are decoded only as they are read (`LazyImages`) are known by the names and sizes
+of their files instead.
 """
 
 import hashlib
@@ -21,13 +22,13 @@ from jaxtyping import UInt
 from snjax.data import ImageSet, LazyImages
 from snjax.host.paths import printable
 from snjax.runs.files import replace_file
+from snjax.runs.images import MAX_COLUMNS
 from snjax.runs.workdir import SET_NAME, newest_step
 
 _FORMAT = 1
 _MAX_DESCRIBED = 200_000  # images; more have no digests of their own
 _DIGEST_BYTES = 8
 _MAX_NAMED = 3
-MAX_COLUMNS = 20  # a grid with a column for each of more classes is hard to look at
 _DIGESTS = ('sha256', 'files_sha256', 'digests')
 
 
@@ -112,6 +113,7 @@ def write(workdir: Path, image_set: ImageSet) -> None:
         'num_images': len(images),
         'sha256': _sha256(image_set),
         'files_sha256': image_set.files_sha256,
+        'conditions_sha256': image_set.conditions_sha256,
         'pillow': PIL.__version__,
         'digests': _digests(np.asarray(images)) if is_described else '',
         'names': list(image_set.names) if len(images) <= _MAX_DESCRIBED else [],
@@ -138,7 +140,10 @@ def columns_line(workdir: Path, num: int) -> str:
 
 def identity(image_set: ImageSet) -> str:
     """The hex digest that processes which read the same images agree on."""
-    return _sha256(image_set) or image_set.files_sha256
+    images = _sha256(image_set) or image_set.files_sha256
+    if not image_set.conditions_sha256:
+        return images
+    return hashlib.sha256(f'{images} {image_set.conditions_sha256}'.encode()).hexdigest()
 
 
 def _sha256(image_set: ImageSet) -> str:
@@ -153,6 +158,12 @@ def _digests(images: UInt[np.ndarray, 'n h w c']) -> str:
 
 def _changed(record: Mapping[str, Any], image_set: ImageSet) -> str:
     """What differs between the set of a record and a set; '' if nothing is known to."""
+    was, now = record.get('conditions_sha256'), image_set.conditions_sha256
+    numbers = ['other numbers of the images, or other names of them'] if was and was != now else []
+    return ', '.join(filter(None, [_changed_images(record, image_set), *numbers]))
+
+
+def _changed_images(record: Mapping[str, Any], image_set: ImageSet) -> str:
     sha256, num = _sha256(image_set), len(image_set.images)
     if sha256 and record['sha256']:
         if sha256 == record['sha256']:

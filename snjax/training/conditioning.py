@@ -9,6 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snjax.runs.images import MAX_COLUMNS
+
+_STEPS = 10  # of one number in a grid, a column each
+
 
 def of_set(
     labels: np.ndarray | None, *, num_classes: int, num_conditions: int, fake_classes: str
@@ -44,11 +48,20 @@ def spread_rows(numbers: np.ndarray, num: int = 100) -> tuple[tuple[float, ...],
     each column of a grid has one; of several, those of images spread evenly over the set.
     """
     if numbers.shape[1] == 1:
-        steps = np.linspace(numbers.min(), numbers.max(), 10)[:, None]
-        rows = np.tile(steps, (-(-num // 10), 1))[:num]
+        steps = np.linspace(numbers.min(), numbers.max(), _STEPS)[:, None]
+        rows = np.tile(steps, (-(-num // _STEPS), 1))[:num]
     else:
         rows = numbers[np.linspace(0, len(numbers), num, endpoint=False).astype(int)]
     return tuple(tuple(row) for row in rows.astype(float).tolist())
+
+
+def grid_columns(num_classes: int, num_conditions: int) -> int | None:
+    """Columns of a grid whose labels come in turn: one for each class, or for each step of one
+    number; None where nothing would stand in a column.
+    """
+    if num_conditions == 1:
+        return _STEPS
+    return num_classes if 1 < num_classes <= MAX_COLUMNS else None
 
 
 def labels_in_turn(

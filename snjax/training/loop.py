@@ -15,10 +15,10 @@ from snjax import parallel
 from snjax.latents.sampling import seed_key
 from snjax.runs.checkpoint import Checkpointer
 from snjax.runs.run_logger import Diverged, RunLogger, ScoresWhileTraining
-from snjax.runs.set_file import MAX_COLUMNS
 from snjax.runs.workdir import CHECKPOINTS, event_folder
 from snjax.runs.writer import Writer
 from snjax.training import beginning, feed, rollbacks, sentinel
+from snjax.training.conditioning import grid_columns
 from snjax.training.method import Method
 from snjax.training.profiling import Profile
 from snjax.training.program import StepProgram
@@ -286,15 +286,15 @@ class Trainer:
         return {f'sentinel/{k}': v for k, v in values.items()}, watch.judge(values)
 
     def _write_grid(self, log: RunLogger) -> None:
-        """Images from fixed z, one column per class if there are few classes."""
+        """Images from fixed z, one column per class or step of a number."""
         if not self._options.num_samples:
             return
-        num_classes = self._method.num_classes
+        columns = grid_columns(self._method.num_classes, self._method.num_conditions)
         state = parallel.first_replica(self.whole_state())
         if parallel.is_main():
             key = seed_key(self._options.seed, 'grid')
             samples = self._sample(state, key, self._options.num_samples)
-            log.grid(self.step, samples, num_classes if 1 < num_classes <= MAX_COLUMNS else None)
+            log.grid(self.step, samples, columns)
 
     def _write_diagnostics(
         self, log: RunLogger, diagnose: Callable[[Any], Mapping[str, float]]

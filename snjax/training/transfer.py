@@ -79,7 +79,8 @@ def transferred(fresh: Any, tree: Mapping[str, Any], options: Options, like: Any
     """A fresh state with the weights of another run's checkpoint in it.
 
     An array is taken if both runs have it with one shape. Batch norms of a generator with and
-    without classes, or with other classes, fit, too: every class begins with the mean row.
+    without classes, or with other classes, fit, too: every class begins with the mean row. Numbers
+    in place of classes begin without an effect, as in a fresh run.
 
     Args:
         fresh: as a method's `init` returns it.

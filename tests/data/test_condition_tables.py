@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snjax import data
+from snjax import data, from_config
+from snjax.data import sets
 from snjax.data.condition_tables import conditions
 
 FILES = ['b.png', 'a.png', 'sub/c.png']  # in the order asked for, which no table has
@@ -61,7 +62,7 @@ def test_columns_come_in_the_order_asked_for():
         (CSV.replace('-1,b', '1e40,b'), (), "row 3, column 'angle' is '1e40': a finite number"),
         (CSV.replace('b.png,0', 'b.png'), (), 'row 3 has 2 columns, and row 1 3'),
         (CSV.replace('b.png', 'd.png'), (), "row 3: there is no image 'd.png'"),
-        (CSV.replace('b.png', 'a.png'), (), "row 3: image 'a.png' has a label in row 2 already"),
+        (CSV.replace('b.png', 'a.png'), (), "row 3: image 'a.png' is in row 2 already"),
         (CSV[: CSV.index('3e-2')], (), "has no row for 1 of 3 images: 'sub/c.png'"),
         (CSV.replace('file', 'name'), (), 'row 1 has no columns named file, filename'),
         (CSV, ['age'], "which has no column 'age' (its columns: 'angle', 'smiles')"),
@@ -83,6 +84,7 @@ def test_a_malformed_csv_is_one_line_with_row_and_column(text, columns, message)
         ('{"a.png": 3}', 'entry 1 is'),
         (LISTS.replace('[0.25, 1]', '[0.25]'), 'entry 2 is'),
         (LISTS.replace('[0.25, 1]', '[0.25, "x"]'), "entry 2, column '1' is 'x': a finite number"),
+        (LISTS.replace('0.25', '1' + '0' * 400), "entry 2, column '0' is 1000"),
         (LISTS.replace('[0.25, 1]', '[[0.25], 1]'), "entry 2, column '0' is [0.25]: a finite"),
         (NAMED.replace('"angle": -1', '"age": -1'), 'entry 2 is'),
         ('[1', 'row 1, column 3'),
@@ -108,6 +110,7 @@ def folder(tmp_path):
 
 
 def load(path, **options):
+    options = {'conditions': '', **options}
     return data.load('folder', path=str(path), image_size=8, **options)
 
 
@@ -126,7 +129,8 @@ def test_a_folder_and_its_archive_have_the_numbers_beside_their_images(folder, t
         assert found.condition_names == ('angle', 'smiles')
         assert not found.class_names and not found.conditions.flags.writeable
         assert found.labels_for(2) is found.conditions and found.labels_for(0) is found.labels
-    assert load(folder).sha256 == load(tmp_path / 'photos.zip').sha256
+    there, packed = load(folder), load(tmp_path / 'photos.zip')
+    assert there.sha256 == packed.sha256 and there.conditions_sha256 == packed.conditions_sha256
 
 
 def test_classes_and_numbers_may_stand_side_by_side(folder):
@@ -138,12 +142,30 @@ def test_classes_and_numbers_may_stand_side_by_side(folder):
     assert [found.class_names[i] for i in found.labels] == ['xyx'[i] for i in images]
 
 
-def test_other_numbers_are_another_set(folder):
+def test_other_numbers_have_another_hash_and_the_images_the_same(folder):
     before = load(folder)
-    (folder / 'conditions.csv').write_text(CSV.replace('0.25', '0.26'))
-    after = load(folder)
-    assert after.sha256 != before.sha256 and after.files_sha256 != before.files_sha256
-    assert load(folder, conditions='conditions.csv:smiles').sha256 != after.sha256
+    hashes = {before.conditions_sha256}
+    for text in (CSV.replace('0.25', '0.26'), CSV.replace('angle', 'age')):
+        (folder / 'conditions.csv').write_text(text)
+        after = load(folder)
+        assert (after.sha256, after.files_sha256) == (before.sha256, before.files_sha256)
+        hashes.add(after.conditions_sha256)
+    hashes.add(load(folder, conditions='conditions.csv:smiles').conditions_sha256)
+    assert len(hashes) == 4
+
+
+def test_a_table_that_no_model_takes_is_not_read(folder, tmp_path):
+    before = load(folder)
+    (folder / 'conditions.csv').write_text('of another program')
+    found = load(folder, conditions=None)
+    assert found.conditions is None and not found.conditions_sha256
+    assert (found.sha256, found.files_sha256) == (before.sha256, before.files_sha256)
+    config = {'data': {'name': 'folder', 'path': str(folder), 'image_size': 8, 'conditions': ''}}
+    assert from_config.image_set(config).sha256 == before.sha256
+    with pytest.raises(ValueError, match='row 1 has no columns named file'):
+        from_config.image_set(config | {'model': {'num_conditions': 2}})
+    np.savez(tmp_path / 'a.npz', images=np.zeros((3, 8, 8, 3), np.uint8), conditions=['of', 'it'])
+    assert data.load('npz', path=str(tmp_path / 'a.npz'), image_size=8).conditions is None
 
 
 @pytest.mark.parametrize(
@@ -186,7 +208,7 @@ def test_a_set_without_numbers_says_where_to_put_them():
 
 def save(path, **arrays):
     np.savez(path, images=np.zeros((3, 8, 8, 3), np.uint8), **arrays)
-    return data.load('npz', path=str(path), image_size=8)
+    return data.load('npz', path=str(path), image_size=8, conditions='')
 
 
 def test_an_npz_has_them_as_an_array(tmp_path):
@@ -195,8 +217,9 @@ def test_an_npz_has_them_as_an_array(tmp_path):
     assert found.condition_names == ('angle', 'smiles')
     one = save(tmp_path / 'b.npz', conditions=np.arange(3))
     np.testing.assert_array_equal(one.conditions, [[0], [1], [2]])
-    assert one.condition_names == ('0',) and one.sha256 != found.sha256
-    resized = data.load('npz', path=str(tmp_path / 'a.npz'), image_size=4)
+    assert one.condition_names == ('0',) and one.conditions_sha256 != found.conditions_sha256
+    assert sets.condition_names('npz', str(tmp_path / 'a.npz')) == ('angle', 'smiles')
+    resized = data.load('npz', path=str(tmp_path / 'a.npz'), image_size=4, conditions='')
     np.testing.assert_array_equal(resized.conditions, EXPECTED)
 
 
@@ -206,6 +229,7 @@ def test_an_npz_has_them_as_an_array(tmp_path):
         ({'conditions': np.zeros((2, 1))}, r'float64 \(2, 1\); accepted: numbers \(3, k\)'),
         ({'conditions': np.array(['a', 'b', 'c'])}, r'accepted: numbers \(3, k\)'),
         ({'conditions': np.array([0, np.nan, 1])}, '1 values that are not finite'),
+        ({'conditions': np.array([0, 1e300, 1])}, '1 values that are not finite'),
         ({'conditions': np.zeros(3), 'condition_names': ['a', 'b']}, 'names 2 conditions'),
     ],
 )

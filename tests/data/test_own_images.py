@@ -173,7 +173,7 @@ CSV = {
     'a way out': ('file,label\n../a.png,x\n', r"row 2, .* no image '\.\./a\.png'"),
     'twice': (
         'file,label\na.png,x\nb.png,y\n./a.png,y\n',
-        r"row 4, .*: image '\./a\.png' has a label in row 2, column 'file' already",
+        r"row 4, .*: image '\./a\.png' is in row 2, column 'file' already",
     ),
     'one too few': (
         'file,label\na.png,x\n',
@@ -205,7 +205,7 @@ JSON = {
     'a vector': ('{"labels": [["a.png", [0, 1]]]}', r'entry 1, label is \[0, 1\]: a whole number'),
     'twice': (
         '{"a.png": 1, "a.png": 2}',
-        r"entry 2: image 'a\.png' has a label in entry 1 already",
+        r"entry 2: image 'a\.png' is in entry 1 already",
     ),
     'records without a class': ('[{"file": "a.png"}]', 'entry 1 has no columns named label,'),
     'an abyss': ('[' * 100_000, 'row 1: '),
@@ -452,5 +452,5 @@ def test_row_groups_larger_than_the_memory_are_refused(forms, monkeypatch):
 
 def test_without_pyarrow_the_extra_is_named(forms, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pyarrow.parquet', None)
-    with pytest.raises(ValueError, match=r"needs pyarrow.*pip install 'snjax\[parquet\]'"):
+    with pytest.raises(ValueError, match=r'needs pyarrow.*pip install pyarrow'):
         load(forms['parquet'])

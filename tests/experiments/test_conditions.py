@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import snjax
-from configs import from_workdir, sngan_digits
+from configs import cgan_conditions, from_workdir, sngan_digits
 from configs.modes import diagnose, invert, sample
 from experiments import build
 from experiments.modes.diagnose import run_diagnose
 from experiments.modes.invert import run_invert
 from experiments.modes.sample import run_sample
-from experiments.modes.train import run_train
+from experiments.modes.train import load_data, run_train
 from experiments.settings import check_labels
 from helpers import contract
 from helpers.launching import scores
@@ -20,7 +20,7 @@ from snjax import parallel
 from snjax.models import resnet
 from snjax.nn.normalization import ConditionalBatchNorm
 from snjax.training.adversarial import Batch
-from snjax.training.conditioning import labels_in_turn, spread_rows
+from snjax.training.conditioning import grid_columns, labels_in_turn, spread_rows
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -41,17 +41,21 @@ def test_batch_norm_is_an_affine_map_of_the_numbers():
     x, numbers = jnp.asarray(x), jnp.asarray(numbers)
     variables = layer.init(jax.random.key(0), x, numbers)
     assert {k: v.shape for k, v in variables['params'].items()} == {
-        'gamma': (3, 4),
-        'beta': (3, 4),
+        'gamma': (4,),
+        'gamma_slopes': (2, 4),
+        'beta': (4,),
+        'beta_slopes': (2, 4),
     }
     apply = jax.jit(lambda v: layer.apply(v, x, numbers, mutable=['batch_stats'])[0])
     plain = (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 2e-5)
     np.testing.assert_allclose(apply(variables), plain, atol=1e-5)  # at first whatever the numbers
-    tables = {k: rng.normal(size=(3, 4)).astype(np.float32) for k in ('gamma', 'beta')}
+    params = {
+        k: rng.normal(size=v.shape).astype(np.float32) for k, v in variables['params'].items()
+    }
     gamma, beta = (
-        (t[0] + numbers @ t[1:])[:, None, None] for t in (tables['gamma'], tables['beta'])
+        (params[k] + numbers @ params[f'{k}_slopes'])[:, None, None] for k in ('gamma', 'beta')
     )
-    found = apply({**variables, 'params': tables})
+    found = apply({**variables, 'params': params})
     np.testing.assert_allclose(found, plain * gamma + beta, atol=1e-5)
 
 
@@ -66,20 +70,20 @@ def gan(tiny_layout):
 def test_both_players_learn_from_the_numbers_and_samples_follow_them(gan):
     numbers = np.stack([np.linspace(-1, 1, 40), np.arange(40) % 2], 1).astype(np.float32)
     gan = gan.with_images(None, numbers)
+    assert gan.with_images(None) is gan  # with which JAX knows what it has traced
     state = contract.start(gan)
     step = jax.jit(jax.vmap(gan.train_step, in_axes=None, axis_name=parallel.AXIS, axis_size=1))
     after, _ = step(state, contract.batches(gan, 0), jax.random.key(1))
     after = jax.tree.map(lambda x: np.asarray(x[0]), after)
-    slopes = after.gen.params['block1']['norm1']['gamma'][1:]
-    assert slopes.shape[0] == 2
-    assert np.any(slopes != state.gen.params['block1']['norm1']['gamma'][1:], axis=-1).all()
+    norm = after.gen.params['block1']['norm1']
+    assert norm['gamma_slopes'].shape[0] == 2
+    assert np.any(norm['gamma_slopes'], axis=-1).all()  # which were 0
     embed = [x.dis.params['embed']['embedding'] for x in (state, after)]
     assert np.any(embed[0] != embed[1], axis=-1).all()
 
     sample = jax.jit(gan.sample, static_argnums=2)
     rng = np.random.default_rng(0)
-    table = rng.normal(size=after.gen.params['block1']['norm1']['gamma'].shape).astype(np.float32)
-    after.gen.params['block1']['norm1']['gamma'] = table
+    norm['gamma_slopes'] = rng.normal(size=norm['gamma_slopes'].shape).astype(np.float32)
     moved = after.replace(ema=None)
     given = np.float32([[0, 0], [0, 1]])
     images = np.asarray(sample(moved, jax.random.key(0), 2, given))
@@ -105,6 +109,11 @@ def test_a_grid_of_one_number_has_ten_columns_from_smallest_to_largest():
     rows = spread_rows(np.float32([[0.2], [3.0], [-1.0]]))
     assert len(rows) == 100 and rows[:10] == rows[90:]
     np.testing.assert_allclose(np.ravel(rows[:10]), np.linspace(-1, 3, 10), atol=1e-6)
+
+
+def test_a_number_or_a_few_classes_have_columns():
+    columns = [grid_columns(*kind) for kind in ((0, 1), (10, 0), (0, 2), (0, 0), (1, 0), (200, 0))]
+    assert columns == [10, 10, None, None, None, None]
 
 
 def test_a_grid_of_several_numbers_has_rows_of_the_set():
@@ -140,6 +149,36 @@ def test_what_does_not_go_with_numbers_is_refused(key, value, message):
     with pytest.raises(ValueError, match=message) as error:
         check_labels.classes(config)
     assert '\n' not in str(error.value)
+
+
+def test_a_table_that_no_model_takes_is_refused():
+    for name in ('sngan_digits', 'glo_digits'):
+        config = contract.load(name, '')
+        config.data.conditions = 'angles.csv'
+        with pytest.raises(ValueError, match=r"data\.conditions is 'angles\.csv', but"):
+            build.method(config)
+
+
+def test_a_table_of_another_name_needs_its_columns_counted_before_images_are_decoded(tmp_path):
+    (tmp_path / 'angles.csv').write_text('file,sine,cosine\nbroken.png,0,1\n')
+    (tmp_path / 'broken.png').write_bytes(b'')
+    config = cgan_conditions.get_config(f'{tmp_path},32')
+    with pytest.raises(ValueError, match='num_conditions is 1, but folder has no numbers'):
+        load_data(config.to_dict(), print)
+    config.data.conditions = 'angles.csv'
+    with pytest.raises(ValueError, match=r'has 2 numbers per image \(sine, cosine\)'):
+        load_data(config.to_dict(), print)
+    config.model.num_conditions = 2
+    with pytest.raises(ValueError, match='is broken'):
+        load_data(config.to_dict(), print)
+
+
+def test_the_config_counts_the_numbers_of_an_npz(tmp_path):
+    path = tmp_path / 'a.npz'
+    np.savez(path, images=np.zeros((3, 8, 8, 3), np.uint8), conditions=np.zeros((3, 2)))
+    config = cgan_conditions.get_config(f'{path},32')
+    assert (config.data.name, config.model.num_conditions) == ('npz', 2)
+    assert load_data(config.to_dict(), print).conditions.shape == (3, 2)
 
 
 # ---- a run
@@ -208,6 +247,8 @@ def test_images_have_the_number_that_was_asked_for(tmp_path):
     options.condition = '0.5,1'
     with pytest.raises(ValueError, match=r'takes 1 number, as --sample\.condition=0\.5'):
         run_sample(options.lock(), workdir)
+    with pytest.raises(ValueError, match='labels are none: this generator takes 1 finite number'):
+        run.invert(made[:1] / 127.5 - 1)
     options = invert.get_config()
     options.update({'num': 2, 'steps': 2, 'restarts': 1})
     run_invert(options.lock(), workdir)
@@ -219,5 +260,5 @@ def test_images_have_the_number_that_was_asked_for(tmp_path):
     np.testing.assert_array_equal(
         again.sample(2, labels=[0.3]), run.sample(2, labels=np.float32([[0.3], [0.3]]))
     )
-    with pytest.raises(ValueError, match='takes 1 finite numbers'):
+    with pytest.raises(ValueError, match='takes 1 finite number per image'):
         again.sample(2)

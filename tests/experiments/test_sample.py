@@ -14,7 +14,7 @@ from PIL import Image
 
 import snjax
 from configs.modes import sample as sample_options
-from experiments.modes import sample
+from experiments.modes import sample, sample_walks
 from experiments.modes.sample_glo import GLO_ONLY
 from helpers.launching import NUM_STEPS
 from snjax.generate.load import load
@@ -129,7 +129,10 @@ def test_directions_pass_through_z_and_truncation_narrows_it(unconditional, writ
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'what': 'directions', 'rows': 1000}, r'sample\.rows is 1000: 1000 directions of z'),
+        (
+            {'what': 'directions', 'rows': 1000},
+            r'sample\.rows is 1000: 1000 directions of a first layer',
+        ),
         ({'what': 'samples', 'extent': 1.0}, r'sample\.extent is 1\.0, which sample\.what=samples'),
         ({'what': 'truncation', 'truncation': 1.0}, r'--sample\.extent for the largest'),
     ],
@@ -435,6 +438,19 @@ def test_labels_of_an_unconditional_run_are_refused(unconditional):
         with pytest.raises(ValueError, match='unconditional generator'):
             plain.sample(2, labels=labels)
     assert plain.interpolate(2, 4).labels is None
+
+
+def test_uniform_latents_are_walked_to_the_end_of_their_range(unconditional):
+    plain = load_once(unconditional)
+    model = {**plain.config['model'], 'latent': 'uniform'}
+    uniform = dataclasses.replace(plain, config={**plain.config, 'model': model})
+    options = sample_options.get_config()
+    options.update({'rows': 2, 'frames': 2})
+    assert sample_walks.truncation(options, uniform).arrays['bounds'][0] == 1
+    for extent, length in ((0.0, 2), (3.0, 6 / 3**0.5)):  # 3 standard deviations to both sides
+        options.extent = extent
+        z = sample_walks.directions(options, uniform).arrays['z']
+        np.testing.assert_allclose(np.linalg.norm(z[:, 1] - z[:, 0], axis=1), length, rtol=1e-5)
 
 
 def test_uniform_latents_go_in_line(unconditional):

@@ -208,7 +208,9 @@ def test_a_program_holds_weights_as_they_are_applied(runs):
 
 def test_onnx_without_its_packages_says_what_to_install(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(export.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'snjax\[onnx\]', then pip install"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"pip install '\.\[onnx\]' in the repository, then pip install"
+    ):
         runs['glo'].export(tmp_path / 'gen.onnx')
 
 

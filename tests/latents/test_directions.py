@@ -28,10 +28,10 @@ def test_directions_are_the_eigenvectors_of_the_first_layer_by_falling_eigenvalu
     ).all()
 
 
-@pytest.mark.parametrize('num', [0, 7])
-def test_other_numbers_of_directions_are_refused(num):
-    with pytest.raises(ValueError, match=f'{num} directions of z with 6 entries: 1 to 6'):
-        directions.of_kernel(np.ones((6, 9)), num)
+@pytest.mark.parametrize(('shape', 'num', 'most'), [((6, 9), 0, 6), ((6, 9), 7, 6), ((6, 4), 5, 4)])
+def test_other_numbers_of_directions_are_refused(shape, num, most):
+    with pytest.raises(ValueError, match=rf'{num} directions of a first layer .*: 1 to {most}$'):
+        directions.of_kernel(np.ones(shape), num)
 
 
 def test_z_beside_classes_has_the_first_rows_of_the_kernel():

@@ -6,6 +6,8 @@ import textwrap
 import numpy as np
 import pytest
 
+from configs import sngan_digits
+from experiments import build
 from snjax.data.image_set import image_set
 from snjax.metrics import comparison, extractors, imported, score_table
 from snjax.metrics.comparison import ScoredSet
@@ -110,6 +112,27 @@ def test_the_hash_is_of_the_source_and_the_variables(folder):
     assert one != other and len(one) == 64
     source = (folder / 'my_own_features.py').read_bytes()
     assert extractors.load(names[1]).sha256 == hashlib.sha256(source).hexdigest()
+
+
+def test_the_hash_is_of_weights_that_a_callback_keeps_to_itself(folder):
+    """Features of real images are cached by it."""
+    for place, content in (('a.pt', b'1'), ('b.pt', b'2'), ('moved.pt', b'1')):
+        (folder / place).write_bytes(content)
+    found = {
+        weights: extractors.load('my_own_features:elsewhere', weights).sha256
+        for weights in ('', 'small', 'large', 'a.pt', 'b.pt', str(folder / 'moved.pt'))
+    }
+    assert found['a.pt'] == found.pop(str(folder / 'moved.pt'))
+    assert len(set(found.values())) == 5
+
+
+def test_a_run_keeps_the_text_of_its_weights_and_where_a_file_lies(folder):
+    config = sngan_digits.get_config()
+    config.eval.extractor = 'my_own_features:elsewhere'
+    for weights, kept in (('small', 'small'), ('my_own_features.py', None)):
+        config.eval.weights = weights
+        expected = kept or str(folder / weights)
+        assert build.plan(config).record['eval']['weights'] == expected
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,26 @@ def test_a_set_is_accepted_once_and_what_was_before_is_kept(workdir, folder, cap
     assert record['replaced'] == [{'sha256': first, 'name': 'folder', 'until_step': 40}]
 
 
+def test_other_numbers_are_refused_and_those_that_no_model_takes_do_not_count(
+    workdir, folder, tmp_path
+):
+    table = folder / 'conditions.csv'
+    table.write_text('file,a,b\n' + ''.join(f'{i}.png,{i},0\n' for i in range(NUM)))
+    set_file.check(workdir, load(folder))
+    numbered = load(folder, conditions='')
+    set_file.check(workdir, numbered)  # begun by a version without
+    of_numbers = tmp_path / 'of_numbers'
+    set_file.write(of_numbers, numbered)
+    set_file.check(of_numbers, numbered)
+    table.write_text(table.read_text().replace('5.png,5', '5.png,6'))
+    for options in ({'conditions': ''}, {'conditions': 'conditions.csv:b'}):
+        for later in (False, True):
+            found = load(folder, decode_later=later, **options)
+            assert refusal(of_numbers, found).startswith('other numbers of the images')
+            assert set_file.identity(found) != set_file.identity(numbered)
+    set_file.check(workdir, load(folder))
+
+
 def test_a_table_with_a_row_per_image_accepts_no_other_number(workdir, folder):
     save(folder / '7.png', 9)
     text = refusal(workdir, load(folder), accept_changed=True, has_rows=True)

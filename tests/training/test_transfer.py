@@ -23,14 +23,17 @@ ADAM = optax.scale_by_adam(0.5, 0.9)
 
 
 class ConditionalGenerator(nn.Module):
-    """The tiny generator with a row of gamma and beta for each class, and a layer of its own."""
+    """The tiny generator with a row of gamma and beta for each class, or of slopes for each number,
+    and a layer of its own."""
 
     num_classes: int
+    of_numbers: bool = False
 
     @nn.compact
     def __call__(self, z, labels=None, *, train):
         h = nn.Dense(12, name='project')(z)
-        norm = ConditionalBatchNorm(self.num_classes, train=train, name='norm')
+        kind = {'of_numbers': self.of_numbers, 'name': 'norm'}
+        norm = ConditionalBatchNorm(self.num_classes, train=train, **kind)
         h = nn.relu(norm(h, labels))
         return nn.Dense(64, name='to_image')(h).reshape(-1, *tiny_gan.IMAGE)
 
@@ -41,6 +44,11 @@ def small(**changes):
 
 def conditional(num_classes):
     return small(gen=ConditionalGenerator(num_classes), num_classes=num_classes)
+
+
+def of_numbers(num):
+    gen = ConditionalGenerator(num, of_numbers=True)
+    return small(gen=gen, num_conditions=num, fake_classes='real')
 
 
 def begin(gan, tree, **options):
@@ -130,6 +138,31 @@ def test_other_classes_begin_with_the_mean_row(num):
     _, found = begin(conditional(num) if num else small(), tree)
     got = flat(found.state)[f'gen/params/norm/{"beta" if num else "bias"}']
     np.testing.assert_allclose(got, np.broadcast_to(rows.mean(0), got.shape), rtol=1e-6)
+
+
+@pytest.mark.parametrize('num_classes', [0, 3])
+def test_numbers_begin_with_the_norm_of_no_or_mean_class_and_fresh_slopes(old, num_classes):
+    """Three classes have as many rows as two numbers and what is there without them."""
+    tree = as_tree(filled_state(conditional(3), seed=5)) if num_classes else old
+    fresh, found = begin(of_numbers(2), tree)
+    assert set(found.fresh) == {f'gen/params/norm/{name}_slopes' for name in ('gamma', 'beta')}
+    got, start, norm = flat(found.state), flat(fresh), tree['gen']['params']['norm']
+    for name, plain in (('gamma', 'scale'), ('beta', 'bias')):
+        expected = norm[name].mean(0) if num_classes else norm[plain]
+        np.testing.assert_allclose(got[f'gen/params/norm/{name}'], expected, rtol=1e-6)
+        slopes = f'gen/params/norm/{name}_slopes'
+        np.testing.assert_array_equal(got[slopes], start[slopes])
+
+
+@pytest.mark.parametrize('num', [3, 0])
+def test_classes_begin_with_the_norm_of_numbers_that_are_0(num):
+    tree = as_tree(filled_state(of_numbers(2), seed=5))
+    _, found = begin(conditional(num) if num else small(), tree)
+    assert found.fresh == {}
+    got = flat(found.state)[f'gen/params/norm/{"gamma" if num else "scale"}']
+    np.testing.assert_array_equal(
+        got, np.broadcast_to(tree['gen']['params']['norm']['gamma'], got.shape)
+    )
 
 
 def test_arrays_of_another_shape_are_named(old):
