@@ -13,6 +13,7 @@ ImageSize = int | Sequence[int]
 # Types of pixels by their bits, `data.bits` of a config.
 DEPTHS = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16)}
 MAX_SIDE = 2**16
+MAX_COLUMNS = 20  # a grid with a column for each of more classes is hard to look at
 MAX_CHANNELS = 16
 
 

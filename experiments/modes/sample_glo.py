@@ -17,8 +17,8 @@ from snjax.data import ImageSet
 from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.load import load
+from snjax.image_format import MAX_COLUMNS
 from snjax.latents.priors import project
-from snjax.runs.images import MAX_COLUMNS
 
 Places = Mapping[str, Any]
 _LONGEST = 60  # characters of sample.images in a file name

@@ -7,9 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from snjax.runs.workdir import JOURNAL_NAME
+from snjax.runs.workdir import JOURNAL_NAME, SUMMARY_NAME
 from snjax.sweeps.definition import NAME
-from snjax.sweeps.sweep_state import SUMMARY
 
 _HASH = re.compile(r'-?[0-9a-f]{10}$')  # at the end of the folder of a sweep's run
 _SEED = re.compile(r'(^|,)seed=[^,]*')
@@ -67,7 +66,7 @@ def _is_of_sweep(folder: pathlib.Path) -> bool:
 def _given_name(folder: pathlib.Path) -> str:
     """The name that the sweep's definition gives to the run in a folder; '' for none."""
     try:
-        runs = _runs_of(folder.parent.parent / SUMMARY)
+        runs = _runs_of(folder.parent.parent / SUMMARY_NAME)
         return str(runs.get(f'{folder.parent.name}/{folder.name}', {}).get(NAME, ''))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no such file, or damaged
         return ''

@@ -21,7 +21,6 @@ from PIL import Image
 from snjax.image_format import DEPTHS, bits_of, half_range, to_8_bits
 from snjax.runs.files import replace_file
 
-MAX_COLUMNS = 20  # a grid with a column for each of more classes is hard to look at
 ANIMATION_SUFFIXES = ('.gif', '.webp')
 # Units in which the formats store the time of a frame.
 _TICK_MS = {'.gif': 10, '.webp': 1}

@@ -21,8 +21,8 @@ from jaxtyping import UInt
 
 from snjax.data import ImageSet, LazyImages
 from snjax.host.paths import printable
+from snjax.image_format import MAX_COLUMNS
 from snjax.runs.files import replace_file
-from snjax.runs.images import MAX_COLUMNS
 from snjax.runs.workdir import SET_NAME, newest_step
 
 _FORMAT = 1

@@ -16,6 +16,7 @@ ROLLBACKS_NAME = 'rollbacks.json'  # where a run that diverged went back to and 
 SET_NAME = 'set.json'  # which images the run was trained on
 CONDITIONS_NAME = 'conditions.npz'  # numbers of those images, of a run that is conditioned on them
 JOURNAL_NAME = 'journal.jsonl'  # of a sweep, whose runs have folders below
+SUMMARY_NAME = 'sweep.json'  # of a sweep: its present state
 CHECKPOINTS, BEST = 'checkpoints', 'best'
 SAMPLES, TENSORBOARD = 'samples', 'tensorboard'
 CUT = 'cut'  # what resumes have removed from the logs

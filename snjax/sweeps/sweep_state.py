@@ -13,12 +13,12 @@ from typing import Any
 
 from snjax.host.exit_codes import BAD_INPUT, DIVERGED, FINISHED, INTERRUPTED, RESUMABLE
 from snjax.runs.files import replace_file
-from snjax.runs.workdir import CONFIG_NAME, JOURNAL_NAME, newest_step
+from snjax.runs.workdir import CONFIG_NAME, JOURNAL_NAME, SUMMARY_NAME, newest_step
 from snjax.sweeps.journal import Journal, RunState
 from snjax.sweeps.progress import Progress, last_lines
 from snjax.sweeps.runs import Run
 
-JOURNAL, SUMMARY, LOG = JOURNAL_NAME, 'sweep.json', 'output.log'
+JOURNAL, SUMMARY, LOG = JOURNAL_NAME, SUMMARY_NAME, 'output.log'
 _STOPPED_CODES = (RESUMABLE, INTERRUPTED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL)
 _IN_USE = ' is in use by '
 _CRASH_LINES = 12

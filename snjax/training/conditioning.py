@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snjax.runs.images import MAX_COLUMNS
+from snjax.image_format import MAX_COLUMNS
 
 _STEPS = 10  # of one number in a grid, a column each
 

@@ -222,7 +222,7 @@ def test_configs_fit_their_method(name, argument):
         ({'glo.levels': 6}, '0 up to 5'),
         ({'data.flip': True}, 'data.flip=false'),
         ({'model.num_classes': 10}, 'prior=class'),
-        ({'optimizer.ema_decay': 0.9}, 'leave both at 0'),
+        ({'optimizer.ema_decay': 0.9}, 'leave all at 0'),
         ({'optimizer.beta1': 1.0}, 'below 1'),
     ],
 )

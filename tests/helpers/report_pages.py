@@ -52,7 +52,7 @@ class Outline(html.parser.HTMLParser):
     match.
     """
 
-    VOID = ('meta', 'img', 'path', 'circle', 'rect', 'br', 'link')
+    VOID = ('meta', 'img', 'path', 'circle', 'rect', 'br', 'wbr', 'link')
 
     def __init__(self, text: str):
         super().__init__()

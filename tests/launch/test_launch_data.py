@@ -129,8 +129,8 @@ def test_a_diagnosis_is_of_the_set_that_the_run_was_trained_on(there):
     with pytest.raises(ValueError, match=r'another set: 1 with other pixels: b/3\.png.*accept_ch'):
         diagnose.run_diagnose(options, config, run, places)
     accepted_places = places | {'accept_changed': True}
-    real, _ = diagnose._images(config, accepted_places, 4, accepted_in=run)
-    assert len(real) == 4
+    accepted = diagnose._image_set(config, accepted_places, accepted_in=run)
+    assert len(accepted.images) == NUM
 
 
 def test_a_missing_image_is_named_and_a_latent_of_glo_keeps_its_image(there):

@@ -71,7 +71,7 @@ def test_onnx_without_its_packages_is_one_line(finished_run, monkeypatch):
 @pytest.mark.parametrize(
     ('flags', 'line'),
     [
-        ((), '--published is missing: give a netG_..._steps.pth of mimicry or a'),
+        ((), '--published is missing: give a netG_..._steps.pth of mimicry, a'),
         (('--published=no.pth',), 'no.pth is not there: give a published generator'),
     ],
 )

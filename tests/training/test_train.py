@@ -57,6 +57,7 @@ class Walk:
     """
 
     batch_size, batches_per_step, num_classes, state_axes = 4, 2, 0, None
+    num_conditions = 0
 
     def __init__(self, nan_from=None, ballast=0, lost_from=None):
         self.nan_from, self.lost_from, self.ballast = nan_from, lost_from, ballast
