@@ -1,7 +1,8 @@
 """BigGAN on ImageNet at 64, 128 and 256 px, 1,000 classes: Brock et al. 2019 (arXiv:1809.11096).
 
 Published (table 2, no truncation): FID 8.7, IS 98.8 at 128 px and FID 8.7, IS 142.3 at 256 px;
-BigGAN-deep FID 5.7, IS 124.5 and FID 6.9, IS 171.4. The authors' PyTorch code: IS 97.35 at 128 px.
+BigGAN-deep FID 5.7, IS 124.5 and FID 6.9, IS 171.4. Those of 256 px and of BigGAN-deep were not
+checked against the paper's text. The authors' PyTorch code: IS 97.35 at 128 px.
 
     python launch.py --config=configs/biggan_imagenet.py            # 128 px
     python launch.py --config=configs/biggan_imagenet.py:256
