@@ -15,6 +15,7 @@ import snjax
 from experiments.build import plan
 from experiments.modes import from_python
 from helpers.launching import ROOT
+from snjax.generate.trained import TrainedGenerator
 
 NOTEBOOKS = sorted((ROOT / 'docs' / 'notebooks').glob('*.md'))
 CELL = re.compile(
@@ -50,11 +51,11 @@ def test_a_notebook_has_fewer_than_40_lines_of_code_and_is_one_for_jupytext(note
         compile(cell, str(notebook), 'exec')
 
 
-TRAINING = [path for path in NOTEBOOKS if 'snjax.train(' in path.read_text()]
+NEEDS_IPYTHON = [path for path in NOTEBOOKS if 'IPython' in path.read_text()]
 
 
-@pytest.mark.parametrize('notebook', TRAINING, ids=lambda path: path.stem)
-def test_every_training_of_a_notebook_would_start(notebook, tmp_path, monkeypatch):
+@pytest.mark.parametrize('notebook', NEEDS_IPYTHON, ids=lambda path: path.stem)
+def test_trainings_of_a_notebook_that_may_not_run_here_would_start(notebook, tmp_path, monkeypatch):
     """Cells before the first training, and those that train, which is planned instead."""
     planned = []
     monkeypatch.setattr(from_python.training, 'run_train', lambda c, _: planned.append(plan(c)))
@@ -72,10 +73,39 @@ def test_every_training_of_a_notebook_would_start(notebook, tmp_path, monkeypatc
     assert len(planned) >= notebook.read_text().count('snjax.train(')
 
 
+STEPS = ('num_steps', 'checkpoint.every', 'eval.every', 'sampling.every', 'log.every')
+
+
+@pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_runs_with_a_fiftieth_of_the_updates(notebook, tmp_path, monkeypatch):
+    """All of a notebook, in this process; only trainings and inversions are shorter."""
+    if notebook in NEEDS_IPYTHON:
+        pytest.importorskip('IPython', reason='not in this environment: pip install ipython')
+    train, load, invert = snjax.train, snjax.load, TrainedGenerator.invert
+
+    def shorter(config, workdir, changes):
+        shortened = {k: -(-v // 50) if k in STEPS else v for k, v in changes.items()}
+        return train(config, workdir, {'log.every': 1, 'eval.num_samples': 60} | shortened)
+
+    def loaded(workdir, step=None):
+        return load(workdir, step=step and -(-step // 50))
+
+    monkeypatch.setattr(snjax, 'train', shorter)
+    monkeypatch.setattr(snjax, 'load', loaded)
+    monkeypatch.setattr(
+        TrainedGenerator, 'invert', lambda *args, **_: invert(*args, num_steps=2, num_restarts=1)
+    )
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    names = {'__name__': '__main__'}
+    for cell in cells(notebook):
+        exec(compile(cell, str(notebook), 'exec'), names)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_cell_runs(notebook, tmp_path):
-    if 'IPython' in notebook.read_text():
+    if notebook in NEEDS_IPYTHON:
         pytest.importorskip('IPython', reason='not in this environment: pip install ipython')
     done = subprocess.run(
         [sys.executable, '-W', 'error::SyntaxWarning', '-c', textwrap.dedent(RUN)],
