@@ -331,9 +331,9 @@ def get_config() -> ConfigDict:
 
     # Scores while training and at its end.
     c.eval = ConfigDict()
-    # Feature network: digits, cifar_resnet56 or inception (FID); fitted, a classifier of the set's own
-    # classes; patches, the sliced Wasserstein distance, which needs no network; or a function of your
-    # own, as my_features:dino. Empty: no scores.
+    # Feature network: digits, cifar_resnet56, inception (FID), inception_clean, dinov2, clip;
+    # fitted, a classifier of the set's own classes; patches, the sliced Wasserstein distance, which
+    # needs no network; or a function of your own, as my_features:dino. Empty: no scores.
     c.eval.extractor = ''
     # File or folder with the weights of the feature network. Empty: the variable SNJAX_WEIGHTS, or
     # ~/.cache/snjax/weights.

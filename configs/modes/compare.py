@@ -17,9 +17,9 @@ def get_config() -> ConfigDict:
     # The real ones: the same, or a set of TFDS with its split after a slash, as cifar10/test (train
     # without one; a name with a slash of its own needs one).
     c.real = ''
-    # Feature network: inception (FID), cifar_resnet56, digits; fitted, a classifier of the real
-    # set's own classes; patches, the sliced Wasserstein distance, which needs no network; or a function
-    # of your own, as my_features:dino.
+    # Feature network: inception (FID), inception_clean, dinov2, clip, cifar_resnet56, digits;
+    # fitted, a classifier of the real set's own classes; patches, the sliced Wasserstein distance,
+    # which needs no network; or a function of your own, as my_features:dino.
     c.extractor = 'inception'
     # File or folder with the weights of the feature network. Empty: $SNJAX_WEIGHTS, or else
     # ~/.cache/snjax/weights.

@@ -11,9 +11,9 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     c = ConfigDict()
-    # Feature network: digits, cifar_resnet56 or inception (FID); fitted, a classifier of the set's own
-    # classes; patches, the sliced Wasserstein distance, which needs no network; or a function of your
-    # own, as my_features:dino. Empty: the run's own.
+    # Feature network: digits, cifar_resnet56, inception (FID), inception_clean, dinov2, clip;
+    # fitted, a classifier of the set's own classes; patches, the sliced Wasserstein distance, which
+    # needs no network; or a function of your own, as my_features:dino. Empty: the run's own.
     c.extractor = ''
     # File or folder with the weights of the feature network. Empty: the run's own setting.
     c.weights = ''

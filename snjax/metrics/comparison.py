@@ -79,6 +79,7 @@ def columns(extractor: Extractor) -> dict[str, str]:
         title(extractor): name['frechet'],
         name['class'].replace('_', ' '): name['class'],
         name['kernel'].replace('_', ' '): name['kernel'],
+        **({'CMMD': 'cmmd'} if extractor.name == 'clip' else {}),
         **{x: x for x in ('precision', 'recall', 'density', 'coverage')},
     }
 
@@ -129,6 +130,8 @@ def full(
 ) -> dict[str, float]:
     """`quick`, the kernel distance, the four neighbour scores, and scores inside each class.
 
+    Features of CLIP also have CMMD.
+
     Args:
         extractor: the network that made the features.
         real, fake: with labels if they have classes, and pixels for MS-SSIM.
@@ -146,6 +149,8 @@ def full(
     size = min(SUBSET_SIZE, len(a), len(b))
     kernel = scores.kernel_distance(a, b, subsets=SUBSETS, subset_size=size)
     values |= {name['kernel']: kernel.mean, f'{name["kernel"]}_error': kernel.standard_error}
+    if extractor.name == 'clip':
+        values['cmmd'] = scores.cmmd(a, b)
     most = (neighbour_num,) * 2 if isinstance(neighbour_num, int) else neighbour_num
     near = prdc(_subsample(a, most[0]), _subsample(b, most[1]), k=K)
     values |= near._asdict()

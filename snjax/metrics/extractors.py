@@ -1,7 +1,8 @@
 """Feature extractors by name, for Frechet distances and other scores of features.
 
 Only Inception's distance is FID. The distance of another extractor is called 'Frechet distance
-(extractor)' and compares only with distances of the same extractor.
+(extractor)' and compares only with distances of the same extractor; `inception_clean` is Inception
+behind the resize of clean-fid.
 
 `patches` has no network: it hands the pixels on, whose scores are those of `snjax.metrics.patches`.
 `fitted` is a classifier that is fitted to the run's own labelled training images. A name with a colon
@@ -10,6 +11,7 @@ is the import path of a network of the user's own (`snjax.metrics.imported`).
 
 import dataclasses
 import functools
+import importlib
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
@@ -25,14 +27,19 @@ from snjax.data.lazy_images import LazyImages
 from snjax.host import paths
 from snjax.metrics import imported
 
-EXTRACTORS = ('digits', 'cifar_resnet56', 'inception', 'patches', 'fitted')
-# Those without a file of weights.
-_WITHOUT_FILE = ('digits', 'patches', 'fitted')
 # Usual names of the files of weights, see `load`.
 _FILES = {
     'cifar_resnet56': 'resnet56_cifar10.npz',
     'inception': 'inception-2015-12-05.safetensors',
+    'inception_clean': 'inception-2015-12-05.safetensors',
+    'dinov2': 'dinov2-large.safetensors',
+    'clip': 'clip-vit-large-patch14-336.safetensors',
 }
+# Those without a file of weights.
+_WITHOUT_FILE = ('digits', 'patches', 'fitted')
+EXTRACTORS = (*_WITHOUT_FILE, *_FILES)
+# Modules of published networks, where their names are not the extractors'.
+_MODULES = {'cifar_resnet56': 'cifar_resnet', 'inception_clean': 'inception'}
 # Those that see images of any number of channels and bits.
 _ANY_IMAGES = ('patches', 'fitted')
 
@@ -198,8 +205,7 @@ def load(
     if imported.is_path(name):
         own = imported.load(name, os.fspath(weights))
         return Extractor(name, own.variables, own.apply, own.sha256, 'that of its own')
-    path = _weights_path(name, weights)
-    return _cifar_resnet56(path) if name == 'cifar_resnet56' else _inception(path)
+    return _PUBLISHED[name](name, _weights_path(name, weights))
 
 
 def check_weights(name: str, weights: str | os.PathLike[str] = '') -> None:
@@ -212,14 +218,12 @@ def check_weights(name: str, weights: str | os.PathLike[str] = '') -> None:
         ValueError: an unknown name, or no such function of your own.
         FileNotFoundError: no such file; the message says where to get it.
     """
-    from snjax.metrics import cifar_resnet, inception
-
     check_name(name)
     if imported.is_path(name):
         imported.find(name)
     elif name not in _WITHOUT_FILE:
-        file = {'cifar_resnet56': cifar_resnet.WEIGHTS, 'inception': inception.WEIGHTS}[name]
-        file.check_exists(_weights_path(name, weights))
+        module = importlib.import_module(f'snjax.metrics.{_MODULES.get(name, name)}')
+        module.WEIGHTS.check_exists(_weights_path(name, weights))
 
 
 def _weights_path(name: str, weights: str | os.PathLike[str]) -> pathlib.Path:
@@ -267,29 +271,49 @@ def _fitted(image_set, cache_dir):
     )
 
 
-def _cifar_resnet56(path):
+def _cifar_resnet56(name, path):
     from snjax.metrics import cifar_resnet
 
     loaded = cifar_resnet.load(path)
     resize = '32x32, bilinear with antialiasing where another size'
-    return Extractor(
-        'cifar_resnet56',
-        loaded.variables,
-        cifar_resnet.apply,
-        loaded.sha256,
-        resize,
-        cifar_resnet.CLASSES,
-    )
+    classes = cifar_resnet.CLASSES
+    return Extractor(name, loaded.variables, cifar_resnet.apply, loaded.sha256, resize, classes)
 
 
-def _inception(path):
+def _inception(name, path):
     from snjax.metrics import inception
 
     loaded = inception.load(path)
+    clean = name == 'inception_clean'
+    resized = inception.resize_clean if clean else inception.resize_tf1
 
     def function(variables, images):
-        out = inception.apply(variables, images)
+        out = inception.apply(variables, images, resized=resized)
         return out.pool3, out.logits_unbiased
 
     resize = "299x299, TensorFlow 1's bilinear (no antialiasing)"
-    return Extractor('inception', loaded.variables, function, loaded.sha256, resize)
+    if clean:
+        resize = "299x299, PIL's bicubic in float32 with antialiasing (clean-fid)"
+    title = "Inception, clean-fid's resize" if clean else ''
+    return Extractor(name, loaded.variables, function, loaded.sha256, resize, title=title)
+
+
+def _vision_transformer(name, path):
+    loaded = importlib.import_module(f'snjax.metrics.{name}').load(path)
+    side = f'{loaded.size}x{loaded.size}'
+    resize = f"{side}, PIL's bicubic with antialiasing and 8 bits"
+    if name == 'clip':
+        resize += ', of the largest centred square'
+
+    return Extractor(
+        name, loaded.variables, loaded.apply, loaded.sha256, resize, title=loaded.title
+    )
+
+
+_PUBLISHED = {
+    'cifar_resnet56': _cifar_resnet56,
+    'inception': _inception,
+    'inception_clean': _inception,
+    'dinov2': _vision_transformer,
+    'clip': _vision_transformer,
+}

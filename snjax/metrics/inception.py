@@ -16,7 +16,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -37,6 +37,7 @@ from snjax.metrics.inception_blocks import (
     Layer,
     max_pool,
 )
+from snjax.metrics.resizing import pil_bicubic
 from snjax.metrics.weight_files import Loaded, WeightFile, read_safetensors
 
 SIZE = 299
@@ -127,11 +128,17 @@ def resize_tf1(images: UInt8[Array, 'n h w c'], size: int = SIZE) -> Float[Array
     return along(along(images, 2), 1).astype(jnp.float32)
 
 
+def resize_clean(images: UInt8[Array, 'n h w c']) -> Float[Array, 'n 299 299 c']:
+    """PIL's bicubic filter in float32, as clean-fid resizes (Parmar et al. 2022)."""
+    return pil_bicubic(images, SIZE, eight_bits=False)
+
+
 def apply(
     variables: dict[str, Any],
     images: UInt8[Array, 'n h w c'],
     *,
     precision: lax.Precision | None = lax.Precision.HIGHEST,
+    resized: Callable[[Any], Any] = resize_tf1,
 ) -> InceptionFeatures:
     """Features of images of any size, grey or in colour.
 
@@ -139,8 +146,9 @@ def apply(
         variables: from `load`.
         images: grey images are repeated to three channels.
         precision: of the products. A lower one is faster on an accelerator and moves the score.
+        resized: images to (n, 299, 299, c) in [0, 255]; `resize_tf1` is that of FID.
     """
-    x = resize_tf1(images)
+    x = resized(images)
     x = jnp.broadcast_to(x, (*x.shape[:3], 3))
     out: Any = Inception(precision).apply(variables, (x - 128) / 128)
     return out

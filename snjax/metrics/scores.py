@@ -177,6 +177,32 @@ def _unbiased_mmd(x, y):
     return within(x) + within(y) - 2 * kernel(x, y).mean()
 
 
+def cmmd(x: Num[np.ndarray, 'n d'], y: Num[np.ndarray, 'm d']) -> float:
+    """Squared MMD of embeddings of CLIP, with a Gaussian kernel of width 10, times 1,000.
+
+    CMMD of Jayasumana et al. 2024 (arXiv:2401.09603), in the biased form of its authors' code: means
+    over all pairs, those of a point with itself included. Never below 0 but for rounding.
+
+    Args:
+        x, y: embeddings of length 1.
+
+    Raises:
+        ValueError: shapes that do not fit, or a value that is not finite.
+    """
+    x, y = (np.asarray(points, np.float64) for points in check_pair(x, y))
+    return 1000 * float(_mean_kernel(x, x) + _mean_kernel(y, y) - 2 * _mean_kernel(x, y))
+
+
+def _mean_kernel(x, y, width=10):
+    squares = np.square(y).sum(axis=1)
+    total = 0.0
+    for start in range(0, len(x), _BLOCK):
+        part = x[start : start + _BLOCK]
+        distances = np.square(part).sum(axis=1)[:, None] + squares - 2 * part @ y.T
+        total += np.exp(-distances / (2 * width**2)).sum()
+    return total / (len(x) * len(y))
+
+
 def class_frechet_distances(
     real: Num[np.ndarray, 'n d'],
     real_labels: Int[np.ndarray, ' n'],

@@ -232,3 +232,17 @@ def test_class_coverage():
 def test_class_coverage_errors(own_errors, labels, message):
     with pytest.raises(ValueError, match=message):
         scores.class_coverage(labels, 10)
+
+
+def test_cmmd_is_the_biased_mmd_of_its_paper():
+    """By a loop over pairs; 0 for equal sets; it grows with the distance."""
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(7, 5)), rng.normal(size=(4, 5)) + 0.3
+    x, y = (points / np.linalg.norm(points, axis=1, keepdims=True) for points in (x, y))
+
+    def mean(a, b):
+        return np.mean([np.exp(-((p - q) ** 2).sum() / 200) for p in a for q in b])
+
+    assert scores.cmmd(x, y) == pytest.approx(1000 * (mean(x, x) + mean(y, y) - 2 * mean(x, y)))
+    assert abs(scores.cmmd(x, x)) < 1e-9
+    assert scores.cmmd(x, -x) > scores.cmmd(x, y) > 0
