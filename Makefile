@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test oracles faults docs lint types clean
+.PHONY: demo test matrix oracles faults docs lint types clean
 
 demo: .venv/run.installed
 	$(BIN)/python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The layers and a tiny training with every Python at hand and JAX 0.10 to 0.12: docs/usage/versions.md.
+matrix:
+	$(PYTHON) tests/matrix.py
 
 # Our scores and networks against the reference implementations, which need PyTorch (gigabytes): not part of `make test`.
 # With CHECKOUTS=DIR the official trainings run, too (tests/oracles/official/fixtures.py says with which interpreters).
@@ -32,7 +36,7 @@ types: .venv/dev.installed
 	$(BIN)/pyright
 
 .venv/bin/python:
-	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f'Python {v[0]}.{v[1]} is not supported: 3.11, 3.12 and 3.13 are; say which, as make PYTHON=python3.12')"
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else f'Python {v[0]}.{v[1]} is not supported: 3.11 to 3.14 are; say which, as make PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
 
 .venv/run.installed: requirements.txt | .venv/bin/python

@@ -54,7 +54,7 @@ define(config, 'export', None, 'a file of options; --export.KEY=... sets one', m
 define(config, 'compare', None, 'a file of options; --compare.KEY=... sets one', mode=COMPARE)
 define(text, 'list_keys', None, 'list all keys, or with =TEXT those that match, and end')
 define(text, 'workdir', None, 'folder of the run; default: runs/<config>[-argument], sweeps/...')
-define(text, 'init_from', None, 'WORKDIR[@STEP], whose checkpoint begins a new run', mode=TRAIN)
+define(text, 'init_from', None, 'WORKDIR[@STEP], FILE or hf://... to begin with', mode=TRAIN)
 define(text, 'compilation_cache', 'auto', 'folder, auto (~/.cache/snjax/xla) or off', mode=ONE_RUN)
 define(number, 'profile', 0, 'calls of the training step to trace', at_least=0, mode=TRAIN)
 define(text, 'target', 'cpu', 'chips to compile for, as v5e:2x4 or h200x8', mode=COMPILE)

@@ -10,10 +10,11 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.modes import config_paths, ends, errors, going_on, key_errors, list_keys
+from experiments.modes import config_paths, ends, errors, from_hub, going_on, key_errors, list_keys
 from experiments.modes.config_paths import CONFIGS
 from experiments.settings import keys, ranges
 from snjax.host import paths
+from snjax.runs import generator_file, hub
 from snjax.runs.workdir import CONFIG_NAME
 
 # The flags that `define` makes are those of its caller, which `--help` lists.
@@ -66,6 +67,7 @@ def completed(argv: list[str]) -> list[str]:
     """
     mode = _value(argv, 'mode') or 'train'
     argv = config_paths.with_located(_with_value_of_list_keys(argv))
+    argv = from_hub.with_workdir(argv, mode)
     added = [
         f'--{name}={CONFIGS}/modes/{name}.py'
         for name in keys.MODES_WITH_OPTIONS
@@ -78,9 +80,11 @@ def completed(argv: list[str]) -> list[str]:
             if not workdir:
                 raise ValueError(going_on.NO_WORKDIR)
             if not (pathlib.Path(workdir) / CONFIG_NAME).exists():
-                workdir = going_on.split(origin)[0]
+                workdir = _origin(origin)
         if mode == 'sweep' and _has(argv, 'sweep'):
             added.append(f'--config={CONFIGS}/base.py')
+        elif mode == 'train' and workdir and generator_file.is_one(pathlib.Path(workdir)):
+            added.append(f'--config={CONFIGS}/from_workdir.py:{workdir}')
         elif mode not in ('sweep', 'report', 'doctor', 'compare') and workdir:
             # Of a pattern, the first run says which keys there are.
             matches = paths.matches(workdir, CONFIG_NAME)
@@ -92,6 +96,12 @@ def completed(argv: list[str]) -> list[str]:
                 )
             added.append(f'--config={CONFIGS}/from_workdir.py:{matches[0].parent}')
     return [argv[0], *added, *argv[1:]]
+
+
+def _origin(name: str) -> str:
+    """The workdir or the file that --init_from names."""
+    folder = going_on.split(name)[0]
+    return str(from_hub.downloaded(folder)) if hub.is_address(folder) else folder
 
 
 def _with_value_of_list_keys(argv: list[str]) -> list[str]:

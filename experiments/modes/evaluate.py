@@ -261,7 +261,9 @@ def _log(folder: pathlib.Path, rows: Sequence[Row]) -> None:
     """Writes scores to TensorBoard, unless a training is writing there."""
     try:
         with lock.WorkdirLock(folder):
-            last = load_tree(folder / CHECKPOINTS, prefix=('step',))[0]
+            last = rows[-1].manifest['step']
+            if steps_in(folder / CHECKPOINTS):  # a generator alone has none
+                last = load_tree(folder / CHECKPOINTS, prefix=('step',))[0]
             with Writer(folder, start_step=max(last, _last_line(folder))) as writer:
                 for row in rows:
                     group = tags.score_group(*(row.manifest[key] for key in _TAGS))

@@ -5,8 +5,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.modes import from_hub
 from snjax.host import paths
 from snjax.image_format import said
+from snjax.runs import generator_file, hub
 from snjax.runs.config_file import read_config
 from snjax.runs.workdir import CHECKPOINTS, CONFIG_NAME, newest_step, steps_in
 
@@ -14,25 +16,43 @@ NO_WORKDIR = '--init_from begins a new run: give it a folder of its own, as --wo
 
 
 def split(origin: str) -> tuple[str, int | None]:
-    """WORKDIR and STEP of `--init_from=WORKDIR[@STEP]`; None without a step."""
+    """WORKDIR and STEP of `--init_from=WORKDIR[@STEP]`; None without a step. A revision of the hub is
+    none.
+    """
+    if hub.is_address(origin):
+        return origin, None
     folder, at, step = origin.rpartition('@')
     return (folder, int(step)) if at and step.isdecimal() else (origin, None)
 
 
 def resolve(origin: str, workdir: pathlib.Path) -> str:
-    """The checkpoint that `--init_from` means, for the config: 'absolute path@step'.
+    """The checkpoint or file that `--init_from` means, for the config: 'absolute path@step'.
 
-    Without a step it is the newest one, unless the new run has begun with another already.
+    Without a step or a revision it is the newest one, unless the new run has begun with another
+    already.
 
     Args:
-        origin: WORKDIR[@STEP].
+        origin: WORKDIR[@STEP], a `.safetensors` that `run.export` wrote, or hf://owner/name.
         workdir: of the new run.
 
     Raises:
         ValueError: there is no such checkpoint, or both workdirs are the same; one line.
     """
     name, step = split(origin)
+    begun = ''
+    if (workdir / CONFIG_NAME).is_file():
+        begun = str(read_config(workdir / CONFIG_NAME).get('init_from', ''))
+    if hub.is_address(name):
+        address = hub.parse(name)
+        if address.revision is None and hub.is_of(split(begun)[0], address):
+            return begun
+        name = str(from_hub.downloaded(name))
     folder = pathlib.Path(os.path.abspath(paths.expanded(name, '--init_from')))
+    if generator_file.is_one(folder):
+        _, held = generator_file.about(folder)
+        if step not in (None, held):
+            raise ValueError(f'--init_from={origin}: the file holds step {held} alone')
+        return f'{folder}@{held}'
     if not (folder / CONFIG_NAME).is_file():
         raise ValueError(
             f'--init_from={origin}: {folder} holds no run, there is no {CONFIG_NAME}; give the '
@@ -42,10 +62,8 @@ def resolve(origin: str, workdir: pathlib.Path) -> str:
         raise ValueError(
             f'--init_from={origin} is the --workdir itself: give the new run a --workdir of its own'
         )
-    if step is None and (workdir / CONFIG_NAME).is_file():
-        begun = str(read_config(workdir / CONFIG_NAME).get('init_from', ''))
-        if split(begun)[0] == str(folder):
-            return begun
+    if step is None and split(begun)[0] == str(folder):
+        return begun
     steps = steps_in(folder / CHECKPOINTS)
     if not steps or (step is not None and step not in steps):
         there = f'its checkpoints are of steps {steps}' if steps else 'it has no checkpoint'

@@ -29,13 +29,11 @@ from snjax import from_config, parallel
 from snjax.host import paths
 from snjax.latents import sampling
 from snjax.runs.files import replace_file
+from snjax.runs.generator_file import CONFIG, STEP, TABLE, WEIGHTS
 
 if TYPE_CHECKING:
     from snjax.generate.trained import TrainedGenerator
 
-# The names of the metadata of a safetensors file, by which `snjax.load` knows its own.
-CONFIG, STEP, WEIGHTS = 'config', 'step', 'weights'
-TABLE = 'table/z'  # the latents of GLO's training images
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 

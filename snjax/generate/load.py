@@ -15,15 +15,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from snjax import from_config
-from snjax.generate import export
 from snjax.generate.glo import TrainedGlo
 from snjax.generate.trained import TrainedGenerator
 from snjax.host import paths
+from snjax.runs import generator_file, hub
 from snjax.runs.checkpoint import load_tree
 from snjax.runs.config_file import read_config
 from snjax.runs.workdir import CHECKPOINTS, CONFIG_NAME
-
-_SUFFIX = '.safetensors'
 
 
 def load(
@@ -32,7 +30,8 @@ def load(
     """Loads the generator of a run.
 
     Args:
-        workdir: the run's folder, or a `.safetensors` that `TrainedGenerator.export` wrote.
+        workdir: the run's folder, a `.safetensors` that `TrainedGenerator.export` wrote, or
+            'hf://owner/name', if need be with @revision, which `TrainedGenerator.push` wrote.
         step: of the checkpoint; None for the newest undamaged one. A file holds one step.
         folder: 'checkpoints', or 'best' for the checkpoint with the best score, if the run took
             scores while training.
@@ -42,10 +41,14 @@ def load(
 
     Raises:
         FileNotFoundError: no run, no file, or no checkpoint of that step.
-        ValueError: a damaged checkpoint or file, or a file of something else.
+        ValueError: a damaged checkpoint or file, a file of something else, or an address of the hub
+            that cannot be had.
+        ModuleNotFoundError: for hf:// without huggingface_hub.
     """
+    if hub.is_address(workdir):
+        workdir = hub.download(hub.parse(os.fspath(workdir)))
     workdir = paths.expanded(workdir, 'the workdir')
-    if workdir.is_file() or (workdir.suffix == _SUFFIX and not workdir.is_dir()):
+    if generator_file.is_one(workdir):
         found = from_file(workdir)
         if step not in (None, found.step) or folder != CHECKPOINTS:
             raise ValueError(
@@ -53,10 +56,13 @@ def load(
                 'workdir of the run'
             )
         return found
+    held = workdir / hub.GENERATOR_NAME
+    if held.is_file() and not (workdir / CHECKPOINTS).exists():  # of `--workdir=hf://`, or cloned
+        return load(held, step, folder)
     if not (workdir / CONFIG_NAME).is_file():
         raise FileNotFoundError(
             f'{workdir} holds no run: there is no {CONFIG_NAME}; give the --workdir of a training, '
-            f'or a {_SUFFIX}'
+            f'or a {generator_file.SUFFIX}'
         )
     config = read_config(workdir / CONFIG_NAME)
     found = from_tree(config, *load_tree(workdir / folder, step))
@@ -86,17 +92,14 @@ def from_file(path: pathlib.Path) -> TrainedGenerator:
         ValueError: of one line: the file is damaged, is no safetensors, has no config, or not the
             arrays of the network that its config describes.
     """
-    arrays, about = _read(path)
+    arrays, about = generator_file.read(path)
     try:
-        config, step = json.loads(about[export.CONFIG]), int(about[export.STEP])
-        gen, is_ema = from_config.shared_generator(config), about[export.WEIGHTS] == 'ema'
+        config, step = json.loads(about[generator_file.CONFIG]), int(about[generator_file.STEP])
+        gen, is_ema = from_config.shared_generator(config), about[generator_file.WEIGHTS] == 'ema'
         inputs = from_config.generator_inputs(config)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f'{path} cannot be read as a generator: its metadata are none of this program '
-            f'({_words(error)}); write it again by run.export(...)'
-        ) from error
-    table = arrays.pop(export.TABLE, None)
+        raise ValueError(generator_file.unreadable(path, error)) from error
+    table = arrays.pop(generator_file.TABLE, None)
     _check_arrays(path, arrays, flatten_dict(expected_arrays(config), sep='/'))
     variables = unflatten_dict(arrays, sep='/')
     kept = {'raw': None, 'ema': variables} if is_ema else {'raw': variables, 'ema': None}
@@ -107,30 +110,6 @@ def from_file(path: pathlib.Path) -> TrainedGenerator:
             f'{path} is damaged: its latents are {table.shape}, not (images, {inputs.dim_z})'
         )
     return TrainedGlo(config, step, gen, **kept, table=table, file=path)
-
-
-def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and metadata of a safetensors file with the metadata of `export`."""
-    import safetensors
-
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} is not there: give the file that run.export(...) wrote')
-    try:
-        with safetensors.safe_open(path, framework='numpy') as file:
-            about = file.metadata() or {}
-            missing = [k for k in (export.CONFIG, export.STEP, export.WEIGHTS) if k not in about]
-            if not missing:
-                return {name: file.get_tensor(name) for name in file.keys()}, about
-    except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f'{path} is no safetensors file, or a damaged one ({_words(error)}): give the file that '
-            "run.export('gen.safetensors') wrote"
-        ) from error
-    raise ValueError(
-        f'{path} is a safetensors file of another program: its metadata have no '
-        f'{", ".join(missing)}, which say what network its {len(about)} entries belong to; give one '
-        'that run.export(...) wrote'
-    )
 
 
 def expected_arrays(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +134,3 @@ def _check_arrays(
                 f'{path} does not fit the network of its config: {name} is {there} in the file, '
                 f'and {needed} in the network'
             )
-
-
-def _words(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__

@@ -284,6 +284,25 @@ class TrainedGenerator(RunView):
 
         return export.write(self, path, weights)
 
+    def push(self, repo: str, weights: str = 'auto', **options: Any) -> str:
+        """Puts the generator on the Hugging Face Hub: `export`'s safetensors, `config.json`, samples
+        and a card with the scores. Needs huggingface_hub and a token that may write.
+
+        Args:
+            repo: 'owner/name', which is made or gets a new commit.
+            weights: see `variables`.
+            **options: `private=True` for a new model, `license` (as 'mit'), `message` of the commit.
+
+        Returns:
+            'hf://owner/name@commit', for `snjax.load`.
+
+        Raises:
+            ValueError: the name is none, the token is refused, or the hub cannot be reached.
+        """
+        from snjax.generate import card
+
+        return card.push(self, repo, weights, **options)
+
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _latents(rng, ids, dim_z, latent, truncation):

@@ -43,7 +43,8 @@ def train(
             `ConfigDict` made by `get_config()`.
         workdir: the folder of the run.
         changes: values by full key, as `{'optimizer.lr': 1e-4}`.
-        init_from: WORKDIR[@STEP], whose checkpoint begins a new run.
+        init_from: WORKDIR[@STEP], whose checkpoint begins a new run; or with
+            {'transfer.take': 'weights'} a file of `run.export` or hf://owner/name.
 
     Returns:
         The run's newest checkpoint, as from `snjax.load(workdir)`.

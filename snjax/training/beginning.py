@@ -7,6 +7,7 @@ import jax
 
 from snjax import parallel
 from snjax.latents.sampling import seed_key
+from snjax.runs import generator_file
 from snjax.runs.checkpoint import Checkpointer, load_tree
 from snjax.runs.workdir import CHECKPOINTS
 from snjax.training.step import Options
@@ -53,6 +54,12 @@ def state_of(
         step = start
         say(f'resuming from step {step}')
     elif origin:
+        is_file = generator_file.is_one(origin.folder)
+        if is_file and origin.options.take != 'weights':
+            raise ValueError(
+                f'{origin.folder} holds a generator alone, and no state to go on from: '
+                '--config.transfer.take=weights begins with its weights'
+            )
         if origin.options.take == 'weights':
             state = _with_weights(init, options, like, origin, say)
         else:
@@ -86,7 +93,10 @@ def _with_weights(
     init: jax.stages.Traced, options: Options, like: Any, origin: Origin, say: Callable[[str], None]
 ) -> Any:
     """A fresh state with the weights of another run; prints which."""
-    _, tree = load_tree(origin.folder / CHECKPOINTS, origin.step)
+    if generator_file.is_one(origin.folder):
+        tree = generator_file.state(origin.folder)
+    else:
+        _, tree = load_tree(origin.folder / CHECKPOINTS, origin.step)
     found = transferred(_fresh(init, options), tree, origin.options, like)
     say(f'beginning with weights of step {origin.step} of {origin.folder}')
     for line in found.lines():

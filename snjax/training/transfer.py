@@ -46,7 +46,9 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The checkpoint that a new run begins with: the workdir, the step, and what is taken."""
+    """The checkpoint that a new run begins with: the workdir, or the file of a generator, the step,
+    and what is taken.
+    """
 
     folder: pathlib.Path
     step: int

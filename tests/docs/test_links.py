@@ -11,10 +11,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from configs import sngan_digits
-from helpers import own_images
+from helpers import hub_server, own_images
 from helpers.launching import ROOT
 
 PAGES = sorted(
@@ -35,6 +37,7 @@ LINK = re.compile(r'\]\(([^)\s]+)\)|src="([^"]+)"')
 NAMED_PATH = re.compile(
     r'`((?:snjax|experiments|configs|tests|docs|benchmarks)/[\w./-]*)(?::[^`]*)?`'
 )
+HF = re.compile(r'hf://([\w.-]+/[\w.-]+)')
 NAMED_MODULE = re.compile(r'(?:`|-m )((?:snjax|experiments|benchmarks)(?:\.\w+)+)')
 
 
@@ -286,7 +289,7 @@ def make_workdirs(calls: list[list[str]], place: Path) -> None:
     """
     config = json.dumps(sngan_digits.get_config().to_dict())
     for word in (word for call in calls for word in call):
-        if word.startswith('--workdir='):
+        if word.startswith('--workdir=') and not HF.search(word):
             folder = place / word.partition('=')[2].replace('*', 'one').lstrip('/')
             folder.mkdir(parents=True, exist_ok=True)
             (folder / 'config.json').write_text(config)
@@ -307,18 +310,29 @@ def launches(tmp_path_factory) -> dict[str, tuple[Path, list[list[str]]]]:
     return found
 
 
+def generator() -> bytes:
+    """A file as `run.export` writes it, as far as flags are concerned."""
+    config = json.dumps(sngan_digits.get_config().to_dict())
+    return save({'a': np.zeros(1)}, {'config': config, 'step': '3', 'weights': 'raw'})
+
+
 @pytest.fixture(scope='module')
-def refused(launches) -> tuple[list, str]:
+def refused(launches, tmp_path_factory) -> tuple[list, str]:
     """The launches that are refused, each with its folder, and why. One process reads them all."""
     calls = [(str(folder), call) for folder, calls in launches.values() for call in calls]
-    outcome = subprocess.run(
-        [sys.executable, '-c', PARSE],
-        input=json.dumps(calls),
-        env=os.environ | {'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    with hub_server.Hub() as hub:
+        for model in {m for _, call in calls for word in call for m in re.findall(HF, word)}:
+            hub.models[model] = {}
+            hub.commit(model, {'generator.safetensors': generator()})
+        home = str(tmp_path_factory.mktemp('huggingface'))
+        outcome = subprocess.run(
+            [sys.executable, '-c', PARSE],
+            input=json.dumps(calls),
+            env=os.environ | {'PYTHONPATH': str(ROOT), 'HF_ENDPOINT': hub.url, 'HF_HOME': home},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     return [json.loads(line) for line in outcome.stdout.splitlines()], outcome.stderr
 
 
@@ -326,5 +340,7 @@ def refused(launches) -> tuple[list, str]:
 def test_commands_parse(launches, refused, page):
     folder, calls = launches[page]
     assert calls
+    if any(HF.search(word) for call in calls for word in call):
+        pytest.importorskip('huggingface_hub', reason='huggingface_hub is not installed')
     wrong, why = refused
     assert [call for where, call in wrong if where == str(folder)] == [], why

@@ -85,8 +85,8 @@ def test_flat_images(networks, value):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (None, 'no PyTorch file of arrays alone, or cut off'),
-        (torch.nn.Linear(2, 2), 'no PyTorch file of arrays alone'),
+        (None, 'no PyTorch file of arrays only, or cut off'),
+        (torch.nn.Linear(2, 2), 'no PyTorch file of arrays only'),
         ([torch.zeros(2)], 'no state dict'),
         ({'state_dict': {'fc.bias': torch.zeros(1008)}}, 'no state dict'),
         ({'fc.bias': torch.zeros(1008)}, "'Conv2d_1a_3x3.conv.weight' is missing"),
