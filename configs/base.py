@@ -149,6 +149,15 @@ def get_config() -> ConfigDict:
     c.penalty.l2 = 0.0
     # Spectral norm regularization: lambda, on half the sum of sigma^2.
     c.penalty.spectral = 0.0
+    # LeCam (few images): squared distance of the logits of real images from a moving average of those
+    # of fakes, and the reverse (published: 0.3 for BigGAN, 3e-7 to 1e-6 for StyleGAN2).
+    c.penalty.lecam = 0.0
+    # Decay of these averages (published: 0.99; 0.9 in the code for BigGAN).
+    c.penalty.lecam_decay = 0.99
+    # Generator updates before the averages and the penalty begin (the code for BigGAN: 1000).
+    c.penalty.lecam_start = 0
+    # Only logits beyond the other's average count, as in the published code; off: all, as in the paper.
+    c.penalty.lecam_one_sided = False
     # Where R1 and R2 take the gradient (method r3gan): on, at images before data.augment, through
     # it, as R3GAN's code; off, at augmented ones.
     c.penalty.through_augment = False

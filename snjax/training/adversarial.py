@@ -13,7 +13,8 @@ from snjax import parallel
 from snjax.latents.sampling import class_labels, latents
 from snjax.objectives.augment import augment
 from snjax.objectives.penalties import PenaltyInputs
-from snjax.training.adaptive import Chance
+from snjax.training.adaptive import Adaptive, Chance
+from snjax.training.lecam import Anchors, LeCam
 from snjax.training.player import Player
 
 
@@ -42,6 +43,7 @@ class GanState(struct.PyTreeNode):
     dis: Player
     ema: Any  # averaged generator variables (params and batch_stats), or None
     chance: Chance | None = None  # of augmentations, where it is adaptive
+    anchors: Anchors | None = None  # averages of D's logits, with the penalty 'lecam'
 
 
 class Batch(NamedTuple):
@@ -156,7 +158,7 @@ def outputs_on_both(
     judge: Callable[..., Any],
     dis: Any,
     params: Any,
-    real: Batch,
+    real: Batch | None,
     fake: Batch,
     *,
     in_two_passes: bool,
@@ -170,9 +172,11 @@ def outputs_on_both(
         judge: (player, params, images, labels) -> outputs and collections.
         dis: the player.
         params: in place of the player's own.
-        real, fake: the images and their labels.
+        real, fake: the images and their labels; without real images there is no output on them.
         in_two_passes: real images first, then the fakes.
     """
+    if real is None:
+        return None, *judge(dis, params, *fake)
     if in_two_passes:
         real_out, model_state = judge(dis, params, *real)
         fake_out, model_state = judge(dis.replace(model_state=model_state), params, *fake)
@@ -182,3 +186,31 @@ def outputs_on_both(
     real_out = jax.tree.map(lambda x: x[:num], out)
     fake_out = jax.tree.map(lambda x: x[num:], out)
     return real_out, fake_out, model_state
+
+
+def remembered(
+    state: GanState,
+    metrics: Mapping[str, jax.Array],
+    adaptive: Adaptive | None,
+    lecam: LeCam | None,
+    batch_size: int,
+) -> tuple[GanState, dict[str, jax.Array]]:
+    """What a discriminator update leaves in the state beside the players, and scalars to log.
+
+    Args:
+        state: during the update.
+        metrics: of this device's images: `real_signs`, `real_logits` and `fake_logits`.
+        adaptive, lecam: the rules; None for those that are off.
+        batch_size: real images of the update, over all devices.
+    """
+    logged = {}
+    if adaptive and state.chance:
+        signs = parallel.mean(metrics['real_signs'])
+        chance = adaptive.observed(state.chance, signs, batch_size)
+        state, logged['augment_chance'] = state.replace(chance=chance), chance.value
+    if lecam and state.anchors:
+        real, fake = (parallel.mean(metrics[name]) for name in ('real_logits', 'fake_logits'))
+        anchors = lecam.observed(state.anchors, real, fake, state.step)
+        state, logged['anchor_real'] = state.replace(anchors=anchors), anchors.real / anchors.weight
+        logged['anchor_fake'] = anchors.fake / anchors.weight
+    return state, logged
