@@ -149,6 +149,14 @@ def get_config() -> ConfigDict:
     c.penalty.l2 = 0.0
     # Spectral norm regularization: lambda, on half the sum of sigma^2.
     c.penalty.spectral = 0.0
+    # zCR, latent consistency: squared difference of the logits of fakes of two close latents (published
+    # with bCR, as ICR: 20).
+    c.penalty.latent_consistency = 0.0
+    # The other half of zCR, in the generator's loss: the mean squared distance of these two fakes, which
+    # it is to enlarge (published: 0.5).
+    c.penalty.gen_latent_distance = 0.0
+    # How far apart they are: the second is z plus this times another z (published: 0.05).
+    c.penalty.latent_radius = 0.05
     # LeCam (few images): squared distance of the logits of real images from a moving average of those
     # of fakes, and the reverse (published: 0.3 for BigGAN, 3e-7 to 1e-6 for StyleGAN2).
     c.penalty.lecam = 0.0

@@ -30,7 +30,7 @@ from snjax.metrics import imported
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
 from snjax.training.adaptive import Adaptive
-from snjax.training.adversarial import linear_rise
+from snjax.training.adversarial import Nearby, linear_rise
 from snjax.training.lecam import LeCam
 from snjax.training.method import Method
 from snjax.training.optimizers import (
@@ -143,6 +143,7 @@ def common(config: Config) -> dict[str, Any]:
     adaptive = Adaptive(config.data.augment_target, config.data.augment_images, most=chance)
     p = config.penalty
     lecam = LeCam(p.lecam_decay, p.lecam_start, p.lecam_one_sided)
+    nearby = Nearby(p.latent_radius, p.gen_latent_distance)
     lead = o.gen_lead if o.decay_end else 0
     ahead = {'decay_start': o.decay_start - lead, 'decay_end': o.decay_end - lead}
     dis_lr = o.dis_lr or (o.lr if lead else 0.0)
@@ -170,6 +171,7 @@ def common(config: Config) -> dict[str, Any]:
         'augment': parse_policy(config.data.augment),
         'adaptive': adaptive if adaptive.target else None,
         'lecam': lecam if p.lecam else None,
+        'nearby': nearby if p.latent_consistency or p.gen_latent_distance else None,
         'augment_chance': burn_in(0.0, chance, b.steps) if b.augment else chance,
         'frozen': from_config.frozen_layers(config),
         'ema_decay': _ema_decay(o, b),

@@ -32,17 +32,20 @@ from snjax.from_config import discriminator, generator
 from snjax.generate.weights import select
 from snjax.latents.sampling import generate, latents
 from snjax.objectives.losses import LOSSES, Loss
-from snjax.objectives.penalties import PENALTIES, clip_weights
+from snjax.objectives.penalties import PENALTIES
+from snjax.objectives.weight_penalties import clip_weights
 from snjax.training import accumulation, sentinel
 from snjax.training.adaptive import Adaptive
 from snjax.training.adversarial import (
     Batch,
     GanState,
     Key,
+    Nearby,
     Noise,
     Use,
     augmented,
     draw_noise,
+    images_of,
     key_of,
     key_of_first_fakes,
     outputs_on_both,
@@ -96,6 +99,7 @@ class Gan:
     augment_chance: float | Schedule = 1.0  # probability of each of them
     adaptive: Adaptive | None = None  # ADA's rule for that probability
     lecam: LeCam | None = None  # the rule of the penalty 'lecam'
+    nearby: Nearby | None = None  # zCR's second latents, which 'latent_consistency' needs
     # Gradient-accumulation steps: a device splits its share of a batch into this many parts, and
     # makes one update along their mean gradient (`snjax.training.accumulation`).
     accumulate: int = 1
@@ -179,7 +183,7 @@ class Gan:
         chance = self.chance(state)
         all_real = self.shown(real, key(Use.REAL_AUGMENT), chance)
         all_fake = self.shown(fake, key(Use.FAKE_AUGMENT), chance)
-        dis = self._advance(self.dis, state.dis, *all_real)
+        dis = self._advance(self.dis, state.dis, *all_real[:2])
 
         def loss_fn(params, real, fake, keys):
             judge = functools.partial(self.judged, all_real=all_real.image, step=state.step)
@@ -213,16 +217,18 @@ class Gan:
         """
         ids = parallel.example_ids(self.gen_batch_size)
         noise = self._noise(ids, key(Use.GEN_Z), key(Use.GEN_LABELS), state.step, real)
-        gen, dis = self._advance(self.gen, state.gen, *noise), state.dis
+        gen, dis = self._advance(self.gen, state.gen, noise.z, noise.label), state.dis
         show = functools.partial(augmented, policy=self.augment, chance=self.chance(state))
         real_keys = example_keys(key(Use.GEN_REAL_AUGMENT), ids)
         seen = show(real, real_keys) if self.loss.relativistic else None
 
         def loss_fn(params, noise, augment_keys, seen):
-            image, gen_state = self._apply(self.gen, gen, params, *noise)
-            fake = show(Batch(image, noise.label), augment_keys)
+            gen_state, made = images_of(self._apply, self.gen, gen, params, noise)
+            fake = show(made, augment_keys)
             real_out, fake_out, dis_state = self._discriminate(dis, dis.params, seen, fake)
             loss, metrics = self.gen_loss(fake_out, real_out, fake.label)
+            if self.nearby:
+                loss, metrics['latent_distance'] = self.nearby.apart(loss, made)
             return loss, (metrics, gen_state, dis_state)
 
         grad_fn = accumulation.value_and_grad(loss_fn, self.accumulate)
@@ -292,7 +298,8 @@ class Gan:
         classes = self.num_classes, self.class_counts
         noise = draw_noise(ids, z_rng, label_rng, self.dim_z, self.latent, *classes)
         pair = real if self.fake_classes == 'real' else None
-        return noise._replace(label=pair.label if pair else self._labels(noise.label, step))
+        noise = noise._replace(label=pair.label if pair else self._labels(noise.label, step))
+        return self.nearby.beside(noise, ids, z_rng, self.latent) if self.nearby else noise
 
     def _labels(self, classes: Any, step: jax.Array) -> Any:
         """What the players see of the classes: None, classes or numbers, or `soft_labels`."""
@@ -304,11 +311,7 @@ class Gan:
         """Fakes for one D update, and G's collections: a pass in training mode, as in the official code."""
         ids = parallel.example_ids(self.batch_size)
         noise = self._noise(ids, key(Use.DIS_Z), key(Use.DIS_LABELS), step, real)
-
-        def make(noise):
-            images, gen_state = self._apply(self.gen, gen, gen.params, *noise)
-            return gen_state, Batch(images, noise.label)
-
+        make = functools.partial(images_of, self._apply, self.gen, gen, gen.params)
         gen_state, fake = accumulation.over_parts(make, noise, self.accumulate)
         return fake, synchronized(gen_state)
 
@@ -340,10 +343,8 @@ class Gan:
         classes = labels if self.num_classes or self.num_conditions else None
         z = latents(rng, jnp.arange(len(real)), self.dim_z, self.latent)
         fake = generate(self.gen, state.gen.variables, z, classes)
-        real_logits, fake_logits = (
-            self.logits(self.dis.apply(state.dis.variables, x, classes, train=False))
-            for x in (real, fake)
-        )
+        judge = functools.partial(self.dis.apply, state.dis.variables, train=False)
+        real_logits, fake_logits = (self.logits(judge(x, classes)) for x in (real, fake))
         return sentinel.signs(fake, real, fake_logits, real_logits, self.loss.dis)
 
     def histogram_arrays(self, state: GanState) -> dict[str, Any]:
