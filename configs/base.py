@@ -218,9 +218,10 @@ def get_config() -> ConfigDict:
     # 1/32768 and 1/32767.5.)
     c.data.dequantize = True
     # Differentiable augmentation of everything the discriminator sees: any of
-    # color,translation,cutout, with commas. Empty: none.
+    # color,translation,cutout, with commas, or a pipeline of ADA: blit, geom, bg, bgc (its default),
+    # bgcf, bgcfn, bgcfnc. Empty: none.
     c.data.augment = ''
-    # Probability of each of them for each image.
+    # Probability of each of them, and of each transformation of a pipeline, for each image.
     c.data.augment_chance = 1.0
     # ADA (Karras et al. 2020): the probability begins at 0 and rises, to augment_chance at most, while
     # the mean sign of the discriminator's logits of real images is above this. Published: 0.6. 0: off.
