@@ -113,8 +113,11 @@ def get_config() -> ConfigDict:
     c.model.conditioning_start = 0
     # Generator update from which classes count in full. 0: from the start.
     c.model.conditioning_end = 0
-    # How the discriminator uses classes: none, projection or acgan.
+    # How the discriminator uses classes: none, projection, or with method=acgan: acgan (it guesses
+    # them), contragan or reacgan (images and classes are points on a sphere).
     c.model.head = 'none'
+    # Dimension of that sphere's space.
+    c.model.dim_embed = 512
     # Height of the feature map with self-attention (ResNet, BigGAN). 0: no attention.
     c.model.attention = 0
     # Whether the discriminator's first convolution halves the image.
@@ -170,12 +173,16 @@ def get_config() -> ConfigDict:
     # it, as R3GAN's code; off, at augmented ones.
     c.penalty.through_augment = False
 
-    # Auxiliary classifier, for model.head=acgan.
+    # What the discriminator learns of classes beside real and fake: method acgan.
     c.acgan = ConfigDict()
     # Weight of classifying real images, in the discriminator's loss.
     c.acgan.dis_weight = 1.0
     # Weight of classifying fakes as the class they were made for, in the generator's loss.
     c.acgan.gen_weight = 0.1
+    # Temperature of similarities, of model.head=contragan (published: 1) and reacgan (0.5).
+    c.acgan.temperature = 1.0
+    # Similarity to its class from which an image is near enough, of model.head=reacgan.
+    c.acgan.margin = 0.98
 
     # GLO: a generator and one learned latent per training image, without a discriminator.
     c.glo = ConfigDict()

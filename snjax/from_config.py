@@ -96,7 +96,7 @@ def discriminator(
         **_present(config['data'], 'image_size'),
         **_present(model, 'architecture', 'dis_width', 'variant', 'num_classes'),
         **_present(model, 'attention', 'first_stride2', 'dis_lipschitz', 'dtype', 'remat'),
-        **_present(model, 'num_conditions'),
+        **_present(model, 'num_conditions', 'dim_embed'),
     )
 
 
