@@ -95,6 +95,9 @@ def get_config() -> ConfigDict:
     c.model.n_power_iterations = 1
     # Extra power iterations when the network is initialized.
     c.model.n_warmup_iterations = 0
+    # Largest singular values of every normalized layer that are followed and logged (BigGAN's num_svs);
+    # the first is sigma.
+    c.model.n_singular_values = 1
     # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
     c.model.num_classes = 0
     # Numbers per image that the networks are conditioned on, in place of classes: attributes of 0 and

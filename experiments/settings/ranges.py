@@ -65,6 +65,7 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
         'model.dis_lipschitz': POSITIVE,
         'model.n_power_iterations': Range(1, 1000),
         'model.n_warmup_iterations': Range(0, 10_000),
+        'model.n_singular_values': Range(1, 100),
         'model.num_classes': Range(0, 2**20),
         'model.num_conditions': Range(0, 1000),
         'model.dim_embed': SIZE,
