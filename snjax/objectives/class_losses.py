@@ -110,6 +110,11 @@ def _pairs(embedding, labels, whole):
     return pairs, labels[:, None] == classes, others
 
 
+def one_device(tree: Any) -> tuple[Array, Any]:
+    """`whole` for a batch that is on one device, outside of a training step."""
+    return jnp.arange(len(jax.tree.leaves(tree)[0])), tree
+
+
 CLASS_LOSSES: dict[str, Callable[..., tuple[Scalar, Scalar]]] = {
     'acgan': cross_entropy,
     'contragan': contrastive,

@@ -10,6 +10,7 @@ import pytest
 
 from configs import acgan_cifar
 from experiments import acgan, build
+from experiments.modes.measure_gan import Effort, Measurement
 from helpers import tiny_gan
 from snjax import models, parallel, spectral
 from snjax.models.heads import HEADS, output_head
@@ -19,7 +20,7 @@ from snjax.objectives.class_losses import CLASS_LOSSES, OPTIONS
 NUM_CLASSES, NUM = 3, 8
 RNG = np.random.default_rng(0)
 LABELS = np.array([0, 1, 1, 2, 0, 1, 2, 0])
-alone = lambda tree: (jnp.arange(len(tree[0])), tree)  # noqa: E731
+alone = class_losses.one_device
 OF_HEAD = {'contragan': {'temperature': 0.7}, 'reacgan': {'temperature': 0.5, 'margin': 0.6}}
 
 
@@ -144,12 +145,14 @@ def test_the_head_embeds_images_and_classes_on_a_sphere():
 class Headed(nn.Module):
     """A small discriminator with the head of ReACGAN."""
 
+    head: str = 'reacgan'
+
     @nn.compact
     def __call__(self, x, labels=None, *, train):
         h = nn.tanh(spectral.SNDense(10, name='hidden')(x.reshape(len(x), -1)))
         layers = {'dense': spectral.SNDense, 'embed': spectral.SNEmbed}
         init = nn.initializers.normal(0.5)
-        kwargs = {'head': 'reacgan', 'num_classes': NUM_CLASSES, 'dim_embed': 4}
+        kwargs = {'head': self.head, 'num_classes': NUM_CLASSES, 'dim_embed': 4}
         return output_head(h, labels, init=init, **kwargs, **layers)
 
 
@@ -199,6 +202,17 @@ def test_what_is_not_accepted_is_one_line(changes, message):
     config.update_from_flattened_dict(changes)
     with pytest.raises(ValueError, match=message):
         build.plan(config)
+
+
+def test_its_discriminator_is_measured_on_one_device():
+    loss = functools.partial(CLASS_LOSSES['reacgan'], **OF_HEAD['reacgan'])
+    weights = {'dis_class_weight': 2.0, 'gen_class_weight': 0.5, 'class_loss': loss}
+    gan = tiny_gan.make_gan(acgan.AcGan, dis=Headed(), num_classes=NUM_CLASSES, **weights)
+    state = jax.tree.map(jnp.asarray, tiny_gan.filled(gan))
+    pixels = RNG.integers(0, 256, (6, *tiny_gan.IMAGE)).astype(np.uint8)
+    effort = Effort(num=6, starts=2, ascent_steps=3, norm_steps=12)
+    found = Measurement(gan, pixels, np.arange(6, dtype=np.int32) % NUM_CLASSES, effort)(state)
+    assert found['gen/image_gradient'] > 0 and np.isfinite(list(found.values())).all()
 
 
 @pytest.mark.parametrize('head', ['contragan', 'reacgan'])
