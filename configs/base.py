@@ -95,6 +95,9 @@ def get_config() -> ConfigDict:
     c.model.n_power_iterations = 1
     # Extra power iterations when the network is initialized.
     c.model.n_warmup_iterations = 0
+    # Largest singular values of every normalized layer that are followed and logged (BigGAN's num_svs);
+    # the first is sigma.
+    c.model.n_singular_values = 1
     # Number of classes the networks are conditioned on: that of the image set. 0: unconditional.
     c.model.num_classes = 0
     # Numbers per image that the networks are conditioned on, in place of classes: attributes of 0 and
@@ -113,8 +116,11 @@ def get_config() -> ConfigDict:
     c.model.conditioning_start = 0
     # Generator update from which classes count in full. 0: from the start.
     c.model.conditioning_end = 0
-    # How the discriminator uses classes: none, projection or acgan.
+    # How the discriminator uses classes: none, projection, or with method=acgan: acgan (it guesses
+    # them), contragan or reacgan (images and classes are points on a sphere).
     c.model.head = 'none'
+    # Dimension of that sphere's space.
+    c.model.dim_embed = 512
     # Height of the feature map with self-attention (ResNet, BigGAN). 0: no attention.
     c.model.attention = 0
     # Whether the discriminator's first convolution halves the image.
@@ -149,16 +155,37 @@ def get_config() -> ConfigDict:
     c.penalty.l2 = 0.0
     # Spectral norm regularization: lambda, on half the sum of sigma^2.
     c.penalty.spectral = 0.0
+    # zCR, latent consistency: squared difference of the logits of fakes of two close latents (published
+    # with bCR, as ICR: 20).
+    c.penalty.latent_consistency = 0.0
+    # The other half of zCR, in the generator's loss: the mean squared distance of these two fakes, which
+    # it is to enlarge (published: 0.5).
+    c.penalty.gen_latent_distance = 0.0
+    # How far apart they are: the second is z plus this times another z (published: 0.05).
+    c.penalty.latent_radius = 0.05
+    # LeCam (few images): squared distance of the logits of real images from a moving average of those
+    # of fakes, and the reverse (published: 0.3 for BigGAN, 3e-7 to 1e-6 for StyleGAN2).
+    c.penalty.lecam = 0.0
+    # Decay of these averages (published: 0.99; 0.9 in the code for BigGAN).
+    c.penalty.lecam_decay = 0.99
+    # Generator updates before the averages and the penalty begin (the code for BigGAN: 1000).
+    c.penalty.lecam_start = 0
+    # Only logits beyond the other's average count, as in the published code; off: all, as in the paper.
+    c.penalty.lecam_one_sided = False
     # Where R1 and R2 take the gradient (method r3gan): on, at images before data.augment, through
     # it, as R3GAN's code; off, at augmented ones.
     c.penalty.through_augment = False
 
-    # Auxiliary classifier, for model.head=acgan.
+    # What the discriminator learns of classes beside real and fake: method acgan.
     c.acgan = ConfigDict()
     # Weight of classifying real images, in the discriminator's loss.
     c.acgan.dis_weight = 1.0
     # Weight of classifying fakes as the class they were made for, in the generator's loss.
     c.acgan.gen_weight = 0.1
+    # Temperature of similarities, of model.head=contragan (published: 1) and reacgan (0.5).
+    c.acgan.temperature = 1.0
+    # Similarity to its class from which an image is near enough, of model.head=reacgan.
+    c.acgan.margin = 0.98
 
     # GLO: a generator and one learned latent per training image, without a discriminator.
     c.glo = ConfigDict()
@@ -201,9 +228,10 @@ def get_config() -> ConfigDict:
     # 1/32768 and 1/32767.5.)
     c.data.dequantize = True
     # Differentiable augmentation of everything the discriminator sees: any of
-    # color,translation,cutout, with commas. Empty: none.
+    # color,translation,cutout, with commas, or a pipeline of ADA: blit, geom, bg, bgc (its default),
+    # bgcf, bgcfn, bgcfnc. Empty: none.
     c.data.augment = ''
-    # Probability of each of them for each image.
+    # Probability of each of them, and of each transformation of a pipeline, for each image.
     c.data.augment_chance = 1.0
     # ADA (Karras et al. 2020): the probability begins at 0 and rises, to augment_chance at most, while
     # the mean sign of the discriminator's logits of real images is above this. Published: 0.6. 0: off.

@@ -20,7 +20,7 @@ from experiments.build import common, penalties
 from experiments.gan import Gan
 from snjax.from_config import discriminator, gen_spectral_layers, generator, spectral_layers
 from snjax.objectives.losses import LOSSES
-from snjax.objectives.penalties import orthogonal
+from snjax.objectives.weight_penalties import orthogonal
 
 FIXED = sagan.FIXED
 

@@ -30,7 +30,8 @@ from snjax.metrics import imported
 from snjax.objectives.augment import parse_policy
 from snjax.objectives.penalties import PENALTIES
 from snjax.training.adaptive import Adaptive
-from snjax.training.adversarial import linear_rise
+from snjax.training.adversarial import Nearby, linear_rise
+from snjax.training.lecam import LeCam
 from snjax.training.method import Method
 from snjax.training.optimizers import (
     OPTIMIZERS,
@@ -140,6 +141,9 @@ def common(config: Config) -> dict[str, Any]:
     rate = functools.partial(linear_decay, decay_start=o.decay_start, decay_end=o.decay_end)
     chance, beta2 = float(config.data.augment_chance), burn_in(o.beta2, b.beta2, b.steps)
     adaptive = Adaptive(config.data.augment_target, config.data.augment_images, most=chance)
+    p = config.penalty
+    lecam = LeCam(p.lecam_decay, p.lecam_start, p.lecam_one_sided)
+    nearby = Nearby(p.latent_radius, p.gen_latent_distance)
     lead = o.gen_lead if o.decay_end else 0
     ahead = {'decay_start': o.decay_start - lead, 'decay_end': o.decay_end - lead}
     dis_lr = o.dis_lr or (o.lr if lead else 0.0)
@@ -166,6 +170,8 @@ def common(config: Config) -> dict[str, Any]:
         else None,
         'augment': parse_policy(config.data.augment),
         'adaptive': adaptive if adaptive.target else None,
+        'lecam': lecam if p.lecam else None,
+        'nearby': nearby if p.latent_consistency or p.gen_latent_distance else None,
         'augment_chance': burn_in(0.0, chance, b.steps) if b.augment else chance,
         'frozen': from_config.frozen_layers(config),
         'ema_decay': _ema_decay(o, b),
@@ -179,11 +185,13 @@ def _ema_decay(o: Config, b: Config) -> float | Schedule:
 
 
 def penalties(config: Config) -> dict[str, float | Schedule]:
-    """The weights of the group `penalty` that are not 0; those of R1 and R2 may be schedules."""
-    b, weights = config.burn_in, {n: float(config.penalty[n]) for n in PENALTIES}
+    """The weights of the group `penalty` that are not 0; those of R1, R2 and LeCam may be schedules."""
+    b, weights = config.burn_in, {n: float(config.penalty[n]) for n in (*PENALTIES, 'lecam')}
     found: dict[str, float | Schedule] = {n: weight for n, weight in weights.items() if weight}
     for name in {'r1', 'r2'} & found.keys() if b.gamma else ():
         found[name] = burn_in(weights[name], b.gamma, b.steps)
+    if weights['lecam'] and config.penalty.lecam_start:
+        found['lecam'] = from_update(config.penalty.lecam_start + 1, weights['lecam'])
     return found
 
 

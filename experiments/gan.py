@@ -32,24 +32,29 @@ from snjax.from_config import discriminator, generator
 from snjax.generate.weights import select
 from snjax.latents.sampling import generate, latents
 from snjax.objectives.losses import LOSSES, Loss
-from snjax.objectives.penalties import PENALTIES, clip_weights
+from snjax.objectives.penalties import PENALTIES
+from snjax.objectives.weight_penalties import clip_weights
 from snjax.training import accumulation, sentinel
 from snjax.training.adaptive import Adaptive
 from snjax.training.adversarial import (
     Batch,
     GanState,
     Key,
+    Nearby,
     Noise,
     Use,
     augmented,
     draw_noise,
+    images_of,
     key_of,
     key_of_first_fakes,
     outputs_on_both,
     penalty_inputs,
+    remembered,
     soft_labels,
 )
 from snjax.training.conditioning import blank_labels, labels_in_turn, of_set
+from snjax.training.lecam import LeCam
 from snjax.training.optimizers import Schedule, at
 from snjax.training.player import Player, averaged, histogram_arrays, sigmas, synchronized
 from snjax.training.transfer import held
@@ -86,13 +91,15 @@ class Gan:
     grid_rows: tuple[tuple[float, ...], ...] = ()  # of those numbers, for `sample`
     dis_learning_rate: Schedule | None = None  # where D has its own
     class_share: Schedule | None = None  # of the class in labels, where classes come in gradually
-    # Weights of the terms added to D's loss, by names of `snjax.objectives.penalties.PENALTIES`.
+    # Weights of the terms added to D's loss: 'lecam', and `snjax.objectives.penalties.PENALTIES`.
     penalties: Mapping[str, float | Schedule] = dataclasses.field(default_factory=dict)
     frozen: tuple[str, ...] = ()  # layers of D whose weights stay (FreezeD)
     clip: float = 0.0  # bound on every parameter of D after its update (WGAN); 0 for none
     augment: tuple[str, ...] = ()  # of every image that D sees (`snjax.objectives.augment`)
     augment_chance: float | Schedule = 1.0  # probability of each of them
     adaptive: Adaptive | None = None  # ADA's rule for that probability
+    lecam: LeCam | None = None  # the rule of the penalty 'lecam'
+    nearby: Nearby | None = None  # zCR's second latents, which 'latent_consistency' needs
     # Gradient-accumulation steps: a device splits its share of a batch into this many parts, and
     # makes one update along their mean gradient (`snjax.training.accumulation`).
     accumulate: int = 1
@@ -119,8 +126,8 @@ class Gan:
         dis = self.dis.init(dis_rng, jnp.zeros((2, *self.image_shape)), labels, train=False)
         ema = jax.tree.map(jnp.copy, dict(gen)) if self.ema_decay else None
         gen, dis = (Player.fresh(x, self.optimizer) for x in (gen, dis))
-        chance = self.adaptive.start() if self.adaptive else None
-        return GanState(jnp.zeros((), jnp.int32), gen, dis, ema, chance)
+        chance, anchors = self.adaptive and self.adaptive.start(), self.lecam and self.lecam.start()
+        return GanState(jnp.zeros((), jnp.int32), gen, dis, ema, chance, anchors)
 
     # ---- training
 
@@ -176,14 +183,17 @@ class Gan:
         chance = self.chance(state)
         all_real = self.shown(real, key(Use.REAL_AUGMENT), chance)
         all_fake = self.shown(fake, key(Use.FAKE_AUGMENT), chance)
-        dis = self._advance(self.dis, state.dis, *all_real)
+        dis = self._advance(self.dis, state.dis, *all_real[:2])
 
         def loss_fn(params, real, fake, keys):
             judge = functools.partial(self.judged, all_real=all_real.image, step=state.step)
             outs, penalties, model_state = judge(dis, held(params, self.frozen), real, fake, keys)
             loss, metrics = self.dis_loss(outs[0], outs[1], real.label)
+            real_logits, fake_logits = (self.logits(out) for out in outs)
             if self.adaptive:
-                metrics['real_signs'] = jnp.mean(jnp.sign(self.logits(outs[0])))
+                metrics['real_signs'] = jnp.mean(jnp.sign(real_logits))
+            if self.lecam and (a := state.anchors):
+                penalties['lecam'] = self.lecam.penalty(a, real_logits, fake_logits, state.step)
             for name, penalty in penalties.items():
                 metrics[f'penalty_{name}'] = penalty
                 loss += at(self.penalties[name], state.step) * penalty
@@ -197,11 +207,8 @@ class Gan:
         if self.clip:
             dis = dis.replace(params=clip_weights(dis.params, self.clip))
         state = state.replace(dis=dis.replace(model_state=synchronized(model_state)))
-        if self.adaptive and state.chance:
-            signs = parallel.mean(metrics['real_signs'])
-            chance = self.adaptive.observed(state.chance, signs, self.batch_size)
-            state, metrics['augment_chance'] = state.replace(chance=chance), chance.value
-        return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **metrics}
+        state, kept = remembered(state, metrics, self.adaptive, self.lecam, self.batch_size)
+        return state, {'dis_loss': loss, 'dis_grad_norm': grad_norm, **metrics, **kept}
 
     def update_gen(self, state: GanState, real: Batch, key: Key):
         """One generator update against the present discriminator, whose weights stay.
@@ -210,19 +217,18 @@ class Gan:
         """
         ids = parallel.example_ids(self.gen_batch_size)
         noise = self._noise(ids, key(Use.GEN_Z), key(Use.GEN_LABELS), state.step, real)
-        gen, dis = self._advance(self.gen, state.gen, *noise), state.dis
+        gen, dis = self._advance(self.gen, state.gen, noise.z, noise.label), state.dis
         show = functools.partial(augmented, policy=self.augment, chance=self.chance(state))
         real_keys = example_keys(key(Use.GEN_REAL_AUGMENT), ids)
         seen = show(real, real_keys) if self.loss.relativistic else None
 
         def loss_fn(params, noise, augment_keys, seen):
-            image, gen_state = self._apply(self.gen, gen, params, *noise)
-            fake, real_out = show(Batch(image, noise.label), augment_keys), None
-            if seen is not None:
-                real_out, fake_out, dis_state = self._discriminate(dis, dis.params, seen, fake)
-            else:
-                fake_out, dis_state = self._apply(self.dis, dis, dis.params, *fake)
+            gen_state, made = images_of(self._apply, self.gen, gen, params, noise)
+            fake = show(made, augment_keys)
+            real_out, fake_out, dis_state = self._discriminate(dis, dis.params, seen, fake)
             loss, metrics = self.gen_loss(fake_out, real_out, fake.label)
+            if self.nearby:
+                loss, metrics['latent_distance'] = self.nearby.apart(loss, made)
             return loss, (metrics, gen_state, dis_state)
 
         grad_fn = accumulation.value_and_grad(loss_fn, self.accumulate)
@@ -230,11 +236,9 @@ class Gan:
         (loss, (metrics, gen_state, dis_state)), grads = grad_fn(gen.params, *examples)
         gen, grad_norm = self._descend(gen, grads, self.learning_rate(state.step), state.step)
         gen = gen.replace(model_state=synchronized(gen_state))
-        state = state.replace(
-            gen=gen,
-            dis=dis.replace(model_state=synchronized(dis_state)),
-            ema=averaged(state.ema, gen, self.ema_decay, state.step),
-        )
+        dis = dis.replace(model_state=synchronized(dis_state))
+        ema = averaged(state.ema, gen, self.ema_decay, state.step)
+        state = state.replace(gen=gen, dis=dis, ema=ema)
         return state, {'gen_loss': loss, 'gen_grad_norm': grad_norm, **metrics}
 
     # ---- what a method may override
@@ -276,7 +280,8 @@ class Gan:
 
         *outs, model_state = self._discriminate(dis, params, real, fake)
         inputs = penalty_inputs(score, params, dis.model_state, real, fake, keys, all_real)
-        return outs, {name: PENALTIES[name](inputs) for name in self.penalties}, model_state
+        found = {n: PENALTIES[n](inputs) for n in self.penalties if n in PENALTIES}
+        return outs, found, model_state
 
     # ---- the pieces
 
@@ -293,7 +298,8 @@ class Gan:
         classes = self.num_classes, self.class_counts
         noise = draw_noise(ids, z_rng, label_rng, self.dim_z, self.latent, *classes)
         pair = real if self.fake_classes == 'real' else None
-        return noise._replace(label=pair.label if pair else self._labels(noise.label, step))
+        noise = noise._replace(label=pair.label if pair else self._labels(noise.label, step))
+        return self.nearby.beside(noise, ids, z_rng, self.latent) if self.nearby else noise
 
     def _labels(self, classes: Any, step: jax.Array) -> Any:
         """What the players see of the classes: None, classes or numbers, or `soft_labels`."""
@@ -305,11 +311,7 @@ class Gan:
         """Fakes for one D update, and G's collections: a pass in training mode, as in the official code."""
         ids = parallel.example_ids(self.batch_size)
         noise = self._noise(ids, key(Use.DIS_Z), key(Use.DIS_LABELS), step, real)
-
-        def make(noise):
-            images, gen_state = self._apply(self.gen, gen, gen.params, *noise)
-            return gen_state, Batch(images, noise.label)
-
+        make = functools.partial(images_of, self._apply, self.gen, gen, gen.params)
         gen_state, fake = accumulation.over_parts(make, noise, self.accumulate)
         return fake, synchronized(gen_state)
 
@@ -321,8 +323,8 @@ class Gan:
         moves_spectral = self.spectral_updates != 'per_update'
         return player.apply(module, params, *inputs, moves_spectral=moves_spectral)
 
-    def _discriminate(self, dis: Player, params, real: Batch, fake: Batch):
-        """D's outputs on real and fake images, and its collections after both."""
+    def _discriminate(self, dis: Player, params, real: Batch | None, fake: Batch):
+        """D's outputs on real images, if there are any, and on fakes, and its collections after."""
         apart = self.spectral_updates == 'per_forward' or 'batch_stats' in dis.model_state
         judge = functools.partial(self._apply, self.dis)
         return outputs_on_both(judge, dis, params, real, fake, in_two_passes=apart)
@@ -341,10 +343,8 @@ class Gan:
         classes = labels if self.num_classes or self.num_conditions else None
         z = latents(rng, jnp.arange(len(real)), self.dim_z, self.latent)
         fake = generate(self.gen, state.gen.variables, z, classes)
-        real_logits, fake_logits = (
-            self.logits(self.dis.apply(state.dis.variables, x, classes, train=False))
-            for x in (real, fake)
-        )
+        judge = functools.partial(self.dis.apply, state.dis.variables, train=False)
+        real_logits, fake_logits = (self.logits(judge(x, classes)) for x in (real, fake))
         return sentinel.signs(fake, real, fake_logits, real_logits, self.loss.dis)
 
     def histogram_arrays(self, state: GanState) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from experiments.build import common, penalties
 from experiments.gan import Gan
 from snjax.from_config import discriminator, generator
 from snjax.models import PLAIN
+from snjax.objectives.augment import augment
 from snjax.objectives.losses import LOSSES
-from snjax.training.adversarial import augmented
 from snjax.training.optimizers import at
 
 FIXED = {'loss': 'relativistic_pairing', 'model.normalization': 'none'}
@@ -33,8 +33,8 @@ class R3Gan(Gan):
         keys = jnp.concatenate([jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (0, 1)])
 
         def judge(images):
-            batch, chance = both._replace(image=images), at(self.augment_chance, step)
-            return self._apply(self.dis, dis, params, *augmented(batch, keys, self.augment, chance))
+            image = augment(images, keys, self.augment, at(self.augment_chance, step))
+            return self._apply(self.dis, dis, params, image, both.label)
 
         logits, pull, model_state = jax.vjp(judge, both.image, has_aux=True)
         squared = jnp.sum(jnp.square(pull(jnp.ones_like(logits))[0]), (1, 2, 3)) / 2

@@ -96,7 +96,7 @@ def discriminator(
         **_present(config['data'], 'image_size'),
         **_present(model, 'architecture', 'dis_width', 'variant', 'num_classes'),
         **_present(model, 'attention', 'first_stride2', 'dis_lipschitz', 'dtype', 'remat'),
-        **_present(model, 'num_conditions'),
+        **_present(model, 'num_conditions', 'dim_embed'),
     )
 
 
@@ -131,13 +131,14 @@ def tracked_layers(config: Any) -> Layers:
 
 def _iteration(config: Any) -> dict[str, Any]:
     model = config['model']
-    return _present(model, 'n_power_iterations', 'n_warmup_iterations', operator='sn_operator')
+    keys = 'n_power_iterations', 'n_warmup_iterations', 'n_singular_values'
+    return _present(model, *keys, operator='sn_operator')
 
 
 def gen_spectral_layers(config: Any) -> Layers:
     """Spectrally normalized layers for a generator: the numbers of iterations are D's."""
-    model = config['model']
-    return models.spectral_norm(**_present(model, 'n_power_iterations', 'n_warmup_iterations'))
+    keys = 'n_power_iterations', 'n_warmup_iterations', 'n_singular_values'
+    return models.spectral_norm(**_present(config['model'], *keys))
 
 
 _GEN_LAYERS: dict[str, Callable[[Any], Layers]] = {

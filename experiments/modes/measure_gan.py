@@ -15,12 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.acgan import AcGan
 from experiments.gan import Gan, GanState
 from snjax import parallel
 from snjax.image_format import to_floats
 from snjax.latents.sampling import class_labels, generate, latents
 from snjax.models import Discriminator
+from snjax.models.heads import EMBEDDED
 from snjax.models.lipschitz import product_bound
+from snjax.objectives.class_losses import one_device
 from snjax.objectives.lower_bounds import largest_ratios
 from snjax.spectral.watch import Watched, watch
 from snjax.training.adversarial import Batch, Noise, soft_labels
@@ -89,7 +92,11 @@ def measurable(method: Gan) -> Gan:
     # A loss that compares with the mean of the batch takes that of the images at hand.
     loss = method.loss._replace(batch_wide=False)
     dis = method.dis.clone(remat=False) if getattr(method.dis, 'remat', False) else method.dis
-    return dataclasses.replace(method, loss=loss, dis=dis)
+    method = dataclasses.replace(method, loss=loss, dis=dis)
+    if isinstance(method, AcGan) and getattr(method.dis, 'head', '') in EMBEDDED:
+        alone = functools.partial(method.class_loss, whole=one_device)
+        method = dataclasses.replace(method, class_loss=alone)
+    return method
 
 
 def upper_bound(dis: Any, found: Mapping[str, float]) -> dict[str, float]:
@@ -102,7 +109,8 @@ def upper_bound(dis: Any, found: Mapping[str, float]) -> dict[str, float]:
 def _layers(method: Gan, effort: Effort, state: GanState, pixels, classes):
     """The norm of each layer of D, and by how much its sigma is wrong where it has one."""
     one = jax.tree.map(lambda x: x[:1], _real(method, state, pixels, classes))
-    found = watch(method.dis, state.dis.variables, *one, n_steps=effort.norm_steps, train=False)
+    inputs = one.image, one.label
+    found = watch(method.dis, state.dis.variables, *inputs, n_steps=effort.norm_steps, train=False)
     norms = {f'operator/{path}': layer.operator for path, layer in found.items()}
     return norms | {f'sigma_error/{path}': x for path, x in _errors(found).items()}
 
@@ -136,13 +144,14 @@ def _behaviour(method: Gan, effort: Effort, state: GanState, pixels, classes):
     noise = _noise(method, state.step, effort.num)
 
     def images_of(params):
-        return generate(method.gen, {'params': params, **state.gen.model_state}, *noise)
+        variables = {'params': params, **state.gen.model_state}
+        return generate(method.gen, variables, noise.z, noise.label)
 
     made, to_params = jax.vjp(images_of, state.gen.params)
     fake = Batch(made, noise.label)
     share = jnp.linspace(0, 1, effort.num)[:, None, None, None]
     between = Batch(real.image + share * (fake.image - real.image), real.label)
-    images, labels = jax.tree.map(lambda *x: jnp.concatenate(x), real, fake, between)
+    images, labels, _ = jax.tree.map(lambda *x: jnp.concatenate(x), real, fake, between)
     out, to_images = jax.vjp(lambda x: _discriminate(method, state.dis, x, labels), images)
     logits, to_out = jax.vjp(method.logits, out)
     gradients = to_images(*to_out(jnp.ones_like(logits)))[0]

@@ -33,6 +33,11 @@ def check(config: Any) -> None:
             f'penalty.gen_orthogonal is {config.penalty.gen_orthogonal}, but method is {config.method}: '
             'it is for biggan; use --config.penalty.gen_orthogonal=0'
         )
+    if config.penalty.lecam and config.accumulate > 1:
+        raise ValueError(
+            f'penalty.lecam is {config.penalty.lecam}, but accumulate is {config.accumulate}: its averages '
+            'hold the mean of the whole batch; use --config.accumulate=1, or --config.penalty.lecam=0'
+        )
     for name in _PER_IMAGE_PENALTIES:
         if config.penalty[name] and normalization == 'batch':
             raise ValueError(

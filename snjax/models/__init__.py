@@ -180,6 +180,7 @@ def make_discriminator(
     dtype: str = 'float32',
     remat: bool = False,
     num_conditions: int = 0,
+    dim_embed: int = 512,
 ) -> Discriminator:
     """A discriminator: `apply(variables, x, labels, train=...)` maps images (b, h, w, c) to logits
     (b,).
@@ -194,13 +195,14 @@ def make_discriminator(
         layers: the layer set: how weights or activations are normalized, in shortcuts, embeddings
             and the output too.
         num_classes, head: `'none'`, `'projection'` or `'acgan'`, which gives the pair (logits (b,),
-            class logits (b, num_classes)); see `snjax.models.heads`.
+            class logits (b, num_classes)), `'contragan'` or `'reacgan'`; see `snjax.models.heads`.
         attention: height of the feature map after which self-attention follows (ResNet and BigGAN);
             0 for none.
         first_stride2: a convolution of stride 2 in place of the first block (ResNet and BigGAN).
         dis_lipschitz: fixed factor on the logits.
         num_conditions: numbers per image in place of classes: `'projection'` maps them to the space
             of the features.
+        dim_embed: length of the embeddings of `'contragan'` and `'reacgan'`.
 
     Raises:
         ValueError: a name, size, width, count or factor is not accepted.
@@ -213,6 +215,7 @@ def make_discriminator(
         layers=layers,
         num_classes=at_least(0, 'num_classes', num_classes) or num_conditions,
         head=head,
+        dim_embed=at_least(1, 'dim_embed', dim_embed),
         lipschitz=positive('dis_lipschitz', dis_lipschitz),
         batch_norm_axis=batch_norm_axis,
         dtype=_DTYPES[choose('dtype', dtype, _DTYPES)],

@@ -147,6 +147,7 @@ class Discriminator(nn.Module):
         width: channels of the first block or layer.
         layers: the layer set, with the norm of the activations.
         num_classes, head: what labels are used for (`snjax.models.heads`).
+        dim_embed: length of the embeddings of the heads that have them.
         lipschitz: factor on the logits: the Lipschitz constant of a network whose layers have 1.
         batch_norm_axis: mapped axis over which batch statistics are shared; None keeps them per
             device.
@@ -167,6 +168,7 @@ class Discriminator(nn.Module):
     batch_norm_axis: str | None = None
     dtype: Any = jnp.float32
     variant: str = 'paper'
+    dim_embed: int = 512
 
     # Both names give the same network unless it overrides `variants`.
     variants: ClassVar[Iterable[str]] = ('paper', 'code')
@@ -221,4 +223,5 @@ class Discriminator(nn.Module):
             init=init,
             score_bias=score_bias,
             lipschitz=self.lipschitz,
+            dim_embed=self.dim_embed,
         )

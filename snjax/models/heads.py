@@ -5,19 +5,28 @@
   2018, arXiv:1802.05637, eq. 5): score(h) + sum(embed(y) * h).
 * `'acgan'`: a second dense layer guesses the class (Odena et al. 2017, arXiv:1610.09585); labels
   enter the losses only.
+* `'contragan'`, `'reacgan'` (Kang and Park 2020, arXiv:2006.12681; Kang et al. 2021,
+  arXiv:2111.01118): a dense layer embeds the image on the unit sphere, where every class has a proxy;
+  labels enter the losses only (`snjax.objectives.class_losses`).
 """
 
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from snjax.models.arguments import choose
 from snjax.nn.normalization import Factory, Labels
 
-HEADS = ('none', 'projection', 'acgan')
+HEADS = ('none', 'projection', 'acgan', 'contragan', 'reacgan')
+EMBEDDED = ('contragan', 'reacgan')
 
-Logits = Float[Array, ' b'] | tuple[Float[Array, ' b'], Float[Array, 'b k']]
+Logits = (
+    Float[Array, ' b']
+    | tuple[Float[Array, ' b'], Float[Array, 'b k']]
+    | tuple[Float[Array, ' b'], Float[Array, 'b k'], Float[Array, 'b d']]
+)
 
 
 def check_head(head: str, num_classes: int) -> None:
@@ -41,9 +50,13 @@ def output_head(
     init: Any,
     score_bias: bool = True,
     lipschitz: float = 1.0,
+    dim_embed: int = 512,
 ) -> Logits:
     """Logits (b,), and with `'acgan'` class logits (b, num_classes) too; float32. Call it in a
     compact method.
+
+    With `'contragan'` and `'reacgan'` there are the similarities (b, num_classes) to the proxies of the
+    classes, cosines, and the images' embeddings (b, dim_embed), of length 1.
 
     Args:
         h: features.
@@ -53,6 +66,7 @@ def output_head(
         dense, embed: layer classes, which make `score`, `classify` and `embed`.
         init: initializer of every kernel and of the embedding.
         score_bias: whether `score` has a bias.
+        dim_embed: length of the embeddings of `'contragan'` and `'reacgan'`.
         lipschitz: factor on the logits (b,), embedding included: the Lipschitz constant of a
             discriminator whose layers have 1.
 
@@ -81,4 +95,15 @@ def output_head(
         score = lipschitz * score
     if head == 'acgan':
         return score, dense(num_classes, name='classify', **kwargs)(h)
+    if head in EMBEDDED:
+        table = embed(num_classes, dim_embed, dtype=jnp.float32, embedding_init=init, name='embed')
+        embedding = _unit(dense(dim_embed, name='project', **kwargs)(h))
+        proxies = _unit(table(jnp.arange(num_classes)))
+        to_proxies = jnp.matmul(embedding, proxies.T, precision=lax.Precision.HIGHEST)
+        return score, to_proxies, embedding
     return score
+
+
+def _unit(x):
+    """Rows of length 1; a row of zeros stays."""
+    return x * lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), -1, keepdims=True), 1e-24))

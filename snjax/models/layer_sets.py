@@ -58,6 +58,7 @@ def spectral_norm(
     learnable_scale: bool = False,
     lipschitz: float = 1.0,
     embed_u: str = 'features',
+    n_singular_values: int = 1,
 ) -> Layers:
     """Layers whose weights are divided by their largest singular value (`snjax.spectral`).
 
@@ -69,12 +70,13 @@ def spectral_norm(
         lipschitz: multiplies every weight by this constant.
         embed_u: side of an embedding's table that u belongs to: `'features'`, or `'rows'` as in the
             official code (`snjax.spectral.SNEmbed`).
+        n_singular_values: of the largest, how many are followed; above 1 for `'reshaped'` alone.
 
     Raises:
         ValueError: an option is not accepted.
     """
     layers = _spectral(
-        **_iteration(n_power_iterations, n_warmup_iterations, operator),
+        **_iteration(n_power_iterations, n_warmup_iterations, operator, n_singular_values),
         learnable_scale=learnable_scale,
         lipschitz=positive('lipschitz', lipschitz),
     )
@@ -83,18 +85,29 @@ def spectral_norm(
 
 
 def tracked(
-    *, n_power_iterations: int = 1, n_warmup_iterations: int = 0, operator: str = 'reshaped'
+    *,
+    n_power_iterations: int = 1,
+    n_warmup_iterations: int = 0,
+    operator: str = 'reshaped',
+    n_singular_values: int = 1,
 ) -> Layers:
     """Layers that follow their largest singular value and apply the weight as it is.
 
     For spectral norm regularization (Yoshida & Miyato 2017, arXiv:1705.10941) and to watch networks
     that are not normalized. Arguments as for `spectral_norm`.
     """
-    return _spectral(**_iteration(n_power_iterations, n_warmup_iterations, operator), divide=False)
+    options = _iteration(n_power_iterations, n_warmup_iterations, operator, n_singular_values)
+    return _spectral(**options, divide=False)
 
 
-def _iteration(n_power_iterations, n_warmup_iterations, operator) -> dict[str, Any]:
+def _iteration(n_power_iterations, n_warmup_iterations, operator, num) -> dict[str, Any]:
+    if at_least(1, 'n_singular_values', num) > 1 and operator != 'reshaped':
+        raise ValueError(
+            f'n_singular_values is {num}, but sn_operator is {operator!r}: only the matrix of '
+            "'reshaped' has more than sigma; --config.model.n_singular_values=1 follows that alone"
+        )
     return {
+        'n_singular_values': num,
         'n_power_iterations': at_least(1, 'n_power_iterations', n_power_iterations),
         'n_warmup_iterations': at_least(0, 'n_warmup_iterations', n_warmup_iterations),
         'operator': choose('sn_operator', operator, OPERATORS),

@@ -15,6 +15,8 @@ from snjax.image_format import sides
 from snjax.models.base import Discriminator
 from snjax.models.resnet import ResNetDiscriminator
 
+HEAD = ('score', 'embed', 'classify', 'project')  # layers of `snjax.models.heads`
+
 
 def product_bound(dis: Discriminator, norms: Mapping[str, Any]) -> Any:
     """Bounds |D(x) - D(y)| / |x - y| over all images, D in evaluation.
@@ -31,7 +33,7 @@ def product_bound(dis: Discriminator, norms: Mapping[str, Any]) -> Any:
         score = score + norms['embed']
     score = dis.lipschitz * score
     if not isinstance(dis, ResNetDiscriminator):
-        names = [name for name in norms if name not in ('score', 'embed', 'classify')]
+        names = [name for name in norms if name not in HEAD]
         return score * math.prod(norms[name] for name in names)
     if dis.attention:
         return math.inf

@@ -239,9 +239,9 @@ class R3GANDiscriminator(_Stages, Discriminator):
     def __post_init__(self):
         super().__post_init__()
         self.stages()
-        if self.head == 'acgan':
+        if self.head not in ('none', 'projection'):
             raise ValueError(
-                "head is 'acgan': the architecture 'r3gan' takes none and projection "
+                f"head is {self.head!r}: the architecture 'r3gan' takes none and projection "
                 '(--config.model.head=projection)'
             )
         if self.layers.norm is not None:

@@ -16,6 +16,9 @@ order, and each draws anew for every image:
 These are the ranges of the paper's code, on images in [-1, 1], so that 0 is mid-grey; nothing is
 clipped, and colours may leave [-1, 1]. An image's draws depend on its key and the name alone, not
 on the batch or the rest of the policy.
+
+The other names are pipelines of ADA (`snjax.objectives.ada`), whose transformations each have the
+probability that is given here.
 """
 
 from collections.abc import Sequence
@@ -25,6 +28,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
+
+from snjax.objectives import ada
 
 Image = Float[Array, 'h w c']
 Images = Float[Array, 'b h w c']
@@ -42,9 +47,9 @@ def augment(
     Args:
         images: in [-1, 1].
         keys: one per image; real and fake images need different keys.
-        policy: names of `POLICIES`; () leaves the images unchanged.
-        chance: probability of each name for each image, drawn apart as in ADA (Karras et al. 2020,
-            arXiv:2006.06676); a number or a scalar array.
+        policy: names of `POLICIES` and `ada.PIPELINES`; () leaves the images unchanged.
+        chance: probability of each name for each image, and of each transformation of a pipeline,
+            drawn apart as in ADA (Karras et al. 2020, arXiv:2006.06676); a number or a scalar array.
 
     Raises:
         ValueError: a name is unknown or occurs twice.
@@ -54,6 +59,9 @@ def augment(
     def one(image, key):
         for name in policy:
             draw = jax.random.fold_in(key, _NAMES.index(name))
+            if name in ada.PIPELINES:
+                image = ada.run(image, draw, ada.PIPELINES[name], chance)
+                continue
             changed = POLICIES[name](image, draw)
             if isinstance(chance, float) and chance == 1:
                 image = changed
@@ -77,7 +85,7 @@ def parse_policy(text: str) -> tuple[str, ...]:
 
 
 def _check(policy):
-    wrong = [name for name in policy if name not in POLICIES or policy.count(name) > 1]
+    wrong = [name for name in policy if name not in _NAMES or policy.count(name) > 1]
     if wrong:
         raise ValueError(
             f'augment policy {",".join(policy)!r}: accepted are {", ".join(_NAMES)}, each once, '
@@ -143,5 +151,6 @@ def _outside(size: int, key: Key[Array, '']) -> Bool[Array, ' n']:
 
 
 POLICIES = {'color': color, 'translation': translation, 'cutout': cutout}
-_NAMES = tuple(POLICIES)
+# New names come last, so that the draws of the others stay what they are.
+_NAMES = (*POLICIES, *ada.PIPELINES)
 _CHANCE = 1  # of a name's key: whether it is applied

@@ -1,4 +1,4 @@
-"""Penalties on the discriminator, and WGAN's weight clipping.
+"""Penalties on the discriminator; those on its weights are in `weight_penalties`.
 
 Every penalty is a scalar, >= 0, NOT multiplied by its weight; `PENALTIES` at the end maps the names
 of a config to penalties. Penalties on gradients take `score`, which maps images (B, H, W, C) to one
@@ -8,9 +8,6 @@ the gradient of the batch as it is. Random draws for an image come from that ima
 so that they do not depend on how a batch is split over devices. A mean over the batch is over this
 device's images, because gradients are averaged over devices afterwards; only DRAGAN's standard
 deviation, which is not linear, takes the keyword `mean`.
-
-Penalties on weights see every kernel (a parameter named `kernel` or `embedding`) as the matrix
-(everything but the last axis, outputs), as `snjax.spectral` does, and ignore biases and scales.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,12 +15,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
-from jax import lax
 from jaxtyping import Array, Float, Key
 
 from snjax.objectives.augment import translation
-from snjax.spectral import rayleigh
+from snjax.objectives.weight_penalties import l2, orthonormal, spectral_norm_regularization
 
 Images = Float[Array, 'b h w c']
 Keys = Key[Array, ' b']
@@ -157,6 +152,22 @@ def consistency(score: Score, images: Images, keys: Keys) -> Scalar:
     return jnp.mean(jnp.square(score(images) - score(moved(images, keys))))
 
 
+def latent_consistency(score: Score, fake: Images, near: Images | None) -> Scalar:
+    """D's term of zCR: E[(D(G(z)) - D(G(T(z))))^2] (Zhao et al. 2020, section 3.2).
+
+    Args:
+        score: images to logits.
+        fake: G(z).
+        near: G(T(z)), of latents near z.
+
+    Raises:
+        ValueError: there are no images of near latents.
+    """
+    if near is None:
+        raise ValueError('penalty latent_consistency needs fakes of latents near z: give `near`')
+    return jnp.mean(jnp.square(score(fake) - score(near)))
+
+
 def moved(images: Images, keys: Keys) -> Images:
     """Each image mirrored with probability 1/2, and moved as `augment.translation` does."""
 
@@ -166,107 +177,6 @@ def moved(images: Images, keys: Keys) -> Images:
         return translation(mirrored, shift_key)
 
     return jax.vmap(one)(images, keys)
-
-
-# ---- weights
-
-
-def kernels(params: Params) -> dict[tuple[str, ...], Float[Array, 'm n']]:
-    """Every kernel and table as a matrix (everything but the last axis, outputs), by layer path."""
-    flat: dict[tuple[str, ...], Any] = flatten_dict(params)
-    return {
-        path[:-1]: jnp.reshape(leaf, (-1, leaf.shape[-1]))
-        for path, leaf in flat.items()
-        if path[-1] in ('kernel', 'embedding')
-    }
-
-
-def orthonormal(params: Params) -> Scalar:
-    """Sum over kernels of |W^T W - I|_F^2, as Miyato et al. 2018 state Brock et al. 2016
-    (arXiv:1609.07093).
-
-    The smaller of the two Gram matrices is used. The larger cannot reach the identity, because its
-    rank is that of W; its penalty is larger by a constant, the difference of W's sides. So the
-    gradients are the same, and the minimum is 0 here.
-    """
-    return _total(map(_distance_from_orthonormal, kernels(params).values()))
-
-
-def _distance_from_orthonormal(w):
-    w = w.T if w.shape[0] < w.shape[1] else w
-    # Without HIGHEST a GPU computes this in TF32 and a TPU in bfloat16.
-    gram = jnp.matmul(w.T, w, precision=lax.Precision.HIGHEST)
-    return jnp.sum(jnp.square(gram - jnp.eye(len(gram), dtype=gram.dtype)))
-
-
-def orthogonal(params: Params) -> Scalar:
-    """Sum over kernels of |W^T W * (1 - I)|_F^2: their columns, one per output, at right angles, of
-    any length.
-
-    Brock et al. 2019 (arXiv:1809.11096, section 3.1), for a generator and with weight 1e-4. Their PyTorch
-    code adds half of the gradient of this, so that its 1e-4 is 5e-5 here. Tables of embeddings are
-    left out.
-    """
-    flat: dict[tuple[str, ...], Any] = flatten_dict(params)
-    found = kernels(params)
-    return _total(_off_diagonal(w) for path, w in found.items() if (*path, 'kernel') in flat)
-
-
-def _off_diagonal(w):
-    gram = jnp.matmul(w.T, w, precision=lax.Precision.HIGHEST)
-    return jnp.sum(jnp.square(gram * (1 - jnp.eye(len(gram), dtype=gram.dtype))))
-
-
-def l2(params: Params) -> Scalar:
-    """Sum over kernels of |W|_F^2, without the factor 1/2 of some implementations."""
-    return _total(jnp.sum(jnp.square(w)) for w in kernels(params).values())
-
-
-def spectral_norm_regularization(params: Params, spectral: Mapping[str, Any]) -> Scalar:
-    """Sum of sigma(W)^2 / 2 over the layers that keep u and v (Yoshida & Miyato 2017,
-    arXiv:1705.10941).
-
-    sigma = v^T W u with the weights of `params` and the collection's u and v, which are constants
-    here; the caller advances them. The gradient of a term is sigma v u^T.
-
-    Args:
-        params: the discriminator's parameters.
-        spectral: its collection `spectral`, with the paths of `params`.
-
-    Raises:
-        ValueError: no layer keeps u and v, or a layer's u and v do not fit its kernel.
-    """
-    vectors: dict[tuple[str, ...], Any] = flatten_dict(spectral)
-    terms = []
-    for layer, w in kernels(params).items():
-        u, v = vectors.get((*layer, 'u')), vectors.get((*layer, 'v'))
-        if u is None or v is None:
-            continue
-        if (v.shape, u.shape) != (w.shape[:1], w.shape[1:]):
-            raise ValueError(
-                f"penalty spectral: v {v.shape} and u {u.shape} of layer '{'/'.join(layer)}' do not "
-                f'fit its kernel, {w.shape} as a matrix: layers that keep the vectors of the reshaped '
-                'kernel are accepted'
-            )
-        terms.append(jnp.square(rayleigh(w, u, v)) / 2)
-    if not terms:
-        raise ValueError(
-            "penalty spectral: no layer keeps u and v in the collection 'spectral': "
-            'layers of snjax.spectral are needed in the discriminator'
-        )
-    return _total(terms)
-
-
-def _total(terms):
-    return jnp.sum(jnp.stack(list(terms)))
-
-
-def clip_weights(params: Any, bound: float) -> Any:
-    """Clips every parameter, biases too, to [-bound, bound].
-
-    Algorithm 1 of Arjovsky et al. 2017 (arXiv:1701.07875), with bound 0.01.
-    """
-    return jax.tree.map(lambda p: jnp.clip(p, -bound, bound), params)
 
 
 # ---- by name
@@ -284,6 +194,7 @@ class PenaltyInputs(NamedTuple):
         real, fake: images of this device, in pairs.
         keys: one per pair.
         all_real: this device's images of the batch, if `real` is only a part of them; else None.
+        near: fakes of latents near those of `fake`, for zCR.
         mean: averages an array over all devices and all its entries.
     """
 
@@ -295,6 +206,7 @@ class PenaltyInputs(NamedTuple):
     fake: Images
     keys: Keys
     all_real: Images | None = None
+    near: Images | None = None
     mean: Callable[[Float[Array, '...']], Scalar] = jnp.mean
 
 
@@ -313,6 +225,9 @@ PENALTIES: dict[str, Callable[[PenaltyInputs], Scalar]] = {
     'drift': lambda inputs: drift(inputs.score, inputs.real),
     'consistency': lambda inputs: consistency(inputs.score, inputs.real, inputs.keys),
     'consistency_fake': lambda inputs: consistency(inputs.score_fake, inputs.fake, inputs.keys),
+    'latent_consistency': lambda inputs: latent_consistency(
+        inputs.score_fake, inputs.fake, inputs.near
+    ),
     'orthonormal': lambda inputs: orthonormal(inputs.params),
     'l2': lambda inputs: l2(inputs.params),
     'spectral': lambda inputs: spectral_norm_regularization(inputs.params, inputs.spectral),

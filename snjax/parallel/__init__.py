@@ -14,6 +14,7 @@ from snjax.parallel.collectives import (
     put_rows,
     take_rows,
     total,
+    whole_batch,
 )
 from snjax.parallel.devices import (
     backend,
@@ -102,4 +103,5 @@ __all__ = [
     'shard_shapes',
     'take_rows',
     'total',
+    'whole_batch',
 ]

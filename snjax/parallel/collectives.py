@@ -35,6 +35,21 @@ def batch_mean(x: Array) -> Array:
     return lax.pmean(jnp.mean(x), AXIS)
 
 
+def whole_batch(tree: Any) -> tuple[Int[Array, ' b'], Any]:
+    """This device's rows, and the whole batch: the rows of all devices in the order of examples.
+
+    A loss of one device's examples may see those of all; the gradient passes back to each device.
+
+    Args:
+        tree: arrays (b, ...), this device's share.
+
+    Returns:
+        Where that share is in the batch, and arrays (n, ...).
+    """
+    rows = lax.all_gather(tree, AXIS, tiled=True)
+    return example_ids(_num_rows(rows)), rows
+
+
 def take_rows(table: Any, index: Int[Array, ' b']) -> Any:
     """Reads rows of a table that is sharded over the devices.
 

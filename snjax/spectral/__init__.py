@@ -17,6 +17,7 @@ from snjax.spectral.linen import (
     SpectralNorm,
     advance,
     sigmas,
+    singular_values,
 )
 from snjax.spectral.power_iteration import power_iteration, rayleigh
 
@@ -35,4 +36,5 @@ __all__ = [
     'power_iteration',
     'rayleigh',
     'sigmas',
+    'singular_values',
 ]

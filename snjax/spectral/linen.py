@@ -63,6 +63,10 @@ parameter itself is never overwritten.
     to a gradient penalty. Costs nothing.
 `n_power_iterations`, `n_warmup_iterations`: iterations of each advance (1 in the paper), and
     further iterations at `init` (torch runs 15, the papers' code none).
+`n_singular_values`: how many of the largest singular values of the matrix are followed (BigGAN's
+    `num_svs`; default 1, at most as many as the matrix has). Sigma stays the first. The others, for
+    `operator='reshaped'`, are `sigma_next` (k - 1,), with `u_next` and `v_next`, and `singular_values`
+    lists all. Each costs two products with the matrix when u advances.
 `divide=False`: applies the raw weight and keeps u, v and sigma, for spectral norm regularization
     (Yoshida & Miyato 2017, arXiv:1705.10941) and to watch layers that are not normalized. Advances
     in the same way.
@@ -84,6 +88,7 @@ from flax.traverse_util import flatten_dict
 
 from snjax.nn import layers
 from snjax.shapes import Array, Float
+from snjax.spectral.deflation import next_singular_values
 from snjax.spectral.power_iteration import (
     Operator,
     View,
@@ -107,6 +112,7 @@ class SpectralNorm(nn.Module):
         learnable_scale: multiplies by the scalar parameter `gamma`, 1 at `init`.
         lipschitz: multiplies by this constant.
         divide: False keeps u, v and sigma and applies the raw weight.
+        n_singular_values: of the largest, how many are followed.
     """
 
     n_power_iterations: int = 1
@@ -115,6 +121,7 @@ class SpectralNorm(nn.Module):
     learnable_scale: bool = False
     lipschitz: float = 1.0
     divide: bool = True
+    n_singular_values: int = 1
 
     def normalize(
         self, weight: layers.Weight, linear: layers.Linear | None = None
@@ -126,9 +133,13 @@ class SpectralNorm(nn.Module):
             lipschitz=self.lipschitz,
             learnable_scale=self.learnable_scale,
             divide=self.divide,
+            n_singular_values=self.n_singular_values,
         )
         weight = jnp.asarray(weight)
-        sigma = self._sigma(views(weight, self.operator, linear))
+        num_steps = self._steps()
+        sigma = self._sigma(views(weight, self.operator, linear), num_steps)
+        if num := min(self.n_singular_values, *_matrix(weight).shape) - 1:
+            self._follow(_matrix(weight), num, num_steps)
         if not self.divide:
             return weight
         normalized = divide(weight, sigma)
@@ -139,26 +150,33 @@ class SpectralNorm(nn.Module):
             normalized = jnp.asarray(gamma, sigma.dtype) * normalized
         return normalized.astype(weight.dtype)
 
-    def _sigma(self, views: Mapping[str, View]) -> Float[Array, '']:
-        """Step 1 of Algorithm 1: the views' mean sigma; advances u and v if they are mutable."""
-        exists = all(self.has_variable(COLLECTION, f'u{suffix}') for suffix in views)
-        initializing = self.is_initializing()
-        if not (initializing or exists):
+    def _steps(self) -> int:
+        """Power iterations of this application."""
+        if not self.is_mutable_collection(COLLECTION):
+            return 0
+        if not self.is_initializing():
+            return self.n_power_iterations
+        # A layer that is applied twice in `init` runs its first iterations once.
+        return 0 if self.has_variable(COLLECTION, 'u') else 1 + self.n_warmup_iterations
+
+    def _start(self, shape):
+        return jax.random.normal(self.make_rng('params'), shape)
+
+    def _check_there(self, *names):
+        if not (self.is_initializing() or all(self.has_variable(COLLECTION, n) for n in names)):
+            of = f' and n_singular_values={self.n_singular_values}' if 'u' not in names else ''
             raise ValueError(
                 f"{self._label()} was applied without its collection '{COLLECTION}' for "
-                f'operator={self.operator!r}: pass the variables that init returned, not the '
+                f'operator={self.operator!r}{of}: pass the variables that init returned, not the '
                 'parameters alone'
             )
 
-        def start(shape):
-            return jax.random.normal(self.make_rng('params'), shape)
-
-        # A layer that is applied twice in `init` runs its first iterations once.
-        advances = self.is_mutable_collection(COLLECTION) and not (initializing and exists)
-        n_steps = 1 + self.n_warmup_iterations if initializing else self.n_power_iterations
+    def _sigma(self, views: Mapping[str, View], n_steps: int) -> Float[Array, '']:
+        """Step 1 of Algorithm 1: the views' mean sigma, after `n_steps` iterations of u and v."""
+        self._check_there(*(f'u{suffix}' for suffix in views))
         kept = {}
         for suffix, view in views.items():
-            u = self.variable(COLLECTION, f'u{suffix}', start, view.u_shape)
+            u = self.variable(COLLECTION, f'u{suffix}', self._start, view.u_shape)
             v = self.variable(COLLECTION, f'v{suffix}', jnp.zeros, view.v_shape)
             self._check_shapes((u.value.shape, v.value.shape), (view.u_shape, view.v_shape))
             kept |= {f'u{suffix}': u, f'v{suffix}': v}
@@ -166,12 +184,23 @@ class SpectralNorm(nn.Module):
         sigma, new = estimate(
             views,
             {name: variable.value for name, variable in kept.items()},
-            n_steps=n_steps if advances else 0,
-            is_first=initializing,
+            n_steps=n_steps,
+            is_first=self.is_initializing(),
         )
         for name, value in new.items():
             kept[name].value = value
         return sigma
+
+    def _follow(self, matrix: Float[Array, 'm n'], num: int, n_steps: int) -> None:
+        """Advances the singular values after the first, which change nothing."""
+        self._check_there('u_next')
+        u = self.variable(COLLECTION, 'u_next', self._start, (num, matrix.shape[1]))
+        v = self.variable(COLLECTION, 'v_next', jnp.zeros, (num, matrix.shape[0]))
+        values = self.variable(COLLECTION, 'sigma_next', jnp.zeros, (num,))
+        if n_steps:
+            one, other = (self.get_variable(COLLECTION, name) for name in ('u', 'v'))
+            found = next_singular_values(matrix, one, other, u.value, n_steps=n_steps)
+            values.value, u.value, v.value = found
 
     def _label(self):
         return f"{type(self).__name__} '{'/'.join(self.path) or '(top)'}'"
@@ -221,6 +250,10 @@ class SNEmbed(SpectralNorm, layers.Embed):
         return super().normalize(jnp.asarray(weight).T, linear).T
 
 
+def _matrix(weight):
+    return weight.reshape(-1, weight.shape[-1])
+
+
 def advance(module: nn.Module, variables: Mapping[str, Any], *args, **kwargs) -> Any:
     """Applies `module` to `args` and returns its collection `spectral`, every layer advanced once.
 
@@ -235,3 +268,15 @@ def sigmas(collection: Mapping[str, Any]) -> dict[str, Float[Array | np.ndarray,
     """Every sigma of a collection by the path of its layer: `{'block0/conv1': 1.2, ...}`."""
     flat: dict[tuple[str, ...], Any] = flatten_dict(collection)
     return {'/'.join(path[:-1]): v for path, v in flat.items() if path[-1] == 'sigma'}
+
+
+def singular_values(collection: Mapping[str, Any]) -> dict[str, Float[Array | np.ndarray, ' k']]:
+    """The singular values that layers follow, sigma first, by the path of the layer: those with
+    `n_singular_values` above 1.
+    """
+    flat: dict[tuple[str, ...], Any] = flatten_dict(collection)
+    return {
+        '/'.join(path[:-1]): jnp.concatenate([jnp.reshape(flat[(*path[:-1], 'sigma')], 1), value])
+        for path, value in flat.items()
+        if path[-1] == 'sigma_next'
+    }

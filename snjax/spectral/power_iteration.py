@@ -255,7 +255,13 @@ def divide(weight: Float[Array, '...'], sigma: Float[Array, '']) -> Float[Array,
 
 
 def check_options(
-    layer: str, *, operator: str, lipschitz: float, learnable_scale: bool, divide: bool
+    layer: str,
+    *,
+    operator: str,
+    lipschitz: float,
+    learnable_scale: bool,
+    divide: bool,
+    n_singular_values: int = 1,
 ) -> None:
     """Raises a ValueError that begins with `layer` for options that no layer accepts."""
     if operator not in OPERATORS:
@@ -268,4 +274,9 @@ def check_options(
         raise ValueError(
             f'{layer} divide=False applies the raw weight, which lipschitz={lipschitz} and '
             f'learnable_scale={learnable_scale} would not scale: leave them at 1.0 and False'
+        )
+    if n_singular_values < 1 or (n_singular_values > 1 and operator != 'reshaped'):
+        raise ValueError(
+            f'{layer} n_singular_values={n_singular_values} with operator={operator!r}: from 1 on is '
+            "accepted, and above 1 with 'reshaped' alone, whose matrix has them"
         )

@@ -3,8 +3,8 @@
 ADA (Karras et al. 2020, arXiv:2006.06676), section 3.1: r_t = E[sign(D(x))] over real training
 images is 0 where D cannot tell them from fakes and near 1 where it knows them by heart. The
 probability of every augmentation starts at 0, and moves up while r_t is above a target, down while
-it is below. The published pipeline has 18 transformations; here the names in `data.augment` are
-used. State and rule are in the checkpoint, so a run resumes bit for bit.
+it is below. The published transformations are in `snjax.objectives.ada`; whatever `data.augment`
+names follows the rule. State and rule are in the checkpoint, so a run resumes bit for bit.
 """
 
 import dataclasses

@@ -1,5 +1,6 @@
 """Inputs of an adversarial step: random keys, real batches, noise; and of its penalties."""
 
+import dataclasses
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from snjax import parallel
 from snjax.latents.sampling import class_labels, latents
 from snjax.objectives.augment import augment
 from snjax.objectives.penalties import PenaltyInputs
-from snjax.training.adaptive import Chance
+from snjax.training.adaptive import Adaptive, Chance
+from snjax.training.lecam import Anchors, LeCam
 from snjax.training.player import Player
 
 
@@ -42,23 +44,80 @@ class GanState(struct.PyTreeNode):
     dis: Player
     ema: Any  # averaged generator variables (params and batch_stats), or None
     chance: Chance | None = None  # of augmentations, where it is adaptive
+    anchors: Anchors | None = None  # averages of D's logits, with the penalty 'lecam'
 
 
 class Batch(NamedTuple):
     """Images (b, H, W, C) in [-1, 1] and their labels; None without classes.
 
-    Labels are classes (b,), or `soft_labels` while they are brought in; or numbers (b, k).
+    Labels are classes (b,), or `soft_labels` while they are brought in; or numbers (b, k). `near`
+    are fakes of latents near those of `image`, for zCR.
     """
 
     image: jax.Array
     label: jax.Array | None
+    near: jax.Array | None = None
 
 
 class Noise(NamedTuple):
-    """Input of a generator: z (b, dim_z), and labels as in `Batch`."""
+    """Input of a generator: z (b, dim_z), labels as in `Batch`, and latents near z for zCR."""
 
     z: jax.Array
     label: jax.Array | None
+    near: jax.Array | None = None
+
+
+_NEAR = 2**31 - 1  # folded into the key of z; beyond every example
+
+
+@dataclasses.dataclass(frozen=True)
+class Nearby:
+    """zCR, latent consistency (Zhao et al. 2020, arXiv:2002.04724, section 3.2).
+
+    Beside every z there is another, T(z), near it. D may not tell their images apart (the penalty
+    `latent_consistency`); G has to make them differ, so that it does not ignore z: its loss is less
+    by E[(G(z) - G(T(z)))^2]. The mean over pixels, the spread of T and that it is drawn as z itself
+    are of PyTorch-StudioGAN (`src/worker.py`, `src/utils/sample.py`).
+
+    Attributes:
+        radius: T(z) = z + radius * z', z' drawn as z.
+        gen_weight: of the distance in G's loss; 0 for none.
+    """
+
+    radius: float
+    gen_weight: float
+
+    def beside(self, noise: Noise, ids: jax.Array, z_rng: jax.Array, latent: str) -> Noise:
+        """The noise of the examples `ids` with their second latents; `z_rng` is the key of z."""
+        other = latents(jax.random.fold_in(z_rng, _NEAR), ids, noise.z.shape[1], latent)
+        return noise._replace(near=noise.z + self.radius * other)
+
+    def apart(self, loss: jax.Array, fake: Batch) -> tuple[jax.Array, jax.Array]:
+        """G's loss with its term, and the mean squared distance of the images of each pair."""
+        assert fake.near is not None
+        distance = jnp.mean(jnp.square(fake.image - fake.near))
+        return loss - self.gen_weight * distance, distance
+
+
+def images_of(
+    apply: Callable[..., tuple[Any, Any]], module: Any, gen: Player, params: Any, noise: Noise
+) -> tuple[Any, Batch]:
+    """G's collections after a pass, and the images of z; those of latents near z, too, if there are any.
+
+    The latter come from a pass of their own, whose collections are dropped: batch statistics move
+    once.
+
+    Args:
+        apply: (module, player, params, z, labels) -> images and collections.
+        module, gen: the generator.
+        params: in place of the player's own.
+        noise: its input.
+    """
+    image, model_state = apply(module, gen, params, noise.z, noise.label)
+    near = None
+    if noise.near is not None:
+        near, _ = apply(module, gen, params, noise.near, noise.label)
+    return model_state, Batch(image, noise.label, near)
 
 
 def key_of(rng: jax.Array, use: Use, turn: jax.Array | None = None) -> jax.Array:
@@ -117,8 +176,15 @@ def linear_rise(start: int, end: int) -> Callable[[jax.Array], jax.Array]:
 def augmented(
     batch: Batch, keys: jax.Array, policy: tuple[str, ...], chance: float | jax.Array = 1.0
 ) -> Batch:
-    """The batch as D sees it: every image augmented by its own key, with that probability."""
-    return batch._replace(image=augment(batch.image, keys, policy, chance)) if policy else batch
+    """The batch as D sees it: every image augmented by its own key, with that probability.
+
+    Fakes of near latents are augmented as the fake beside them.
+    """
+    if not policy:
+        return batch
+    image = augment(batch.image, keys, policy, chance)
+    near = None if batch.near is None else augment(batch.near, keys, policy, chance)
+    return batch._replace(image=image, near=near)
 
 
 def penalty_inputs(
@@ -148,6 +214,7 @@ def penalty_inputs(
         fake=fake.image,
         keys=keys,
         all_real=all_real,
+        near=fake.near,
         mean=parallel.batch_mean,
     )
 
@@ -156,7 +223,7 @@ def outputs_on_both(
     judge: Callable[..., Any],
     dis: Any,
     params: Any,
-    real: Batch,
+    real: Batch | None,
     fake: Batch,
     *,
     in_two_passes: bool,
@@ -170,15 +237,47 @@ def outputs_on_both(
         judge: (player, params, images, labels) -> outputs and collections.
         dis: the player.
         params: in place of the player's own.
-        real, fake: the images and their labels.
+        real, fake: the images and their labels; without real images there is no output on them.
         in_two_passes: real images first, then the fakes.
     """
+    fakes = fake.image, fake.label
+    if real is None:
+        return None, *judge(dis, params, *fakes)
+    reals, num = (real.image, real.label), len(real.image)
     if in_two_passes:
-        real_out, model_state = judge(dis, params, *real)
-        fake_out, model_state = judge(dis.replace(model_state=model_state), params, *fake)
+        real_out, model_state = judge(dis, params, *reals)
+        fake_out, model_state = judge(dis.replace(model_state=model_state), params, *fakes)
         return real_out, fake_out, model_state
-    both, num = jax.tree.map(lambda *x: jnp.concatenate(x), real, fake), len(real.image)
+    both = jax.tree.map(lambda *x: jnp.concatenate(x), reals, fakes)
     out, model_state = judge(dis, params, *both)
     real_out = jax.tree.map(lambda x: x[:num], out)
     fake_out = jax.tree.map(lambda x: x[num:], out)
     return real_out, fake_out, model_state
+
+
+def remembered(
+    state: GanState,
+    metrics: Mapping[str, jax.Array],
+    adaptive: Adaptive | None,
+    lecam: LeCam | None,
+    batch_size: int,
+) -> tuple[GanState, dict[str, jax.Array]]:
+    """What a discriminator update leaves in the state beside the players, and scalars to log.
+
+    Args:
+        state: during the update.
+        metrics: of this device's images: `real_signs`, `real_logits` and `fake_logits`.
+        adaptive, lecam: the rules; None for those that are off.
+        batch_size: real images of the update, over all devices.
+    """
+    logged = {}
+    if adaptive and state.chance:
+        signs = parallel.mean(metrics['real_signs'])
+        chance = adaptive.observed(state.chance, signs, batch_size)
+        state, logged['augment_chance'] = state.replace(chance=chance), chance.value
+    if lecam and state.anchors:
+        real, fake = (parallel.mean(metrics[name]) for name in ('real_logits', 'fake_logits'))
+        anchors = lecam.observed(state.anchors, real, fake, state.step)
+        state, logged['anchor_real'] = state.replace(anchors=anchors), anchors.real / anchors.weight
+        logged['anchor_fake'] = anchors.fake / anchors.weight
+    return state, logged

@@ -102,9 +102,12 @@ def rising_half_life(decay: float, steps: float | int) -> Schedule:
     return lambda step: jnp.exp(math.log(decay) / share(step))
 
 
-def from_update(start: int, decay: float) -> Schedule:
-    """Decay of a moving average that is the weights themselves until that many updates (BigGAN)."""
-    return lambda step: jnp.where(step + 1 < start, 0.0, decay)
+def from_update(start: int, value: float) -> Schedule:
+    """0 before that many updates, counted from 1, then the value.
+
+    As decay of a moving average: what is averaged itself until then (BigGAN, LeCam).
+    """
+    return lambda step: jnp.where(step + 1 < start, 0.0, value)
 
 
 def at(value: float | Schedule, step: jax.Array) -> float | jax.Array:

@@ -132,12 +132,17 @@ def synchronized(model_state: dict[str, Any]) -> dict[str, Any]:
 
 
 def sigmas(**players: Player) -> dict[str, Any]:
-    """Every layer's sigma as '<prefix>/<layer>', for players given by prefix."""
-    return {
-        f'{prefix}/{name}': sigma
-        for prefix, player in players.items()
-        for name, sigma in spectral.sigmas(player.model_state.get('spectral', {})).items()
-    }
+    """Every layer's sigma as '<prefix>/<layer>', for players given by prefix.
+
+    Where more singular values are followed, the second is '<prefix>2/<layer>', and so on.
+    """
+    found = {}
+    for prefix, player in players.items():
+        kept = player.model_state.get('spectral', {})
+        found |= {f'{prefix}/{name}': sigma for name, sigma in spectral.sigmas(kept).items()}
+        for name, values in spectral.singular_values(kept).items():
+            found |= {f'{prefix}{i}/{name}': v for i, v in enumerate(values[1:], start=2)}
+    return found
 
 
 def histogram_arrays(players: Mapping[str, Player], normalized: Player) -> dict[str, Any]:

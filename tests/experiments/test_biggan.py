@@ -12,7 +12,7 @@ import pytest
 from configs import biggan_cifar, sngan_digits
 from experiments import biggan, build
 from helpers import tiny_gan
-from snjax.objectives.penalties import orthogonal
+from snjax.objectives.weight_penalties import orthogonal
 from snjax.training.optimizers import at, from_update
 
 

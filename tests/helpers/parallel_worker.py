@@ -32,6 +32,7 @@ from snjax.objectives.losses import LOSSES
 from snjax.parallel import cost
 from snjax.training import adversarial
 from snjax.training.feed import open_feed
+from snjax.training.lecam import LeCam
 from snjax.training.optimizers import linear_decay
 from snjax.training.step import Options, device_data, make_step
 
@@ -92,6 +93,7 @@ CASES = {
     'summed': {'cls': Summed},
     'unnormalized': {'gen': UNNORMALIZED, 'n_dis': 1},
     'accumulated': {'gen': UNNORMALIZED, 'n_dis': 1, 'accumulate': 2},
+    'lecam': {'gen': UNNORMALIZED, 'lecam': LeCam(0.9, first=2), 'penalties': {'lecam': 0.3}},
 }
 GLO_CASES = {
     'glo': {},

@@ -261,7 +261,8 @@ def test_the_list_holds_all_keys_or_those_that_match():
     assert '--config.optimizer.lr=0.0002\n    Learning rate.\n' in listed
     assert max(map(len, listed.splitlines())) <= 100
     names = [key.name for key in list_keys.matching('acgan')]
-    assert names == ['config.acgan.dis_weight', 'config.acgan.gen_weight']
+    expected = 'dis_weight', 'gen_weight', 'temperature', 'margin'
+    assert names == [f'config.acgan.{key}' for key in expected]
     assert 'sample.fps' in [key.name for key in list_keys.matching('Frames per second')]
     with pytest.raises(ValueError, match=r'--list_keys=optmizer: .*did you mean .*=optimizer\?'):
         list_keys.matching('optmizer')

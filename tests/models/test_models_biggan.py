@@ -17,7 +17,7 @@ from snjax import models
 from snjax.models.biggan import DeepBlock
 from snjax.models.lipschitz import product_bound
 from snjax.nn import convolution, layers
-from snjax.objectives import penalties
+from snjax.objectives import weight_penalties as penalties
 
 SIZE, CLASSES, DIM_Z = 16, 3, 12
 

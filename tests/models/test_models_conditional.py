@@ -12,7 +12,7 @@ from helpers.contract import TINY_LAYOUT
 from helpers.networks import filled, jit, normal, parameters, shapes
 from snjax import models, spectral
 from snjax.models import resnet
-from snjax.objectives import penalties
+from snjax.objectives import weight_penalties as penalties
 
 DIM_Z = 128
 LABELS = jnp.asarray([2, 0, 1, 2], jnp.int32)

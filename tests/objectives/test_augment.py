@@ -57,7 +57,7 @@ def test_parse_policy():
 @pytest.mark.parametrize('text', ['colour', 'color,', ',', 'color translation', 'color,color'])
 def test_parse_policy_says_what_is_accepted(text):
     message = (
-        rf"^augment policy '{text}': accepted are color, translation, cutout, each once, .*"
+        rf"^augment policy '{text}': accepted are color, translation, cutout, blit, .*, each once, .*"
         r'--config\.data\.augment\)$'
     )
     with pytest.raises(ValueError, match=message):

@@ -74,6 +74,16 @@ def test_consistency_is_the_squared_difference_of_logits():
     assert fakes == pytest.approx(expected, rel=1e-5)
 
 
+def test_latent_consistency_is_the_squared_difference_of_logits_of_pairs():
+    """By D as it sees the classes of fakes."""
+    near, w = images(5), images(2, 1)[0]
+    inputs = critique(quadratic, score_fake=linear(w, bias=1.0), near=near)
+    expected = np.mean([np.sum(w * (x - y)) ** 2 for x, y in zip(FAKE, near, strict=True)])
+    assert PENALTIES['latent_consistency'](inputs) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match='latent_consistency needs fakes of latents near z'):
+        PENALTIES['latent_consistency'](critique(quadratic))
+
+
 def test_images_are_mirrored_half_the_time_and_moved_by_up_to_an_eighth():
     num = 2000
     image = jnp.zeros((16, 16, 1)).at[5, 4].set(1).at[5, 6].set(2)  # 2 is to the right of 1
@@ -299,4 +309,5 @@ def test_unequal_shapes_are_refused(own_errors):
 def test_every_penalty_is_tested_here():
     """Here or in `test_weight_penalties.py`."""
     weights = {'orthonormal', 'l2', 'spectral'}
-    assert set(PENALTIES) == {*SLOPED, *weights, 'drift', 'consistency', 'consistency_fake'}
+    moved = {'consistency', 'consistency_fake', 'latent_consistency'}
+    assert set(PENALTIES) == {*SLOPED, *weights, *moved, 'drift'}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from snjax.objectives import penalties
+from snjax.objectives import weight_penalties as penalties
 from snjax.objectives.penalties import PENALTIES, PenaltyInputs
 
 # Compiled quickly rather than well: compiling is most of what these tests take.

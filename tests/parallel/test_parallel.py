@@ -19,7 +19,13 @@ from snjax.latents.sampling import seed_key
 
 ROOT = pathlib.Path(__file__).parents[2]
 TIMEOUT = 600  # seconds for all workers together; a deadlock ends here
-SLOW_ON_4 = ['summed', 'accumulated', 'in_2_parts_per_device', 'glo_in_2_parts_per_device']
+SLOW_ON_4 = [
+    'summed',
+    'accumulated',
+    'in_2_parts_per_device',
+    'glo_in_2_parts_per_device',
+    'lecam',
+]
 
 
 class Process:
@@ -122,7 +128,7 @@ def runs(tmp_path_factory):
         # Used by slow tests only.
         'trained 2': [job(both[:1], 2)],
         'trained 8': [job(both[:1], 8)],
-        'slow 1': [job(['unnormalized', 'in_8_parts', 'glo_in_8_parts'], 1)],
+        'slow 1': [job(['unnormalized', 'in_8_parts', 'glo_in_8_parts', 'lecam'], 1)],
         'slow 4': [job(SLOW_ON_4, 4)],
     }
     started = Runs(plans, tmp_path_factory.mktemp)
@@ -203,6 +209,17 @@ def test_accumulated_parts_are_the_same_on_several_devices(run):
     for name in one:
         if name.startswith('metrics/'):
             assert one[name] == pytest.approx(four[name], rel=1e-3, abs=1e-4), name
+
+
+@pytest.mark.slow
+def test_averages_of_logits_are_those_of_the_whole_batch(run):
+    """Of LeCam: in the penalty and in the state, equal on all devices."""
+    one, four = run('slow 1').leaves('lecam'), run('slow 4').leaves('lecam')
+    assert run('slow 4').facts()['shards_equal']['lecam']
+    assert distance(one, four) < 1e-4
+    for name in ('real', 'fake', 'weight'):
+        kept = f'state/anchors/{name}'
+        assert one[kept] == pytest.approx(four[kept], rel=1e-4) and one[kept] != 0
 
 
 def test_a_generator_update_leaves_the_discriminator_on_three_devices(run):

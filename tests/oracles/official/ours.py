@@ -157,12 +157,12 @@ def drawing(fed, of_the_fake=False):
         uses = (Use.REAL_AUGMENT, Use.FAKE_AUGMENT, Use.GEN_AUGMENT, Use.GEN_REAL_AUGMENT)
         return fed['alpha'][0][ids] + 0.25 * uses.index(use)
 
-    def augmented(batch, keys, policy, chance):
+    def augment(images, keys, policy, chance):
         """What `r3gan.py` has in place of its code's augmentation; others have none."""
         if not policy:
-            return batch
+            return images
         factor = (1 + chance * (keys - 1))[:, None, None, None]
-        return batch._replace(image=batch.image[:, :, ::-1] * factor)
+        return images[:, :, ::-1] * factor
 
     # chainer-gan-lib draws the share of the real image, snjax and TensorFlow's code that of the fake.
     random = types.SimpleNamespace(uniform=lambda alpha: alpha if of_the_fake else 1 - alpha)
@@ -178,8 +178,8 @@ def drawing(fed, of_the_fake=False):
             (adversarial, 'class_labels', pick('gen_y', 'dis_y')),
             (penalties, 'jax', jax_of_penalties),
             (r3gan, 'jax', jax_of_r3gan),
-            (gan, 'augmented', augmented),
-            (r3gan, 'augmented', augmented),
+            (adversarial, 'augment', augment),
+            (r3gan, 'augment', augment),
             (parallel, 'scan_or_unroll', jax.lax.scan),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
