@@ -1,6 +1,7 @@
 """The measures and tools of benchmarks/ that results pages rest on."""
 
 import argparse
+import json
 import re
 import sys
 
@@ -19,6 +20,7 @@ from benchmarks import (
     glo_reconstruction,
     machine,
     memory,
+    spectra,
     train_step,
     workloads,
 )
@@ -272,3 +274,22 @@ def test_speed_up_is_that_of_the_formula():
     assert found['strong_s'] == pytest.approx({1: 10, 2: 5 + 2 + 1})
     assert found['strong_efficiency'][2] == pytest.approx(10 / 8 / 2)
     assert found['weak_efficiency'][2] == pytest.approx(10 / 13)
+
+
+def test_spectra_of_runs_make_a_figure_and_ranks(tmp_path, capsys, monkeypatch):
+    full, thin = [2.0, 2.0, 2.0, 2.0], [1.0, 0.01, 0.01, 0.01]
+    assert spectra.ranks(full) == {'stable_rank': 4, 'share_holding_99_percent': 1, 'values': 4}
+    assert spectra.ranks(thin) == {'stable_rank': 1, 'share_holding_99_percent': 0.25, 'values': 4}
+    for name, spectrum in (('sngan,seed=0', full), ('clipping,seed=0', thin)):
+        (tmp_path / name / 'diagnosis').mkdir(parents=True)
+        for step, values in ((90, [1.0, 0.5]), (100, spectrum)):
+            record = {'layers': {'conv': {'spectrum': values}, 'bias': {'spectrum': [1.0]}}}
+            (tmp_path / name / f'diagnosis/step{step}.json').write_text(json.dumps(record))
+    runs = [str(tmp_path / name) for name in ('sngan,seed=0', 'clipping,seed=0')]
+    monkeypatch.setattr(sys, 'argv', ['spectra', *runs, f'--figure={tmp_path / "figure"}'])
+    spectra.main()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line['layers']['conv']['stable_rank'] for line in lines] == [4, 1]
+    assert 'sngan' in (tmp_path / 'figure.svg').read_text() and (tmp_path / 'figure.png').exists()
+    with pytest.raises(ValueError, match=r'has no diagnosis: launch\.py --mode=diagnose'):
+        spectra.diagnosis(tmp_path)
