@@ -67,12 +67,8 @@ STUDIO_GAN = {
 
 
 def class_loss(head, weight, temperature):
-    return {
-        'model.head': head,
-        'acgan.dis_weight': weight,
-        'acgan.gen_weight': weight,
-        'acgan.temperature': temperature,
-    }
+    values = {'dis_weight': weight, 'gen_weight': weight, 'temperature': temperature}
+    return {'model.head': head, **{f'acgan.{k}': v for k, v in values.items()}}
 
 
 def biggan(batch, parts, n_dis, lr, dis_lr, eps, ema_start):
