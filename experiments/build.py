@@ -28,6 +28,7 @@ from snjax.host.exit_codes import BAD_INPUT
 from snjax.image_format import canonical, sides
 from snjax.metrics import imported
 from snjax.objectives.augment import parse_policy
+from snjax.objectives.class_losses import CLASS_LOSSES
 from snjax.objectives.penalties import PENALTIES
 from snjax.training.adaptive import Adaptive
 from snjax.training.adversarial import Nearby, linear_rise
@@ -116,7 +117,8 @@ def method(config: Config) -> Method:
     """The method that `config.method` names, made from the config.
 
     Raises:
-        ValueError: there is no such method, or a key has another value than the method fixes.
+        ValueError: there is no such method, a key has another value than the method fixes, or the
+            discriminator has outputs that it does not use.
     """
     check.choose('method', config.method, methods())
     module = importlib.import_module(f'experiments.{config.method}')
@@ -127,7 +129,14 @@ def method(config: Config) -> Method:
                 f'{key} is {flat[key]!r}, but {config.method} is defined by {key}={value}: keep '
                 'that value, or use another --config.method (gan accepts any)'
             )
-    return module.make(config)
+    made, plain = module.make(config), importlib.import_module('experiments.gan').Gan
+    head, loss = flat['model.head'], getattr(type(made), 'dis_loss', None)
+    if head in CLASS_LOSSES and loss is plain.dis_loss:
+        raise ValueError(
+            f'model.head is {head!r}, but method is {config.method}, whose losses have no term for '
+            'classes: use --config.method=acgan, or --config.model.head=projection'
+        )
+    return made
 
 
 def common(config: Config) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class R3Gan(Gan):
         return batch  # `judged` augments it
 
     def judged(self, dis, params, real, fake, keys, *, all_real, step):
-        both, num = jax.tree.map(lambda *x: jnp.concatenate(x), real, fake), len(real.image)
+        fake, num = fake._replace(near=None), len(real.image)  # of zCR, which is not in here
+        both = jax.tree.map(lambda *x: jnp.concatenate(x), real, fake)
         keys = jnp.concatenate([jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (0, 1)])
 
         def judge(images):

@@ -7,7 +7,7 @@ newest releases that its ranges allow, not the pinned ones. In it run the tests 
 and a training of ten updates. Needs the standard library alone, and prints one line for each pair,
 with the reason for one that cannot run.
 
-Exits with 1 if a test or a training failed, and not for a pair that cannot run.
+Exits with 1 if a test or a training failed, or if no pair could run; one that cannot is no failure.
 """
 
 import argparse
@@ -122,9 +122,10 @@ def main() -> int:
     parser.add_argument('--jax', default=','.join(JAX), help='versions, as 0.10,0.11')
     parser.add_argument('--out', type=pathlib.Path, help='file for the table')
     given = parser.parse_args()
-    rows, good = (
+    rows, good, num_run = (
         ['| Python | jax | release | flax | NumPy | tests | training | time |', '|---' * 8 + '|'],
         [],
+        0,
     )
     print('\n'.join(rows), flush=True)
     for version in given.pythons.split(','):
@@ -137,14 +138,16 @@ def main() -> int:
                     row, is_good = pair(path, jax, pathlib.Path(folder))
             good.append(is_good)
             if len(row) > 1:  # the whole version of Python in place of the one that was asked for
-                cells = [row[0], jax, *row[1:]]
+                cells, num_run = [row[0], jax, *row[1:]], num_run + 1
             else:
                 cells = [version, jax, *row]
             rows.append('| ' + ' | '.join(cells + [''] * (8 - len(cells))) + ' |')
             print(rows[-1], flush=True)
     if given.out:
         given.out.write_text('\n'.join(rows) + '\n')
-    return 0 if all(good) else 1
+    if not num_run:
+        print(f'no pair of --pythons={given.pythons} and --jax={given.jax} ran', file=sys.stderr)
+    return 0 if num_run and all(good) else 1
 
 
 if __name__ == '__main__':

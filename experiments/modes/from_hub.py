@@ -1,6 +1,7 @@
 """Models of the Hugging Face Hub where a flag takes a workdir or a file. Imports no JAX."""
 
 import filecmp
+import hashlib
 import itertools
 import json
 import pathlib
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from experiments.settings import keys
 from snjax.runs import generator_file, hub
 from snjax.runs.files import replace_file
-from snjax.runs.workdir import CONFIG_NAME
+from snjax.runs.workdir import CHECKPOINTS, CONFIG_NAME, SCORES_NAME
 
 # Folder of the workdirs that are made of models: owner, name and revision below it.
 FOLDER = pathlib.Path('runs', 'hf')
@@ -30,15 +31,27 @@ def workdir_of(address: str) -> pathlib.Path:
 
     It is made, or brought up to date, as `runs/hf/owner/name/revision`.
 
+    Scores of an older commit are kept as `scores.json.DIGEST`, by the digest of its generator, because
+    both may be of one step.
+
     Raises:
-        ValueError: see `hub.download`.
+        ValueError: a training is in that folder; or see `hub.download`.
     """
-    found = downloaded(address)
     repo, revision = hub.parse(address)
     folder = FOLDER / repo / (revision or 'main').replace('/', '_')
+    if (folder / CHECKPOINTS).exists():
+        raise ValueError(
+            f'{address} is read in {folder}, but that is the folder of a training: move it, or give '
+            f'--workdir={folder} for the training itself'
+        )
+    found = downloaded(address)
     folder.mkdir(parents=True, exist_ok=True)
     held, (config, _) = folder / hub.GENERATOR_NAME, generator_file.about(found)
-    if not held.is_file() or not filecmp.cmp(found, held, shallow=False):
+    is_new = not held.is_file() or not filecmp.cmp(found, held, shallow=False)
+    if is_new and (folder / SCORES_NAME).is_file() and held.is_file():
+        digest = hashlib.sha256(held.read_bytes()).hexdigest()[:12]
+        (folder / SCORES_NAME).replace(folder / f'{SCORES_NAME}.{digest}')
+    if is_new:
         shutil.copyfile(found, folder / f'{held.name}.new')
         (folder / f'{held.name}.new').replace(held)
     replace_file(folder / CONFIG_NAME, json.dumps(config, indent=2, sort_keys=True) + '\n')

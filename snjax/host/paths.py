@@ -43,11 +43,17 @@ def absolute(path: str | os.PathLike, what: str = 'the path') -> pathlib.Path:
 
 
 def check_workdir(path: pathlib.Path) -> None:
-    """Raises a ValueError for a name that the libraries which write checkpoints do not take.
+    """Raises a ValueError for a file, and for a name that the libraries which write checkpoints do not
+    take.
 
     TensorStore wants UTF-8 and reads a backslash as a separator; Orbax reads `gs:/` and its like as
     an address.
     """
+    if os.path.isfile(path):
+        raise ValueError(
+            f'--workdir={printable(path)} is a file: give the folder of a run; a training begins with '
+            'the .safetensors of a generator by --init_from'
+        )
     full = os.path.abspath(path)
     bad = [part for part in pathlib.Path(full).parts if part.endswith(':') or '\\' in part]
     if not is_text(full):

@@ -86,9 +86,10 @@ def data_to_data(
     pairs, same, others = _pairs(embedding, labels, whole)
     near = (pairs + margin - 1) / temperature
     most = lax.stop_gradient(jnp.max(jnp.where(others, near, -jnp.inf), 1, keepdims=True))
-    negative = jnp.where(same, 0, jnp.exp(jax.nn.relu(near) - most))
+    negative = jnp.where(same, -jnp.inf, jax.nn.relu(near) - most)
     far = jax.nn.relu(margin - _own(to_proxies, labels)) / temperature
-    losses = far + jnp.log(jnp.exp(-far) + jnp.sum(negative, 1))
+    # Logarithms, because exp overflows float32 at low temperatures.
+    losses = far + jax.nn.logsumexp(jnp.concatenate([-far[:, None], negative], 1), 1)
     return jnp.mean(losses), _accuracy(to_proxies, labels)
 
 

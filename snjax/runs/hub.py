@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 GENERATOR_NAME = 'generator.safetensors'
 SCHEME = 'hf://'
 _REPO = r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*'
+# Also slips: one slash, as pathlib leaves it, capitals, or the address of the page.
+_MEANT = re.compile(r'hf:/|https?://(huggingface|hf)\.co/', re.IGNORECASE)
 _INSTALL = "pip install 'snjax[hub]', or pip install 'huggingface_hub>=1'"
 
 
@@ -34,9 +36,9 @@ class Address(NamedTuple):
         return f'{SCHEME}{self.repo}' + (f'@{self.revision}' if self.revision else '')
 
 
-def is_address(text: object) -> bool:
-    """Whether it means a model on the hub, and no path."""
-    return isinstance(text, str) and text.startswith(SCHEME)
+def is_address(text: str | os.PathLike) -> bool:
+    """Whether it means a model on the hub, and no path; `parse` refuses those that are not well written."""
+    return _MEANT.match(os.fspath(text)) is not None
 
 
 def parse(text: str) -> Address:

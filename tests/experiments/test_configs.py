@@ -45,6 +45,7 @@ RUNS = [
 ARGUMENTS = {
     'sngan_cifar': [(), ('50k',), ('100k',), ('mimicry',), ('collections',), ('laptop',)],
     'cgan_cifar': [(), ('100k',), ('mimicry',)],
+    'acgan_cifar': [(), ('contragan',), ('reacgan',)],
     'sngan_cifar_cnn': [
         (),
         *((setting,) for setting in 'ABCDEF'),

@@ -225,6 +225,8 @@ def test_one_device_is_four_at_its_own_size(case, tmp_path):
         ('wgan_gp_cifar', 'resnet', 1_204_483, 1_053_825),  # "1.2M"; the output layer has a bias
         ('wgan_gp_cifar', 'resnet,256', 4_276_739, 1_053_825),
         ('acgan_cifar', '', 1_204_483 + 6 * 2 * 9 * 128, 1_053_825 + 129 * 10),
+        # Counted by PyTorch-StudioGAN, logs/CIFAR10/ContraGAN-train-2020_10_04_21_50_14.log.
+        ('acgan_cifar', 'contragan', 9_416_196, 2_517_186),
         ('r3gan_cifar', 'resnet', 4_276_739, 1_053_824),
         # Counted in the networks of github.com/brownvc/R3GAN, 19a7ddf, by the presets of train.py.
         ('r3gan_cifar', '', 20_781_952, 21_280_512),

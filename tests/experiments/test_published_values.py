@@ -42,6 +42,35 @@ BIGGAN = {
 }
 
 
+# PyTorch-StudioGAN 947b35e: src/config.py, and what src/configs/CIFAR10 changes for both.
+STUDIO_GAN = {
+    **BIGGAN,
+    'method': 'acgan',
+    'num_steps': 100_000,
+    'n_dis': 5,
+    'batch_size': 64,
+    'gen_batch_size': 64,
+    'optimizer.lr': 2e-4,
+    'optimizer.dis_lr': 0.0,
+    'optimizer.beta1': 0.5,
+    'optimizer.eps': 1e-6,
+    'optimizer.ema_start': 1000,
+    'model.normalization': 'spectral',
+    'model.dim_z': 80,
+    'model.dim_embed': 512,
+    'model.attention': 16,
+    'model.gen_width': 4 * 96,
+    'model.dis_width': 2 * 96,
+    'acgan.margin': 0.98,
+    'data.flip': True,
+}
+
+
+def class_loss(head, weight, temperature):
+    values = {'dis_weight': weight, 'gen_weight': weight, 'temperature': temperature}
+    return {'model.head': head, **{f'acgan.{k}': v for k, v in values.items()}}
+
+
 def biggan(batch, parts, n_dis, lr, dis_lr, eps, ema_start):
     return {
         'batch_size': batch,
@@ -225,6 +254,14 @@ OTHERS = [
         {'num_steps': 50_000, 'model.num_classes': 102, 'model.first_stride2': True},
     ),
     ('acgan_cifar', (), {'model.head': 'acgan', 'acgan.dis_weight': 1.0, 'acgan.gen_weight': 0.1}),
+    ('acgan_cifar', ('contragan',), STUDIO_GAN | class_loss('contragan', 1.0, 1.0)),
+    (
+        'acgan_cifar',
+        ('reacgan',),
+        STUDIO_GAN
+        | class_loss('reacgan', 0.5, 0.5)
+        | {'batch_size': 128, 'gen_batch_size': 128, 'optimizer.lr': 0.00028284271247461903},
+    ),
     (
         'sagan_imagenet',
         (),

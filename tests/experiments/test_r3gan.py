@@ -69,7 +69,8 @@ def game():
 
 def test_without_augmentation_it_is_the_plain_game_in_one_pass(game):
     dis, real, fake, keys = game
-    found, expected = (judged(make(cls), keys, dis, real, fake) for cls in (r3gan.R3Gan, Gan))
+    found = judged(make(r3gan.R3Gan), keys, dis, real, fake._replace(near=real.image))  # of zCR
+    expected = judged(make(Gan), keys, dis, real, fake)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 

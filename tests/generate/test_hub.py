@@ -4,6 +4,7 @@ calls.
 
 import dataclasses
 import json
+import pathlib
 import socket
 import sys
 import time
@@ -172,6 +173,9 @@ def test_a_private_model_needs_a_token(server, client, run):
         ('hf://digits', 'is no model on the hub: write hf://owner/name'),
         ('hf://me/digits@', 'is no model on the hub'),
         ('hf://me/digits/more', 'is no model on the hub'),
+        (pathlib.Path('hf://me/digits'), "'hf:/me/digits' is no model on the hub: write hf://"),
+        ('HF://me/digits', 'is no model on the hub'),
+        ('https://huggingface.co/me/digits', 'is no model on the hub: write hf://owner/name'),
         ('hf://me/di..gits', 'Cannot have -- or ..'),
         ('hf://me/none', 'hf://me/none: the hub shows no such model; mend the name'),
         ('hf://me/digits@v9', 'the model has no revision v9; give a branch, tag or commit'),

@@ -38,7 +38,7 @@ NUM_STEPS = 20
 TINY_LAYOUT = {8: resnet.Layout(bottom=4, gen=(1, 1), dis=(1, 1), n_down=1)}
 # Where D has two turns to one of G. All methods share the loop of turns, and that every config's
 # n_dis reaches its method is seen in tests/experiments/test_configs.py.
-TWO_TURNS = ('sngan_cifar', 'acgan_cifar')
+TWO_TURNS = (('sngan_cifar', ''), ('acgan_cifar', ''))
 PLAYERS, KERNELS = ('gen', 'dis'), ('kernel', 'embedding')
 PLAIN = 'weight_clipping gan_gp wgan_gp weight_norm orthonormal sngan sngan_hinge'.split()
 SETTINGS = ['A', 'B', 'C', 'D', 'E', 'F']
@@ -64,6 +64,8 @@ CASES = [
     ('cgan_anime', 'faces,32'),
     ('cgan_conditions', 'faces,32'),
     ('acgan_cifar', ''),
+    ('acgan_cifar', 'contragan'),
+    ('acgan_cifar', 'reacgan'),
     ('sagan_cifar', ''),
     ('sagan_imagenet', ''),
     ('r3gan_cifar', ''),
@@ -130,9 +132,12 @@ def small(name, argument, *, own_size=False, dtype='float32', sgd=False) -> Any:
     c.gen_batch_size = 4 * (1 + (c.gen_batch_size > c.batch_size))
     c.batch_size = 4
     c.accumulate = 1
-    c.n_dis = min(c.n_dis, 2 if own_size or (name in TWO_TURNS and dtype == 'float32') else 1)
+    two_turns = (name, argument) in TWO_TURNS and dtype == 'float32'
+    c.n_dis = min(c.n_dis, 2 if own_size or two_turns else 1)
     c.optimizer.ema_decay = 0.9
     if not own_size:
+        if c.method == 'acgan':
+            c.model.attention = 0  # which SAGAN and BigGAN on ImageNet have beside their heads
         is_small = is_r3gan or (
             c.model.architecture in ('resnet', 'biggan') and not c.model.attention
         )

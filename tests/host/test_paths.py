@@ -54,6 +54,12 @@ def test_workdirs_that_checkpoints_cannot_use_are_refused(tmp_path, name):
         paths.check_workdir(tmp_path / name)
 
 
+def test_a_file_is_no_workdir(tmp_path):
+    (tmp_path / 'gen.safetensors').touch()
+    with pytest.raises(ValueError, match=r'is a file: give the folder of a run; .* --init_from'):
+        paths.check_workdir(tmp_path / 'gen.safetensors')
+
+
 def test_an_existing_path_is_no_pattern(tmp_path):
     for name in ('a1', 'a[1]', 'a2'):
         (tmp_path / name).mkdir()

@@ -111,13 +111,28 @@ def test_a_folder_of_a_model_follows_its_branch(hub, exported, tmp_path):
     assert kept.stat().st_mtime_ns == before  # the same file is not written again
     changed = exported.read_bytes().replace(b'"ema"', b'"raw"')
     first = next(iter(hub.models['me/tiny']))
+    (folder / 'scores.json').write_text('of the first commit')
     hub.commit('me/tiny', {'generator.safetensors': changed})
     try:
         from_hub.workdir_of('hf://me/tiny')
         assert snjax.load(folder).kept('auto') == 'raw'
+        assert not (folder / 'scores.json').exists()
+        (aside,) = folder.glob('scores.json.*')
+        assert aside.read_text() == 'of the first commit'
         assert snjax.load(from_hub.workdir_of(f'hf://me/tiny@{first}')).kept('auto') == 'ema'
     finally:
         hub.models['me/tiny'] = {first: hub.models['me/tiny'][first]}
+
+
+def test_a_training_in_that_folder_is_left_alone(hub, tmp_path):
+    folder = tmp_path / from_hub.FOLDER / 'me' / 'tiny' / 'main'
+    (folder / 'checkpoints').mkdir(parents=True)
+    (folder / 'config.json').write_text('of the training')
+    with pytest.raises(ValueError, match='the folder of a training: move it') as error:
+        from_hub.workdir_of('hf://me/tiny')
+    assert '\n' not in str(error.value)
+    assert sorted(path.name for path in folder.iterdir()) == ['checkpoints', 'config.json']
+    assert (folder / 'config.json').read_text() == 'of the training'
 
 
 @pytest.mark.parametrize('mode', ['train', 'diagnose', 'report', 'convert'])

@@ -75,6 +75,19 @@ def test_losses_are_their_formulas(head):
     assert tuple(OF_HEAD[head]) == OPTIONS[head]
 
 
+@pytest.mark.parametrize(
+    ('head', 'options'), [('contragan', {}), ('reacgan', {'margin': 0.98})], ids=str
+)
+@pytest.mark.parametrize(('num', 'temperature'), [(NUM, 0.005), (1, 0.5)])
+def test_losses_and_slopes_are_finite(head, options, num, temperature):
+    """Where exp overflows float32, and without another image."""
+    loss = functools.partial(CLASS_LOSSES[head], whole=alone, temperature=temperature, **options)
+    proxies, embedded = (jnp.asarray(x, jnp.float32) for x in (PROXIES, EMBEDDED[:num]))
+    labels = jnp.asarray(LABELS[:num])
+    value, slopes = jax.value_and_grad(lambda x: loss(x @ proxies.T, x, labels)[0])(embedded)
+    assert (value > 10 if num > 1 else value == 0) and np.isfinite(slopes).all()
+
+
 @pytest.mark.parametrize('head', FORMULAS)
 def test_images_that_lie_on_their_proxies_cost_less(head):
     loss = functools.partial(CLASS_LOSSES[head], whole=alone, **OF_HEAD[head])
@@ -191,6 +204,8 @@ def test_a_training_minimizes_it_for_both_players():
     [
         ({'model.head': 'projection'}, 'acgan is defined by model.head=acgan, contragan, reacgan'),
         ({'model.head': 'reagan'}, "head is 'reagan'"),
+        ({'method': 'gan', 'model.head': 'reacgan'}, 'method is gan, .* --config.method=acgan'),
+        ({'method': 'wgan_gp'}, "is 'acgan', but method is wgan_gp, .*model.head=projection"),
         ({'model.head': 'contragan', 'accumulate': 2}, 'accumulate is 2, but model.head=contragan'),
         ({'model.head': 'reacgan', 'acgan.margin': 1.5}, 'acgan.margin is 1.5'),
         ({'model.head': 'reacgan', 'acgan.temperature': 0.0}, 'acgan.temperature is 0.0'),
