@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     c = ConfigDict()
     # What to show: samples, interpolation, morph (between classes), neighbours (in the training set),
-    # directions (along which images change most: SeFa) or truncation; of a GLO run also
-    # reconstruction, arithmetic and latent_neighbours.
+    # directions (along which images change most: SeFa), truncation or spectrum (the power of each
+    # frequency beside that of the training set); of a GLO run also reconstruction, arithmetic and
+    # latent_neighbours.
     c.what = 'samples'
-    # Number of images, of what=samples and what=reconstruction.
+    # Number of images, of what=samples, spectrum and reconstruction.
     c.num = 100
     # grid (one PNG), images (a folder of PNGs) or npz; interpolation and morph also gif and webp.
     c.format = 'grid'

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.modes import command_line, sample_glo, sample_labels, sample_walks
+from experiments.modes import (
+    command_line,
+    sample_glo,
+    sample_labels,
+    sample_spectrum,
+    sample_walks,
+)
 from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners, write
@@ -36,6 +42,7 @@ FORMATS = {
     'neighbours': _STILL,
     'directions': _MOVING,
     'truncation': _MOVING,
+    'spectrum': ('grid', 'npz'),
     'reconstruction': _STILL,
     'arithmetic': _STILL,
     'latent_neighbours': _STILL,
@@ -100,6 +107,9 @@ def _make(
     sample_labels.check(options, trained)
     if options.what == 'samples':
         return _samples(options, trained)
+    if options.what == 'spectrum':
+        made, real = _samples(options, trained), training_set(trained, places)
+        return sample_spectrum.make(options, made, trained.step, real)
     if options.what == 'directions':
         return sample_walks.directions(options, trained)
     if options.what == 'truncation':

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.modes import sample_spectrum
 from experiments.modes.options import Options, training_set
 from experiments.modes.sample_files import SampleOutput, encoded_corners
 from snjax.data import ImageSet
@@ -72,6 +73,11 @@ def _samples(options: Options, trained: TrainedGlo, places: Places) -> SampleOut
         columns=columns,
         arrays={'z': z} | ({} if labels is None else {'labels': labels}),
     )
+
+
+def _spectrum(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
+    made, real = _samples(options, trained, places), _training_set(trained, places)
+    return sample_spectrum.make(options, made, trained.step, real)
 
 
 def _interpolation(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
