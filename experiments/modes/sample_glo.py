@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.modes import sample_spectrum
 from experiments.modes.options import Options, training_set
-from experiments.modes.sample_files import SampleOutput, encoded_corners
+from experiments.modes.sample_files import MOVING, SampleOutput, encoded_corners
 from snjax.data import ImageSet
 from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
@@ -101,7 +101,7 @@ def _interpolation(options: Options, trained: TrainedGlo, places: Places) -> Sam
         corners,
         options.frames,
         how=options.path,
-        closed=options.format in ('gif', 'webp'),
+        closed=options.format in MOVING,
         weights=options.weights,
     )
     return SampleOutput(
