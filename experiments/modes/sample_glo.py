@@ -210,6 +210,7 @@ def _arithmetic(options: Options, trained: TrainedGlo, places: Places) -> Sample
 
 MAKERS = {
     'samples': _samples,
+    'spectrum': _spectrum,
     'interpolation': _interpolation,
     'neighbours': _neighbours,
     'reconstruction': _reconstruction,
