@@ -11,12 +11,14 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     c = ConfigDict()
     # What to show: samples, interpolation, morph (between classes), neighbours (in the training set),
-    # directions (along which images change most: SeFa) or truncation; of a GLO run also
-    # reconstruction, arithmetic and latent_neighbours.
+    # directions (along which images change most: SeFa), truncation or spectrum (the power of each
+    # frequency beside that of the training set); of a GLO run also reconstruction, arithmetic and
+    # latent_neighbours.
     c.what = 'samples'
-    # Number of images, of what=samples and what=reconstruction.
+    # Number of images, of what=samples, spectrum and reconstruction.
     c.num = 100
-    # grid (one PNG), images (a folder of PNGs) or npz; interpolation and morph also gif and webp.
+    # grid (one PNG), images (a folder of PNGs) or npz; interpolation and morph also gif, webp
+    # and mp4 (needs `pip install 'snjax[video]'`).
     c.format = 'grid'
     # Seed of z.
     c.seed = 0
@@ -37,7 +39,7 @@ def get_config() -> ConfigDict:
     c.condition_to = ''
     # Rows of the grid: interpolations or morphs, each with its own z, or samples with neighbours.
     c.rows = 8
-    # Images of an interpolation or morph. gif and webp return to the first one and loop.
+    # Images of an interpolation or morph. gif, webp and mp4 return to the first one.
     c.frames = 10
     # Number of z that an interpolation or morph passes through. 0: 2 for an interpolation, and 1
     # for a morph, which then keeps its z.
@@ -47,7 +49,7 @@ def get_config() -> ConfigDict:
     c.extent = 0.0
     # Path between two z: slerp (on the sphere) or lerp (straight). Uniform z need lerp.
     c.path = 'slerp'
-    # Frames per second: up to 50 of gif, 1000 of webp.
+    # Frames per second: up to 50 of gif, 1000 of webp, 240 of mp4.
     c.fps = 10.0
     # Distribution fitted to the latents of GLO: full, diagonal, mixture (Gaussians), or class (a
     # full Gaussian per class).

@@ -129,6 +129,7 @@ def targets_of(
     """
     changes = dict(places)
     if options.path:
+        _check_files(options.path, trained)
         changes |= {'name': 'folder', 'path': options.path, 'split': 'train'}
     elif options.split:
         changes |= {'split': options.split}
@@ -151,6 +152,16 @@ def targets_of(
         known = image_set.labels[index] if has_classes else None
     source = {'set': image_set.name, 'split': image_set.split, 'sha256': image_set.sha256}
     return Targets(image_set.images[index], index, known, source)
+
+
+def _check_files(path: str, trained: TrainedGenerator) -> None:
+    """Raises a ValueError for a folder whose files cannot hold the images of the run."""
+    channels = trained.config['data']['channels']
+    if channels > 4 or (trained.bits == 16 and channels > 1):
+        raise ValueError(
+            f'invert.path is {path}, but no image file is read with the {channels} channels of '
+            f"{trained.bits} bits of the run: leave it empty, for images of the run's own set"
+        )
 
 
 def prior_of(trained: TrainedGenerator) -> inversion.Prior:

@@ -10,10 +10,22 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.modes import command_line, sample_glo, sample_labels, sample_walks
+from experiments.modes import (
+    command_line,
+    sample_glo,
+    sample_labels,
+    sample_spectrum,
+    sample_walks,
+)
 from experiments.modes.lines import say
 from experiments.modes.options import NO_PLACES, Options, choose, training_set
-from experiments.modes.sample_files import SampleOutput, encoded_corners, write
+from experiments.modes.sample_files import (
+    MOVING,
+    SampleOutput,
+    check_moving,
+    encoded_corners,
+    write,
+)
 from experiments.settings import memory, ranges
 from snjax import from_config
 from snjax.data import ImageSet
@@ -27,7 +39,7 @@ from snjax.runs import images, set_file
 from snjax.training.conditioning import grid_columns
 
 _STILL = ('grid', 'images', 'npz')
-_MOVING = (*_STILL, 'gif', 'webp')
+_MOVING = (*_STILL, *MOVING)
 # Accepted values of `sample.what`, and the formats of each.
 FORMATS = {
     'samples': _STILL,
@@ -36,6 +48,7 @@ FORMATS = {
     'neighbours': _STILL,
     'directions': _MOVING,
     'truncation': _MOVING,
+    'spectrum': ('grid', 'npz'),
     'reconstruction': _STILL,
     'arithmetic': _STILL,
     'latent_neighbours': _STILL,
@@ -100,6 +113,9 @@ def _make(
     sample_labels.check(options, trained)
     if options.what == 'samples':
         return _samples(options, trained)
+    if options.what == 'spectrum':
+        made, real = _samples(options, trained), training_set(trained, places)
+        return sample_spectrum.make(options, made, trained.step, real)
     if options.what == 'directions':
         return sample_walks.directions(options, trained)
     if options.what == 'truncation':
@@ -122,8 +138,8 @@ def _check(options: Options) -> None:
             f'sample.format is {options.format!r}: accepted are '
             f'{", ".join(FORMATS[options.what])} for sample.what={options.what}'
         )
-    if options.format in ('gif', 'webp'):
-        images.check_fps(f'.{options.format}', options.fps)
+    if options.format in MOVING:
+        check_moving(options.format, options.fps)
     choose('sample.weights', options.weights, weights.CHOICES)
     choose('sample.path', options.path, interpolation.PATHS)
     choose('sample.prior', options.prior, PRIORS)
@@ -163,7 +179,7 @@ def _interpolation(options: Options, trained: TrainedGenerator) -> SampleOutput:
     way: dict[str, Any] = {
         'classes': sample_labels.passed(options, trained),
         'how': options.path,
-        'closed': options.format in ('gif', 'webp'),
+        'closed': options.format in MOVING,
     }
     if options.latents:
         corners = encoded_corners(options, points, trained.config['model']['dim_z'])

@@ -11,7 +11,10 @@ from jaxtyping import UInt
 from experiments.modes.options import Options
 from snjax.data import npz_file
 from snjax.host import paths
-from snjax.runs import images
+from snjax.runs import images, video
+
+# Formats that move, and end where they begin.
+MOVING = ('gif', 'webp', 'mp4')
 
 
 class SampleOutput(NamedTuple):
@@ -44,7 +47,7 @@ def write(
         stem: path without a suffix. It may contain dots, so suffixes are appended to it.
         output: the pictures.
         file_format: a format of `experiments.modes.sample.FORMATS`.
-        fps: frames per second of a GIF or WebP.
+        fps: frames per second of a format that moves.
     """
     suffix = {'images': '', 'grid': '.png'}.get(file_format, f'.{file_format}')
     path = stem.with_name(stem.name + suffix)
@@ -62,12 +65,25 @@ def write(
             images.save_png(path / f'{name}.png', pixels[index])
     else:
         frames = [images.grid(frame) for frame in images.shown(pixels).swapaxes(0, 1)]
-        images.save_animation(path, frames, fps=fps)
+        if file_format == 'mp4':
+            video.save(path, np.stack(frames), fps)
+        else:
+            images.save_animation(path, frames, fps=fps)
     if output.record is None:
         return [path]
     record = stem.with_name(f'{stem.name}.json')
     record.write_text(json.dumps(output.record, indent=2) + '\n')
     return [path, record]
+
+
+def check_moving(file_format: str, fps: float | int) -> None:
+    """Raises a ValueError for a film of this format that cannot be written here."""
+    if file_format != 'mp4':
+        return images.check_fps(f'.{file_format}', fps)
+    try:
+        video.check(fps)
+    except ModuleNotFoundError as error:
+        raise ValueError(f'sample.format is mp4: {error}') from error
 
 
 def encoded_corners(options: Options, points: int, dim_z: int) -> np.ndarray:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.modes import sample_spectrum
 from experiments.modes.options import Options, training_set
-from experiments.modes.sample_files import SampleOutput, encoded_corners
+from experiments.modes.sample_files import MOVING, SampleOutput, encoded_corners
 from snjax.data import ImageSet
 from snjax.generate import neighbours
 from snjax.generate.glo import TrainedGlo
@@ -74,6 +75,11 @@ def _samples(options: Options, trained: TrainedGlo, places: Places) -> SampleOut
     )
 
 
+def _spectrum(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
+    made, real = _samples(options, trained, places), _training_set(trained, places)
+    return sample_spectrum.make(options, made, trained.step, real)
+
+
 def _interpolation(options: Options, trained: TrainedGlo, places: Places) -> SampleOutput:
     """Rows of images between drawn latents, encoded images or training images."""
     points = options.points or 2
@@ -95,7 +101,7 @@ def _interpolation(options: Options, trained: TrainedGlo, places: Places) -> Sam
         corners,
         options.frames,
         how=options.path,
-        closed=options.format in ('gif', 'webp'),
+        closed=options.format in MOVING,
         weights=options.weights,
     )
     return SampleOutput(
@@ -204,6 +210,7 @@ def _arithmetic(options: Options, trained: TrainedGlo, places: Places) -> Sample
 
 MAKERS = {
     'samples': _samples,
+    'spectrum': _spectrum,
     'interpolation': _interpolation,
     'neighbours': _neighbours,
     'reconstruction': _reconstruction,

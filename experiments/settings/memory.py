@@ -54,7 +54,7 @@ def check_outputs(flag: str, options: Any, data: Mapping[str, Any]) -> None:
             'rows': options.rows * options.frames * image,
             'neighbours': options.neighbours * image,
         }
-        if options.what in ('samples', 'reconstruction'):
+        if options.what in ('samples', 'spectrum', 'reconstruction'):
             needs = {'num': needs['num']}
         elif options.what in ('interpolation', 'morph'):
             needs.pop('num')

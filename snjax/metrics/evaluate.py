@@ -24,7 +24,7 @@ from snjax.metrics.protocols import Protocol
 from snjax.metrics.reference import Reference, summarized
 from snjax.metrics.scores import Moments
 from snjax.runs import tags
-from snjax.runs.scores_file import Row
+from snjax.runs.scores_file import MERGED, Row
 
 # What a manifest says of the fakes' pixels, by their bits.
 _PIXELS = {
@@ -163,11 +163,13 @@ class Evaluator:
         names = set(comparison.columns(self.extractor).values())
         if imported.is_path(self.extractor.name):  # which may be no classifier
             names -= {comparison.names(self.extractor)['class']}
+        both = self.options.half_samples and self.options.extrapolate
         return next(
             (
                 row
                 for row in known
                 if names <= row.scores.keys()
+                and not (both and MERGED in row.manifest)
                 and all(row.manifest.get(key) == value for key, value in wanted.items())
             ),
             None,

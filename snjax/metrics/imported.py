@@ -7,6 +7,7 @@ for a classifier score too. JAX traces it; a network of another library goes int
 `jax.pure_callback` (docs/usage/score.md has ten lines for PyTorch).
 """
 
+import ast
 import hashlib
 import importlib
 import pathlib
@@ -20,12 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_INSTALLED = ('site-packages', 'dist-packages')
 _PATH = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*')
 
 
 class Imported(NamedTuple):
-    """A network of the user's, and the hash of its source file, its variables and the weights
-    that were asked for."""
+    """A network of the user's, and the hash of its source, its variables and the weights that were
+    asked for. The source is its module and those beside it that it imports, and they import."""
 
     variables: Any
     apply: Callable[[Any, Any], tuple[Any, Any]]
@@ -68,7 +70,8 @@ def load(name: str, weights: str) -> Imported:
         ValueError: of one line: there is none, or its function returned something else.
     """
     function = find(name)
-    made = function(weights)
+    with _working_folder():  # a function may import beside itself, too
+        made = function(weights)
     if not isinstance(made, tuple) or len(made) != 2 or not callable(made[1]):
         raise ValueError(
             f'eval.extractor is {name!r}, which returned {type(made).__name__}: a pair (variables, '
@@ -98,6 +101,10 @@ def _sha256(function: Callable[..., Any], variables: Any, weights: str) -> str:
     file = getattr(sys.modules.get(function.__module__), '__file__', None)
     if file:
         digest.update(pathlib.Path(file).read_bytes())
+        for name, helper in sorted(
+            _helpers(function.__module__, pathlib.Path(file).absolute()).items()
+        ):
+            digest.update(name.encode() + helper.read_bytes())
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -108,6 +115,54 @@ def _sha256(function: Callable[..., Any], variables: Any, weights: str) -> str:
     else:
         digest.update(weights.encode())
     return digest.hexdigest()
+
+
+def _helpers(module: str, file: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Files of the modules that a module imports, and they in turn, from its own folder.
+
+    They are found by the import statements, also those inside functions, which may not have run.
+    What is installed, and snjax, have versions instead.
+    """
+    parts = module.split('.')
+    depth = len(parts) - (file.name != '__init__.py')
+    if depth >= len(file.parents):  # not where its name says, as `__main__` may be
+        return {}
+    root = file.parents[depth]
+    found, waiting = {module: file}, [module]
+    while waiting:
+        name = waiting.pop()
+        for other in _named_in(name, found[name]):
+            top = other.split('.')[0]
+            is_own = top != 'snjax' and (root.name not in _INSTALLED or top == parts[0])
+            path = root.joinpath(*other.split('.'))
+            for source in (path.with_suffix('.py'), path / '__init__.py'):
+                if is_own and source.is_file() and other not in found:
+                    found[other] = source
+                    waiting.append(other)
+    del found[module]
+    return found
+
+
+def _named_in(module: str, file: pathlib.Path) -> Iterator[str]:
+    """The full names in the import statements of a file, each after the packages that hold it."""
+    package = module if file.name == '__init__.py' else module.rpartition('.')[0]
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # compiled, or never run
+        return
+    # Python runs the packages that hold a module before it.
+    for node in [ast.Import([ast.alias(module)]), *ast.walk(tree)]:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split('.')[: len(package.split('.')) - node.level + 1]
+            start = (above if node.level else []) + ([node.module] if node.module else [])
+            # A module, or a name in one.
+            names = ['.'.join([*start, alias.name]) for alias in node.names]
+        for name in names:
+            pieces = name.split('.')
+            yield from ('.'.join(pieces[: i + 1]) for i in range(len(pieces)))
 
 
 @contextmanager

@@ -296,6 +296,7 @@ def test_other_modes_and_their_files(run):
         'reconstruction': {'images': '1,2,3', 'others': str(run)},
         'arithmetic': {'images': '1,11-0+3', 'format': 'npz'},
         'latent_neighbours': {'images': '5,6'},
+        'spectrum': {'prior': 'class', 'label': 3},
     }.items():
         options.update({'what': what, 'num': 8, 'rows': 2, 'frames': 4, **changes})
         sample.run_sample(options, run)
@@ -313,7 +314,9 @@ def test_other_modes_and_their_files(run):
     record = json.loads(next((run / 'generated').glob('latent_neighbours*.json')).read_text())
     assert [row[0] for row in record['index']] == [5, 6]
     np.testing.assert_allclose([row[0] for row in record['distances']], 0, atol=1e-6)
-    assert len(made) == 6
+    spectrum = json.loads(next((run / 'generated').glob('spectrum*_class3_8.json')).read_text())
+    assert (spectrum['fakes'], spectrum['reals']) == (8, 8) and spectrum['distance_db'] > 0
+    assert len(made) == 8
 
 
 def test_inversion_starts_from_the_table_and_finds_its_images(run):

@@ -245,6 +245,19 @@ def test_classes_count_only_where_there_are_as_many(conditional, workdir, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ('form', 'message'),
+    [({'channels': 5}, '5 channels of 8 bits'), ({'channels': 2, 'bits': 16}, '2 channels of 16')],
+)
+def test_a_folder_for_pixels_that_no_image_file_has_is_refused(workdir, tmp_path, form, message):
+    plain, options = load_once(workdir), invert_options.get_config()
+    options.path = str(tmp_path)
+    config = {**plain.config, 'data': {**plain.config['data'], **form}}
+    with pytest.raises(ValueError, match=rf'^invert\.path is .*{message}.*leave it empty') as error:
+        invert.targets_of(options, dataclasses.replace(plain, config=config))
+    assert '--config' not in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
     ('change', 'message'),
     [
         ({'operator': 'inpant'}, 'did you mean --invert.operator=inpaint?'),

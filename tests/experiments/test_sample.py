@@ -19,6 +19,7 @@ from experiments.modes.sample_glo import GLO_ONLY
 from helpers.launching import NUM_STEPS
 from snjax.generate.load import load
 from snjax.generate.neighbours import nearest
+from snjax.metrics import power_spectrum
 from snjax.runs import images
 
 CONDITIONAL_STEPS = 20
@@ -143,10 +144,30 @@ def test_what_does_not_go_with_a_walk_is_refused(unconditional, write, changes, 
     assert '\n' not in str(error.value)
 
 
+def test_spectra_are_those_of_the_samples_and_of_as_many_real_digits(conditional, write):
+    npz, record = write(conditional, what='spectrum', format='npz', label=3)
+    found, about = arrays(npz), json.loads(record.read_text())
+    loaded = load_once(conditional)
+    fake = power_spectrum.of_images(loaded.pixels(loaded.sample(NUM, labels=3)))
+    np.testing.assert_allclose(found['fake_mean'], fake.mean)
+    image_set = loaded.training_set()
+    threes = image_set.images[np.flatnonzero(image_set.labels == 3)]
+    # Of 8 drawn from 183: within five standard errors of the mean of all.
+    of_class = power_spectrum.of_images(threes)
+    error = np.abs(found['real_mean'] - of_class.mean)
+    assert (error < 5 * of_class.std / NUM**0.5).all()
+    assert (about['fakes'], about['reals'], about['set']) == (NUM, NUM, 'digits')
+    assert about['distance_db'] > about['distance_db_of_halves_of_the_reals'] > 0
+    (figure, _) = write(conditional, what='spectrum')
+    assert figure.suffix == '.png' and np.asarray(Image.open(figure)).std() > 5
+
+
 # ---- every kind in every format
 
 
-@pytest.mark.parametrize('what', [w for w in sample.FORMATS if w not in GLO_ONLY])
+@pytest.mark.parametrize(
+    'what', [w for w, forms in sample.FORMATS.items() if w not in GLO_ONLY and 'images' in forms]
+)
 def test_arrays_files_and_grid_are_the_same_images(run, write, what):
     if what == 'morph' and not has_classes(run):
         with pytest.raises(ValueError, match=r'sample\.what is morph, but the model of .* has no'):

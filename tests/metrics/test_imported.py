@@ -114,6 +114,37 @@ def test_the_hash_is_of_the_source_and_the_variables(folder):
     assert extractors.load(names[1]).sha256 == hashlib.sha256(source).hexdigest()
 
 
+def test_the_hash_is_of_modules_that_are_imported_from_the_same_folder(folder):
+    """By the module, by one of its functions, by a package, and by those in turn."""
+    files = {
+        'own_net/__init__.py': '',
+        'own_net/main.py': (
+            'import numpy\nfrom . import parts\n'
+            'def net(weights):\n    from own_helper import f\n    return {}, f\n'
+        ),
+        'own_net/parts.py': 'from own_net.deep.layer import LAYER\n',
+        'own_net/deep/layer.py': 'LAYER = 1\n',
+        'own_helper.py': 'def f(variables, images):\n    return images\n',
+    }
+    others = {'own_unused.py': '', 'own_net/unused.py': ''}
+    for name, text in (files | others).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+    def found():
+        return extractors.load('own_net.main:net').sha256
+
+    before = found()
+    assert before == found()
+    for name in files:
+        (folder / name).write_text(files[name] + '# changed\n')
+        assert found() != before, name
+        (folder / name).write_text(files[name])
+    for name in others:
+        (folder / name).write_text('# changed\n')
+    assert found() == before
+
+
 def test_the_hash_is_of_weights_that_a_callback_keeps_to_itself(folder):
     """Features of real images are cached by it."""
     for place, content in (('a.pt', b'1'), ('b.pt', b'2'), ('moved.pt', b'1')):
