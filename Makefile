@@ -8,7 +8,7 @@ demo: .venv/run.installed
 	$(BIN)/python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The layers and a tiny training with every Python at hand and JAX 0.10 to 0.12: docs/usage/versions.md.
 matrix:
