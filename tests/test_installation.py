@@ -1,6 +1,8 @@
 """What the files of installation say of each other: the requirements, uv.lock, the Dockerfiles."""
 
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -79,3 +81,9 @@ def test_the_package_can_be_installed_where_it_is_tested():
     assert set(listed) == named
     low, high = (int(n) for n in re.findall(r'3\.(\d+)', PROJECT['requires-python']))
     assert all(low <= int(version.split('.')[1]) < high for version in listed)
+
+
+def test_a_matrix_that_ran_nothing_fails():
+    command = [sys.executable, ROOT / 'tests' / 'matrix.py', '--pythons=9.9', '--jax=0.10']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and 'cannot run: no such Python' in done.stdout

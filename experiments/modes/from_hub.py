@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import shutil
+import urllib.parse
 from collections.abc import Sequence
 
 from experiments.settings import keys
@@ -38,15 +39,19 @@ def workdir_of(address: str) -> pathlib.Path:
         ValueError: a training is in that folder; or see `hub.download`.
     """
     repo, revision = hub.parse(address)
-    folder = FOLDER / repo / (revision or 'main').replace('/', '_')
-    if (folder / CHECKPOINTS).exists():
+    # Quoted, so that the branches a/b and a_b have folders of their own.
+    folder = FOLDER / repo / urllib.parse.quote(revision or 'main', safe='')
+    held = folder / hub.GENERATOR_NAME
+    # A training writes its config first, and this function its generator.
+    is_begun = (folder / CONFIG_NAME).exists() and not held.exists()
+    if is_begun or (folder / CHECKPOINTS).exists():
         raise ValueError(
             f'{address} is read in {folder}, but that is the folder of a training: move it, or give '
             f'--workdir={folder} for the training itself'
         )
     found = downloaded(address)
     folder.mkdir(parents=True, exist_ok=True)
-    held, (config, _) = folder / hub.GENERATOR_NAME, generator_file.about(found)
+    config, _ = generator_file.about(found)
     is_new = not held.is_file() or not filecmp.cmp(found, held, shallow=False)
     if is_new and (folder / SCORES_NAME).is_file() and held.is_file():
         digest = hashlib.sha256(held.read_bytes()).hexdigest()[:12]

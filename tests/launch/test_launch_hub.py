@@ -124,14 +124,17 @@ def test_a_folder_of_a_model_follows_its_branch(hub, exported, tmp_path):
         hub.models['me/tiny'] = {first: hub.models['me/tiny'][first]}
 
 
-def test_a_training_in_that_folder_is_left_alone(hub, tmp_path):
+@pytest.mark.parametrize('begun', [['checkpoints'], []], ids=['saved', 'killed before it saved'])
+def test_a_training_in_that_folder_is_left_alone(hub, tmp_path, begun):
     folder = tmp_path / from_hub.FOLDER / 'me' / 'tiny' / 'main'
-    (folder / 'checkpoints').mkdir(parents=True)
+    folder.mkdir(parents=True)
+    for name in begun:
+        (folder / name).mkdir()
     (folder / 'config.json').write_text('of the training')
     with pytest.raises(ValueError, match='the folder of a training: move it') as error:
         from_hub.workdir_of('hf://me/tiny')
     assert '\n' not in str(error.value)
-    assert sorted(path.name for path in folder.iterdir()) == ['checkpoints', 'config.json']
+    assert sorted(path.name for path in folder.iterdir()) == [*begun, 'config.json']
     assert (folder / 'config.json').read_text() == 'of the training'
 
 
