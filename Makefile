@@ -7,6 +7,7 @@ BIN := .venv/bin
 demo: .venv/run.installed
 	$(BIN)/python launch.py --config=configs/sngan_digits.py --workdir=runs/digits
 
+# Three workers for two cores: each waits for its launches a fifth of the time.
 test: lint
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 

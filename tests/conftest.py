@@ -25,7 +25,7 @@ atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 gc.set_threshold(50_000, 50, 100)
 jaxtyping.install_import_hook('snjax', 'beartype.beartype')  # before anything imports snjax
 _MAPPINGS = pathlib.Path('/proc/self/maps')
-# Folders whose files take longest. With them first, two workers end at about the same time.
+# Folders whose files take longest. With them first, the workers end at about the same time.
 _LONGEST = ('launch', 'parallel', 'sweeps', 'experiments')
 
 
